@@ -1,0 +1,11 @@
+//! The words of the domain: what a process type says, what a process is, and how both move.
+//!
+//! Nothing here does I/O, and nothing here knows the rest of the crate.
+
+pub mod faults;
+pub mod input;
+pub mod lifecycle;
+pub mod names;
+pub mod process_type;
+pub mod records;
+pub mod retry;

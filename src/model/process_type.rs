@@ -1,0 +1,133 @@
+//! A process type: a named template of tasks.
+
+use std::collections::BTreeMap;
+
+use super::retry::RetryPolicy;
+
+/// Bytes of a command's output that are kept when a task says nothing (1 MiB).
+pub const DEFAULT_MAX_OUTPUT_BYTES: u64 = 1024 * 1024;
+/// Minutes a task may run when it says nothing.
+pub const DEFAULT_TIMEOUT_MINUTES: f64 = 60.0;
+/// Retries after the first attempt when a task says nothing.
+pub const DEFAULT_MAX_RETRIES: u32 = 3;
+
+/// A named template: an ordered list of task definitions.
+///
+/// ```
+/// use process_orchestrator::ProcessType;
+///
+/// let pipeline = ProcessType::new("nightly", "Fetch, then report")
+///     .add_task("fetch", "fetch-orders --to ${output_dir}/orders.json", "/data", 30.0, 2)
+///     .add_task("report", "report ${output_dir}/orders.json", "/data", 10.0, 0);
+/// assert_eq!(pipeline.tasks.len(), 2);
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProcessType {
+    /// Unique name; it begins every generated process id.
+    pub name: String,
+    /// What it is for, in a sentence.
+    pub description: String,
+    /// The tasks in the order in which they run.
+    pub tasks: Vec<TaskDefinition>,
+}
+
+/// One command of a process type, with its settings.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TaskDefinition {
+    /// Unique within the process type.
+    pub name: String,
+    /// A string split by shell-word rules (or, with `shell`, a script for `sh -c`). An array in a
+    /// document is kept as the string that splits into just those words.
+    pub command: String,
+    /// Run `command` by `sh -c`; variables reach it as environment values.
+    pub shell: bool,
+    /// Where the command runs; `None` is the orchestrator's own directory.
+    pub working_directory: Option<String>,
+    /// Minutes until the command is ended; fractions are allowed.
+    pub timeout_minutes: f64,
+    /// Attempts after the first one.
+    pub max_retries: u32,
+    /// Extra environment of the command; values may hold variables.
+    pub environment: BTreeMap<String, String>,
+    /// How long to wait between attempts, and which exit codes end them.
+    pub retry: RetryPolicy,
+    /// What becomes of the task when the node that ran it has died.
+    pub on_crash: OnCrash,
+    /// Bytes of output that are kept, as head and tail.
+    pub max_output_bytes: u64,
+}
+
+/// What becomes of a task whose node has died while the command ran.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnCrash {
+    /// Run it again; no retry is spent.
+    #[default]
+    Rerun,
+    /// Fail it: the command must not run twice.
+    Fail,
+}
+
+impl OnCrash {
+    /// The word used in documents and in the table.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Rerun => "rerun",
+            Self::Fail => "fail",
+        }
+    }
+
+    /// Reads the word used in documents and in the table.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Rerun, Self::Fail].into_iter().find(|it| it.as_str() == word)
+    }
+}
+
+impl ProcessType {
+    /// A process type without tasks yet; validity is checked when it is registered.
+    pub fn new(name: impl Into<String>, description: impl Into<String>) -> Self {
+        Self { name: name.into(), description: description.into(), tasks: Vec::new() }
+    }
+
+    /// Appends a task with default settings beyond the ones given; `timeout_minutes` may be a fraction.
+    #[must_use]
+    pub fn add_task(
+        self,
+        name: impl Into<String>,
+        command: impl Into<String>,
+        working_directory: impl Into<String>,
+        timeout_minutes: f64,
+        max_retries: u32,
+    ) -> Self {
+        self.add(TaskDefinition {
+            working_directory: Some(working_directory.into()),
+            timeout_minutes,
+            max_retries,
+            ..TaskDefinition::new(name, command)
+        })
+    }
+
+    /// Appends a task with all its settings.
+    #[must_use]
+    pub fn add(mut self, task: TaskDefinition) -> Self {
+        self.tasks.push(task);
+        self
+    }
+}
+
+impl TaskDefinition {
+    /// A task with default settings.
+    pub fn new(name: impl Into<String>, command: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            command: command.into(),
+            shell: false,
+            working_directory: None,
+            timeout_minutes: DEFAULT_TIMEOUT_MINUTES,
+            max_retries: DEFAULT_MAX_RETRIES,
+            environment: BTreeMap::new(),
+            retry: RetryPolicy::default(),
+            on_crash: OnCrash::default(),
+            max_output_bytes: DEFAULT_MAX_OUTPUT_BYTES,
+        }
+    }
+}
