@@ -4,8 +4,6 @@
 //! what it returns, under the condition that the claim is still ours; the tables' CHECK constraints
 //! know the same words.
 
-use std::time::Duration;
-
 use serde::Serialize;
 
 macro_rules! words {

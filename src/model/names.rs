@@ -23,10 +23,9 @@ fn problem(text: &str, chars_max: usize) -> Option<String> {
         Some(format!("{text:?} begins or ends with white space"))
     } else if chars > chars_max {
         Some(format!("is {chars} characters long; at most {chars_max} are allowed"))
-    } else if let Some(control) = text.chars().find(|c| c.is_control()) {
-        Some(format!("{text:?} holds the control character {control:?}"))
     } else {
-        None
+        let control = text.chars().find(|c| c.is_control());
+        control.map(|control| format!("{text:?} holds the control character {control:?}"))
     }
 }
 
