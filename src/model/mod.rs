@@ -9,3 +9,5 @@ pub mod names;
 pub mod process_type;
 pub mod records;
 pub mod retry;
+pub mod suggest;
+pub mod template;
