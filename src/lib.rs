@@ -2,6 +2,7 @@
 
 pub mod model;
 
+pub use model::faults::{Fault, Faults};
 pub use model::input::ProcessInputData;
 pub use model::process_type::{OnCrash, ProcessType, TaskDefinition};
 pub use model::records::{ProcessData, TaskData, TaskExecution};

@@ -2,6 +2,8 @@
 //!
 //! Nothing here does I/O, and nothing here knows the rest of the crate.
 
+pub mod document;
+pub mod duration;
 pub mod faults;
 pub mod input;
 pub mod lifecycle;

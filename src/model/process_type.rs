@@ -88,7 +88,8 @@ impl ProcessType {
         Self { name: name.into(), description: description.into(), tasks: Vec::new() }
     }
 
-    /// Appends a task with default settings beyond the ones given; `timeout_minutes` may be a fraction.
+    /// Appends a task with default settings beyond the ones given; `timeout_minutes` may be a fraction,
+    /// and an empty `working_directory` is the orchestrator's own.
     #[must_use]
     pub fn add_task(
         self,
@@ -99,7 +100,7 @@ impl ProcessType {
         max_retries: u32,
     ) -> Self {
         self.add(TaskDefinition {
-            working_directory: Some(working_directory.into()),
+            working_directory: Some(working_directory.into()).filter(|it| !it.is_empty()),
             timeout_minutes,
             max_retries,
             ..TaskDefinition::new(name, command)
@@ -108,6 +109,10 @@ impl ProcessType {
 
     /// Appends a task with all its settings.
     #[must_use]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "the builder's verb, as in `add_task`; nothing is summed"
+    )]
     pub fn add(mut self, task: TaskDefinition) -> Self {
         self.tasks.push(task);
         self

@@ -35,6 +35,9 @@ impl RetryPolicy {
     /// the wait by up to a fifth; it never lengthens it, so `max_delay` holds.
     pub fn delay(&self, retry: u32, chance: f64) -> Duration {
         let exponent = i32::try_from(retry.saturating_sub(1)).unwrap_or(i32::MAX);
+        if self.initial_delay.is_zero() {
+            return Duration::ZERO; // nothing times a factor that has grown infinite is no number
+        }
         let full = self.initial_delay.as_secs_f64() * self.multiplier.powi(exponent);
         let capped = full.min(self.max_delay.as_secs_f64());
         Duration::from_secs_f64(capped * (1.0 - JITTER * chance))
@@ -68,5 +71,12 @@ mod tests {
     fn a_late_retry_of_a_steep_policy_is_finite() {
         let policy = RetryPolicy { multiplier: 1000.0, ..RetryPolicy::default() };
         assert_eq!(policy.delay(u32::MAX, 0.0), policy.max_delay);
+    }
+
+    #[test]
+    fn no_wait_stays_no_wait() {
+        let policy =
+            RetryPolicy { initial_delay: Duration::ZERO, multiplier: 100.0, ..RetryPolicy::default() };
+        assert_eq!(policy.delay(1_000, 0.5), Duration::ZERO);
     }
 }

@@ -1,0 +1,256 @@
+//! Reads one task of a document.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::name;
+use super::reader::{Reader, Shape};
+use super::rules::{
+    FATAL_EXIT_CODE, MAX_OUTPUT_BYTES, MAX_RETRIES, RETRY_DELAY_SECONDS, RETRY_MULTIPLIER, TIMEOUT_MINUTES,
+};
+use super::tree::{Node, shown_text};
+use crate::model::duration::{parse_duration, show_duration};
+use crate::model::process_type::{OnCrash, TaskDefinition};
+use crate::model::retry::RetryPolicy;
+use crate::model::{suggest, template};
+
+/// The keys of a task.
+pub const TASK_KEYS: &[&str] = &[
+    "name",
+    "command",
+    "working_directory",
+    "timeout_minutes",
+    "max_retries",
+    "environment",
+    "shell",
+    "retry",
+    "on_crash",
+    "max_output_bytes",
+];
+
+/// The keys of a task's `retry`.
+pub const RETRY_KEYS: &[&str] = &["initial_delay", "multiplier", "max_delay", "fatal_exit_codes"];
+
+const COMMAND_REMEDY: &str =
+    "write the program and its arguments, such as \"sort ${input_file}\" or [\"sort\", \"${input_file}\"]";
+const DIRECTORY_REMEDY: &str = "write a directory such as \"/data\", or leave the key out";
+
+const TASK: Shape = Shape {
+    what: "a task",
+    example: "an object such as {\"name\": \"load\", \"command\": \"load-data ${input_file}\"}",
+    keys: TASK_KEYS,
+    required: &[("name", super::NAME_REMEDY), ("command", COMMAND_REMEDY)],
+};
+
+const RETRY: Shape = Shape {
+    what: "a retry policy",
+    example: "an object such as {\"initial_delay\": \"1s\", \"multiplier\": 2, \"max_delay\": \"5m\"}",
+    keys: RETRY_KEYS,
+    required: &[],
+};
+
+/// Reads a task; what can't be read keeps its default beside the fault.
+pub fn read(reader: &mut Reader, at: &str, node: &Node) -> TaskDefinition {
+    let mut task = TaskDefinition::new("", "");
+    // How a command is read depends on `shell`, which may stand behind it.
+    let is_script = is_script(node);
+    reader.object(at, node, &TASK, |reader, key, at, node| match key {
+        "name" => task.name = name(reader, at, node),
+        "command" => task.command = command(reader, at, node, is_script),
+        "working_directory" => task.working_directory = directory(reader, at, node),
+        "timeout_minutes" => set(&mut task.timeout_minutes, reader.number(at, node, &TIMEOUT_MINUTES)),
+        "max_retries" => set(&mut task.max_retries, reader.number(at, node, &MAX_RETRIES).map(to_u32)),
+        "environment" => task.environment = environment(reader, at, node),
+        "shell" => set(&mut task.shell, reader.boolean(at, node)),
+        "retry" => task.retry = retry(reader, at, node),
+        "on_crash" => set(&mut task.on_crash, on_crash(reader, at, node)),
+        "max_output_bytes" => {
+            let bytes = reader.number(at, node, &MAX_OUTPUT_BYTES).map(to_u32);
+            set(&mut task.max_output_bytes, bytes.map(u64::from));
+        }
+        _ => {}
+    });
+    task
+}
+
+fn set<T>(field: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *field = value;
+    }
+}
+
+/// A whole number that its rule keeps within `u32`.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within the rule's bounds")]
+fn to_u32(number: f64) -> u32 {
+    number as u32
+}
+
+fn is_script(task: &Node) -> bool {
+    let Node::Object(entries) = task else { return false };
+    entries.iter().find(|(key, _)| key == "shell").is_some_and(|(_, shell)| *shell == Node::Bool(true))
+}
+
+fn command(reader: &mut Reader, at: &str, node: &Node, is_script: bool) -> String {
+    match node {
+        Node::Array(_) if is_script => {
+            reader.fault(
+                at,
+                "an array is no script, and \"shell\" is true",
+                "write the script as one text, or leave \"shell\" out",
+            );
+            String::new()
+        }
+        Node::Array(items) => array_command(reader, at, items),
+        _ => {
+            let text = reader.text(at, node, COMMAND_REMEDY).unwrap_or_default();
+            if matches!(node, Node::Text(text) if text.trim().is_empty()) {
+                reader.fault(at, "is empty", COMMAND_REMEDY);
+            } else if is_script {
+                templates(reader, at, text);
+            } else {
+                text_command(reader, at, text);
+            }
+            text.to_owned()
+        }
+    }
+}
+
+fn array_command(reader: &mut Reader, at: &str, items: &[Node]) -> String {
+    if items.is_empty() {
+        reader.fault(at, "is empty", COMMAND_REMEDY);
+    }
+    let mut words = Vec::with_capacity(items.len());
+    for (index, item) in items.iter().enumerate() {
+        let at = format!("{at}[{index}]");
+        let Some(word) = reader.text(&at, item, "write each argument as one text") else { continue };
+        if index == 0 && word.is_empty() {
+            reader.fault(&at, "the program is empty", COMMAND_REMEDY);
+        }
+        templates(reader, &at, word);
+        words.push(word);
+    }
+    shell_words::join(words)
+}
+
+/// Checks a command that is split by shell-word rules.
+fn text_command(reader: &mut Reader, at: &str, command: &str) {
+    let Ok(words) = shell_words::split(command) else {
+        let problem = format!("{} has an unbalanced quote", shown_text(command));
+        reader.fault(at, problem, "close it, or escape it with \\ (in JSON \\\\)");
+        return;
+    };
+    match words.first() {
+        None if command.is_empty() => {} // faulted before
+        None => reader.fault(at, format!("{} names no program", shown_text(command)), COMMAND_REMEDY),
+        Some(program) if program.is_empty() => reader.fault(at, "the program is empty", COMMAND_REMEDY),
+        Some(_) => {}
+    }
+    for error in words.iter().flat_map(|word| template::word_problems(word, command)) {
+        reader.fault(at, error.problem(), error.remedy());
+    }
+}
+
+/// Checks the variables of a text.
+fn templates(reader: &mut Reader, at: &str, text: &str) {
+    for error in template::problems(text) {
+        reader.fault(at, error.problem(), error.remedy());
+    }
+}
+
+fn directory(reader: &mut Reader, at: &str, node: &Node) -> Option<String> {
+    let directory = reader.text(at, node, DIRECTORY_REMEDY)?;
+    if directory.is_empty() {
+        reader.fault(at, "is empty", DIRECTORY_REMEDY);
+    }
+    templates(reader, at, directory);
+    Some(directory.to_owned())
+}
+
+fn environment(reader: &mut Reader, at: &str, node: &Node) -> BTreeMap<String, String> {
+    let example = "an object such as {\"LANG\": \"C\"}";
+    let Some(entries) = reader.entries(at, node, "an environment", example) else { return BTreeMap::new() };
+    let mut environment = BTreeMap::new();
+    for (key, at, node) in entries {
+        if key.is_empty() || key.contains(['=', '\0']) {
+            let problem = format!("{} can't be the name of an environment variable", shown_text(key));
+            reader.fault(&at, problem, "write a name without = and NUL, such as \"LANG\"");
+        }
+        if let Some(value) = reader.text(&at, node, "write the value as text, such as \"C\"") {
+            templates(reader, &at, value);
+            environment.insert(key.to_owned(), value.to_owned());
+        }
+    }
+    environment
+}
+
+fn on_crash(reader: &mut Reader, at: &str, node: &Node) -> Option<OnCrash> {
+    let words = [OnCrash::Rerun, OnCrash::Fail].map(OnCrash::as_str);
+    let text = match node {
+        Node::Text(text) => text.as_str(),
+        _ => "",
+    };
+    let found = OnCrash::parse(text);
+    if found.is_none() {
+        let remedy = match suggest::closest(text, words) {
+            Some(meant) => format!("did you mean {meant:?}?"),
+            None => "write \"rerun\" to run the command again when its node has died, \"fail\" to fail it"
+                .to_owned(),
+        };
+        reader.fault(at, format!("{} is neither \"rerun\" nor \"fail\"", node.shown()), remedy);
+    }
+    found
+}
+
+fn retry(reader: &mut Reader, at: &str, node: &Node) -> RetryPolicy {
+    let mut policy = RetryPolicy::default();
+    let (mut initial, mut max) = (None, None);
+    reader.object(at, node, &RETRY, |reader, key, at, node| match key {
+        "initial_delay" => initial = Some(delay(reader, at, node)),
+        "max_delay" => max = Some(delay(reader, at, node)),
+        "multiplier" => set(&mut policy.multiplier, reader.number(at, node, &RETRY_MULTIPLIER)),
+        "fatal_exit_codes" => policy.fatal_exit_codes = exit_codes(reader, at, node),
+        _ => {}
+    });
+    let is_faulty = initial == Some(None) || max == Some(None);
+    set(&mut policy.initial_delay, initial.flatten());
+    set(&mut policy.max_delay, max.flatten());
+    // A relation to a value that is wrong itself would be a second message about one fault.
+    if !is_faulty && policy.max_delay < policy.initial_delay {
+        let default = |given: Option<_>| if given.is_none() { " (its default)" } else { "" };
+        let (first, cap) = (show_duration(policy.initial_delay), show_duration(policy.max_delay));
+        let problem = format!(
+            "max_delay {cap}{} is shorter than initial_delay {first}{}",
+            default(max),
+            default(initial)
+        );
+        let remedy = format!("write a max_delay of at least {first}, or an initial_delay of at most {cap}");
+        reader.fault(super::reader::path(at, "max_delay"), problem, remedy);
+    }
+    policy
+}
+
+/// Reads a number of seconds or a text such as `500ms`.
+fn delay(reader: &mut Reader, at: &str, node: &Node) -> Option<Duration> {
+    let Node::Text(text) = node else {
+        let seconds = reader.number(at, node, &RETRY_DELAY_SECONDS)?;
+        return Some(Duration::from_secs_f64(seconds)); // the rule has excluded what would panic
+    };
+    match parse_duration(text) {
+        Ok(duration) if RETRY_DELAY_SECONDS.allows(duration.as_secs_f64()) => return Some(duration),
+        Ok(_) => reader.fault(at, format!("{text:?} is longer than 30 days"), RETRY_DELAY_SECONDS.remedy),
+        Err(_) => {
+            reader.fault(at, format!("{} is not a length of time", node.shown()), RETRY_DELAY_SECONDS.remedy)
+        }
+    }
+    None
+}
+
+fn exit_codes(reader: &mut Reader, at: &str, node: &Node) -> Vec<i32> {
+    let Some(items) = reader.array(at, node, FATAL_EXIT_CODE.remedy) else { return Vec::new() };
+    let mut codes = Vec::with_capacity(items.len());
+    for (index, item) in items.iter().enumerate() {
+        let code = reader.number(&format!("{at}[{index}]"), item, &FATAL_EXIT_CODE);
+        codes.extend(code.map(|it| to_u32(it).cast_signed()));
+    }
+    codes
+}
