@@ -3,6 +3,21 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::document::reader::{Reader, Shape};
+use super::document::tree::Node;
+use super::faults::{Fault, Faults};
+
+/// Most bytes of an input as JSON (1 MiB): it is kept with every process; data belongs in files.
+pub const INPUT_BYTES_MAX: usize = 1024 * 1024;
+
+const SHAPE: Shape = Shape {
+    what: "an input",
+    example: "an object such as {\"input_file\": \"/data/orders.json\", \"config\": {\"batch_size\": \"100\"}}",
+    keys: &["input_file", "output_dir", "user_id", "config", "metadata"],
+    required: &[],
+};
 
 /// The input of one process. Configuration and metadata are pairs of text.
 ///
@@ -42,6 +57,54 @@ impl ProcessInputData {
         Self::default()
     }
 
+    /// Reads one JSON document. `source` is where it came from, for messages. `null` is as good as
+    /// absent; numbers and booleans in `config` and `metadata` become their JSON text.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with the document, in its order.
+    pub fn from_json(text: &str, source: &str) -> Result<Self, Faults> {
+        let failed = |fault| Faults { source: source.to_owned(), faults: vec![fault] };
+        if text.len() > INPUT_BYTES_MAX {
+            return Err(failed(too_large(text.len())));
+        }
+        read(&Node::parse(text).map_err(failed)?, source)
+    }
+
+    /// Reads a document that is parsed already.
+    ///
+    /// # Errors
+    ///
+    /// As [`ProcessInputData::from_json`].
+    pub fn from_value(value: &Value, source: &str) -> Result<Self, Faults> {
+        read(&Node::from(value), source)
+    }
+
+    /// The document; [`ProcessInputData::from_value`] makes the same input of it.
+    pub fn to_value(&self) -> Value {
+        let mut document = serde_json::Map::new();
+        let texts =
+            [("input_file", &self.input_file), ("output_dir", &self.output_dir), ("user_id", &self.user_id)];
+        for (key, text) in texts {
+            document.extend(text.as_ref().map(|text| (key.to_owned(), json!(text))));
+        }
+        for (key, pairs) in [("config", &self.config), ("metadata", &self.metadata)] {
+            if !pairs.is_empty() {
+                document.insert(key.to_owned(), json!(pairs));
+            }
+        }
+        Value::Object(document)
+    }
+
+    /// Checks an input that code has built, by the rules of documents.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it.
+    pub fn validate(&self, source: &str) -> Result<(), Faults> {
+        Self::from_value(&self.to_value(), source).map(drop)
+    }
+
     /// Sets the source file's path.
     #[must_use]
     pub fn input_file(mut self, path: impl Into<String>) -> Self {
@@ -75,5 +138,168 @@ impl ProcessInputData {
     pub fn add_metadata(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.metadata.insert(key.into(), value.into());
         self
+    }
+}
+
+fn read(node: &Node, source: &str) -> Result<ProcessInputData, Faults> {
+    let mut reader = Reader::default();
+    let mut input = ProcessInputData::new();
+    reader.object("", node, &SHAPE, |reader, key, at, node| match key {
+        _ if *node == Node::Null => {}
+        "input_file" => input.input_file = text(reader, at, node),
+        "output_dir" => input.output_dir = text(reader, at, node),
+        "user_id" => input.user_id = text(reader, at, node),
+        "config" => input.config = pairs(reader, at, node),
+        "metadata" => input.metadata = pairs(reader, at, node),
+        _ => {}
+    });
+    let bytes = input.to_value().to_string().len();
+    if bytes > INPUT_BYTES_MAX {
+        let Fault { path, problem, remedy } = too_large(bytes);
+        reader.fault(path, problem, remedy);
+    }
+    reader.finish(source, input)
+}
+
+fn too_large(bytes: usize) -> Fault {
+    let problem = format!("the input has {bytes} bytes; at most {INPUT_BYTES_MAX} (1 MiB) are allowed");
+    Fault::new("", problem, "put the data in a file and pass its path")
+}
+
+fn text(reader: &mut Reader, at: &str, node: &Node) -> Option<String> {
+    reader.text(at, node, "write a text, or leave the key out").map(str::to_owned)
+}
+
+fn pairs(reader: &mut Reader, at: &str, node: &Node) -> BTreeMap<String, String> {
+    let example = "an object of texts such as {\"batch_size\": \"100\"}";
+    let Some(entries) = reader.entries(at, node, "an object of pairs", example) else {
+        return BTreeMap::new();
+    };
+    let mut pairs = BTreeMap::new();
+    for (key, at, node) in entries {
+        if key.is_empty() {
+            reader.fault(&at, "the key is empty", "write a name that ${config.name} can ask for");
+        } else if key.contains('\0') {
+            reader.nul(&at, key);
+        }
+        let value = match node {
+            Node::Null => continue,
+            Node::Bool(value) => Some(value.to_string()),
+            Node::Number(number) => number_text(reader, &at, number),
+            _ => text_value(reader, &at, node),
+        };
+        pairs.extend(value.map(|value| (key.to_owned(), value)));
+    }
+    pairs
+}
+
+fn text_value(reader: &mut Reader, at: &str, node: &Node) -> Option<String> {
+    reader
+        .text(at, node, "write a text, a number, true or false; JSON in it must be quoted")
+        .map(str::to_owned)
+}
+
+/// The number's JSON text. An integer too large for 64 bits has lost digits when it was parsed;
+/// passing on another number than the one that was written would be worse than refusing it.
+fn number_text(reader: &mut Reader, at: &str, number: &serde_json::Number) -> Option<String> {
+    /// From here on a float no longer holds every integer (2^53).
+    const INEXACT_FROM: f64 = 9_007_199_254_740_992.0;
+    if number.is_f64() && number.as_f64().is_some_and(|it| it.abs() >= INEXACT_FROM) {
+        reader.fault(at, format!("{number} is too large to be kept exactly"), "put the number in quotes");
+        return None;
+    }
+    Some(number.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn faults(text: &str) -> Vec<String> {
+        let faults = ProcessInputData::from_json(text, "in.json").expect_err(text);
+        faults.to_string().lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_whole_input_is_read() {
+        let text = r#"{"input_file": "/a b", "output_dir": "/out", "user_id": null,
+            "config": {"batch_size": 100, "ratio": 0.5, "dry": false, "none": null, "text": "x"}, "metadata": {}}"#;
+        let input = ProcessInputData::from_json(text, "in.json").expect("valid");
+        let expected = ProcessInputData::new()
+            .input_file("/a b")
+            .output_dir("/out")
+            .add_config("batch_size", "100")
+            .add_config("ratio", "0.5")
+            .add_config("dry", "false")
+            .add_config("text", "x");
+        assert_eq!(input, expected);
+        assert_eq!(ProcessInputData::from_json("{}", "in.json"), Ok(ProcessInputData::new()));
+    }
+
+    #[test]
+    fn every_fault_is_told_at_once_in_order() {
+        let text = r#"{"inputFile": "x", "output_dir": 7, "user_id": "a\u0000b", "colour": 1,
+            "config": {"a": [], "b": {}, "c": 123456789012345678901234567890, "": "x", "a": "y"}, "metadata": "x"}"#;
+        assert_eq!(
+            faults(text),
+            [
+                "in.json: inputFile: unknown key; did you mean \"input_file\"?",
+                "in.json: output_dir: 7 is not a text; quote it: \"7\"",
+                "in.json: user_id: \"a\\0b\" holds a NUL character; remove the \\u0000: neither commands nor \
+                 PostgreSQL can hold it",
+                "in.json: colour: unknown key; the keys of an input are input_file, output_dir, user_id, config, \
+                 metadata",
+                "in.json: config.a: the key \"a\" is given twice; keep one of them",
+                "in.json: config.a: an array is not a text; write a text, a number, true or false; JSON in it must \
+                 be quoted",
+                "in.json: config.b: an object is not a text; write a text, a number, true or false; JSON in it must \
+                 be quoted",
+                "in.json: config.c: 1.2345678901234568e+29 is too large to be kept exactly; put the number in quotes",
+                "in.json: config[\"\"]: the key is empty; write a name that ${config.name} can ask for",
+                "in.json: metadata: \"x\" is not an object of pairs; write an object of texts such as \
+                 {\"batch_size\": \"100\"}",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_no_input_at_all_is_refused() {
+        assert_eq!(
+            faults("{\"config\": {\"a\": 1,}}"),
+            [
+                "in.json: malformed JSON at line 1, column 20: trailing comma; remove the comma before the closing \
+                 bracket"
+            ]
+        );
+        assert!(faults("[]")[0].starts_with("in.json: an array is not an input; write an object such as"));
+    }
+
+    #[test]
+    fn an_input_of_more_than_a_mebibyte_is_refused() {
+        let half = "x".repeat(INPUT_BYTES_MAX / 2);
+        let fits = ProcessInputData::new().input_file(half.as_str());
+        assert_eq!(fits.validate("input"), Ok(()));
+        let large = fits.user_id(half.as_str());
+        let message = large.validate("input").expect_err("too large").to_string();
+        assert_eq!(
+            message,
+            "input: the input has 1048606 bytes; at most 1048576 (1 MiB) are allowed; put the data in a file and \
+             pass its path"
+        );
+        let text = large.to_value().to_string();
+        assert_eq!(ProcessInputData::from_json(&text, "input").expect_err("too large").to_string(), message);
+    }
+
+    proptest! {
+        #[test]
+        fn an_input_comes_back_from_its_document(
+            file in prop::option::of("[^\0]{0,20}"),
+            pairs in prop::collection::btree_map("[^\0]{1,8}", "[^\0]{0,8}", 0..4),
+        ) {
+            let input = ProcessInputData { input_file: file, config: pairs.clone(), metadata: pairs, ..Default::default() };
+            let text = input.to_value().to_string();
+            prop_assert_eq!(ProcessInputData::from_json(&text, "input"), Ok(input));
+        }
     }
 }
