@@ -6,6 +6,7 @@ pub mod document;
 pub mod duration;
 pub mod faults;
 pub mod input;
+pub mod json_schema;
 pub mod lifecycle;
 pub mod names;
 pub mod process_type;

@@ -1,0 +1,195 @@
+//! The format of process types as a JSON Schema, for editors and other tools.
+
+use serde_json::{Value, json};
+
+use super::document::rules::{
+    FATAL_EXIT_CODE, MAX_OUTPUT_BYTES, MAX_RETRIES, NumberRule, RETRY_DELAY_SECONDS, RETRY_MULTIPLIER,
+    TASKS_MAX, TIMEOUT_MINUTES, json_number,
+};
+use super::duration::DURATION_PATTERN;
+use super::names::NAME_CHARS_MAX;
+use super::process_type::{DEFAULT_MAX_OUTPUT_BYTES, DEFAULT_MAX_RETRIES, DEFAULT_TIMEOUT_MINUTES, OnCrash};
+use super::retry::RetryPolicy;
+
+/// Any text without NUL.
+const TEXT_PATTERN: &str = r"^[^\u0000]*$";
+/// Text that is more than white space, without NUL.
+const COMMAND_PATTERN: &str = r"^[^\u0000]*[^\s\u0000][^\u0000]*$";
+/// No control characters, no white space at the ends.
+const NAME_PATTERN: &str =
+    r"^[^\s\u0000-\u001f\u007f-\u009f]([^\u0000-\u001f\u007f-\u009f]*[^\s\u0000-\u001f\u007f-\u009f])?$";
+/// What an operating system takes as the name of an environment variable.
+const ENVIRONMENT_KEY_PATTERN: &str = r"^[^=\u0000]+$";
+
+/// The JSON Schema (draft 2020-12) of a process type's document. Its bounds are the parser's own; it
+/// cannot express that task names differ, that quotes are balanced, that variables exist and that
+/// `max_delay` is not shorter than `initial_delay`.
+pub fn process_type_schema() -> Value {
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Process type",
+        "description": "A named template of processes: an ordered list of tasks, run one after the other.",
+        "type": "object",
+        "required": ["name", "tasks"],
+        "additionalProperties": false,
+        "properties": {
+            "$schema": {
+                "description": "The address of this schema, for editors.",
+                "type": "string",
+                "pattern": TEXT_PATTERN,
+            },
+            "name": name(
+                "Unique name of the process type; it begins every generated process id.",
+                "data-processing-pipeline",
+            ),
+            "description": {
+                "description": "What the process type is for, in a sentence.",
+                "type": "string",
+                "pattern": TEXT_PATTERN,
+                "default": "",
+            },
+            "tasks": {
+                "description": "The tasks in the order in which they run.",
+                "type": "array",
+                "minItems": 1,
+                "maxItems": TASKS_MAX,
+                "items": { "$ref": "#/$defs/task" },
+            },
+        },
+        "$defs": { "task": task(), "retry": retry() },
+    })
+}
+
+fn task() -> Value {
+    json!({
+        "description": "One command with its settings.",
+        "type": "object",
+        "required": ["name", "command"],
+        "additionalProperties": false,
+        "properties": {
+            "name": name("Unique within the process type.", "load"),
+            "command": command(),
+            "working_directory": {
+                "description": "Where the command runs; by default the orchestrator's own directory. May hold variables.",
+                "type": "string",
+                "minLength": 1,
+                "pattern": TEXT_PATTERN,
+                "examples": ["/data", "${output_dir}"],
+            },
+            "timeout_minutes": number(
+                &TIMEOUT_MINUTES,
+                "Minutes until the command and all it has started are ended; fractions are allowed.",
+                DEFAULT_TIMEOUT_MINUTES,
+            ),
+            "max_retries": number(
+                &MAX_RETRIES,
+                "Attempts that may follow the first.",
+                f64::from(DEFAULT_MAX_RETRIES),
+            ),
+            "environment": {
+                "description": "Extra environment of the command; values may hold variables.",
+                "type": "object",
+                "propertyNames": { "pattern": ENVIRONMENT_KEY_PATTERN },
+                "additionalProperties": { "type": "string", "pattern": TEXT_PATTERN },
+                "default": {},
+                "examples": [{ "LANG": "C.UTF-8", "BATCH_SIZE": "${config.batch_size:-100}" }],
+            },
+            "shell": {
+                "description": "Run the command by sh -c; variables reach it as environment, so quote them: \"${input_file}\".",
+                "type": "boolean",
+                "default": false,
+            },
+            "retry": { "$ref": "#/$defs/retry" },
+            "on_crash": {
+                "description": "What becomes of the task when the node that ran it has died: run it again, or fail it.",
+                "enum": [OnCrash::Rerun.as_str(), OnCrash::Fail.as_str()],
+                "default": OnCrash::default().as_str(),
+            },
+            "max_output_bytes": number(
+                &MAX_OUTPUT_BYTES,
+                "Bytes of output that are kept, as head and tail.",
+                DEFAULT_MAX_OUTPUT_BYTES as f64,
+            ),
+        },
+        "if": { "properties": { "shell": { "const": true } }, "required": ["shell"] },
+        "then": { "properties": { "command": { "type": "string" } } },
+    })
+}
+
+fn name(description: &str, example: &str) -> Value {
+    json!({
+        "description": description,
+        "type": "string",
+        "minLength": 1,
+        "maxLength": NAME_CHARS_MAX,
+        "pattern": NAME_PATTERN,
+        "examples": [example],
+    })
+}
+
+fn command() -> Value {
+    json!({
+        "description": "The program and its arguments: a text split by the shell's word rules (with \"shell\": true a \
+                        script), or an array. Variables: ${input_file} ${output_dir} ${user_id} ${process_id} \
+                        ${process_type} ${task_name} ${config.KEY} ${metadata.KEY} ${processContext.KEY}, each also \
+                        as ${name:-default}; $${ is the text ${.",
+        "anyOf": [
+            { "type": "string", "pattern": COMMAND_PATTERN },
+            {
+                "type": "array",
+                "minItems": 1,
+                "prefixItems": [{ "type": "string", "minLength": 1, "pattern": TEXT_PATTERN }],
+                "items": { "type": "string", "pattern": TEXT_PATTERN },
+            },
+        ],
+        "examples": [
+            "python3 scripts/load_data.py ${input_file} ${output_dir}/loaded_data.json",
+            ["sort", "--output", "${output_dir}/sorted.txt", "${input_file}"],
+        ],
+    })
+}
+
+fn retry() -> Value {
+    let default = RetryPolicy::default();
+    json!({
+        "description": "How long to wait between attempts, and which exit codes end them.",
+        "type": "object",
+        "additionalProperties": false,
+        "properties": {
+            "initial_delay": delay("Wait before the first retry.", default.initial_delay.as_secs_f64()),
+            "multiplier": number(&RETRY_MULTIPLIER, "Factor from one wait to the next.", default.multiplier),
+            "max_delay": delay(
+                "No wait is longer; at least initial_delay.",
+                default.max_delay.as_secs_f64(),
+            ),
+            "fatal_exit_codes": {
+                "description": "Exit codes that fail the task at once, whatever retries are left.",
+                "type": "array",
+                "items": FATAL_EXIT_CODE.schema(),
+                "default": default.fatal_exit_codes,
+                "examples": [[2, 64]],
+            },
+        },
+    })
+}
+
+fn number(rule: &NumberRule, description: &str, default: f64) -> Value {
+    let mut schema = rule.schema();
+    schema["description"] = json!(description);
+    schema["default"] = json_number(default);
+    schema
+}
+
+fn delay(description: &str, default: f64) -> Value {
+    json!({
+        "description": format!(
+            "{description} A number of seconds, or a text with a unit: ms, s, m, h or d; up to 30 days."
+        ),
+        "anyOf": [RETRY_DELAY_SECONDS.schema(), { "type": "string", "pattern": DURATION_PATTERN }],
+        "default": json_number(default),
+        "examples": ["500ms", "5m", 30],
+    })
+}
+
+#[cfg(test)]
+mod tests;
