@@ -6,3 +6,4 @@ pub use model::faults::{Fault, Faults};
 pub use model::input::ProcessInputData;
 pub use model::process_type::{OnCrash, ProcessType, TaskDefinition};
 pub use model::records::{ProcessData, TaskData, TaskExecution};
+pub use model::registry::ProcessTypeRegistry;

@@ -11,6 +11,7 @@ pub mod lifecycle;
 pub mod names;
 pub mod process_type;
 pub mod records;
+pub mod registry;
 pub mod retry;
 pub mod suggest;
 pub mod template;
