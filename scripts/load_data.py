@@ -15,7 +15,6 @@ import io
 import json
 import math
 import os
-import sys
 
 from example_support import WrongInput, plural, pass_on, read_bytes, run, say, write_document
 from example_values import READERS, clean_text, column_type, flatten, is_missing
