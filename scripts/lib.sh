@@ -88,8 +88,8 @@ install_missing() {
         packages="$packages $(package_of "$manager" "$word")"
     done
     packages=${packages# }
-    [ -n "$manager" ] || fail "missing: $packages; and no apt, dnf, apk, pacman or brew to install it with: \
-install it by hand and start again"
+    [ -n "$manager" ] || fail "missing: $packages
+There is no apt, dnf, apk, pacman or brew to install that with: do it by hand and start again."
     case $manager in
     apt-get | dnf) command="$manager install -y" ;;
     apk) command="apk add" ;;
@@ -121,9 +121,9 @@ package_of() {
     dnf:linker) echo gcc glibc-devel ;;
     apk:linker) echo gcc musl-dev ;;
     pacman:linker | brew:linker) echo gcc ;;
-    :postgresql) echo "a PostgreSQL server 12+ (initdb, postgres)" ;;
-    :python) echo "Python 3.7+" ;;
-    :linker) echo "a C linker (cc)" ;;
+    :postgresql) echo "[a PostgreSQL server 12+: initdb, postgres]" ;;
+    :python) echo "[Python 3.7+: python3]" ;;
+    :linker) echo "[a C linker: cc]" ;;
     esac
 }
 
@@ -154,7 +154,9 @@ install_with_apt() {
         echo "create_main_cluster = false" >"$drop_in"
         export DEBIAN_FRONTEND=noninteractive
         apt-get -qq -o DPkg::Lock::Timeout=120 update
-        apt-get -qq -y -o DPkg::Lock::Timeout=120 -o Dpkg::Use-Pty=0 install --no-install-recommends "$@"
+        # Without the hundreds of lines about every package unpacked; errors are not among them.
+        apt-get -qq -y -o DPkg::Lock::Timeout=120 -o Dpkg::Use-Pty=0 \
+            install --no-install-recommends "$@" >/dev/null
     ' sh "$@"
 }
 
