@@ -1,5 +1,7 @@
 //! Process Orchestrator runs *processes*, ordered sequences of command-line tasks, durably on PostgreSQL.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))] // a failed unwrap is a failed test
+
 pub mod database;
 pub mod model;
 pub mod platform;

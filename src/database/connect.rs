@@ -1,5 +1,8 @@
 //! Opens connections and checks what answers.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use postgres::{Client, NoTls, SimpleQueryMessage};
@@ -87,18 +90,61 @@ impl ConnectionSettings {
 
     /// The one place that picks between plain and encrypted connections.
     fn dial(&self, config: &postgres::Config) -> Result<Client, ConnectFailure> {
-        match self.tls {
-            TlsMode::Optional => config.connect(NoTls).map_err(|error| {
-                let attempt = Attempt {
-                    user: self.user(),
-                    database: self.database(),
-                    password: self.password_source(),
-                };
-                diagnose(&error, &attempt)
-            }),
-            TlsMode::Needed(mode) => {
-                Err(ConnectFailure::TlsNotSupported { asked_by: format!("sslmode={mode}") })
-            }
+        if let TlsMode::Needed(mode) = self.tls {
+            return Err(ConnectFailure::TlsNotSupported { asked_by: format!("sslmode={mode}") });
+        }
+        let config = config.clone();
+        let limit = config.get_connect_timeout().map(|each| {
+            // The library's limit is for each server's socket; one more for the words after that.
+            *each * (u32::try_from(self.endpoints.len()).unwrap_or(u32::MAX).saturating_add(1))
+        });
+        let outcome = match limit {
+            Some(limit) => within(limit, move || config.connect(NoTls))?,
+            None => config.connect(NoTls),
+        };
+        outcome.map_err(|error| {
+            let attempt =
+                Attempt { user: self.user(), database: self.database(), password: self.password_source() };
+            diagnose(&error, &attempt)
+        })
+    }
+}
+
+/// Attempts that were given up while the server kept them waiting; each holds a thread and a socket.
+static ABANDONED: AtomicUsize = AtomicUsize::new(0);
+/// More are not made until one of them ends.
+const ABANDONED_MAX: usize = 8;
+
+/// Does `work` on a thread of its own and gives it up after `limit`: the library waits for ever for a
+/// server that takes the connection and then says nothing, as a stopped one does, or a web server.
+fn within<T: Send + 'static>(
+    limit: Duration,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ConnectFailure> {
+    if ABANDONED.load(Ordering::Relaxed) >= ABANDONED_MAX {
+        let cause = format!("the server keeps {ABANDONED_MAX} earlier attempts waiting");
+        return Err(ConnectFailure::Unreachable { cause });
+    }
+    let (give, take) = mpsc::sync_channel(0);
+    let attempt = move || {
+        // Nobody takes the outcome of an attempt that was given up.
+        if give.send(work()).is_err() {
+            ABANDONED.fetch_sub(1, Ordering::Relaxed);
+        }
+    };
+    thread::Builder::new().name("connect".into()).spawn(attempt).map_err(|error| ConnectFailure::Other {
+        message: format!("no thread for the attempt: {error}; raise the limit on processes (ulimit -u)"),
+    })?;
+    match take.recv_timeout(limit) {
+        Ok(outcome) => Ok(outcome),
+        Err(mpsc::RecvTimeoutError::Timeout) => {
+            ABANDONED.fetch_add(1, Ordering::Relaxed);
+            Err(ConnectFailure::Unreachable {
+                cause: format!("the server did not answer in {} s", limit.as_secs_f32()),
+            })
+        }
+        Err(mpsc::RecvTimeoutError::Disconnected) => {
+            Err(ConnectFailure::Other { message: "the client library panicked; see the log".into() })
         }
     }
 }

@@ -10,8 +10,8 @@ mod conninfo;
 pub mod data_dir;
 mod error;
 mod passfile;
-//cfg
-//pub mod private_cluster;
+#[cfg(unix)]
+pub mod private_cluster;
 mod settings;
 mod source;
 
@@ -19,3 +19,6 @@ pub use connect::{Access, OLDEST_SERVER, Patience, ServerFacts, check_server};
 pub use error::{ConnectError, ConnectFailure, SettingsError};
 pub use settings::{ConnectionSettings, Environment, PasswordSource, Target, process_environment};
 pub use source::{Connection, ConnectionSource};
+
+#[cfg(all(test, unix))]
+mod tests;

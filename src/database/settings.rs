@@ -617,7 +617,8 @@ mod tests {
 
     #[test]
     fn faults_name_where_the_value_stands_and_the_remedy() {
-        let cases: &[(Option<&str>, &[(&str, &str)], &str)] = &[
+        type Case<'a> = (Option<&'a str>, &'a [(&'a str, &'a str)], &'a str);
+        let cases: &[Case<'_>] = &[
             (Some(""), &[], "--database-url: is empty"),
             (None, &[("DATABASE_URL", "mysql://h/d")], "DATABASE_URL: the URL's scheme"),
             (
