@@ -1,6 +1,10 @@
 //! Process Orchestrator runs *processes*, ordered sequences of command-line tasks, durably on PostgreSQL.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))] // a failed unwrap is a failed test
+
+pub mod database;
 pub mod model;
+pub mod platform;
 
 pub use model::faults::{Fault, Faults};
 pub use model::input::ProcessInputData;

@@ -1,0 +1,234 @@
+//! Opens connections and checks what answers.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use postgres::{Client, NoTls, SimpleQueryMessage};
+
+use super::error::{Attempt, ConnectError, ConnectFailure, chain, diagnose};
+use super::settings::{ConnectionSettings, TlsMode};
+
+/// The oldest major version of the server that works.
+pub const OLDEST_SERVER: u32 = 12;
+
+/// The first part of every session's name in `pg_stat_activity`.
+const APPLICATION_NAME: &str = "process-orchestrator";
+
+/// How long a silent network is believed before a TCP connection counts as dead. Unix sockets know at
+/// once and ignore it, and so do connections whose settings name keepalives themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// Silence before the first probe.
+    pub idle: Duration,
+    /// Between probes.
+    pub interval: Duration,
+    /// Unanswered probes after which the connection is dead.
+    pub probes: u32,
+    /// How long sent data may stay unacknowledged (Linux).
+    pub unacknowledged: Duration,
+}
+
+impl Patience {
+    /// Finds a dead connection within about a minute: firewalls drop idle ones after some minutes, and
+    /// the engine must not wait out the system's two hours.
+    pub const DEFAULT: Self = Self {
+        idle: Duration::from_secs(30),
+        interval: Duration::from_secs(10),
+        probes: 3,
+        unacknowledged: Duration::from_secs(30),
+    };
+
+    /// Keeps a session through `time` without network, so that what it holds outlasts the cut.
+    pub fn outlasting(time: Duration) -> Self {
+        const PROBES: u32 = 10;
+        let interval = Duration::from_secs((time.as_secs() / u64::from(PROBES)).max(1) + 1);
+        Self { idle: interval, interval, probes: PROBES, unacknowledged: interval * (PROBES + 1) }
+    }
+}
+
+/// What a command is going to do with the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Only look.
+    Read,
+    /// Change something.
+    Write,
+}
+
+/// What answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerFacts {
+    /// Such as 150018 for 15.18.
+    pub version_number: u32,
+    /// As the server says it.
+    pub version: String,
+    /// Sessions cannot write.
+    pub read_only: bool,
+    /// A standby that follows another server.
+    pub standby: bool,
+}
+
+impl ConnectionSettings {
+    /// Opens a connection for `role`, which becomes part of the session's name in `pg_stat_activity`.
+    pub fn open(&self, role: &str, patience: &Patience) -> Result<Client, ConnectError> {
+        let failed = |failure| ConnectError { target: self.shown(), failure };
+        let mut config = self.config.clone();
+        let own = self.application_name.as_deref().unwrap_or(APPLICATION_NAME);
+        config.application_name(&format!("{own} {role}"));
+        if !self.own_keepalives {
+            config
+                .keepalives(true)
+                .keepalives_idle(patience.idle)
+                .keepalives_interval(patience.interval)
+                .keepalives_retries(patience.probes)
+                .tcp_user_timeout(patience.unacknowledged);
+        }
+        self.dial(&config).map_err(failed)
+    }
+
+    /// The one place that picks between plain and encrypted connections.
+    fn dial(&self, config: &postgres::Config) -> Result<Client, ConnectFailure> {
+        if let TlsMode::Needed(mode) = self.tls {
+            return Err(ConnectFailure::TlsNotSupported { asked_by: format!("sslmode={mode}") });
+        }
+        let config = config.clone();
+        let limit = config.get_connect_timeout().map(|each| {
+            // The library's limit is for each server's socket; one more for the words after that.
+            *each * (u32::try_from(self.endpoints.len()).unwrap_or(u32::MAX).saturating_add(1))
+        });
+        let outcome = match limit {
+            Some(limit) => within(limit, move || config.connect(NoTls))?,
+            None => config.connect(NoTls),
+        };
+        outcome.map_err(|error| {
+            let attempt =
+                Attempt { user: self.user(), database: self.database(), password: self.password_source() };
+            diagnose(&error, &attempt)
+        })
+    }
+}
+
+/// Attempts that were given up while the server kept them waiting; each holds a thread and a socket.
+static ABANDONED: AtomicUsize = AtomicUsize::new(0);
+/// More are not made until one of them ends.
+const ABANDONED_MAX: usize = 8;
+
+/// Does `work` on a thread of its own and gives it up after `limit`: the library waits for ever for a
+/// server that takes the connection and then says nothing, as a stopped one does, or a web server.
+fn within<T: Send + 'static>(
+    limit: Duration,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ConnectFailure> {
+    if ABANDONED.load(Ordering::Relaxed) >= ABANDONED_MAX {
+        let cause = format!("the server keeps {ABANDONED_MAX} earlier attempts waiting");
+        return Err(ConnectFailure::Unreachable { cause });
+    }
+    let (give, take) = mpsc::sync_channel(0);
+    let attempt = move || {
+        // Nobody takes the outcome of an attempt that was given up.
+        if give.send(work()).is_err() {
+            ABANDONED.fetch_sub(1, Ordering::Relaxed);
+        }
+    };
+    thread::Builder::new().name("connect".into()).spawn(attempt).map_err(|error| ConnectFailure::Other {
+        message: format!("no thread for the attempt: {error}; raise the limit on processes (ulimit -u)"),
+    })?;
+    match take.recv_timeout(limit) {
+        Ok(outcome) => Ok(outcome),
+        Err(mpsc::RecvTimeoutError::Timeout) => {
+            ABANDONED.fetch_add(1, Ordering::Relaxed);
+            Err(ConnectFailure::Unreachable {
+                cause: format!("the server did not answer in {} s", limit.as_secs_f32()),
+            })
+        }
+        Err(mpsc::RecvTimeoutError::Disconnected) => {
+            Err(ConnectFailure::Other { message: "the client library panicked; see the log".into() })
+        }
+    }
+}
+
+/// Asks the server what it is, in one round trip, and refuses one that is too old or, for
+/// [`Access::Write`], read-only. For once per command, not per connection. `target` is for the message.
+pub fn check_server(client: &mut Client, target: &str, access: Access) -> Result<ServerFacts, ConnectError> {
+    let failed = |failure| ConnectError { target: target.to_string(), failure };
+    let facts = ask(client).map_err(|message| failed(ConnectFailure::Other { message }))?;
+    match judge(&facts, access) {
+        Some(failure) => Err(failed(failure)),
+        None => Ok(facts),
+    }
+}
+
+fn ask(client: &mut Client) -> Result<ServerFacts, String> {
+    const QUESTION: &str = "SELECT current_setting('server_version_num'), current_setting('server_version'), \
+                            current_setting('transaction_read_only'), pg_is_in_recovery()";
+    // The simple protocol: a prepared statement would cost a round trip more.
+    let answer = client.simple_query(QUESTION).map_err(|error| chain(&error))?;
+    let row = answer.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => Some(row),
+        _ => None,
+    });
+    let field = |at: usize| {
+        let value = row.and_then(|row| row.try_get(at).ok().flatten());
+        value.ok_or_else(|| "the server did not say what it is; is it PostgreSQL?".to_string())
+    };
+    let number = field(0)?;
+    Ok(ServerFacts {
+        version_number: number
+            .parse()
+            .map_err(|_| format!("the server's version {number:?} is no number"))?,
+        version: field(1)?.to_string(),
+        read_only: field(2)? == "on",
+        standby: field(3)? == "t",
+    })
+}
+
+fn judge(facts: &ServerFacts, access: Access) -> Option<ConnectFailure> {
+    if facts.version_number < OLDEST_SERVER * 10_000 {
+        return Some(ConnectFailure::TooOld { version: facts.version.clone() });
+    }
+    let writable = !facts.read_only && !facts.standby;
+    (access == Access::Write && !writable).then_some(ConnectFailure::ReadOnly { standby: facts.standby })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(version_number: u32, read_only: bool, standby: bool) -> ServerFacts {
+        ServerFacts { version_number, version: format!("{}.7", version_number / 10_000), read_only, standby }
+    }
+
+    #[test]
+    fn an_old_server_is_refused_with_both_versions() {
+        let failure = judge(&facts(110_022, false, false), Access::Read).expect("11 is too old");
+        let error = ConnectError { target: "there".into(), failure };
+        assert!(!error.is_transient());
+        assert_eq!(
+            error.to_string(),
+            "failed to connect to there: the server is PostgreSQL 11.7, at least 12 is needed; \
+             upgrade the server"
+        );
+        assert_eq!(judge(&facts(120_000, false, false), Access::Write), None);
+    }
+
+    #[test]
+    fn a_read_only_server_is_refused_only_for_writing() {
+        assert_eq!(judge(&facts(150_000, true, true), Access::Read), None);
+        for (read_only, standby) in [(true, false), (true, true), (false, true)] {
+            let failure = judge(&facts(150_000, read_only, standby), Access::Write);
+            assert_eq!(failure, Some(ConnectFailure::ReadOnly { standby }));
+        }
+    }
+
+    #[test]
+    fn patience_outlasts_what_it_is_asked_to() {
+        for seconds in [0, 1, 9, 300, 3_601] {
+            let time = Duration::from_secs(seconds);
+            let patience = Patience::outlasting(time);
+            assert!(patience.idle + patience.interval * (patience.probes - 1) > time, "{seconds}");
+            assert!(patience.unacknowledged > time, "{seconds}");
+        }
+    }
+}

@@ -1,0 +1,655 @@
+//! Where to connect: the option, `DATABASE_URL`, libpq's `PG*`, or the private cluster.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use postgres::config::{ChannelBinding, LoadBalanceHosts, TargetSessionAttrs};
+
+use super::conninfo::{self, Parameters};
+use super::error::SettingsError;
+use super::{data_dir, passfile};
+
+/// Looks up an environment variable; a parameter so that tests need not change the real environment.
+pub type Environment<'a> = dyn Fn(&str) -> Option<String> + 'a;
+
+/// The environment of this process. A value that is not UTF-8 counts as absent, with a warning.
+pub fn process_environment(name: &str) -> Option<String> {
+    match std::env::var(name) {
+        Ok(value) => Some(value),
+        Err(std::env::VarError::NotPresent) => None,
+        Err(std::env::VarError::NotUnicode(_)) => {
+            log::warn!("environment variable {name} is not UTF-8 and is ignored");
+            None
+        }
+    }
+}
+
+/// Which PostgreSQL to use.
+#[derive(Debug, Clone)]
+pub enum Target {
+    /// A server that the user names.
+    Server(Box<ConnectionSettings>),
+    /// A cluster of our own in this data directory.
+    Private(PathBuf),
+}
+
+/// Where the password came from, for messages about a wrong one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PasswordSource {
+    /// In the URL that this option or variable holds.
+    Url(&'static str),
+    /// `PGPASSWORD`.
+    Environment,
+    /// This password file.
+    Passfile(PathBuf),
+    /// There is none.
+    Nowhere,
+}
+
+/// What the user wants of TLS, by libpq's `sslmode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TlsMode {
+    /// `disable`, and `allow` and `prefer`, which are content without.
+    Optional,
+    /// `require` or one of `verify-*`, by its name.
+    Needed(&'static str),
+}
+
+/// How to open connections to one server, or to the first that answers of several.
+#[derive(Clone)]
+pub struct ConnectionSettings {
+    pub(super) config: postgres::Config,
+    pub(super) tls: TlsMode,
+    pub(super) password_source: PasswordSource,
+    pub(super) application_name: Option<String>,
+    /// Keepalive settings that the user wrote, which then hold for every role.
+    pub(super) own_keepalives: bool,
+    pub(super) user: String,
+    pub(super) database: String,
+    pub(super) endpoints: Vec<String>,
+}
+
+/// Port of PostgreSQL where none is said.
+const DEFAULT_PORT: u16 = 5432;
+
+/// Longer than any healthy server takes, shorter than a person's patience.
+const CONNECT_TIMEOUT_S_DEFAULT: u64 = 10;
+
+/// The parameters that the environment may supply, by libpq's names.
+const FROM_ENVIRONMENT: &[(&str, &str)] = &[
+    ("PGHOST", "host"),
+    ("PGHOSTADDR", "hostaddr"),
+    ("PGPORT", "port"),
+    ("PGUSER", "user"),
+    ("PGDATABASE", "dbname"),
+    ("PGPASSWORD", "password"),
+    ("PGPASSFILE", "passfile"),
+    ("PGSSLMODE", "sslmode"),
+    ("PGAPPNAME", "application_name"),
+    ("PGCONNECT_TIMEOUT", "connect_timeout"),
+    ("PGOPTIONS", "options"),
+    ("PGTARGETSESSIONATTRS", "target_session_attrs"),
+    ("PGCHANNELBINDING", "channel_binding"),
+    ("PGLOADBALANCEHOSTS", "load_balance_hosts"),
+];
+
+impl Target {
+    /// Decides by the first that is there: `explicit` (the option `--database-url`), `DATABASE_URL`,
+    /// `PGHOST` or `PGHOSTADDR`; else the private cluster in `data_dir` or, without one, in
+    /// [`data_dir::default_data_dir`]. `PG*` supply what a URL leaves out, as with libpq.
+    pub fn resolve(
+        explicit: Option<&str>,
+        data_dir: Option<&Path>,
+        env: &Environment<'_>,
+    ) -> Result<Target, SettingsError> {
+        let set = |name: &str| env(name).filter(|value| !value.is_empty());
+        let url = match explicit {
+            Some(url) => Some(("--database-url", url.to_string())),
+            None => set("DATABASE_URL").map(|url| ("DATABASE_URL", url)),
+        };
+        if let Some((origin, url)) = url {
+            return ConnectionSettings::from_url(origin, &url, env).map(|it| Target::Server(Box::new(it)));
+        }
+        if set("PGHOST").is_some() || set("PGHOSTADDR").is_some() {
+            let settings = ConnectionSettings::build("PG*", Parameters::new(), env)?;
+            return Ok(Target::Server(Box::new(settings)));
+        }
+        if set("PGSERVICE").is_some() {
+            return Err(SettingsError::new(
+                "PGSERVICE",
+                "service files are not read",
+                "set DATABASE_URL or PGHOST",
+            ));
+        }
+        let data_dir = match data_dir {
+            Some(chosen) => chosen.to_path_buf(),
+            None => data_dir::default_data_dir(env)?,
+        };
+        for name in ["PGPORT", "PGDATABASE"].into_iter().filter(|name| set(name).is_some()) {
+            log::warn!(
+                "{name} is ignored without PGHOST: the private cluster in {} is used",
+                data_dir.display()
+            );
+        }
+        Ok(Target::Private(data_dir))
+    }
+}
+
+impl ConnectionSettings {
+    /// Reads a URL or `key=value` string. `origin` is the option or variable that holds it, for messages.
+    pub fn from_url(origin: &'static str, url: &str, env: &Environment<'_>) -> Result<Self, SettingsError> {
+        if url.trim().is_empty() {
+            let remedy = "write postgresql://user@host/database, or leave it out";
+            return Err(SettingsError::new(origin, "is empty", remedy));
+        }
+        let parameters =
+            conninfo::parse(url).map_err(|problem| SettingsError::new(origin, problem, String::new()))?;
+        Self::build(origin, parameters, env)
+    }
+
+    /// A server that listens on a Unix socket in `directory` and trusts whoever reaches it.
+    #[cfg(unix)]
+    pub fn for_socket(directory: &Path, port: u16, user: &str, database: &str) -> Self {
+        let mut config = postgres::Config::new();
+        config.host_path(directory).port(port).user(user).dbname(database);
+        config.ssl_mode(postgres::config::SslMode::Disable);
+        config.connect_timeout(Duration::from_secs(CONNECT_TIMEOUT_S_DEFAULT));
+        Self {
+            config,
+            tls: TlsMode::Optional,
+            password_source: PasswordSource::Nowhere,
+            application_name: None,
+            own_keepalives: false,
+            user: user.to_string(),
+            database: database.to_string(),
+            endpoints: vec![endpoint(&directory.to_string_lossy(), port)],
+        }
+    }
+
+    fn build(
+        origin: &'static str,
+        mut parameters: Parameters,
+        env: &Environment<'_>,
+    ) -> Result<Self, SettingsError> {
+        let in_url = parameters.clone();
+        parameters.retain(|_, value| !value.is_empty());
+        supply_from_environment(&mut parameters, env);
+        let reader = Reader { parameters: &parameters, in_url: &in_url, origin };
+        reader.refuse_unsupported()?;
+        let user = match reader.get("user") {
+            Some(user) => user.to_string(),
+            None => system_user().ok_or_else(|| {
+                SettingsError::new(
+                    origin,
+                    "no user is given and the system's has no name",
+                    "give one: PGUSER or user@",
+                )
+            })?,
+        };
+        let database = reader.get("dbname").unwrap_or(&user).to_string();
+        let places = reader.places()?;
+        let (password, password_source) = reader.password(&places, &database, &user, env);
+
+        let mut config = postgres::Config::new();
+        config.user(&user).dbname(&database).ssl_mode(postgres::config::SslMode::Disable);
+        for place in &places {
+            config.host(&place.host).port(place.port);
+            if let Some(address) = place.address {
+                config.hostaddr(address);
+            }
+        }
+        if let Some(password) = password {
+            config.password(password);
+        }
+        reader.apply_options(&mut config)?;
+        Ok(Self {
+            tls: reader.tls()?,
+            password_source,
+            application_name: reader.get("application_name").map(str::to_string),
+            own_keepalives: reader.apply_keepalives(&mut config)?,
+            endpoints: places.iter().map(Place::shown).collect(),
+            config,
+            user,
+            database,
+        })
+    }
+
+    /// The server, database and user, for messages: never the password.
+    pub fn shown(&self) -> String {
+        format!("database {:?} at {} as user {:?}", self.database, self.endpoints.join(" or "), self.user)
+    }
+
+    /// The name of the user that connects.
+    pub fn user(&self) -> &str {
+        &self.user
+    }
+
+    /// The name of the database.
+    pub fn database(&self) -> &str {
+        &self.database
+    }
+
+    /// Where the password came from.
+    pub fn password_source(&self) -> &PasswordSource {
+        &self.password_source
+    }
+}
+
+impl fmt::Debug for ConnectionSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ConnectionSettings({})", self.shown())
+    }
+}
+
+impl fmt::Display for PasswordSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Url(origin) => write!(f, "the password in {origin}"),
+            Self::Environment => f.write_str("the password in PGPASSWORD"),
+            Self::Passfile(path) => write!(f, "the password in {}", path.display()),
+            Self::Nowhere => f.write_str("no password"),
+        }
+    }
+}
+
+/// One server of the list.
+struct Place {
+    /// Name, address, or the socket's directory.
+    host: String,
+    address: Option<IpAddr>,
+    port: u16,
+}
+
+impl Place {
+    fn shown(&self) -> String {
+        match self.address {
+            Some(address) if address.to_string() != self.host => {
+                format!("{} ({address})", endpoint(&self.host, self.port))
+            }
+            _ => endpoint(&self.host, self.port),
+        }
+    }
+}
+
+fn endpoint(host: &str, port: u16) -> String {
+    match host {
+        socket if socket.starts_with('/') => format!("{}/.s.PGSQL.{port}", socket.trim_end_matches('/')),
+        v6 if v6.contains(':') => format!("[{v6}]:{port}"),
+        name => format!("{name}:{port}"),
+    }
+}
+
+fn supply_from_environment(parameters: &mut Parameters, env: &Environment<'_>) {
+    let named_host = parameters.contains_key("host") || parameters.contains_key("hostaddr");
+    for (variable, key) in FROM_ENVIRONMENT {
+        // A PGHOSTADDR beside a URL's host would send the connection somewhere else than it says.
+        if named_host && matches!(*key, "host" | "hostaddr") {
+            continue;
+        }
+        if let Some(value) = env(variable).filter(|value| !value.is_empty()) {
+            parameters.entry(key.to_string()).or_insert(value);
+        }
+    }
+}
+
+/// Turns parameters into what the client library takes.
+struct Reader<'a> {
+    parameters: &'a Parameters,
+    in_url: &'a Parameters,
+    origin: &'static str,
+}
+
+impl Reader<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        self.parameters.get(key).map(String::as_str)
+    }
+
+    /// An error about `key`, which names the variable when it came from there.
+    fn fault(&self, key: &str, remedy: &str) -> SettingsError {
+        let variable = FROM_ENVIRONMENT.iter().find(|(_, known)| *known == key).map(|(name, _)| *name);
+        let origin = match variable {
+            Some(variable) if !self.in_url.contains_key(key) => variable,
+            _ => self.origin,
+        };
+        let value = self.get(key).unwrap_or("");
+        SettingsError::new(origin, format!("{key} {value:?} is not usable"), remedy)
+    }
+
+    fn choice<T: Copy>(&self, key: &str, choices: &[(&str, T)]) -> Result<Option<T>, SettingsError> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        match choices.iter().find(|(name, _)| *name == value) {
+            Some((_, choice)) => Ok(Some(*choice)),
+            None => {
+                let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
+                Err(self.fault(key, &format!("write one of {}", names.join(", "))))
+            }
+        }
+    }
+
+    /// A whole number; negative ones and 0 mean "the default" to libpq.
+    fn number(&self, key: &str, unit: &str) -> Result<Option<u32>, SettingsError> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        match value.trim().parse::<i32>() {
+            Ok(number) => Ok(u32::try_from(number).ok().filter(|number| *number > 0)),
+            Err(_) => Err(self.fault(key, &format!("write a whole number{unit}"))),
+        }
+    }
+
+    fn refuse_unsupported(&self) -> Result<(), SettingsError> {
+        if self.get("service").is_some() {
+            return Err(
+                self.fault("service", "service files are not read: write host, dbname and user instead")
+            );
+        }
+        if self.get("gssencmode") == Some("require") {
+            return Err(self.fault("gssencmode", "GSSAPI encryption is not supported: leave it out"));
+        }
+        Ok(())
+    }
+
+    fn tls(&self) -> Result<TlsMode, SettingsError> {
+        let modes = [
+            ("disable", TlsMode::Optional),
+            ("allow", TlsMode::Optional),
+            ("prefer", TlsMode::Optional),
+            ("require", TlsMode::Needed("require")),
+            ("verify-ca", TlsMode::Needed("verify-ca")),
+            ("verify-full", TlsMode::Needed("verify-full")),
+        ];
+        Ok(self.choice("sslmode", &modes)?.unwrap_or(TlsMode::Optional))
+    }
+
+    /// The servers to try, in order. One port serves all hosts, or each has its own.
+    fn places(&self) -> Result<Vec<Place>, SettingsError> {
+        let list = |key| self.get(key).map(|text| text.split(',').map(str::trim).collect::<Vec<_>>());
+        let ports = list("port").unwrap_or_else(|| vec![""]);
+        let ports: Option<Vec<u16>> = ports.iter().map(|text| to_port(text)).collect();
+        let ports = ports.ok_or_else(|| self.fault("port", "write a port from 1 to 65535"))?;
+        let addresses: Option<Vec<IpAddr>> =
+            list("hostaddr").unwrap_or_default().iter().map(|text| text.parse().ok()).collect();
+        let addresses = addresses
+            .ok_or_else(|| self.fault("hostaddr", "write a numeric address, or use host for a name"))?;
+        let hosts: Vec<String> = match list("host") {
+            Some(hosts) => hosts.into_iter().map(str::to_string).collect(),
+            None if addresses.is_empty() => vec![String::new()],
+            None => addresses.iter().map(IpAddr::to_string).collect(),
+        };
+        if !addresses.is_empty() && addresses.len() != hosts.len() {
+            return Err(self.fault("hostaddr", "write as many addresses as hosts"));
+        }
+        if ports.len() != 1 && ports.len() != hosts.len() {
+            return Err(self.fault("port", "write one port for all hosts, or one for each"));
+        }
+        Ok(hosts
+            .into_iter()
+            .enumerate()
+            .map(|(at, host)| {
+                let port = ports.get(at).copied().unwrap_or(ports[0]);
+                let host = if host.is_empty() { default_host(port) } else { host };
+                Place { host, address: addresses.get(at).copied(), port }
+            })
+            .collect())
+    }
+
+    fn password(
+        &self,
+        places: &[Place],
+        database: &str,
+        user: &str,
+        env: &Environment<'_>,
+    ) -> (Option<String>, PasswordSource) {
+        if let Some(password) = self.get("password") {
+            let in_url = self.in_url.get("password").is_some_and(|password| !password.is_empty());
+            let source = if in_url { PasswordSource::Url(self.origin) } else { PasswordSource::Environment };
+            return (Some(password.to_string()), source);
+        }
+        let file = self.get("passfile").map(PathBuf::from);
+        let Some(path) = file.or_else(|| Some(data_dir::home(env)?.join(".pgpass"))) else {
+            return (None, PasswordSource::Nowhere);
+        };
+        let text = passfile::read(&path).unwrap_or_default();
+        // The client library takes one password for all servers: the first that is found.
+        let password = places.iter().find_map(|place| {
+            passfile::find(&text, passfile::Wanted { host: &place.host, port: place.port, database, user })
+        });
+        match password {
+            Some(password) => (Some(password), PasswordSource::Passfile(path)),
+            None => (None, PasswordSource::Nowhere),
+        }
+    }
+
+    fn apply_options(&self, config: &mut postgres::Config) -> Result<(), SettingsError> {
+        let timeout = match self.get("connect_timeout") {
+            None => Some(CONNECT_TIMEOUT_S_DEFAULT.try_into().unwrap_or(u32::MAX)),
+            Some(_) => self.number("connect_timeout", " of seconds, 0 for no limit")?,
+        };
+        if let Some(seconds) = timeout {
+            config.connect_timeout(Duration::from_secs(seconds.into()));
+        }
+        if let Some(options) = self.get("options") {
+            config.options(options);
+        }
+        let sessions = [
+            ("any", TargetSessionAttrs::Any),
+            ("read-write", TargetSessionAttrs::ReadWrite),
+            ("primary", TargetSessionAttrs::ReadWrite),
+            ("read-only", TargetSessionAttrs::ReadOnly),
+            ("standby", TargetSessionAttrs::ReadOnly),
+        ];
+        if let Some(wanted) = self.choice("target_session_attrs", &sessions)? {
+            config.target_session_attrs(wanted);
+        }
+        let bindings = [
+            ("disable", ChannelBinding::Disable),
+            ("prefer", ChannelBinding::Prefer),
+            ("require", ChannelBinding::Require),
+        ];
+        if let Some(wanted) = self.choice("channel_binding", &bindings)? {
+            config.channel_binding(wanted);
+        }
+        let orders = [("disable", LoadBalanceHosts::Disable), ("random", LoadBalanceHosts::Random)];
+        if let Some(wanted) = self.choice("load_balance_hosts", &orders)? {
+            config.load_balance_hosts(wanted);
+        }
+        Ok(())
+    }
+
+    /// Sets the keepalives that the user wrote; says whether there were any.
+    fn apply_keepalives(&self, config: &mut postgres::Config) -> Result<bool, SettingsError> {
+        let seconds = |count: u32| Duration::from_secs(count.into());
+        let mut any = false;
+        if let Some(value) = self.get("keepalives") {
+            config.keepalives(value != "0");
+            any = true;
+        }
+        if let Some(idle) = self.number("keepalives_idle", " of seconds")? {
+            config.keepalives_idle(seconds(idle));
+            any = true;
+        }
+        if let Some(interval) = self.number("keepalives_interval", " of seconds")? {
+            config.keepalives_interval(seconds(interval));
+            any = true;
+        }
+        for key in ["keepalives_count", "keepalives_retries"] {
+            if let Some(count) = self.number(key, "")? {
+                config.keepalives_retries(count);
+                any = true;
+            }
+        }
+        if let Some(ms) = self.number("tcp_user_timeout", " of milliseconds")? {
+            config.tcp_user_timeout(Duration::from_millis(ms.into()));
+            any = true;
+        }
+        Ok(any)
+    }
+}
+
+fn to_port(text: &str) -> Option<u16> {
+    if text.is_empty() { Some(DEFAULT_PORT) } else { text.parse().ok().filter(|port| *port != 0) }
+}
+
+/// Where libpq looks when no host is given: the default socket, which is in one of two places
+/// depending on who built PostgreSQL; without one, this machine over TCP.
+fn default_host(port: u16) -> String {
+    let directories = ["/var/run/postgresql", "/tmp"];
+    let found = directories
+        .iter()
+        .find(|directory| cfg!(unix) && Path::new(directory).join(format!(".s.PGSQL.{port}")).exists());
+    found.copied().unwrap_or("localhost").to_string()
+}
+
+#[cfg(unix)]
+fn system_user() -> Option<String> {
+    match crate::platform::files::current_user() {
+        Ok(user) => user.map(|user| user.name),
+        Err(error) => {
+            log::warn!("the system's user list can't be read: {error}");
+            None
+        }
+    }
+}
+
+#[cfg(not(unix))]
+fn system_user() -> Option<String> {
+    process_environment("USERNAME")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+
+    /// A home that has no password file.
+    const HOME: (&str, &str) = ("HOME", "/nonexistent");
+
+    fn resolve(explicit: Option<&str>, variables: &[(&str, &str)]) -> Result<Target, SettingsError> {
+        let map: HashMap<&str, &str> = std::iter::once(&HOME).chain(variables).copied().collect();
+        let env = |name: &str| map.get(name).map(|value| value.to_string());
+        Target::resolve(explicit, Some(Path::new("/data")), &env)
+    }
+
+    fn server(explicit: Option<&str>, variables: &[(&str, &str)]) -> ConnectionSettings {
+        match resolve(explicit, variables) {
+            Ok(Target::Server(settings)) => *settings,
+            other => panic!("{explicit:?} {variables:?} gave {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_option_goes_before_the_variable_before_pg_before_the_private_cluster() {
+        let all = [("DATABASE_URL", "postgres://u@variable/d"), ("PGHOST", "pghost"), ("PGUSER", "pguser")];
+        let shown = server(Some("postgres://u@option/d"), &all).shown();
+        assert_eq!(shown, "database \"d\" at option:5432 as user \"u\"");
+        assert_eq!(server(None, &all).shown(), "database \"d\" at variable:5432 as user \"u\"");
+        assert_eq!(server(None, &all[1..]).shown(), "database \"pguser\" at pghost:5432 as user \"pguser\"");
+        for none in [&[][..], &[("DATABASE_URL", ""), ("PGHOST", "")], &[("PGUSER", "u"), ("PGPORT", "1")]] {
+            assert!(matches!(resolve(None, none), Ok(Target::Private(dir)) if dir == Path::new("/data")));
+        }
+    }
+
+    #[test]
+    fn the_environment_supplies_what_the_url_leaves_out() {
+        let variables = [
+            ("PGHOST", "other"),
+            ("PGHOSTADDR", "10.0.0.1"),
+            ("PGPORT", "6000"),
+            ("PGUSER", "pguser"),
+            ("PGDATABASE", "pgdb"),
+            ("PGAPPNAME", "reports"),
+            ("PGOPTIONS", "-c work_mem=8MB"),
+            ("PGCONNECT_TIMEOUT", "3"),
+        ];
+        let settings = server(Some("postgres://host"), &variables);
+        assert_eq!(settings.shown(), "database \"pgdb\" at host:6000 as user \"pguser\"");
+        assert_eq!(settings.application_name.as_deref(), Some("reports"));
+        assert_eq!(settings.config.get_options(), Some("-c work_mem=8MB"));
+        assert_eq!(settings.config.get_connect_timeout(), Some(&Duration::from_secs(3)));
+        assert!(
+            settings.config.get_hostaddrs().is_empty(),
+            "PGHOSTADDR is not the address of the URL's host"
+        );
+    }
+
+    #[test]
+    fn several_hosts_and_the_session_wanted_pass_through() {
+        let settings = server(Some("postgres://u@h1:5433,h2,[::1]/d?target_session_attrs=read-write"), &[]);
+        assert_eq!(settings.shown(), "database \"d\" at h1:5433 or h2:5432 or [::1]:5432 as user \"u\"");
+        assert_eq!(settings.config.get_ports(), [5433, 5432, 5432]);
+        assert_eq!(settings.config.get_target_session_attrs(), TargetSessionAttrs::ReadWrite);
+        let both = server(Some("host=a,b hostaddr=10.0.0.1,10.0.0.2 user=u"), &[]);
+        assert_eq!(both.shown(), "database \"u\" at a:5432 (10.0.0.1) or b:5432 (10.0.0.2) as user \"u\"");
+    }
+
+    #[test]
+    fn a_socket_is_shown_by_its_path() {
+        let settings = server(Some("postgresql:///d?host=/srv/pg/&user=u"), &[]);
+        assert_eq!(settings.shown(), "database \"d\" at /srv/pg/.s.PGSQL.5432 as user \"u\"");
+    }
+
+    #[test]
+    fn the_password_and_where_it_came_from_are_known_but_never_shown() {
+        let path = std::env::temp_dir().join(format!("process-orchestrator-settings-{}", std::process::id()));
+        std::fs::write(&path, "h2:5432:d:u:canary-file\n").unwrap();
+        #[cfg(unix)]
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        let file = path.to_str().unwrap();
+        let cases = [
+            ("postgres://u:canary-url@h1,h2/d", vec![("PGPASSWORD", "canary-env")], "canary-url"),
+            ("postgres://u@h1,h2/d", vec![("PGPASSWORD", "canary-env"), ("PGPASSFILE", file)], "canary-env"),
+            ("postgres://u:@h1,h2/d", vec![("PGPASSFILE", file)], "canary-file"),
+            ("postgres://u@h1/d", vec![("PGPASSFILE", file)], ""),
+        ];
+        let mut sources = Vec::new();
+        for (url, variables, expected) in cases {
+            let settings = server(Some(url), &variables);
+            assert_eq!(settings.config.get_password().unwrap_or_default(), expected.as_bytes(), "{url}");
+            let everything = format!("{settings:?} {} {}", settings.shown(), settings.password_source());
+            assert!(!everything.contains("canary"), "{everything}");
+            sources.push(settings.password_source().clone());
+        }
+        std::fs::remove_file(&path).unwrap();
+        let url = PasswordSource::Url("--database-url");
+        let file = PasswordSource::Passfile(path);
+        assert_eq!(sources, [url, PasswordSource::Environment, file, PasswordSource::Nowhere]);
+    }
+
+    #[test]
+    fn faults_name_where_the_value_stands_and_the_remedy() {
+        type Case<'a> = (Option<&'a str>, &'a [(&'a str, &'a str)], &'a str);
+        let cases: &[Case<'_>] = &[
+            (Some(""), &[], "--database-url: is empty"),
+            (None, &[("DATABASE_URL", "mysql://h/d")], "DATABASE_URL: the URL's scheme"),
+            (
+                Some("postgres://u@h/d"),
+                &[("PGPORT", "70000")],
+                "PGPORT: port \"70000\" is not usable; write a port",
+            ),
+            (Some("postgres://u@h:0/d"), &[("PGPORT", "1")], "--database-url: port \"0\""),
+            (Some("postgres://u@h,i/d?port=1,2,3"), &[], "one port for all hosts"),
+            (
+                Some("postgres://u@h/d?hostaddr=h"),
+                &[],
+                "hostaddr \"h\" is not usable; write a numeric address",
+            ),
+            (
+                Some("postgres://u@h/d?sslmode=on"),
+                &[],
+                "write one of disable, allow, prefer, require, verify-ca",
+            ),
+            (
+                Some("postgres://u@h/d?target_session_attrs=prefer-standby"),
+                &[],
+                "write one of any, read-write",
+            ),
+            (Some("postgres://u@h/d?connect_timeout=soon"), &[], "a whole number of seconds"),
+            (Some("service=x"), &[], "service files are not read"),
+            (None, &[("PGSERVICE", "x")], "PGSERVICE: service files are not read"),
+        ];
+        for (explicit, variables, expected) in cases {
+            let error = resolve(*explicit, variables).expect_err(expected).to_string();
+            assert!(error.contains(expected), "{expected:?} is not in {error:?}");
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Connections for whoever needs one, whether from settings or from a pool.
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+
+use postgres::Client;
+
+use super::connect::Patience;
+use super::error::{ConnectError, ConnectFailure};
+use super::settings::ConnectionSettings;
+
+/// Where threads get connections from.
+pub trait ConnectionSource: Send + Sync {
+    /// A connection for `role`, such as `recorder`, which names the session where that is possible.
+    fn connect(&self, role: &str) -> Result<Connection, ConnectError>;
+
+    /// A connection that stands silence of the network as `patience` says. A pool's connections keep
+    /// the settings that its owner gave them.
+    fn connect_with(&self, role: &str, _patience: &Patience) -> Result<Connection, ConnectError> {
+        self.connect(role)
+    }
+
+    /// The database, for messages: never a password.
+    fn shown(&self) -> String;
+}
+
+/// An open connection; use it as a [`Client`]. One of a pool goes back when it is dropped.
+pub struct Connection(Box<dyn DerefMut<Target = Client> + Send>);
+
+impl Connection {
+    /// Wraps whatever holds a client.
+    pub fn new(holder: impl DerefMut<Target = Client> + Send + 'static) -> Self {
+        Self(Box::new(holder))
+    }
+}
+
+impl From<Client> for Connection {
+    fn from(client: Client) -> Self {
+        Self::new(Box::new(client))
+    }
+}
+
+impl Deref for Connection {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        self.0.deref()
+    }
+}
+
+impl DerefMut for Connection {
+    fn deref_mut(&mut self) -> &mut Client {
+        self.0.deref_mut()
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Connection")
+    }
+}
+
+impl ConnectionSource for ConnectionSettings {
+    fn connect(&self, role: &str) -> Result<Connection, ConnectError> {
+        self.connect_with(role, &Patience::DEFAULT)
+    }
+
+    fn connect_with(&self, role: &str, patience: &Patience) -> Result<Connection, ConnectError> {
+        self.open(role, patience).map(Connection::from)
+    }
+
+    fn shown(&self) -> String {
+        ConnectionSettings::shown(self)
+    }
+}
+
+impl<M> ConnectionSource for r2d2::Pool<M>
+where
+    M: r2d2::ManageConnection<Connection = Client>,
+{
+    fn connect(&self, _role: &str) -> Result<Connection, ConnectError> {
+        // The pool keeps of its manager's error only the words; without any it has just waited too long.
+        self.get().map(Connection::new).map_err(|error| ConnectError {
+            target: ConnectionSource::shown(self),
+            failure: ConnectFailure::Pool { message: error.to_string() },
+        })
+    }
+
+    fn shown(&self) -> String {
+        "the pool's database".to_string()
+    }
+}

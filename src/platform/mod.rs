@@ -1,0 +1,4 @@
+//! What differs from one operating system to the next, and all `unsafe` code.
+
+#[cfg(unix)]
+pub mod files;
