@@ -12,13 +12,14 @@ mod error;
 mod passfile;
 #[cfg(unix)]
 pub mod private_cluster;
+mod reader;
 mod settings;
 mod source;
 
 pub use connect::{Access, OLDEST_SERVER, Patience, ServerFacts, check_server};
 pub use error::{ConnectError, ConnectFailure, SettingsError};
 pub use settings::{ConnectionSettings, Environment, PasswordSource, Target, process_environment};
-pub use source::{Connection, ConnectionSource};
+pub use source::{Connection, ConnectionManager, ConnectionSource};
 
 #[cfg(all(test, unix))]
 mod tests;

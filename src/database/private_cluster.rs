@@ -18,8 +18,11 @@
 
 mod binaries;
 mod error;
+mod launch;
 mod layout;
+mod lock_file;
 mod server;
+mod waiting;
 
 use std::fs::File;
 use std::path::Path;
@@ -29,12 +32,14 @@ pub use self::error::{ClusterError, ClusterFailure};
 use self::binaries::Binaries;
 use self::error::{Outcome, cannot};
 use self::layout::Layout;
-use self::server::{Server, Waiting};
+use self::server::Server;
+use self::waiting::Waiting;
 use super::connect::Patience;
 use super::error::{ConnectError, ConnectFailure};
 use super::settings::ConnectionSettings;
 use super::source::{Connection, ConnectionSource};
 use crate::platform::files::{self, Lock};
+use crate::platform::processes;
 
 /// Longer than any start or stop that another command may be busy with.
 const DECISION_WAIT_S_MAX: u64 = 300;
@@ -110,7 +115,7 @@ impl PrivateCluster {
     pub fn release_at_exit(self) -> Result<ConnectionSettings, ClusterError> {
         let settings = self.settings();
         let data_dir = self.layout.root.clone();
-        files::at_exit(move || drop(self)).map_err(|cause| ClusterError {
+        processes::at_exit(move || drop(self)).map_err(|cause| ClusterError {
             data_dir,
             failure: cannot("register the stop at exit")(cause),
         })?;
@@ -230,7 +235,7 @@ fn make_cluster(
         Err(error) => return Err(cannot(format!("remove {}", unfinished.display()))(error)),
     }
     layout::open_directory(&unfinished, user)?;
-    server::initdb(binaries, &unfinished, user, durable)?;
+    launch::initdb(binaries, &unfinished, user, durable)?;
     let cluster = layout.cluster(binaries.major);
     std::fs::rename(&unfinished, &cluster)
         // The name has to outlive a crash as initdb has made sure that the content does.

@@ -6,7 +6,7 @@ use std::ops::{Deref, DerefMut};
 use postgres::Client;
 
 use super::connect::Patience;
-use super::error::{ConnectError, ConnectFailure};
+use super::error::{ConnectError, ConnectFailure, chain};
 use super::settings::ConnectionSettings;
 
 /// Where threads get connections from.
@@ -71,6 +71,40 @@ impl ConnectionSource for ConnectionSettings {
 
     fn shown(&self) -> String {
         ConnectionSettings::shown(self)
+    }
+}
+
+/// Makes the connections of an r2d2 pool from settings.
+#[derive(Debug, Clone)]
+pub struct ConnectionManager {
+    settings: ConnectionSettings,
+    role: String,
+}
+
+impl ConnectionManager {
+    /// Sessions are named for `role`, such as `http`.
+    pub fn new(settings: ConnectionSettings, role: impl Into<String>) -> Self {
+        Self { settings, role: role.into() }
+    }
+}
+
+impl r2d2::ManageConnection for ConnectionManager {
+    type Connection = Client;
+    type Error = ConnectError;
+
+    fn connect(&self) -> Result<Client, ConnectError> {
+        self.settings.open(&self.role, &Patience::DEFAULT)
+    }
+
+    fn is_valid(&self, client: &mut Client) -> Result<(), ConnectError> {
+        client.simple_query("").map(drop).map_err(|error| ConnectError {
+            target: self.settings.shown(),
+            failure: ConnectFailure::Unreachable { cause: chain(&error) },
+        })
+    }
+
+    fn has_broken(&self, client: &mut Client) -> bool {
+        client.is_closed()
     }
 }
 

@@ -221,16 +221,25 @@ fn connections_come_from_settings_or_from_a_pool() {
     let patient = Patience::outlasting(std::time::Duration::from_secs(300));
     assert_eq!(name(&mut cluster.connect_with("keeper", &patient).unwrap()), "process-orchestrator keeper");
 
+    // Long enough for a healthy server on a busy machine to open the pool's one connection.
+    let wait = std::time::Duration::from_secs(20);
+    let manager = ConnectionManager::new(cluster.settings(), "http");
+    let pool = r2d2::Pool::builder().max_size(1).connection_timeout(wait).build(manager).unwrap();
+    assert_eq!(name(&mut ConnectionSource::connect(&pool, "ignored").unwrap()), "process-orchestrator http");
+
     let mut config = postgres::Config::new();
     config.host_path(scratch.join("run")).user("postgres").application_name("theirs");
     let manager = r2d2_postgres::PostgresConnectionManager::new(config, postgres::NoTls);
-    let wait = std::time::Duration::from_millis(50);
     let pool = r2d2::Pool::builder().max_size(1).connection_timeout(wait).build(manager).unwrap();
     let source: &dyn ConnectionSource = &pool;
     let mut only = source.connect("recorder").unwrap();
     assert_eq!(name(&mut only), "theirs");
-    let error = source.connect("keeper").unwrap_err();
-    assert_reads(&error, &["failed to connect to the pool's database: the connection pool gave none"], true);
     drop(only);
     source.connect("keeper").expect("the connection went back to the pool");
+
+    let manager = ConnectionManager::new(settings("postgresql:///d?host=/nonexistent&user=u", &[]), "http");
+    let short = std::time::Duration::from_millis(50);
+    let pool = r2d2::Pool::builder().max_size(1).connection_timeout(short).build_unchecked(manager);
+    let error = ConnectionSource::connect(&pool, "recorder").unwrap_err();
+    assert_reads(&error, &["failed to connect to the pool's database: the connection pool gave none"], true);
 }

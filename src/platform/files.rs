@@ -1,16 +1,13 @@
-//! Locks, owners, users and other processes: what keeping files and a server of our own asks of Unix.
+//! Locks, owners and users: what keeping files of our own asks of Unix.
 
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::fs::{File, Metadata};
 use std::io;
+use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{MetadataExt, chown};
-use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown, lchown};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::{Mutex, PoisonError};
 
 /// Longest path of a Unix socket in bytes: `sun_path` of Linux holds 108, of macOS and the BSDs 104,
 /// and both want room for the closing NUL.
@@ -156,9 +153,26 @@ pub fn owner(metadata: &Metadata) -> u32 {
     metadata.uid()
 }
 
-/// Makes `user` the owner of `path`, which must not be a symbolic link that others control.
+/// Makes `user` the owner of `path`; of a symbolic link, not of what it points at.
 pub fn give_to(path: &Path, user: &User) -> io::Result<()> {
-    chown(path, Some(user.uid), Some(user.gid))
+    lchown(path, Some(user.uid), Some(user.gid))
+}
+
+/// Puts a file with `content` in the place of `path`, belonging to `user`. Safe for root in that user's
+/// directory: whatever `path` is there, even a link to a file of root's, is replaced and not written to.
+pub fn replace_for(user: &User, path: &Path, content: &[u8]) -> io::Result<()> {
+    let new = path.with_extension("new");
+    match std::fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    // A link that appears here meanwhile makes this fail: create_new follows none.
+    let mut file = File::options().write(true).create_new(true).mode(0o600).open(&new)?;
+    file.write_all(content)?;
+    if user.uid != effective_uid() {
+        fchown(&file, Some(user.uid), Some(user.gid))?;
+    }
+    std::fs::rename(&new, path)
 }
 
 /// The first directory on the way to `path` (itself included) that `user` may not pass through.
@@ -178,174 +192,6 @@ pub fn first_closed_to<'a>(user: &User, path: &'a Path) -> io::Result<Option<&'a
         }
     }
     Ok(None)
-}
-
-/// Whether a process with this id exists and has not ended; one that waits to be reaped has ended.
-pub fn is_alive(pid: u32) -> bool {
-    let Ok(id) = libc::pid_t::try_from(pid) else { return false };
-    if id == 0 {
-        return false;
-    }
-    // SAFETY: signal 0 only asks whether the process exists.
-    let found = unsafe { libc::kill(id, 0) } == 0;
-    let exists = found || io::Error::last_os_error().raw_os_error() == Some(libc::EPERM);
-    exists && !is_zombie(pid)
-}
-
-/// The state follows the command's name, which stands in parentheses and may hold some itself.
-/// Without /proc (macOS) nothing is known to be one.
-fn is_zombie(pid: u32) -> bool {
-    let Ok(stat) = std::fs::read(format!("/proc/{pid}/stat")) else { return false };
-    let after_name = stat.iter().rposition(|byte| *byte == b')').map(|at| &stat[at + 1..]);
-    matches!(after_name, Some([b' ', b'Z' | b'X', ..]))
-}
-
-/// What a process is, so far as the system tells.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProcessFacts {
-    /// Its working directory, where the system shows it (Linux).
-    pub working_directory: Option<PathBuf>,
-    /// Its command line, for people and for telling a server from something else.
-    pub command: String,
-}
-
-/// What is known of a running process; `None` when it cannot be looked at.
-pub fn process_facts(pid: u32) -> Option<ProcessFacts> {
-    if let Ok(raw) = std::fs::read(format!("/proc/{pid}/cmdline")) {
-        let command = String::from_utf8_lossy(&raw).replace('\0', " ").trim_end().to_string();
-        let working_directory = std::fs::read_link(format!("/proc/{pid}/cwd")).ok();
-        return Some(ProcessFacts { working_directory, command });
-    }
-    let ps = Command::new("ps").args(["-o", "command=", "-p", &pid.to_string()]).output().ok()?;
-    let command = String::from_utf8_lossy(&ps.stdout).trim().to_string();
-    (!command.is_empty()).then_some(ProcessFacts { working_directory: None, command })
-}
-
-/// The process at the other end of a connected Unix socket: for a server, the one that listens.
-/// `None` when the system doesn't tell, or it lives in another pid namespace.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-pub fn peer_pid(stream: &UnixStream) -> Option<u32> {
-    let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
-    let mut size = size_of::<libc::ucred>() as libc::socklen_t;
-    // SAFETY: the pointers are to locals of the size that is passed; the descriptor is open.
-    let done = unsafe {
-        libc::getsockopt(
-            stream.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_PEERCRED,
-            (&raw mut peer).cast(),
-            &raw mut size,
-        )
-    };
-    u32::try_from(peer.pid).ok().filter(|pid| done == 0 && *pid > 0)
-}
-
-/// The process at the other end of a connected Unix socket: for a server, the one that listens.
-#[cfg(target_vendor = "apple")]
-pub fn peer_pid(stream: &UnixStream) -> Option<u32> {
-    /// `SOL_LOCAL` of `<sys/un.h>`.
-    const SOL_LOCAL: libc::c_int = 0;
-    let mut pid: libc::pid_t = 0;
-    let mut size = size_of::<libc::pid_t>() as libc::socklen_t;
-    // SAFETY: the pointers are to locals of the size that is passed; the descriptor is open.
-    let done = unsafe {
-        libc::getsockopt(
-            stream.as_raw_fd(),
-            SOL_LOCAL,
-            libc::LOCAL_PEERPID,
-            (&raw mut pid).cast(),
-            &raw mut size,
-        )
-    };
-    u32::try_from(pid).ok().filter(|pid| done == 0 && *pid > 0)
-}
-
-/// The process at the other end of a connected Unix socket: not told here.
-#[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
-pub fn peer_pid(_stream: &UnixStream) -> Option<u32> {
-    None
-}
-
-/// A signal that ends a PostgreSQL server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StopSignal {
-    /// SIGINT: ends all sessions, writes everything, then ends.
-    Fast,
-    /// SIGQUIT: ends at once; the next start recovers as after a crash.
-    Immediate,
-}
-
-/// Signals `pid` with the rights of `user`, so that root, told a wrong id by a file that an
-/// unprivileged user owns, can hit nothing but that user's own processes.
-pub fn signal_as(user: &User, pid: u32, signal: StopSignal) -> io::Result<()> {
-    let (number, name) = match signal {
-        StopSignal::Fast => (libc::SIGINT, "-INT"),
-        StopSignal::Immediate => (libc::SIGQUIT, "-QUIT"),
-    };
-    if user.uid == effective_uid() {
-        let id = libc::pid_t::try_from(pid).ok().filter(|id| *id > 1).ok_or(io::ErrorKind::InvalidInput)?;
-        // SAFETY: kill takes no pointers; `id` names one process, neither a group nor init.
-        return match unsafe { libc::kill(id, number) } {
-            0 => Ok(()),
-            _ => Err(io::Error::last_os_error()),
-        };
-    }
-    let mut kill = Command::new("/bin/kill");
-    kill.args([name, &pid.to_string()]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    run_as(&mut kill, user);
-    match kill.status()?.success() {
-        true => Ok(()),
-        false => Err(io::Error::other(format!("kill {name} {pid} as {} failed", user.name))),
-    }
-}
-
-/// Makes `command` run as `user` when that is somebody else: its ids, none of our supplementary
-/// groups (std drops them with the change of id), and a working directory that it can enter.
-pub fn run_as(command: &mut Command, user: &User) {
-    command.current_dir("/");
-    if user.uid != effective_uid() {
-        command.gid(user.gid).uid(user.uid);
-    }
-}
-
-/// Makes `command` start in a session of its own: no terminal's Ctrl-C or hang-up reaches it.
-pub fn detach(command: &mut Command) {
-    // SAFETY: between fork and exec only setsid runs, which is async-signal-safe.
-    unsafe {
-        command.pre_exec(|| match libc::setsid() {
-            -1 => Err(io::Error::last_os_error()),
-            _ => Ok(()),
-        });
-    }
-}
-
-type AtExit = Box<dyn FnOnce() + Send>;
-
-/// What is to be done at the end; `None` until the handler is registered.
-static AT_EXIT: Mutex<Option<Vec<AtExit>>> = Mutex::new(None);
-
-/// Has `action` done when the process ends by `exit` or by returning from `main`, the latest first.
-/// Statics are never dropped, so this is their last chance. A panic of one action is contained.
-pub fn at_exit(action: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    let mut actions = AT_EXIT.lock().unwrap_or_else(PoisonError::into_inner);
-    if actions.is_none() {
-        // SAFETY: the handler is a plain function that lives as long as the program and never unwinds.
-        if unsafe { libc::atexit(run_at_exit) } != 0 {
-            return Err(io::Error::other("no room for another action at exit"));
-        }
-    }
-    actions.get_or_insert_with(Vec::new).push(Box::new(action));
-    Ok(())
-}
-
-extern "C" fn run_at_exit() {
-    loop {
-        // The lock is not held while an action runs, so that an action may register another.
-        let next = AT_EXIT.lock().unwrap_or_else(PoisonError::into_inner).as_mut().and_then(Vec::pop);
-        let Some(action) = next else { return };
-        // A panic must not unwind into C; its message has been printed by the panic hook.
-        drop(std::panic::catch_unwind(std::panic::AssertUnwindSafe(action)));
-    }
 }
 
 #[cfg(test)]
@@ -378,33 +224,6 @@ mod tests {
     }
 
     #[test]
-    fn an_ended_process_is_not_alive_even_before_it_is_reaped() {
-        assert!(is_alive(std::process::id()));
-        assert!(!is_alive(0) && !is_alive(u32::MAX) && !is_alive(i32::MAX as u32));
-        let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let pid = child.id();
-        assert!(is_alive(pid));
-        // End of file on its output tells that it has ended or is about to.
-        drop(child.stdin.take());
-        std::io::copy(&mut child.stdout.take().unwrap(), &mut io::sink()).unwrap();
-        let reaper = std::thread::spawn(move || child.wait());
-        while is_alive(pid) {
-            std::thread::yield_now();
-        }
-        assert!(reaper.join().unwrap().unwrap().success());
-    }
-
-    #[test]
-    fn the_peer_of_a_socket_is_the_one_that_listens() {
-        let path = std::env::temp_dir().join(format!("process-orchestrator-peer-{}", std::process::id()));
-        let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
-        let pid = peer_pid(&UnixStream::connect(&path).unwrap());
-        std::fs::remove_file(&path).unwrap();
-        let known = cfg!(any(target_os = "linux", target_os = "android", target_vendor = "apple"));
-        assert_eq!(pid, known.then(std::process::id));
-    }
-
-    #[test]
     fn the_closed_directory_on_the_way_is_named() {
         let stranger = User { name: "stranger".into(), uid: 54_321, gid: 54_321, home: "/".into() };
         let base = std::env::temp_dir().join(format!("process-orchestrator-way-{}", std::process::id()));
@@ -421,5 +240,18 @@ mod tests {
         std::fs::remove_dir_all(&base).unwrap();
         assert_eq!(closed, Some(base.join("closed")));
         assert_eq!(open, None);
+    }
+
+    #[test]
+    fn a_link_is_replaced_and_its_target_left_alone() {
+        let base = std::env::temp_dir().join(format!("process-orchestrator-link-{}", std::process::id()));
+        std::fs::create_dir_all(&base).unwrap();
+        let (target, link) = (base.join("target"), base.join("link.pid"));
+        std::fs::write(&target, "kept").unwrap();
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        replace_for(&current_user().unwrap().unwrap(), &link, b"new").unwrap();
+        let seen = (std::fs::read_to_string(&target).unwrap(), std::fs::read_to_string(&link).unwrap());
+        std::fs::remove_dir_all(&base).unwrap();
+        assert_eq!(seen, ("kept".to_string(), "new".to_string()));
     }
 }

@@ -2,3 +2,5 @@
 
 #[cfg(unix)]
 pub mod files;
+#[cfg(unix)]
+pub mod processes;

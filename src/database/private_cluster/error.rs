@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::database::connect::OLDEST_SERVER;
 use crate::database::error::ConnectError;
@@ -21,7 +21,7 @@ pub struct ClusterError {
 pub enum ClusterFailure {
     /// No PostgreSQL server is installed.
     NoBinaries {
-        /// Where it was looked for.
+        /// Where it was looked for, in order.
         searched: Vec<PathBuf>,
         /// The command that installs it here.
         install: String,
@@ -141,11 +141,10 @@ const OTHER_PLACE: &str =
 impl fmt::Display for ClusterFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoBinaries { searched, install } => write!(
+            Self::NoBinaries { install, .. } => write!(
                 f,
-                "no PostgreSQL server is installed (initdb and postgres are not in {}); {install}, or name a \
-                 server with DATABASE_URL",
-                list(searched)
+                "no PostgreSQL server is installed (initdb and postgres are neither in PATH nor where \
+                 distributions put them); {install}, or name a server with DATABASE_URL"
             ),
             Self::BinariesTooOld { found, install } => write!(
                 f,
@@ -157,7 +156,7 @@ impl fmt::Display for ClusterFailure {
                 "{} was made by PostgreSQL {major}, installed is {}; install PostgreSQL {major}, or move \
                  the directory away to begin anew without its processes",
                 cluster.display(),
-                if found.is_empty() { "none".to_string() } else { found.join(", ") }
+                if found.is_empty() { "no PostgreSQL server".to_string() } else { found.join(", ") }
             ),
             Self::NotWritable { path, cause } => {
                 write!(f, "{} cannot be written: {cause}; {}", path.display(), remedy_for(cause))
@@ -218,9 +217,4 @@ fn remedy_for_output(output: &str) -> &'static str {
         nameless if nameless.contains("could not look up") => "give the user id a name in /etc/passwd",
         _ => OTHER_PLACE,
     }
-}
-
-fn list(paths: &[PathBuf]) -> String {
-    let shown: Vec<String> = paths.iter().map(|path| Path::display(path).to_string()).collect();
-    shown.join(", ")
 }

@@ -6,16 +6,20 @@ use std::fs::OpenOptions;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+use std::time::Duration;
 
 use super::binaries::Binaries;
 use super::error::{ClusterFailure, Outcome, cannot};
+use super::launch;
 use super::layout::{self, PORT};
+use super::lock_file::LockFile;
+use super::waiting::Waiting;
 use crate::database::connect::Patience;
 use crate::database::settings::ConnectionSettings;
-use crate::platform::files::{self, StopSignal, User};
+use crate::platform::files::User;
+use crate::platform::processes::{self, StopSignal};
 
 /// Recovery after a crash replays up to `max_wal_size`; a slow disk takes a minute for that.
 const START_WAIT_S_MAX: u64 = 180;
@@ -29,40 +33,6 @@ const FAST_STOP_WAIT_S_MAX: u64 = 60;
 const IMMEDIATE_STOP_WAIT_S_MAX: u64 = 10;
 /// The log begins anew at a start when it has grown beyond this.
 const LOG_BYTES_MAX: u64 = 10 << 20;
-/// How much of a log or of initdb's output stands in a message.
-const TAIL_BYTES_MAX: usize = 2_000;
-const TAIL_LINES_MAX: usize = 12;
-/// What the postmaster's lock file gets as process id to mark it as ended: no system has ids so high,
-/// and the server then still checks for itself whether the memory of the old one is in use.
-const NO_PROCESS: &str = "2147483647";
-
-/// The superuser and database of every private cluster.
-pub(super) const USER: &str = "postgres";
-
-/// What serves a queue of small durable transactions on one machine. Not to be reached by network,
-/// not copied to a standby; everything that makes commits durable stays on.
-const SETTINGS: &[(&str, &str)] = &[
-    ("listen_addresses", ""),
-    ("unix_socket_permissions", "0700"),
-    ("cluster_name", "process-orchestrator"),
-    ("max_connections", "100"),
-    ("shared_buffers", "128MB"),
-    ("fsync", "on"),
-    ("synchronous_commit", "on"),
-    ("full_page_writes", "on"),
-    ("wal_level", "minimal"),
-    ("max_wal_senders", "0"),
-    ("max_wal_size", "1GB"),
-    ("checkpoint_completion_target", "0.9"),
-    ("autovacuum", "on"),
-    // Short statements never earn back the compilation.
-    ("jit", "off"),
-    ("logging_collector", "off"),
-    ("log_destination", "stderr"),
-    ("log_checkpoints", "off"),
-    ("log_line_prefix", "%m [%p] "),
-];
-
 /// How to run the server of one cluster.
 #[derive(Debug, Clone)]
 pub(super) struct Server {
@@ -88,26 +58,10 @@ enum Sight {
     Nothing,
 }
 
-/// What the postmaster's lock file says.
-#[derive(Debug, PartialEq, Eq)]
-struct LockFile {
-    pid: Option<u32>,
-    status: String,
-}
-
-impl LockFile {
-    /// Line 1 is the process id (negative for a single-user server), line 8 the status.
-    fn parse(text: &str) -> Self {
-        let line = |number: usize| text.lines().nth(number).unwrap_or("").trim();
-        let pid = line(0).parse::<i64>().ok().and_then(|pid| u32::try_from(pid.abs()).ok());
-        Self { pid, status: line(7).to_string() }
-    }
-}
-
 impl Server {
     /// How to connect.
     pub fn settings(&self) -> ConnectionSettings {
-        ConnectionSettings::for_socket(&self.sockets, PORT, USER, USER)
+        ConnectionSettings::for_socket(&self.sockets, PORT, launch::USER, launch::USER)
     }
 
     /// Returns once the server lets us in, starting it if it isn't there.
@@ -121,7 +75,7 @@ impl Server {
                 Sight::Answering(_) if self.lets_us_in()? => break,
                 Sight::Answering(_) => {}
                 Sight::Silent(pid) if may_start => self.outwait(pid)?,
-                Sight::Leftover if may_start => self.repair()?,
+                Sight::Leftover if may_start => LockFile::disarm(&self.cluster, &self.user)?,
                 Sight::Nothing if may_start => child = Some(self.start()?),
                 Sight::Silent(_) | Sight::Leftover | Sight::Nothing => {}
             }
@@ -149,7 +103,7 @@ impl Server {
     pub fn stop(&self) -> Outcome<()> {
         let pid = match self.look()? {
             Sight::Answering(Some(pid)) | Sight::Silent(pid) => pid,
-            Sight::Answering(None) => match self.lock_file()?.and_then(|file| file.pid) {
+            Sight::Answering(None) => match LockFile::read(&self.cluster)?.and_then(|file| file.pid) {
                 Some(pid) => pid,
                 None => return Ok(()),
             },
@@ -162,17 +116,17 @@ impl Server {
         for (signal, wait_s) in
             [(StopSignal::Fast, FAST_STOP_WAIT_S_MAX), (StopSignal::Immediate, IMMEDIATE_STOP_WAIT_S_MAX)]
         {
-            match files::signal_as(&self.user, pid, signal) {
-                Err(_) if !files::is_alive(pid) => return Ok(()),
+            match processes::signal_as(&self.user, pid, signal) {
+                Err(_) if !processes::is_alive(pid) => return Ok(()),
                 sent => sent.map_err(cannot(format!("signal the server, process {pid}")))?,
             }
             let mut waiting = Waiting::new(wait_s);
-            while files::is_alive(pid) {
+            while processes::is_alive(pid) {
                 if !waiting.pause() {
                     break;
                 }
             }
-            if !files::is_alive(pid) {
+            if !processes::is_alive(pid) {
                 return Ok(());
             }
             log::warn!("the private PostgreSQL, process {pid}, has not ended in {wait_s} s");
@@ -182,13 +136,13 @@ impl Server {
 
     fn look(&self) -> Outcome<Sight> {
         if let Ok(stream) = UnixStream::connect(layout::socket_path(&self.sockets)) {
-            return Ok(Sight::Answering(files::peer_pid(&stream)));
+            return Ok(Sight::Answering(processes::peer_pid(&stream)));
         }
-        Ok(match self.lock_file()? {
+        Ok(match LockFile::read(&self.cluster)? {
             None => Sight::Nothing,
             Some(LockFile { pid: None, .. }) => Sight::Leftover,
             // A dead one's file is what the server itself puts right at its start.
-            Some(LockFile { pid: Some(pid), .. }) if !files::is_alive(pid) => Sight::Nothing,
+            Some(LockFile { pid: Some(pid), .. }) if !processes::is_alive(pid) => Sight::Nothing,
             Some(LockFile { pid: Some(pid), .. }) if self.is_of_this_cluster(pid) => Sight::Silent(pid),
             // After a crash or a reboot the id may be anybody's.
             Some(_) => Sight::Leftover,
@@ -198,7 +152,7 @@ impl Server {
     /// PostgreSQL's processes have the cluster as their working directory. Where the system does not
     /// show that, the name of the program has to do.
     fn is_of_this_cluster(&self, pid: u32) -> bool {
-        match files::process_facts(pid) {
+        match processes::process_facts(pid) {
             None => false,
             Some(facts) => match facts.working_directory {
                 Some(directory) => directory == self.cluster,
@@ -207,19 +161,10 @@ impl Server {
         }
     }
 
-    fn lock_file(&self) -> Outcome<Option<LockFile>> {
-        let path = self.cluster.join("postmaster.pid");
-        match std::fs::read(&path) {
-            Ok(bytes) => Ok(Some(LockFile::parse(&String::from_utf8_lossy(&bytes)))),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(cannot(format!("read {}", path.display()))(error)),
-        }
-    }
-
     /// Whether a session can be opened; a server that starts or ends says no for the moment.
     fn lets_us_in(&self) -> Outcome<bool> {
         // Asking earlier would only fill the log with refusals.
-        if self.lock_file()?.is_some_and(|file| file.status == "starting") {
+        if LockFile::read(&self.cluster)?.is_some_and(|file| file.status == "starting") {
             return Ok(false);
         }
         match self.settings().open("start", &Patience::DEFAULT) {
@@ -247,25 +192,6 @@ impl Server {
         Ok(())
     }
 
-    /// Makes a leftover lock file harmless.
-    fn repair(&self) -> Outcome<()> {
-        let path = self.cluster.join("postmaster.pid");
-        let doing = || format!("repair {}", path.display());
-        let text = match std::fs::read(&path) {
-            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(cannot(doing())(error)),
-        };
-        log::info!("{} is left over from a crash", path.display());
-        match text.split_once('\n') {
-            Some((first, rest)) if LockFile::parse(first).pid.is_some() => {
-                std::fs::write(&path, format!("{NO_PROCESS}\n{rest}")).map_err(cannot(doing()))
-            }
-            // Empty or cut short by a full disk: there is no memory in it that could be checked.
-            _ => std::fs::remove_file(&path).map_err(cannot(doing())),
-        }
-    }
-
     /// Starts the server in a session of its own; returns it with the log's length before.
     fn start(&self) -> Outcome<(Child, u64)> {
         layout::open_directory(&self.sockets, &self.user)?;
@@ -287,18 +213,11 @@ impl Server {
             log.set_len(0).map_err(not_writable)?;
             log_start = 0;
         }
-        let mut command = Command::new(self.binaries.program("postgres"));
-        command.arg("-D").arg(&self.cluster).args(["-p", &PORT.to_string(), "-c"]);
-        command.arg(in_socket_setting(&self.sockets));
-        let own = self.options.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        // Of two settings of the same name the later one holds.
-        for (name, value) in SETTINGS.iter().copied().chain(own) {
-            command.arg("-c").arg(format!("{name}={value}"));
-        }
+        let mut command = launch::postgres(&self.binaries, &self.cluster, &self.sockets, &self.options);
         let copy = log.try_clone().map_err(not_writable)?;
         command.stdin(Stdio::null()).stdout(copy).stderr(log);
-        prepare(&mut command, &self.user);
-        files::detach(&mut command);
+        launch::as_server(&mut command, &self.user);
+        processes::detach(&mut command);
         let child = command
             .spawn()
             .map_err(cannot(format!("run {}", self.binaries.program("postgres").display())))?;
@@ -319,64 +238,14 @@ impl Server {
     fn log_tail(&self, from: u64) -> String {
         let read = || -> io::Result<String> {
             let mut log = std::fs::File::open(&self.log)?;
-            let from = from.max(log.metadata()?.len().saturating_sub(TAIL_BYTES_MAX as u64));
+            let from = from.max(log.metadata()?.len().saturating_sub(launch::TAIL_BYTES_MAX as u64));
             log.seek(SeekFrom::Start(from))?;
             let mut bytes = Vec::new();
-            log.take(TAIL_BYTES_MAX as u64).read_to_end(&mut bytes)?;
-            Ok(tail(&String::from_utf8_lossy(&bytes)))
+            log.take(launch::TAIL_BYTES_MAX as u64).read_to_end(&mut bytes)?;
+            Ok(launch::tail(&String::from_utf8_lossy(&bytes)))
         };
         read().unwrap_or_else(|error| format!("(its log cannot be read: {error})"))
     }
-}
-
-/// Makes a new cluster in `directory`, which is empty and belongs to `user`.
-pub(super) fn initdb(binaries: &Binaries, directory: &Path, user: &User, durable: bool) -> Outcome<()> {
-    let program = binaries.program("initdb");
-    let mut command = Command::new(&program);
-    command.arg("-D").arg(directory);
-    // Whoever gets through the socket's directory is its owner, so no password is asked. The plain
-    // locale is everywhere, and sorts the same everywhere.
-    command.args(["-U", USER, "--auth=trust", "--encoding=UTF8", "--locale=C"]);
-    if !durable {
-        command.arg("--no-sync");
-    }
-    prepare(&mut command, user);
-    let output =
-        command.stdin(Stdio::null()).output().map_err(cannot(format!("run {}", program.display())))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    // On success stdout tells of progress; on failure only stderr has the reason.
-    let said = tail(&String::from_utf8_lossy(&output.stderr));
-    let output = if said.is_empty() { output.status.to_string() } else { said };
-    Err(ClusterFailure::InitdbFailed { output })
-}
-
-/// A clean environment, so that no `PG*` of the user's bends the server, and the server's user.
-fn prepare(command: &mut Command, user: &User) {
-    command.env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
-    // Messages that we can tell apart, and no search through all time zones.
-    command.env("LC_ALL", "C").env("TZ", "UTC");
-    files::run_as(command, user);
-}
-
-/// The setting is a list, in which a comma, a quote or a space needs quotes.
-fn in_socket_setting(directory: &Path) -> std::ffi::OsString {
-    use std::os::unix::ffi::{OsStrExt, OsStringExt};
-    let mut setting = b"unix_socket_directories=\"".to_vec();
-    for byte in directory.as_os_str().as_bytes() {
-        setting.push(*byte);
-        if *byte == b'"' {
-            setting.push(b'"');
-        }
-    }
-    setting.push(b'"');
-    std::ffi::OsString::from_vec(setting)
-}
-
-fn tail(text: &str) -> String {
-    let lines: Vec<&str> = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
-    lines[lines.len().saturating_sub(TAIL_LINES_MAX)..].join("\n")
 }
 
 /// Takes the ended server off the process table while this process lives. Whoever waits for its end
@@ -389,59 +258,5 @@ fn reap_later(mut process: Child) {
     };
     if let Err(error) = std::thread::Builder::new().name("postgresql-reaper".into()).spawn(reaper) {
         log::debug!("no thread to wait for the private PostgreSQL: {error}");
-    }
-}
-
-/// Repeated looks at something that cannot wake us: another process's file, socket or end.
-pub(super) struct Waiting {
-    since: Instant,
-    limit: Duration,
-    next: Duration,
-}
-
-impl Waiting {
-    const FIRST_PAUSE: Duration = Duration::from_millis(1);
-    const PAUSE_MS_MAX: u64 = 20;
-
-    pub fn new(limit_s: u64) -> Self {
-        Self { since: Instant::now(), limit: Duration::from_secs(limit_s), next: Self::FIRST_PAUSE }
-    }
-
-    /// Sleeps a little, longer each time; says no when the time is over.
-    pub fn pause(&mut self) -> bool {
-        if self.since.elapsed() >= self.limit {
-            return false;
-        }
-        std::thread::sleep(self.next);
-        self.next = (self.next * 3 / 2).min(Duration::from_millis(Self::PAUSE_MS_MAX));
-        true
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_lock_file_is_read_whole_or_broken() {
-        let text = "4711\n/data\n1700000000\n5432\n/data/run\n\n  123  456\nready   \n";
-        assert_eq!(LockFile::parse(text), LockFile { pid: Some(4711), status: "ready".into() });
-        assert_eq!(LockFile::parse("-12\n/data\n").pid, Some(12));
-        assert_eq!(LockFile::parse(""), LockFile { pid: None, status: String::new() });
-        assert_eq!(LockFile::parse("garbage\n").pid, None);
-    }
-
-    #[test]
-    fn the_socket_setting_survives_odd_directories() {
-        let setting = in_socket_setting(Path::new("/a, \"b\"/run"));
-        assert_eq!(setting, "unix_socket_directories=\"/a, \"\"b\"\"/run\"");
-    }
-
-    #[test]
-    fn a_tail_has_few_lines_and_no_empty_ones() {
-        let text: String = (0..40).map(|n| format!("line {n}\n\n")).collect();
-        let tail = tail(&text);
-        assert_eq!(tail.lines().count(), TAIL_LINES_MAX);
-        assert!(tail.starts_with("line 28") && tail.ends_with("line 39"), "{tail}");
     }
 }

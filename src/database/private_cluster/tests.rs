@@ -58,7 +58,7 @@ fn the_first_starts_the_server_and_the_last_stops_it() {
     first.close().unwrap();
     assert_eq!(run_of(&second), (run.clone(), pid), "the second still needs it");
     second.close().unwrap();
-    assert!(!files::is_alive(pid), "the last one stops it");
+    assert!(!processes::is_alive(pid), "the last one stops it");
     assert!(!scratch.join("run/.s.PGSQL.5432").exists());
 
     let again = open(&scratch);
@@ -82,7 +82,7 @@ fn what_a_crash_left_is_put_right() {
     // A killed server comes back when the next connection is wanted.
     let (run, pid) = run_of(&cluster);
     kill_hard(pid);
-    while files::is_alive(pid) {
+    while processes::is_alive(pid) {
         std::thread::yield_now();
     }
     let (revived, _) = run_of(&cluster);
@@ -196,7 +196,7 @@ fn play_other_process() {
     let settings = open(Path::new(&data_dir)).release_at_exit().unwrap();
     settings.connect("test").unwrap();
     // Unwinds as a panic does, without its message.
-    files::at_exit(|| std::panic::resume_unwind(Box::new("contained"))).unwrap();
+    processes::at_exit(|| std::panic::resume_unwind(Box::new("contained"))).unwrap();
     println!("{READY}");
     std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
     std::process::exit(0);
@@ -225,7 +225,7 @@ fn a_killed_commands_server_is_used_on_and_stopped_by_the_last() {
     let log = std::fs::read_to_string(scratch.join("postgresql.log")).unwrap();
     assert_eq!(log.matches("database system is ready").count(), 1, "{log}");
     cluster.close().unwrap();
-    assert!(!files::is_alive(pid));
+    assert!(!processes::is_alive(pid));
 }
 
 #[test]
@@ -238,12 +238,12 @@ fn many_processes_at_once_share_one_server_and_leave_none() {
     let cluster = open(&scratch);
     let (_, pid) = run_of(&cluster);
     drop(cluster);
-    assert!(files::is_alive(pid), "the others still use it");
+    assert!(processes::is_alive(pid), "the others still use it");
     for mut other in others {
         drop(other.stdin.take());
         assert!(other.wait().unwrap().success());
     }
-    assert!(!files::is_alive(pid), "the last of them stopped it");
+    assert!(!processes::is_alive(pid), "the last of them stopped it");
     let log = std::fs::read_to_string(scratch.join("postgresql.log")).unwrap();
     assert_eq!(log.matches("database system is ready").count(), 1, "{log}");
 }
