@@ -131,7 +131,7 @@ fn describe_end(exit_code: Option<i32>, signal: Option<i32>) -> String {
 
 fn describe_cause(cause: Cause, name: &str, was_killed: bool, invocation: &Invocation<'_>) -> String {
     let how = if was_killed {
-        format!("was killed (SIGKILL) as it did not end within {} of SIGTERM", human(invocation.grace))
+        format!("was killed (SIGKILL) as not all of it had ended {} after SIGTERM", human(invocation.grace))
     } else {
         "was ended (SIGTERM)".to_owned()
     };

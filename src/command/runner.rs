@@ -16,7 +16,7 @@ use crate::platform::{self, Child, SpawnRequest, SpawnWay};
 /// Runs commands on the thread that calls it. Every executor has its own.
 #[derive(Debug)]
 pub struct Runner {
-    base: Arc<BaseEnvironment>,
+    pub(super) base: Arc<BaseEnvironment>,
     contexts: Arc<ContextDirectory>,
     slot: usize,
     runs: u64,
