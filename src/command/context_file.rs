@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::context::{self, CONTEXT_BYTES_MAX};
 use crate::platform;
+use crate::platform::files::{self, Lock};
 
 /// A private directory of this orchestrator for the context files of its commands: made when the first
 /// command needs it, removed with this value.
@@ -42,7 +43,8 @@ impl ContextDirectory {
         let path = std::path::absolute(self.parent.join(name))?;
         platform::create_private_directory(&path)?;
         let lock = File::open(&path)?;
-        if let Err(e) = platform::lock_shared(&lock) {
+        // systemd-tmpfiles passes over locked directories; without the lock only its patience is missing.
+        if let Err(e) = files::try_lock(&lock, Lock::Shared) {
             log::debug!("failed to lock {} against cleaners of temporary files: {e}", path.display());
         }
         *made = Some(Made { path: path.clone(), _lock: lock });

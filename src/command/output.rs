@@ -1,8 +1,5 @@
 //! Keeps the head and the tail of what a command prints, in bounded memory.
 
-/// Where the tail of a long output begins to be kept: bytes of the head, of every two.
-const HEAD_SHARE: u64 = 2;
-
 /// The largest number of bytes of a UTF-8 character after its first.
 const UTF8_CONTINUATION_BYTES_MAX: usize = 3;
 
@@ -22,7 +19,7 @@ impl Capture {
     /// Keeps at most `max_bytes` of what was printed (and a line that says what was left out).
     pub fn new(max_bytes: u64) -> Self {
         let max = usize::try_from(max_bytes).unwrap_or(usize::MAX);
-        let head_max = usize::try_from(max_bytes.div_ceil(HEAD_SHARE)).unwrap_or(usize::MAX);
+        let head_max = usize::try_from(max_bytes.div_ceil(2)).unwrap_or(usize::MAX);
         Self { head: Vec::new(), head_max, tail: Vec::new(), tail_max: max - head_max, tail_at: 0, total: 0 }
     }
 

@@ -105,6 +105,10 @@ fn explain_program(error: &io::Error, program: &Path, seen: &Path) -> String {
                 "{name} is no program for this machine; if it is a script, its first line must name its \
                  interpreter, such as #!/bin/sh"
             ),
+            None if error.kind() == io::ErrorKind::NotFound => format!(
+                "failed to start {name}: it exists, but the loader or library that it names does not; was it \
+                 built for another system?"
+            ),
             _ => format!("failed to start {name}: {error}"),
         },
     }

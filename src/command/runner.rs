@@ -17,8 +17,8 @@ use crate::platform::{self, Child, SpawnRequest, SpawnWay};
 #[derive(Debug)]
 pub struct Runner {
     pub(super) base: Arc<BaseEnvironment>,
-    contexts: Arc<ContextDirectory>,
-    slot: usize,
+    pub(super) contexts: Arc<ContextDirectory>,
+    pub(super) slot: usize,
     runs: u64,
     buffer: Vec<u8>,
     // Tests ask for what other systems have to do.
@@ -59,7 +59,7 @@ impl Runner {
             Err(fault) => return Report::not_started(fault, began),
         };
         let watch = Watch::new(child, reader, invocation, began, &mut self.buffer, self.exit_notice);
-        let mut report = Report::of_ended(watch.to_the_end(), invocation, began);
+        let mut report = Report::of_ended(watch.run_to_end(), invocation, began);
         if let Some(path) = context_path {
             if report.outcome == Outcome::Succeeded {
                 match context_file::take(&path) {

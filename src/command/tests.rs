@@ -24,12 +24,14 @@ fn runner_with(base: BaseEnvironment) -> Runner {
     Runner::new(Arc::new(base), Arc::new(ContextDirectory::in_parent(std::env::temp_dir())), 0)
 }
 
-/// The runner as Linux has it, and as other systems do.
-fn both_ways() -> [(&'static str, Runner); 2] {
-    let mut other = runner();
-    other.exit_notice = ExitNotice::Looking;
-    other.spawn_way = SpawnWay::Std;
-    [("direct", runner()), ("standard library", other)]
+/// The runner as Linux has it, the same without descriptors to wait on, and as other systems have it.
+fn all_ways() -> [(&'static str, Runner); 3] {
+    let with = |exit_notice, spawn_way| Runner { exit_notice, spawn_way, ..runner() };
+    [
+        ("direct", with(ExitNotice::Descriptor, SpawnWay::Direct)),
+        ("direct, looking", with(ExitNotice::Looking, SpawnWay::Direct)),
+        ("standard library, looking", with(ExitNotice::Looking, SpawnWay::Std)),
+    ]
 }
 
 fn invocation<'a>(interrupt: &'a Interrupt, argv: &[&str]) -> Invocation<'a> {
@@ -104,16 +106,8 @@ fn line_from(pipe: &Path) -> String {
     line.trim_end().to_owned()
 }
 
-/// Whether a process runs (a zombie does not).
 fn is_alive(pid: &str) -> bool {
-    let output = std::process::Command::new("ps").args(["-o", "stat=", "-p", pid]).output();
-    match output {
-        Ok(output) => {
-            let state = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-            !state.is_empty() && !state.starts_with('Z')
-        }
-        Err(e) => panic!("failed to run ps: {e}"),
-    }
+    crate::platform::files::is_alive(pid.parse().unwrap_or_else(|e| panic!("{pid:?} is no process id: {e}")))
 }
 
 /// Waits until a process is gone: being killed takes the kernel a moment.

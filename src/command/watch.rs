@@ -4,6 +4,8 @@
 //! fill the pipe of a command that prints much; and it would cost every short command what only the few
 //! need that close their output early.
 
+mod ending;
+
 use std::io::{self, PipeReader, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -36,10 +38,6 @@ const DRAIN_MAX: Duration = Duration::from_millis(200);
 /// the small one, so that hundreds of them cost next to nothing.
 const BUFFER_BYTES_MIN: usize = 4 * 1024;
 const BUFFER_BYTES_MAX: usize = 64 * 1024;
-
-/// After SIGKILL a command ends at once, unless it hangs in the kernel or runs as another user; after this
-/// long the log says so.
-const KILL_WARNING: Duration = Duration::from_secs(10);
 
 /// Why we ended a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,7 +144,7 @@ impl<'a> Watch<'a> {
     }
 
     /// Blocks until the command has ended and what it printed is read.
-    pub fn to_the_end(mut self) -> Ended {
+    pub fn run_to_end(mut self) -> Ended {
         let mut fault = None;
         while fault.is_none() && !self.is_over() {
             fault = self.turn().err();
@@ -289,98 +287,5 @@ impl<'a> Watch<'a> {
 
     fn look_at_usage(&mut self) {
         self.peak_memory = self.peak_memory.max(usage::peak_memory(self.pid));
-    }
-
-    fn heed_clock(&mut self, now: Instant) -> io::Result<()> {
-        if !self.has_ended() && now >= self.next_look {
-            self.look_at_usage();
-            self.watch_exit()?;
-            self.heed_interrupt()?; // should its wake-up have failed
-            self.look_interval = (self.look_interval * 2).min(LOOK_INTERVAL_MAX);
-            self.next_look = now + self.look_interval;
-        }
-        if self.must_look_often() {
-            self.look_for_exit()?;
-            self.slice = (self.slice * 2).min(SLICE_MAX);
-        }
-        match self.phase {
-            Phase::Running if self.is_running() && self.deadline.is_some_and(|at| now >= at) => {
-                self.end_because(Cause::Timeout)?;
-            }
-            Phase::Running => {}
-            Phase::Terminating { kill_at } => {
-                if self.invocation.interrupt.requested() == Some(Reason::Fenced) {
-                    self.cause = Some(Cause::Interrupt(Reason::Fenced));
-                    self.kill();
-                } else if now >= kill_at {
-                    self.kill();
-                }
-            }
-            Phase::Killed { warn_at } => {
-                if warn_at.is_some_and(|at| now >= at) && !self.has_ended() {
-                    self.phase = Phase::Killed { warn_at: None };
-                    self.warn_of_survivor();
-                }
-            }
-        }
-        // While the command is given time to end, so are its children that still hold the pipe.
-        let may_drain = !matches!(self.phase, Phase::Terminating { .. });
-        if self.has_ended() && may_drain && self.drain.is_none() {
-            self.drain = Some((now + DRAIN_SILENCE, now + DRAIN_MAX));
-        }
-        Ok(())
-    }
-
-    fn warn_of_survivor(&self) {
-        log::warn!(
-            "process {} ({:?}) has not ended {KILL_WARNING:?} after SIGKILL; its executor waits for it",
-            self.pid,
-            self.invocation.program()
-        );
-    }
-
-    fn heed_interrupt(&mut self) -> io::Result<()> {
-        match self.invocation.interrupt.requested() {
-            Some(reason) if self.is_running() => self.end_because(Cause::Interrupt(reason)),
-            _ => Ok(()),
-        }
-    }
-
-    fn end_because(&mut self, cause: Cause) -> io::Result<()> {
-        // One that has just ended by itself has met its timeout.
-        self.look_for_exit()?;
-        if self.has_ended() {
-            return Ok(());
-        }
-        self.cause = Some(cause);
-        if cause == Cause::Interrupt(Reason::Fenced) {
-            self.kill();
-        } else {
-            self.signal(GroupSignal::Terminate);
-            self.phase = Phase::Terminating { kill_at: Instant::now() + self.invocation.grace };
-        }
-        self.watch_exit()
-    }
-
-    fn kill(&mut self) {
-        self.signal(GroupSignal::Kill);
-        self.phase = Phase::Killed { warn_at: Some(Instant::now() + KILL_WARNING) };
-    }
-
-    /// Signals the command's group, provided that its leader is still ours to wait for.
-    fn signal(&self, signal: GroupSignal) {
-        if matches!(self.exit, Exit::Reaped(_)) {
-            return;
-        }
-        let result = platform::has_exited(self.pid).and_then(|_| platform::signal_group(self.pid, signal));
-        if let Err(e) = result
-            && !self.has_ended()
-        {
-            log::warn!(
-                "failed to send {signal:?} to the group of process {} ({:?}): {e}",
-                self.pid,
-                self.invocation.program()
-            );
-        }
     }
 }

@@ -210,13 +210,6 @@ pub fn create_private_directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().mode(0o700).create(path)
 }
 
-/// Takes a shared lock on an open file or directory for as long as it is open. systemd-tmpfiles leaves
-/// locked directories alone, whatever their age.
-pub fn lock_shared(file: &File) -> io::Result<()> {
-    // SAFETY: flock takes a descriptor, open for as long as `file` lives, and a plain number.
-    check(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_SH | libc::LOCK_NB) }).map(drop)
-}
-
 /// Whether `error` comes from an argument list and environment that exceed the system's limit.
 pub fn is_argument_list_too_long(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::E2BIG)

@@ -10,7 +10,7 @@ fn message(report: &Report) -> &str {
 
 #[test]
 fn success_with_both_streams_in_order() {
-    for (way, mut runner) in both_ways() {
+    for (way, mut runner) in all_ways() {
         let report = run_on(&mut runner, &["sh", "-c", "echo out; echo err >&2; echo end"], |_| {});
         assert_eq!(report.outcome, Outcome::Succeeded, "{way}: {report:?}");
         assert_eq!(report.output.as_deref(), Some("out\nerr\nend\n"), "{way}");
@@ -23,7 +23,7 @@ fn success_with_both_streams_in_order() {
 
 #[test]
 fn an_exit_code_and_the_last_line_are_told() {
-    for (way, mut runner) in both_ways() {
+    for (way, mut runner) in all_ways() {
         let report =
             run_on(&mut runner, &["sh", "-c", "echo start; echo 'no such column: age' >&2; exit 3"], |_| {});
         assert_eq!(
@@ -37,7 +37,7 @@ fn an_exit_code_and_the_last_line_are_told() {
 
 #[test]
 fn a_signal_is_told_by_name() {
-    for (way, mut runner) in both_ways() {
+    for (way, mut runner) in all_ways() {
         let report = run_on(&mut runner, &["sh", "-c", "kill -SEGV $$"], |_| {});
         assert_eq!(
             (report.outcome, report.exit_code, report.signal),
@@ -81,7 +81,7 @@ fn memory_stays_bounded_whatever_is_printed() {
 
 #[test]
 fn it_is_waited_for_after_it_closed_its_output() {
-    for (way, mut runner) in both_ways() {
+    for (way, mut runner) in all_ways() {
         let folder = Folder::new();
         let (closed, go) = (folder.pipe("closed"), folder.pipe("go"));
         let script = format!(
@@ -105,7 +105,7 @@ fn it_is_waited_for_after_it_closed_its_output() {
 
 #[test]
 fn a_timeout_is_heeded_after_it_closed_its_output() {
-    for (way, mut runner) in both_ways() {
+    for (way, mut runner) in all_ways() {
         let report = run_on(&mut runner, &["sh", "-c", "exec >/dev/null 2>&1; exec sleep 60"], |it| {
             it.timeout = Duration::from_millis(150);
         });
@@ -115,7 +115,7 @@ fn a_timeout_is_heeded_after_it_closed_its_output() {
 
 #[test]
 fn a_grandchild_that_keeps_the_output_delays_nobody() {
-    for (way, mut runner) in both_ways() {
+    for (way, mut runner) in all_ways() {
         let began = Instant::now();
         let report = run_on(&mut runner, &["sh", "-c", "sleep 60 & echo $!"], |_| {});
         assert!(began.elapsed() < FAR / 2, "{way}: took {:?}", began.elapsed());
@@ -141,7 +141,7 @@ fn a_grandchild_that_prints_without_end_delays_nobody() {
 
 #[test]
 fn a_timeout_ends_the_whole_group() {
-    for (way, mut runner) in both_ways() {
+    for (way, mut runner) in all_ways() {
         // One child with our pipe, one without, one that does not heed SIGTERM.
         let script = "sleep 60 & echo $!; sleep 60 >/dev/null 2>&1 & echo $!; \
                       (trap '' TERM; exec sleep 60) >/dev/null 2>&1 & echo $!; wait";
@@ -157,7 +157,7 @@ fn a_timeout_ends_the_whole_group() {
 
 #[test]
 fn who_ignores_sigterm_is_killed_after_the_grace() {
-    for (way, mut runner) in both_ways() {
+    for (way, mut runner) in all_ways() {
         let report = run_on(&mut runner, &["sh", "-c", "trap '' TERM; echo ready; sleep 60"], |it| {
             it.timeout = Duration::from_millis(100);
             it.grace = Duration::from_millis(100);
@@ -213,7 +213,7 @@ fn interrupted(runner: &mut Runner, script: &str, reasons: &[Reason]) -> Report 
 
 #[test]
 fn an_interrupt_ends_it() {
-    for (way, mut runner) in both_ways() {
+    for (way, mut runner) in all_ways() {
         for script in
             ["echo ready > $1; exec sleep 60", "exec 2>/dev/null >$1; echo ready; exec sleep 60 >/dev/null"]
         {
@@ -243,7 +243,7 @@ fn an_interrupt_ends_it() {
 
 #[test]
 fn a_lost_claim_does_not_wait_for_the_grace() {
-    for (way, mut runner) in both_ways() {
+    for (way, mut runner) in all_ways() {
         let script = "trap '' TERM; echo ready > $1; sleep 60";
         let report = interrupted(&mut runner, script, &[Reason::Stop, Reason::Fenced]);
         assert_eq!((report.outcome, report.signal), (Outcome::Cancelled, Some(9)), "{way}: {report:?}");

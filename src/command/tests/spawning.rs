@@ -37,7 +37,7 @@ fn hostile_arguments_arrive_unchanged() {
         "%s",
         "ä\u{1F600}",
     ];
-    for (way, mut runner) in both_ways() {
+    for (way, mut runner) in all_ways() {
         // printf repeats its format for every argument; the brackets show where each ends.
         let argv = [&["printf", "[%s]", "first"][..], &hostile].concat();
         let report = run_on(&mut runner, &argv, |_| {});
@@ -50,7 +50,7 @@ fn hostile_arguments_arrive_unchanged() {
 fn the_environment_is_the_base_without_secrets_plus_the_commands_own() {
     let pairs = [("PATH", "/usr/bin:/bin"), ("KEPT", "1"), ("OVER", "old"), ("PGPASSWORD", "secret")];
     let pairs = pairs.map(|(name, value)| (OsString::from(name), OsString::from(value)));
-    for (way, mut runner) in both_ways() {
+    for (way, mut runner) in all_ways() {
         runner.base = Arc::new(BaseEnvironment::from_variables(pairs.clone()));
         let report = run_on(&mut runner, &["env"], |it| {
             it.environment =
@@ -74,7 +74,7 @@ fn a_command_starts_clean() {
     let inherited = std::process::Command::new("sh").args(["-c", count]).output().unwrap();
     let inherited = String::from_utf8(inherited.stdout).unwrap();
     let ours = std::fs::File::open("/dev/null").unwrap();
-    for (way, mut runner) in both_ways() {
+    for (way, mut runner) in all_ways() {
         // Standard input is empty, and SIGPIPE, which Rust ignores, ends the shell.
         let report = run_on(&mut runner, &["sh", "-c", "cat; kill -PIPE $$; echo ignored"], |_| {});
         assert_eq!(report.signal, Some(13), "{way}: {report:?}");
@@ -109,7 +109,7 @@ fn it_runs_in_its_working_directory() {
     let folder = Folder::new();
     folder.file("tool", "#!/bin/sh\necho \"$0 in $(pwd -P)\"\n", 0o755);
     let folder_path = folder.0.canonicalize().unwrap();
-    for (way, mut runner) in both_ways() {
+    for (way, mut runner) in all_ways() {
         for program in ["./tool", "tool"] {
             let report = run_on(&mut runner, &[program], |it| {
                 it.working_directory = Some(folder.0.clone());
@@ -151,7 +151,7 @@ fn no_such_program() {
             "install it",
         ],
     );
-    for (way, mut runner) in both_ways() {
+    for (way, mut runner) in all_ways() {
         let report = run_on(&mut runner, &["/nowhere/program"], |_| {});
         assert_refused(&report, &["no such program: `/nowhere/program` does not exist"]);
         assert!(report.output_bytes == 0, "{way}");
@@ -162,7 +162,7 @@ fn no_such_program() {
 
 #[test]
 fn no_such_working_directory_is_told_from_no_such_program() {
-    for (_, mut runner) in both_ways() {
+    for (_, mut runner) in all_ways() {
         for program in ["true", "/bin/true", "./true"] {
             let report =
                 run_on(&mut runner, &[program], |it| it.working_directory = Some("/nowhere/data".into()));
@@ -206,7 +206,7 @@ fn bad_interpreter() {
 #[test]
 fn argument_list_too_long() {
     let long = "x".repeat(4 * 1024 * 1024);
-    for (_, mut runner) in both_ways() {
+    for (_, mut runner) in all_ways() {
         let report = run_on(&mut runner, &["/bin/echo", "short", &long], |_| {});
         assert_refused(
             &report,
@@ -222,7 +222,7 @@ fn argument_list_too_long() {
 
 #[test]
 fn nul_in_what_is_asked() {
-    for (_, mut runner) in both_ways() {
+    for (_, mut runner) in all_ways() {
         let report = run_on(&mut runner, &["/bin/echo", "a\0b"], |_| {});
         assert_refused(&report, &["`/bin/echo`: argument 1 contains a NUL"]);
         let report = run_on(&mut runner, &["/bin/ec\0ho"], |_| {});
