@@ -1,6 +1,23 @@
-//! What differs from one operating system to the next, and all `unsafe` code.
+//! What only the operating system can do: signals, process groups, spawning and reaping, readiness of
+//! descriptors, locks on files, users.
+//!
+//! The only module with `unsafe` code, and the only one that a port to another family of systems has to write
+//! anew. Everything here is a thin, safe function; decisions are made by its callers.
 
 #[cfg(unix)]
 pub mod files;
 #[cfg(unix)]
+mod host;
+#[cfg(unix)]
 pub mod processes;
+#[cfg(unix)]
+mod spawn;
+#[cfg(unix)]
+mod unix;
+
+#[cfg(unix)]
+pub use host::*;
+#[cfg(unix)]
+pub use spawn::*;
+#[cfg(unix)]
+pub use unix::*;

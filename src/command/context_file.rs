@@ -1,0 +1,102 @@
+//! Where commands leave the values that they pass on.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use serde_json::{Map, Value};
+
+use super::context::{self, CONTEXT_BYTES_MAX};
+use crate::platform;
+use crate::platform::files::{self, Lock};
+
+/// A private directory of this orchestrator for the context files of its commands: made when the first
+/// command needs it, removed with this value.
+#[derive(Debug)]
+pub struct ContextDirectory {
+    parent: PathBuf,
+    made: Mutex<Option<Made>>,
+}
+
+#[derive(Debug)]
+struct Made {
+    path: PathBuf,
+    // Open and locked for as long as we live, so that cleaners of temporary directories leave it alone.
+    _lock: File,
+}
+
+impl ContextDirectory {
+    /// The directory will be made in `parent`, which must exist by then: the system's directory for temporary
+    /// files, or the orchestrator's own for its state.
+    pub fn in_parent(parent: impl Into<PathBuf>) -> Self {
+        Self { parent: parent.into(), made: Mutex::new(None) }
+    }
+
+    /// The directory's path; makes it (mode 0700) the first time.
+    pub(super) fn path(&self) -> io::Result<PathBuf> {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(made) = &*made {
+            return Ok(made.path.clone());
+        }
+        let name = format!("process-orchestrator-{}-{:08x}", std::process::id(), fastrand::u32(..));
+        let path = std::path::absolute(self.parent.join(name))?;
+        platform::create_private_directory(&path)?;
+        let lock = File::open(&path)?;
+        // systemd-tmpfiles passes over locked directories; without the lock only its patience is missing.
+        if let Err(e) = files::try_lock(&lock, Lock::Shared) {
+            log::debug!("failed to lock {} against cleaners of temporary files: {e}", path.display());
+        }
+        *made = Some(Made { path: path.clone(), _lock: lock });
+        Ok(path)
+    }
+
+    /// The directory that new ones are made in.
+    pub(super) fn parent(&self) -> &Path {
+        &self.parent
+    }
+}
+
+impl Drop for ContextDirectory {
+    fn drop(&mut self) {
+        let made = self.made.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(made) = made.take()
+            && let Err(e) = fs::remove_dir_all(&made.path)
+        {
+            log::warn!("failed to remove the directory of context files {}: {e}", made.path.display());
+        }
+    }
+}
+
+/// Reads and removes the context file that a successful command may have written. The error is a phrase
+/// that completes "the context file …".
+pub fn take(path: &Path) -> Result<Map<String, Value>, String> {
+    let values = match platform::open_foreign_file(path) {
+        Ok(file) => read(file).and_then(|text| context::parse(&text)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Map::new()),
+        Err(e) => Err(format!("can't be read: {e}")),
+    };
+    discard(path);
+    values
+}
+
+/// Removes the context file of a command whose values do not count.
+pub fn discard(path: &Path) {
+    match fs::remove_file(path) {
+        Ok(()) => {}
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        // Its name is never used again, so it only takes space until the directory goes.
+        Err(e) => log::warn!("failed to remove the context file {}: {e}", path.display()),
+    }
+}
+
+fn read(file: File) -> Result<Vec<u8>, String> {
+    let is_file = file.metadata().map_err(|e| format!("can't be read: {e}"))?.is_file();
+    if !is_file {
+        return Err("is not a regular file".to_owned());
+    }
+    let mut text = Vec::new();
+    // One byte more than allowed is enough to see that it is too big.
+    file.take(CONTEXT_BYTES_MAX + 1).read_to_end(&mut text).map_err(|e| format!("can't be read: {e}"))?;
+    Ok(text)
+}

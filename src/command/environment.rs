@@ -1,0 +1,111 @@
+//! The environment that every command starts from.
+
+use std::ffi::{OsStr, OsString};
+
+use crate::platform::PreparedVariables;
+
+/// Where programs are looked for if nobody says: what shells fall back to.
+const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// Beginnings of names that carry the orchestrator's own access: libpq's settings and our own.
+const PRIVATE_PREFIXES: [&str; 2] = ["PG", "PROCESS_ORCHESTRATOR_"];
+
+/// What else is meant for the orchestrator alone.
+const PRIVATE_NAMES: [&str; 22] = [
+    "DATABASE_URL",
+    // systemd's words to its direct child: a command that heeds them would speak in our name.
+    "NOTIFY_SOCKET",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_FDNAMES",
+    "LISTEN_PIDFDID",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    "CREDENTIALS_DIRECTORY",
+    "INVOCATION_ID",
+    "JOURNAL_STREAM",
+    "MAINPID",
+    "MANAGERPID",
+    "SYSTEMD_EXEC_PID",
+    "MEMORY_PRESSURE_WATCH",
+    "MEMORY_PRESSURE_WRITE",
+    // Those of an outer orchestrator whose command we are; a command gets its own or none.
+    "PROCESS_ID",
+    "PROCESS_TYPE",
+    "TASK_NAME",
+    "TASK_INDEX",
+    "TASK_ATTEMPT",
+    "PROCESS_CONTEXT_FILE",
+];
+
+/// The orchestrator's own environment without its credentials, read once: the base of every command's.
+#[derive(Debug, Clone)]
+pub struct BaseEnvironment {
+    variables: PreparedVariables,
+    path: OsString,
+}
+
+impl BaseEnvironment {
+    /// Takes the environment of this process as it is now.
+    pub fn of_this_process() -> Self {
+        Self::from_variables(std::env::vars_os())
+    }
+
+    /// Takes these variables, except for those that are meant for the orchestrator alone.
+    pub fn from_variables(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
+        let variables = variables.into_iter().filter(|(name, _)| !is_private(name));
+        let variables = PreparedVariables::new(variables);
+        let path = variables.pairs().iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.clone());
+        Self { variables, path: path.unwrap_or_else(|| DEFAULT_PATH.into()) }
+    }
+
+    /// The variables, in the order of the original.
+    pub(super) fn variables(&self) -> &PreparedVariables {
+        &self.variables
+    }
+
+    /// The list of directories that the command's program is looked for in: the command's own PATH, else ours.
+    pub(super) fn path_with<'a>(&'a self, extra: &'a [(String, String)]) -> &'a OsStr {
+        let own = extra.iter().rev().find(|(name, _)| name == "PATH");
+        own.map_or(&self.path, |(_, value)| OsStr::new(value))
+    }
+}
+
+fn is_private(name: &OsStr) -> bool {
+    let Some(name) = name.to_str() else { return false };
+    PRIVATE_NAMES.contains(&name) || PRIVATE_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn base(pairs: &[(&str, &str)]) -> BaseEnvironment {
+        BaseEnvironment::from_variables(pairs.iter().map(|(name, value)| (name.into(), value.into())))
+    }
+
+    #[test]
+    fn credentials_and_private_variables_are_left_out() {
+        let base = base(&[
+            ("DATABASE_URL", "postgres://secret"),
+            ("PGPASSWORD", "secret"),
+            ("PGHOST", "db"),
+            ("PROCESS_ORCHESTRATOR_TOKEN", "secret"),
+            ("NOTIFY_SOCKET", "/run/notify"),
+            ("CREDENTIALS_DIRECTORY", "/run/credentials"),
+            ("PROCESS_CONTEXT_FILE", "/tmp/outer"),
+            ("HOME", "/home/user"),
+            ("PROGRESS", "kept"),
+        ]);
+        let names: Vec<_> = base.variables().pairs().iter().map(|(name, _)| name.to_str().unwrap()).collect();
+        assert_eq!(names, ["HOME", "PROGRESS"]);
+    }
+
+    #[test]
+    fn the_path_is_the_commands_own_then_ours_then_a_default() {
+        let ours = base(&[("PATH", "/ours")]);
+        assert_eq!(ours.path_with(&[("PATH".into(), "/its".into())]), "/its");
+        assert_eq!(ours.path_with(&[]), "/ours");
+        assert_eq!(base(&[]).path_with(&[]), DEFAULT_PATH);
+    }
+}

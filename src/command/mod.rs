@@ -1,0 +1,66 @@
+//! Runs one command to its end, on the thread that asks for it.
+//!
+//! ```text
+//!  Runner::run ─► program   finds the program            ─► spawn (posix_spawn, own process group)
+//!              ─► watch     reads the output, heeds timeout, interrupt and exit, looks at the usage
+//!              ─► report    says in words how it ended, with what the context file passes on
+//! ```
+//!
+//! Knows the model and the platform, no database. Whoever runs a [`Runner`] owns a thread for it.
+
+mod bare;
+mod context;
+mod context_file;
+mod environment;
+mod interrupt;
+mod output;
+mod program;
+mod report;
+mod runner;
+#[cfg(test)]
+mod tests;
+mod usage;
+mod watch;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use bare::bare_spawn_and_capture;
+pub use context::CONTEXT_BYTES_MAX;
+pub use context_file::ContextDirectory;
+pub use environment::BaseEnvironment;
+pub use interrupt::{Interrupt, Reason};
+pub use report::Report;
+pub use runner::Runner;
+
+/// Time between SIGTERM and SIGKILL: enough to flush and to remove temporary files, short enough that a
+/// stopping node ends within the time that service managers allow (systemd: 90 s).
+pub const GRACE: Duration = Duration::from_secs(5);
+
+/// One command, every word of it final.
+#[derive(Debug)]
+pub struct Invocation<'a> {
+    /// The program and its arguments; never empty.
+    pub argv: Vec<String>,
+    /// Where it runs; none means our own working directory.
+    pub working_directory: Option<PathBuf>,
+    /// Variables on top of the base environment; the last of several of one name counts.
+    pub environment: Vec<(String, String)>,
+    /// From the spawn on; after it the command's whole process group is ended.
+    pub timeout: Duration,
+    /// Time between SIGTERM and SIGKILL, [`GRACE`] outside tests.
+    pub grace: Duration,
+    /// Of what is printed, the bytes kept (half of them from its begin, half from its end).
+    pub max_output_bytes: u64,
+    /// Whether the command is given a `$PROCESS_CONTEXT_FILE`.
+    pub context_file: bool,
+    /// The ear of the executor that runs it.
+    pub interrupt: &'a Interrupt,
+}
+
+impl Invocation<'_> {
+    /// The command's program as it was asked for.
+    fn program(&self) -> &str {
+        self.argv.first().map_or("", String::as_str)
+    }
+}

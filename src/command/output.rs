@@ -1,0 +1,179 @@
+//! Keeps the head and the tail of what a command prints, in bounded memory.
+
+/// The largest number of bytes of a UTF-8 character after its first.
+const UTF8_CONTINUATION_BYTES_MAX: usize = 3;
+
+/// Collects output piece by piece: the first half of the allowance as head, then a ring for the tail.
+#[derive(Debug)]
+pub struct Capture {
+    head: Vec<u8>,
+    head_max: usize,
+    tail: Vec<u8>,
+    tail_max: usize,
+    // Where the next byte of a full tail goes; its oldest byte.
+    tail_at: usize,
+    total: u64,
+}
+
+impl Capture {
+    /// Keeps at most `max_bytes` of what was printed (and a line that says what was left out).
+    pub fn new(max_bytes: u64) -> Self {
+        let max = usize::try_from(max_bytes).unwrap_or(usize::MAX);
+        let head_max = usize::try_from(max_bytes.div_ceil(2)).unwrap_or(usize::MAX);
+        Self { head: Vec::new(), head_max, tail: Vec::new(), tail_max: max - head_max, tail_at: 0, total: 0 }
+    }
+
+    /// Takes the next piece.
+    pub fn push(&mut self, piece: &[u8]) {
+        self.total += piece.len() as u64;
+        let (head, rest) = piece.split_at(piece.len().min(self.head_max - self.head.len()));
+        self.head.extend_from_slice(head);
+        if !rest.is_empty() {
+            self.push_tail(rest);
+        }
+    }
+
+    fn push_tail(&mut self, piece: &[u8]) {
+        // Of a piece larger than the ring only its end can stay.
+        let piece = &piece[piece.len().saturating_sub(self.tail_max)..];
+        let (grow, wrap) = piece.split_at(piece.len().min(self.tail_max - self.tail.len()));
+        self.tail.extend_from_slice(grow);
+        let (first, second) = wrap.split_at(wrap.len().min(self.tail_max - self.tail_at));
+        self.tail[self.tail_at..self.tail_at + first.len()].copy_from_slice(first);
+        self.tail[..second.len()].copy_from_slice(second);
+        if !wrap.is_empty() {
+            self.tail_at = (self.tail_at + wrap.len()) % self.tail_max;
+        }
+    }
+
+    /// Bytes printed, kept or not.
+    pub fn total_bytes(&self) -> u64 {
+        self.total
+    }
+
+    /// The output as text: NUL and what is not UTF-8 become U+FFFD, a marker line stands for what was left
+    /// out. None if nothing was printed.
+    pub fn into_text(mut self) -> Option<String> {
+        if self.total == 0 {
+            return None;
+        }
+        self.tail.rotate_left(self.tail_at);
+        if self.total == (self.head.len() + self.tail.len()) as u64 {
+            self.head.append(&mut self.tail);
+            return Some(clean(self.head));
+        }
+        let head_end = self.head.len() - unfinished_character(&self.head);
+        let tail_start = continuation_bytes(&self.tail);
+        let kept = head_end + self.tail.len() - tail_start;
+        self.head.truncate(head_end);
+        let mut text = clean(self.head);
+        if !text.is_empty() && !text.ends_with('\n') {
+            text.push('\n');
+        }
+        text.push_str(&format!("[... {} bytes left out ...]\n", self.total - kept as u64));
+        self.tail.drain(..tail_start);
+        text.push_str(&clean(self.tail));
+        Some(text)
+    }
+}
+
+/// How many bytes at the end of `bytes` begin a character that was cut off.
+fn unfinished_character(bytes: &[u8]) -> usize {
+    let tail_len = bytes.len().min(UTF8_CONTINUATION_BYTES_MAX);
+    for back in 1..=tail_len {
+        let length = match bytes[bytes.len() - back] {
+            0x80..=0xBF => continue,
+            0xC2..=0xDF => 2,
+            0xE0..=0xEF => 3,
+            0xF0..=0xF4 => 4,
+            _ => 1,
+        };
+        return if length > back { back } else { 0 };
+    }
+    0
+}
+
+/// How many bytes at the start of `bytes` end a character whose begin was cut off.
+fn continuation_bytes(bytes: &[u8]) -> usize {
+    bytes.iter().take(UTF8_CONTINUATION_BYTES_MAX).take_while(|byte| matches!(byte, 0x80..=0xBF)).count()
+}
+
+/// PostgreSQL's text knows neither NUL nor invalid UTF-8.
+fn clean(bytes: Vec<u8>) -> String {
+    let text = match String::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(e) => String::from_utf8_lossy(e.as_bytes()).into_owned(),
+    };
+    if text.as_bytes().contains(&0) { text.replace('\0', "\u{FFFD}") } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn text(max_bytes: u64, pieces: &[&[u8]]) -> Option<String> {
+        let mut capture = Capture::new(max_bytes);
+        pieces.iter().for_each(|piece| capture.push(piece));
+        capture.into_text()
+    }
+
+    #[test]
+    fn nothing_printed_is_none_and_little_is_kept_whole() {
+        assert_eq!(text(10, &[]), None);
+        assert_eq!(text(10, &[b"01234", b"56789"]).as_deref(), Some("0123456789"));
+        assert_eq!(text(0, &[b"abc"]).as_deref(), Some("[... 3 bytes left out ...]\n"));
+    }
+
+    #[test]
+    fn the_middle_is_left_out_and_counted() {
+        assert_eq!(
+            text(8, &[b"head", b"the middle", b"tail"]).as_deref(),
+            Some("head\n[... 10 bytes left out ...]\ntail")
+        );
+        assert_eq!(text(9, &[b"headsMtail"]).as_deref(), Some("heads\n[... 1 bytes left out ...]\ntail"));
+    }
+
+    #[test]
+    fn nul_and_invalid_bytes_are_replaced() {
+        assert_eq!(
+            text(99, &[b"a\0b\xffc\xc3", b"\xa4"]).as_deref(),
+            Some("a\u{FFFD}b\u{FFFD}c\u{e4}"),
+            "a character split between two pieces stays whole"
+        );
+    }
+
+    #[test]
+    fn no_character_is_cut_in_two() {
+        // 'ä' is two bytes; five bytes of head and five of tail both end inside one.
+        assert_eq!(
+            text(10, &["ää".repeat(10).as_bytes()]).as_deref(),
+            Some("ää\n[... 32 bytes left out ...]\nää")
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn head_and_tail_are_those_of_the_whole(
+            pieces in prop::collection::vec(prop::collection::vec(b'a'..=b'z', 0..40), 0..12),
+            max_bytes in 0u64..60,
+        ) {
+            let whole = pieces.concat();
+            let pieces: Vec<&[u8]> = pieces.iter().map(Vec::as_slice).collect();
+            let kept = text(max_bytes, &pieces);
+            let max = max_bytes as usize;
+            if whole.is_empty() {
+                prop_assert_eq!(kept, None);
+            } else if whole.len() <= max {
+                prop_assert_eq!(kept.unwrap().into_bytes(), whole);
+            } else {
+                let (head, tail) = (max.div_ceil(2), max / 2);
+                let kept = kept.unwrap();
+                prop_assert!(kept.as_bytes().starts_with(&whole[..head]));
+                prop_assert!(kept.as_bytes().ends_with(&whole[whole.len() - tail..]));
+                let marker = format!("[... {} bytes left out ...]\n", whole.len() - max);
+                prop_assert!(kept.contains(&marker));
+            }
+        }
+    }
+}

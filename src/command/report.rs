@@ -1,0 +1,203 @@
+//! What is known of a command after its end, and the sentence that tells people.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Map, Value};
+
+use super::interrupt::Reason;
+use super::program::{SpawnFault, shown};
+use super::watch::{Cause, Ended};
+use super::{Invocation, usage};
+use crate::model::lifecycle::Outcome;
+use crate::platform;
+
+/// How a command went.
+#[derive(Debug)]
+pub struct Report {
+    /// What is recorded of it. Never `Lost`.
+    pub outcome: Outcome,
+    /// A failure that no further attempt can heal: the command can't be started as it is written.
+    pub fatal: bool,
+    /// Its exit code, if it exited by itself.
+    pub exit_code: Option<i32>,
+    /// The signal that ended it, if one did.
+    pub signal: Option<i32>,
+    /// When it was about to be spawned.
+    pub began: Instant,
+    /// From there to its end.
+    pub duration: Duration,
+    /// CPU time of the command and of those of its children that it waited for.
+    pub cpu: Option<Duration>,
+    /// Peak resident memory; none where it ended before it could be seen.
+    pub peak_memory_bytes: Option<u64>,
+    /// What it printed (stdout and stderr), without NUL and as UTF-8, cut in the middle if it was too long;
+    /// none if it printed nothing.
+    pub output: Option<String>,
+    /// Bytes that it printed in all.
+    pub output_bytes: u64,
+    /// Why it did not succeed: one sentence without control characters.
+    pub error_message: Option<String>,
+    /// What it wrote to its context file; empty unless it succeeded.
+    pub context: Map<String, Value>,
+}
+
+impl Report {
+    fn blank(outcome: Outcome, began: Instant) -> Self {
+        Self {
+            outcome,
+            fatal: false,
+            exit_code: None,
+            signal: None,
+            began,
+            duration: began.elapsed(),
+            cpu: None,
+            peak_memory_bytes: None,
+            output: None,
+            output_bytes: 0,
+            error_message: None,
+            context: Map::new(),
+        }
+    }
+
+    /// It could not be started.
+    pub(super) fn not_started(fault: SpawnFault, began: Instant) -> Self {
+        Self {
+            fatal: fault.fatal,
+            error_message: Some(fault.message),
+            ..Self::blank(Outcome::SpawnFailed, began)
+        }
+    }
+
+    /// It was not started, because of a request that came before.
+    pub(super) fn interrupted_before(reason: Reason, invocation: &Invocation<'_>, began: Instant) -> Self {
+        let message = format!("{} was not started: {}", shown(invocation.program()), because(reason));
+        Self { error_message: Some(message), ..Self::blank(reason.outcome(), began) }
+    }
+
+    /// It has run and ended.
+    pub(super) fn of_ended(ended: Ended, invocation: &Invocation<'_>, began: Instant) -> Self {
+        let output_bytes = ended.capture.total_bytes();
+        let mut report = Self { output_bytes, ..Self::blank(Outcome::Failed, began) };
+        report.output = ended.capture.into_text();
+        let name = shown(invocation.program());
+        let last_line = report.output.as_deref().map_or(String::new(), last_line);
+        match ended.reaped {
+            Ok(reaped) => {
+                report.exit_code = reaped.exit_code;
+                report.signal = reaped.signal;
+                report.cpu = reaped.cpu;
+                report.peak_memory_bytes = usage::peak_of_ended(ended.peak_memory, reaped.max_rss_bytes);
+                if reaped.exit_code == Some(0) {
+                    report.outcome = Outcome::Succeeded;
+                } else {
+                    let how = describe_end(reaped.exit_code, reaped.signal);
+                    report.error_message = Some(format!("{name} {how}{last_line}"));
+                }
+            }
+            Err(e) => report.error_message = Some(format!("failed to watch {name} to its end: {e}")),
+        }
+        if let Some(cause) = ended.cause {
+            report.outcome = cause.outcome();
+            report.error_message = Some(describe_cause(cause, &name, ended.was_killed, invocation));
+        }
+        report
+    }
+
+    /// It succeeded, but what it wants to pass on can't be used: `fault` completes "the context file …".
+    pub(super) fn spoil_by_context(&mut self, fault: &str, invocation: &Invocation<'_>) {
+        let name = shown(invocation.program());
+        self.outcome = Outcome::Failed;
+        self.error_message = Some(format!(
+            "{name} ended with exit code 0, but its context file ($PROCESS_CONTEXT_FILE) {fault}"
+        ));
+    }
+}
+
+fn describe_end(exit_code: Option<i32>, signal: Option<i32>) -> String {
+    match (exit_code, signal) {
+        (Some(code), _) => match platform::signal_name(code - platform::SHELL_SIGNAL_BASE) {
+            Some(name) => {
+                format!("ended with exit code {code} (a shell's code for a command ended by {name})")
+            }
+            None => format!("ended with exit code {code}"),
+        },
+        (None, Some(signal)) => {
+            let name = platform::signal_name(signal).map_or(String::new(), |name| format!(" ({name})"));
+            format!("was ended by signal {signal}{name}")
+        }
+        (None, None) => "ended in an unknown way".to_owned(),
+    }
+}
+
+fn describe_cause(cause: Cause, name: &str, was_killed: bool, invocation: &Invocation<'_>) -> String {
+    let how = if was_killed {
+        format!("was killed (SIGKILL) as not all of it had ended {} after SIGTERM", human(invocation.grace))
+    } else {
+        "was ended (SIGTERM)".to_owned()
+    };
+    match cause {
+        Cause::Timeout => format!("{name} exceeded its timeout of {} and {how}", human(invocation.timeout)),
+        Cause::Interrupt(Reason::Fenced) => {
+            format!("{name} was killed (SIGKILL): {}", because(Reason::Fenced))
+        }
+        Cause::Interrupt(reason) => format!("{name} {how}: {}", because(reason)),
+    }
+}
+
+fn because(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Stop => "the node stops",
+        Reason::Cancel => "its process was cancelled",
+        Reason::Fenced => "the claim of its process is no longer this node's",
+    }
+}
+
+/// The last line that says something: in most programs' output the one that names the error.
+fn last_line(output: &str) -> String {
+    const SHOWN_CHARS_MAX: usize = 300;
+    let Some(line) = output.lines().rev().map(str::trim).find(|line| !line.is_empty()) else {
+        return String::new();
+    };
+    let line: String =
+        line.chars().filter(|character| !character.is_control()).take(SHOWN_CHARS_MAX).collect();
+    format!(": {line}")
+}
+
+/// A duration as people say it: `90 s`, `1.5 s`, `30 min`.
+fn human(duration: Duration) -> String {
+    const SECONDS_SHOWN_MAX: u64 = 120;
+    if duration.as_secs() < SECONDS_SHOWN_MAX {
+        format!("{} s", (duration.as_secs_f64() * 1000.0).round() / 1000.0)
+    } else {
+        format!("{} min", (duration.as_secs_f64() / 60.0 * 100.0).round() / 100.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ends_in_words() {
+        assert_eq!(describe_end(Some(3), None), "ended with exit code 3");
+        assert_eq!(
+            describe_end(Some(137), None),
+            "ended with exit code 137 (a shell's code for a command ended by SIGKILL)"
+        );
+        assert_eq!(describe_end(None, Some(11)), "was ended by signal 11 (SIGSEGV)");
+        assert_eq!(describe_end(None, Some(40)), "was ended by signal 40");
+    }
+
+    #[test]
+    fn durations_in_words() {
+        assert_eq!(human(Duration::from_millis(1500)), "1.5 s");
+        assert_eq!(human(Duration::from_secs(90)), "90 s");
+        assert_eq!(human(Duration::from_secs(1800)), "30 min");
+    }
+
+    #[test]
+    fn the_last_line_that_says_something() {
+        assert_eq!(last_line("Traceback\nValueError: \u{1b}bad\n \n"), ": ValueError: bad");
+        assert_eq!(last_line("\n"), "");
+    }
+}

@@ -1,0 +1,119 @@
+//! One executor's means to run commands, one after the other.
+
+use std::borrow::Cow;
+use std::ffi::OsStr;
+use std::io::PipeReader;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::program::{self, SpawnFault};
+use super::watch::{ExitNotice, Watch};
+use super::{BaseEnvironment, ContextDirectory, Invocation, Report, context_file};
+use crate::model::lifecycle::Outcome;
+use crate::platform::{self, Child, SpawnRequest, SpawnWay};
+
+/// Runs commands on the thread that calls it. Every executor has its own.
+#[derive(Debug)]
+pub struct Runner {
+    pub(super) base: Arc<BaseEnvironment>,
+    pub(super) contexts: Arc<ContextDirectory>,
+    pub(super) slot: usize,
+    runs: u64,
+    buffer: Vec<u8>,
+    // Tests ask for what other systems have to do.
+    pub(super) exit_notice: ExitNotice,
+    pub(super) spawn_way: SpawnWay,
+}
+
+impl Runner {
+    /// `slot` tells this runner from the others that share `contexts`.
+    pub fn new(base: Arc<BaseEnvironment>, contexts: Arc<ContextDirectory>, slot: usize) -> Self {
+        Self {
+            base,
+            contexts,
+            slot,
+            runs: 0,
+            buffer: Vec::new(),
+            exit_notice: ExitNotice::Descriptor,
+            spawn_way: SpawnWay::Direct,
+        }
+    }
+
+    /// Runs one command to its end and says how it went. Blocks for as long as the command runs, plus at most
+    /// a moment for output of children that it leaves behind.
+    ///
+    /// After a timeout or an interrupt everything in the command's process group is killed. A command that
+    /// ends by itself may leave children running, as in a shell; they can't print any more.
+    pub fn run(&mut self, invocation: &Invocation<'_>) -> Report {
+        let began = Instant::now();
+        if let Some(reason) = invocation.interrupt.requested() {
+            return Report::interrupted_before(reason, invocation, began);
+        }
+        let prepared = self.context_path(invocation).and_then(|context_path| {
+            let (child, reader) = self.spawn(invocation, context_path.as_deref())?;
+            Ok((child, reader, context_path))
+        });
+        let (child, reader, context_path) = match prepared {
+            Ok(started) => started,
+            Err(fault) => return Report::not_started(fault, began),
+        };
+        let watch = Watch::new(child, reader, invocation, began, &mut self.buffer, self.exit_notice);
+        let mut report = Report::of_ended(watch.run_to_end(), invocation, began);
+        if let Some(path) = context_path {
+            if report.outcome == Outcome::Succeeded {
+                match context_file::take(&path) {
+                    Ok(values) => report.context = values,
+                    Err(fault) => report.spoil_by_context(&fault, invocation),
+                }
+            } else {
+                context_file::discard(&path);
+            }
+        }
+        report
+    }
+
+    /// A name that no other command of ours has had, so that nobody's late child can write into it.
+    fn context_path(&mut self, invocation: &Invocation<'_>) -> Result<Option<PathBuf>, SpawnFault> {
+        if !invocation.context_file {
+            return Ok(None);
+        }
+        self.runs += 1;
+        match self.contexts.path() {
+            Ok(directory) => Ok(Some(directory.join(format!("{}-{}", self.slot, self.runs)))),
+            Err(e) => Err(SpawnFault {
+                message: format!(
+                    "failed to make a directory for context files in {}: {e}; make it writable, or name another",
+                    self.contexts.parent().display()
+                ),
+                fatal: false,
+            }),
+        }
+    }
+
+    fn spawn(
+        &self,
+        invocation: &Invocation<'_>,
+        context_path: Option<&Path>,
+    ) -> Result<(Child, PipeReader), SpawnFault> {
+        let Some(name) = invocation.argv.first() else {
+            return Err(SpawnFault { message: "the command is empty".to_owned(), fatal: true });
+        };
+        let directory = invocation.working_directory.as_deref();
+        let path = self.base.path_with(&invocation.environment);
+        let program: Cow<'_, Path> = program::find(name, path, directory)?;
+
+        let own = invocation.environment.iter().map(|(name, value)| (OsStr::new(name), OsStr::new(value)));
+        let context = context_path.map(|path| (OsStr::new("PROCESS_CONTEXT_FILE"), path.as_os_str()));
+        let variables: Vec<_> = own.chain(context).collect();
+        let request = SpawnRequest {
+            program: &program,
+            argv: &invocation.argv,
+            directory,
+            base: self.base.variables(),
+            variables: &variables,
+        };
+        platform::spawn(&request, self.spawn_way)
+            .map_err(|e| program::explain(&e, &program, invocation, &self.base))
+    }
+}
