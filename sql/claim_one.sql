@@ -1,0 +1,28 @@
+-- Claims one process for a node, if it is due and not picked; otherwise as claim.sql.
+-- $1 node id, $2 process id.
+WITH claimed AS (
+    UPDATE scheduled_tasks s
+    SET picked = true, picked_by = $1, version = s.version + 1
+    WHERE s.task_instance = $2 AND NOT s.picked AND s.execution_time <= now()
+    RETURNING s.task_instance, s.task_name, s.version, s.priority
+), process AS (
+    UPDATE processes p
+    SET status = 'IN_PROGRESS', started_at = coalesce(p.started_at, now()), updated_at = now()
+    FROM claimed
+    WHERE p.process_id = claimed.task_instance
+    RETURNING p.process_id, p.current_task_index, p.total_tasks, p.input_data, p.process_context
+), task AS (
+    UPDATE tasks t
+    SET status = 'IN_PROGRESS', attempt = t.attempt + 1, started_at = now(), updated_at = now()
+    FROM process
+    WHERE t.process_id = process.process_id AND t.task_index = process.current_task_index
+    RETURNING t.process_id, t.task_index, t.name, t.command, t.shell, t.working_directory, t.environment,
+        t.timeout_minutes, t.max_retries, t.retry, t.max_output_bytes, t.attempt, t.retry_count
+)
+SELECT claimed.task_instance, claimed.task_name, claimed.version, claimed.priority,
+    process.total_tasks, process.input_data, process.process_context,
+    task.task_index, task.name, task.command, task.shell, task.working_directory, task.environment,
+    task.timeout_minutes, task.max_retries, task.retry, task.max_output_bytes, task.attempt, task.retry_count
+FROM claimed
+LEFT JOIN process ON process.process_id = claimed.task_instance
+LEFT JOIN task ON task.process_id = claimed.task_instance

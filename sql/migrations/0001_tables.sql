@@ -1,0 +1,132 @@
+-- The tables. Every migration runs with search_path set to the schema of its own, so nothing here is
+-- qualified; functions keep that path by SET search_path FROM CURRENT.
+--
+-- No foreign keys: rows are written by the functions and statements of this project only, and a key
+-- would cost a row lock on `processes` for each task and execution that is inserted.
+
+CREATE TABLE process_types (
+    name            text PRIMARY KEY,
+    description     text        NOT NULL DEFAULT '',
+    definition      jsonb       NOT NULL,
+    -- The definition's tasks as rows of `tasks`, defaults filled in; start_processes copies them.
+    tasks           jsonb       NOT NULL,
+    -- What input must supply, such as 'input_file' or 'config.batch_size'.
+    required_input  text[]      NOT NULL DEFAULT '{}',
+    paused          boolean     NOT NULL DEFAULT false,
+    max_concurrent  integer     CHECK (max_concurrent > 0),
+    created_at      timestamptz NOT NULL DEFAULT now(),
+    updated_at      timestamptz NOT NULL DEFAULT now(),
+    CHECK (char_length(name) BETWEEN 1 AND 200 AND name !~ '[[:cntrl:]]')
+);
+
+CREATE TABLE processes (
+    process_id          text PRIMARY KEY,
+    process_type        text        NOT NULL,
+    status              text        NOT NULL DEFAULT 'NOT_STARTED'
+        CHECK (status IN ('NOT_STARTED', 'IN_PROGRESS', 'COMPLETED', 'FAILED', 'CANCELLED')),
+    current_task_index  integer     NOT NULL DEFAULT 0,
+    total_tasks         integer     NOT NULL CHECK (total_tasks > 0),
+    priority            integer     NOT NULL DEFAULT 0,
+    input_data          jsonb       NOT NULL DEFAULT '{}',
+    process_context     jsonb       NOT NULL DEFAULT '{}',
+    started_at          timestamptz,
+    completed_at        timestamptz,
+    error_message       text,
+    created_at          timestamptz NOT NULL DEFAULT now(),
+    updated_at          timestamptz NOT NULL DEFAULT now(),
+    CHECK (char_length(process_id) BETWEEN 1 AND 255 AND process_id !~ '[[:cntrl:]]'),
+    CHECK (current_task_index BETWEEN 0 AND total_tasks),
+    CHECK (status NOT IN ('FAILED', 'CANCELLED') OR error_message IS NOT NULL)
+) WITH (fillfactor = 80);
+
+-- `status` is in no index, so that the updates between start and end stay heap-only. The pages of a list are
+-- read by creation; the failed and cancelled ones, which an operator looks for, by the second index.
+CREATE INDEX processes_created ON processes (created_at, process_id);
+CREATE INDEX processes_with_error ON processes (created_at, process_id) WHERE error_message IS NOT NULL;
+
+CREATE TABLE tasks (
+    task_id            text GENERATED ALWAYS AS (process_id || ':' || task_index::text) STORED,
+    process_id         text             NOT NULL,
+    task_index         integer          NOT NULL CHECK (task_index >= 0),
+    name               text             NOT NULL,
+    command            text             NOT NULL,
+    shell              boolean          NOT NULL,
+    working_directory  text,
+    environment        jsonb,
+    timeout_minutes    double precision NOT NULL CHECK (timeout_minutes > 0),
+    max_retries        integer          NOT NULL CHECK (max_retries >= 0),
+    retry              jsonb,
+    on_crash           text             NOT NULL CHECK (on_crash IN ('rerun', 'fail')),
+    max_output_bytes   bigint           NOT NULL,
+    status             text             NOT NULL DEFAULT 'NOT_STARTED'
+        CHECK (status IN ('NOT_STARTED', 'IN_PROGRESS', 'WAITING_RETRY', 'COMPLETED', 'FAILED', 'CANCELLED')),
+    -- Executions begun; retry_count counts only the ones that spent a retry.
+    attempt            integer          NOT NULL DEFAULT 0,
+    retry_count        integer          NOT NULL DEFAULT 0,
+    started_at         timestamptz,
+    completed_at       timestamptz,
+    error_message      text,
+    exit_code          integer,
+    output             text,
+    created_at         timestamptz      NOT NULL DEFAULT now(),
+    updated_at         timestamptz      NOT NULL DEFAULT now(),
+    PRIMARY KEY (process_id, task_index)
+) WITH (fillfactor = 70);
+
+CREATE TABLE task_executions (
+    process_id         text        NOT NULL,
+    task_index         integer     NOT NULL,
+    attempt            integer     NOT NULL,
+    node_id            text        NOT NULL,
+    command            text,
+    outcome            text        NOT NULL
+        CHECK (outcome IN ('SUCCEEDED', 'FAILED', 'TIMED_OUT', 'SPAWN_FAILED', 'CANCELLED', 'INTERRUPTED', 'LOST')),
+    exit_code          integer,
+    signal             integer,
+    started_at         timestamptz NOT NULL,
+    completed_at       timestamptz NOT NULL,
+    duration_ms        double precision NOT NULL,
+    cpu_ms             double precision,
+    peak_memory_bytes  bigint,
+    output             text,
+    output_bytes       bigint      NOT NULL,
+    error_message      text,
+    PRIMARY KEY (process_id, task_index, attempt)
+);
+
+-- One row for each unfinished process; db-scheduler's column names.
+CREATE TABLE scheduled_tasks (
+    task_name             text        NOT NULL, -- the process type
+    task_instance         text        PRIMARY KEY, -- the process id
+    execution_time        timestamptz NOT NULL,
+    picked                boolean     NOT NULL DEFAULT false,
+    picked_by             text,
+    priority              integer     NOT NULL DEFAULT 0,
+    consecutive_failures  integer     NOT NULL DEFAULT 0,
+    version               bigint      NOT NULL DEFAULT 1,
+    CHECK (picked = (picked_by IS NOT NULL))
+) WITH (
+    fillfactor = 60,
+    autovacuum_vacuum_scale_factor = 0.0,
+    autovacuum_vacuum_threshold = 5000,
+    autovacuum_vacuum_cost_delay = 0,
+    autovacuum_analyze_scale_factor = 0.0,
+    autovacuum_analyze_threshold = 20000
+);
+
+CREATE INDEX scheduled_tasks_due ON scheduled_tasks (priority DESC, execution_time) WHERE NOT picked;
+
+CREATE TABLE nodes (
+    node_id         text PRIMARY KEY,
+    name            text        NOT NULL,
+    host            text        NOT NULL,
+    pid             integer     NOT NULL,
+    version         text        NOT NULL,
+    executors       integer     NOT NULL,
+    state           text        NOT NULL DEFAULT 'RUNNING'
+        CHECK (state IN ('RUNNING', 'STOPPING', 'STOPPED', 'DEAD')),
+    started_at      timestamptz NOT NULL DEFAULT now(),
+    last_heartbeat  timestamptz NOT NULL DEFAULT now()
+) WITH (fillfactor = 50);
+
+CREATE SEQUENCE process_number;

@@ -1,0 +1,18 @@
+-- When the next process that waits is due, in milliseconds from now; null when none waits.
+-- One index descent for each distinct priority.
+WITH RECURSIVE level AS (
+    (SELECT priority FROM scheduled_tasks WHERE NOT picked ORDER BY priority DESC LIMIT 1)
+    UNION ALL
+    SELECT (SELECT s.priority FROM scheduled_tasks s WHERE NOT s.picked AND s.priority < level.priority
+            ORDER BY s.priority DESC LIMIT 1)
+    FROM level WHERE level.priority IS NOT NULL
+)
+SELECT extract(epoch FROM min(next.execution_time) - clock_timestamp())::float8 * 1000 AS wait_ms
+FROM level CROSS JOIN LATERAL (
+    SELECT s.execution_time
+    FROM scheduled_tasks s
+    WHERE NOT s.picked AND s.priority = level.priority
+        AND s.task_name <> ALL (ARRAY(SELECT name FROM process_types WHERE paused))
+    ORDER BY s.execution_time
+    LIMIT 1
+) AS next

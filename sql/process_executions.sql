@@ -1,0 +1,7 @@
+-- The executions of a process in the order in which they ran. $1 process id.
+SELECT e.process_id, e.task_index, t.name AS task_name, e.attempt, e.node_id, e.command, e.outcome, e.exit_code,
+    e.signal, e.started_at, e.completed_at, e.duration_ms, e.cpu_ms, e.peak_memory_bytes, e.output, e.output_bytes,
+    e.error_message
+FROM task_executions e LEFT JOIN tasks t ON t.process_id = e.process_id AND t.task_index = e.task_index
+WHERE e.process_id = $1
+ORDER BY e.task_index, e.attempt

@@ -1,0 +1,7 @@
+-- The tasks of a process in their order. $1 process id.
+SELECT task_id, process_id, task_index, name, command, shell, working_directory, environment, timeout_minutes,
+    max_retries, retry_count, attempt, status, started_at, completed_at, error_message, exit_code, output,
+    created_at, updated_at
+FROM tasks
+WHERE process_id = $1
+ORDER BY task_index

@@ -1,0 +1,69 @@
+-- Records a batch of results in one transaction: the audit trail, the tasks that ended, the processes, the claims,
+-- and the next task of every process whose claim is kept, which it returns.
+-- $1 node id; the other parameters are arrays, one element for each result.
+--
+-- `mine` is the fence: only results whose claim is still this node's, at the version it was claimed with, pass, and
+-- their claims stay locked to the end of the transaction. A result that does not come back was not written.
+-- Times are the database's: the node says how long ago a command ended and how long it took.
+WITH result AS (
+    SELECT *
+    FROM unnest($2::text[], $3::bigint[], $4::int[], $5::int[], $6::text[], $7::int[], $8::text[], $9::bool[],
+        $10::text[], $11::float8[], $12::text[], $13::int[], $14::int[], $15::float8[], $16::float8[], $17::float8[],
+        $18::bigint[], $19::text[], $20::bigint[], $21::text[], $22::text[], $23::text[], $24::jsonb[])
+        AS r (process_id, version, task_index, attempt, task_status, retry_count, process_status, advance,
+        claim, wait_ms, outcome, exit_code, signal, ended_ago_ms, duration_ms, cpu_ms,
+        peak_memory_bytes, output, output_bytes, error_message, process_error, command, context)
+), mine AS MATERIALIZED (
+    SELECT result.*
+    FROM result JOIN scheduled_tasks s ON s.task_instance = result.process_id
+    WHERE s.picked_by = $1 AND s.version = result.version
+    FOR NO KEY UPDATE OF s
+), audit AS (
+    INSERT INTO task_executions (process_id, task_index, attempt, node_id, command, outcome, exit_code, signal,
+        started_at, completed_at, duration_ms, cpu_ms, peak_memory_bytes, output, output_bytes, error_message)
+    SELECT process_id, task_index, attempt, $1, command, outcome, exit_code, signal,
+        now() - (ended_ago_ms + duration_ms) * interval '1 millisecond',
+        now() - ended_ago_ms * interval '1 millisecond',
+        duration_ms, cpu_ms, peak_memory_bytes, output, output_bytes, error_message
+    FROM mine
+), ended AS (
+    UPDATE tasks t
+    SET status = mine.task_status, retry_count = mine.retry_count, exit_code = mine.exit_code,
+        output = mine.output, error_message = mine.error_message, updated_at = now(),
+        completed_at = CASE WHEN mine.task_status IN ('COMPLETED', 'FAILED', 'CANCELLED') THEN now() END
+    FROM mine
+    WHERE t.process_id = mine.process_id AND t.task_index = mine.task_index
+), next AS (
+    UPDATE tasks t
+    SET status = 'IN_PROGRESS', attempt = t.attempt + 1, started_at = now(), updated_at = now()
+    FROM mine
+    WHERE mine.claim = 'KEEP' AND t.process_id = mine.process_id AND t.task_index = mine.task_index + 1
+    RETURNING t.process_id, t.task_index, t.name, t.command, t.shell, t.working_directory, t.environment,
+        t.timeout_minutes, t.max_retries, t.retry, t.max_output_bytes, t.attempt, t.retry_count
+), process AS (
+    UPDATE processes p
+    SET status = mine.process_status,
+        current_task_index = mine.task_index + mine.advance::int,
+        process_context = CASE WHEN mine.context IS NULL THEN p.process_context
+            ELSE p.process_context || mine.context END,
+        error_message = mine.process_error,
+        completed_at = CASE WHEN mine.claim = 'END' THEN now() END,
+        updated_at = now()
+    FROM mine
+    WHERE p.process_id = mine.process_id
+), released AS (
+    UPDATE scheduled_tasks s
+    SET picked = false, picked_by = NULL, version = s.version + 1,
+        execution_time = now() + mine.wait_ms * interval '1 millisecond',
+        consecutive_failures = CASE WHEN mine.task_status = 'WAITING_RETRY' THEN s.consecutive_failures + 1 ELSE 0 END
+    FROM mine
+    WHERE mine.claim = 'RELEASE' AND s.task_instance = mine.process_id
+), finished AS (
+    DELETE FROM scheduled_tasks s
+    USING mine
+    WHERE mine.claim = 'END' AND s.task_instance = mine.process_id
+)
+SELECT mine.process_id,
+    next.task_index, next.name, next.command, next.shell, next.working_directory, next.environment,
+    next.timeout_minutes, next.max_retries, next.retry, next.max_output_bytes, next.attempt, next.retry_count
+FROM mine LEFT JOIN next ON next.process_id = mine.process_id

@@ -1,0 +1,13 @@
+-- After a connection was lost mid-commit: which of these results were recorded after all, each with the task that is
+-- in progress under the same claim, if its claim was kept.
+-- $1 node id; $2 process ids, $3 versions, $4 task indexes, $5 attempts, one element for each result.
+SELECT e.process_id,
+    next.task_index, next.name, next.command, next.shell, next.working_directory, next.environment,
+    next.timeout_minutes, next.max_retries, next.retry, next.max_output_bytes, next.attempt, next.retry_count
+FROM unnest($2::text[], $3::bigint[], $4::int[], $5::int[]) AS r (process_id, version, task_index, attempt)
+JOIN task_executions e
+    ON e.process_id = r.process_id AND e.task_index = r.task_index AND e.attempt = r.attempt AND e.node_id = $1
+LEFT JOIN scheduled_tasks s
+    ON s.task_instance = r.process_id AND s.picked_by = $1 AND s.version = r.version
+LEFT JOIN tasks next
+    ON next.process_id = s.task_instance AND next.task_index = r.task_index + 1 AND next.status = 'IN_PROGRESS'

@@ -1,0 +1,11 @@
+-- Registers a process type or replaces its definition; returns no row when nothing changed.
+-- $1 name, $2 description, $3 definition, $4 its tasks as rows, $5 required input.
+-- A row that was just inserted has no deleting transaction yet: xmax is 0.
+INSERT INTO process_types AS t (name, description, definition, tasks, required_input)
+VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (name) DO UPDATE
+SET description = excluded.description, definition = excluded.definition, tasks = excluded.tasks,
+    required_input = excluded.required_input, updated_at = now()
+WHERE t.definition <> excluded.definition OR t.tasks <> excluded.tasks
+    OR t.required_input <> excluded.required_input
+RETURNING xmax = 0 AS is_new

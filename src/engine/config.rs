@@ -1,0 +1,54 @@
+//! What a node is told when it starts.
+
+use std::time::Duration;
+
+use crate::store::DEFAULT_SCHEMA;
+
+/// Most commands a node runs at once: each holds a thread and three file descriptors.
+pub const EXECUTORS_MAX: usize = 1024;
+
+/// Which processes a node claims.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scope {
+    /// Every one that is due.
+    All,
+    /// This one only.
+    Process(String),
+}
+
+/// The settings of one node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeConfig {
+    /// The schema that holds the tables.
+    pub schema: String,
+    /// The name the operator gives the node; the host's name by default.
+    pub name: String,
+    /// How many commands it runs at once, 1 to [`EXECUTORS_MAX`].
+    pub executors: usize,
+    /// How long it sleeps at the most before it looks for due processes; wake-ups make it look at once.
+    pub poll_interval: Duration,
+    /// How long [`super::Node::stop`] waits for running commands before it ends them.
+    pub drain_timeout: Duration,
+    /// Which processes it claims.
+    pub scope: Scope,
+}
+
+impl Default for NodeConfig {
+    fn default() -> Self {
+        Self {
+            schema: DEFAULT_SCHEMA.to_owned(),
+            name: crate::platform::host_name(),
+            executors: default_executors(),
+            poll_interval: Duration::from_secs(1),
+            drain_timeout: Duration::from_secs(30),
+            scope: Scope::All,
+        }
+    }
+}
+
+/// Commands mostly wait: for a disk, a network, another program. Four for each processor keep it busy, and eight
+/// are the least with which a small machine hides the time that a commit takes.
+fn default_executors() -> usize {
+    let processors = std::thread::available_parallelism().map_or(2, usize::from);
+    (processors * 4).clamp(8, EXECUTORS_MAX)
+}

@@ -1,0 +1,60 @@
+//! An executor runs one command at a time.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crossbeam_channel::{Receiver, Sender, select};
+
+use super::runner::{RunReport, Runner, Runners, Work};
+use super::shared::{Phase, Shared};
+use crate::command::Reason;
+
+/// What an executor says of the work it was given.
+pub(super) enum Done {
+    /// The command was run, or could not be started.
+    Ran(Work, RunReport),
+    /// The node drains: it was not begun.
+    NotBegun(Work),
+}
+
+/// Runs what comes until `quit` is closed.
+pub(super) fn run(
+    index: usize,
+    shared: &Arc<Shared>,
+    runners: &Arc<dyn Runners>,
+    jobs: &Receiver<Work>,
+    done: &Sender<Done>,
+    quit: &Receiver<()>,
+) {
+    let mut runner = runners.runner(index);
+    loop {
+        let work = select! {
+            recv(jobs) -> work => work,
+            recv(quit) -> _ => return,
+        };
+        let Ok(work) = work else { return };
+        let result = if shared.is_draining() {
+            Done::NotBegun(work)
+        } else {
+            let report = execute(index, shared, &mut *runner, &work);
+            Done::Ran(work, report)
+        };
+        if done.send(result).is_err() {
+            return;
+        }
+    }
+}
+
+fn execute(index: usize, shared: &Shared, runner: &mut dyn Runner, work: &Work) -> RunReport {
+    let place = shared.running.place(index);
+    shared.vitals.busy.fetch_add(1, Ordering::Relaxed);
+    place.begin(&work.claim.process_id, work.claim.version);
+    if shared.phase() >= Phase::Interrupting {
+        // Interrupting goes through the places after it has raised the phase: one of the two sees the other.
+        place.interrupt().request(Reason::Stop);
+    }
+    let report = runner.run(work, place.interrupt());
+    place.end();
+    shared.vitals.busy.fetch_sub(1, Ordering::Relaxed);
+    report
+}

@@ -1,0 +1,90 @@
+//! A thread's own connection: opened when it is needed, opened again when it was lost, never spinning.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use log::{info, warn};
+
+use super::shared::Shared;
+use crate::store::{Store, StoreError};
+
+/// The first pause after a failure, doubled at each further one.
+const PAUSE_MS_MIN: u64 = 100;
+/// The longest pause: a database that is back is found within this time.
+const PAUSE_MS_MAX: u64 = 5_000;
+/// A lasting outage is logged this often.
+const LOG_EVERY: Duration = Duration::from_secs(30);
+
+pub(super) struct Link {
+    shared: Arc<Shared>,
+    role: &'static str,
+    store: Option<Store>,
+    failures: u32,
+    failing_since: Option<Instant>,
+    last_logged: Option<Instant>,
+}
+
+impl Link {
+    pub(super) fn new(shared: Arc<Shared>, role: &'static str) -> Self {
+        Self { shared, role, store: None, failures: 0, failing_since: None, last_logged: None }
+    }
+
+    /// Whether a connection is open; after an error that may have been lost at the commit it is not.
+    pub(super) fn is_open(&self) -> bool {
+        self.store.is_some()
+    }
+
+    /// Does `work` on the connection, which is opened first if need be. Upon an error that a new connection may
+    /// heal the connection is given up.
+    pub(super) fn run<T>(
+        &mut self,
+        work: impl FnOnce(&mut Store) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let result = self.store().and_then(work);
+        match &result {
+            Ok(_) => self.note_success(),
+            Err(error) => self.note_failure(error),
+        }
+        result
+    }
+
+    fn store(&mut self) -> Result<&mut Store, StoreError> {
+        match &mut self.store {
+            Some(store) => Ok(store),
+            place => {
+                let shared = &self.shared;
+                let store = Store::open_hot(&*shared.source, self.role, &shared.config.schema)?;
+                Ok(place.insert(store))
+            }
+        }
+    }
+
+    fn note_success(&mut self) {
+        if let Some(since) = self.failing_since.take() {
+            info!("database reached again role={} after_s={:.1}", self.role, since.elapsed().as_secs_f64());
+        }
+        self.failures = 0;
+        self.last_logged = None;
+    }
+
+    fn note_failure(&mut self, error: &StoreError) {
+        self.shared.vitals.database_errors.fetch_add(1, Ordering::Relaxed);
+        self.failures = self.failures.saturating_add(1);
+        self.failing_since.get_or_insert_with(Instant::now);
+        if error.is_transient() {
+            self.store = None;
+        }
+        if self.last_logged.is_none_or(|at| at.elapsed() >= LOG_EVERY) {
+            self.last_logged = Some(Instant::now());
+            warn!("database trouble role={} failures={}: failed to {error}", self.role, self.failures);
+        }
+    }
+
+    /// How long to wait before the next try; the jitter keeps a cluster's threads from coming back all at once.
+    pub(super) fn pause(&self) -> Duration {
+        let doubled = PAUSE_MS_MIN.saturating_mul(1 << self.failures.min(10));
+        let millis = doubled.min(PAUSE_MS_MAX);
+        Duration::from_millis(millis / 2 + fastrand::u64(..=millis / 2))
+    }
+}

@@ -1,0 +1,303 @@
+//! A node: the threads that claim, run and record.
+//!
+//! ```text
+//!  listener ──wake──► poller ──claims──► jobs channel ──► executor 1..N ──results──► recorder
+//!                        ▲                   ▲                                         │
+//!                        │                   └──── next task of the same process ──────┤
+//!                        └──────────────── free executors ─────────────────────────────┘
+//!  keeper: renews the node's row, ends commands whose claim has been taken
+//! ```
+//!
+//! A claim takes one executor from its commit to its end, so neither channel can overflow. Threads end in one
+//! order, see [`Node::stop`].
+
+mod claims;
+mod config;
+mod decide;
+mod executor;
+mod keeper;
+mod link;
+mod listener;
+mod poller;
+mod recorder;
+mod runner;
+mod running;
+mod shared;
+mod threads;
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use log::{info, warn};
+
+pub use config::{EXECUTORS_MAX, NodeConfig, Scope};
+pub use runner::{CommandRunners, NoopRunners, RunReport, Runner, Runners, Work};
+pub use shared::Vitals;
+
+use crate::command::Reason;
+use crate::database::ConnectionSource;
+use crate::platform::host_name;
+use crate::store::nodes::NodeIdentity;
+use crate::store::{Store, StoreError};
+use poller::Poller;
+use recorder::Recorder;
+use running::Running;
+use shared::{Phase, Shared};
+
+/// What a thread of ours needs of stack: no recursion, buffers are on the heap.
+const STACK_BYTES: usize = 512 * 1024;
+/// After the commands were ended: their grace, and time to record what came of them.
+const WIND_UP: Duration = Duration::from_secs(15);
+/// The last try of the recorder once the node gives up.
+const LAST_RECORD: Duration = Duration::from_secs(6);
+
+/// Why a node could not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// The database.
+    Store(StoreError),
+    /// No threads or file descriptors.
+    Resources(io::Error),
+    /// A setting that makes no sense, as a sentence.
+    Setting(String),
+}
+
+impl std::fmt::Display for StartError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Store(error) => error.fmt(f),
+            Self::Resources(error) => write!(f, "start the node's threads: {error}"),
+            Self::Setting(problem) => f.write_str(problem),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl From<StoreError> for StartError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<io::Error> for StartError {
+    fn from(error: io::Error) -> Self {
+        Self::Resources(error)
+    }
+}
+
+/// A running orchestrator. Dropping it without [`Node::stop`] leaves its threads running.
+pub struct Node {
+    shared: Arc<Shared>,
+    threads: Threads,
+    failed: Receiver<String>,
+}
+
+/// In the order in which they end.
+struct Threads {
+    poller: JoinHandle<()>,
+    executors: Vec<JoinHandle<()>>,
+    quit_executors: Sender<()>,
+    recorder: JoinHandle<()>,
+    listener: JoinHandle<()>,
+    keeper: JoinHandle<()>,
+    quit_keeper: Sender<()>,
+}
+
+/// Stops a node from another thread, such as the one that hears signals.
+#[derive(Clone)]
+pub struct Stopper {
+    shared: Arc<Shared>,
+}
+
+impl Stopper {
+    /// The node claims no more; commands run on, and each process is given back when its task has ended.
+    pub fn stop_claiming(&self) {
+        self.shared.advance_to(Phase::Draining);
+    }
+
+    /// Ends every command now; their executions are recorded as interrupted and spend no retry.
+    pub fn interrupt(&self) {
+        self.shared.advance_to(Phase::Interrupting);
+        self.shared.running.interrupt_all(Reason::Stop);
+    }
+
+    /// How many processes the node still holds.
+    pub fn held(&self) -> usize {
+        self.shared.claims.len()
+    }
+}
+
+/// How a stop went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StopReport {
+    /// Commands that had to be ended.
+    pub interrupted: usize,
+    /// Processes whose last result could not be recorded; a takeover will find them lost.
+    pub unrecorded: usize,
+}
+
+impl Node {
+    /// Registers the node and starts its threads. The schema has to be at this binary's version.
+    ///
+    /// # Errors
+    /// When a setting is out of range, the database fails, or the system has no threads left.
+    pub fn start(
+        source: Arc<dyn ConnectionSource>,
+        config: NodeConfig,
+        runners: Arc<dyn Runners>,
+    ) -> Result<Self, StartError> {
+        check(&config)?;
+        let identity = identify(&config);
+        Store::open(&*source, "start", &config.schema)?.register_node(&identity)?;
+        let running = Running::new(config.executors)?;
+        let (wake_poller, wake) = bounded(1);
+        let shared = Arc::new(Shared::new(identity.node_id, config, source, running, wake_poller));
+        let (report_failure, failed) = bounded(1);
+        let threads = Threads::start(&shared, &runners, wake, &report_failure)?;
+        info!(
+            "node started node_id={} name={:?} executors={}",
+            shared.node_id, shared.config.name, shared.config.executors
+        );
+        Ok(Self { shared, threads, failed })
+    }
+
+    /// The node's own state, for its status endpoint.
+    pub fn vitals(&self) -> Arc<Vitals> {
+        Arc::clone(&self.shared.vitals)
+    }
+
+    /// Gets one message if a thread has panicked: the node is to be stopped and the program to fail.
+    pub fn failed(&self) -> &Receiver<String> {
+        &self.failed
+    }
+
+    /// A handle that stops the node from another thread.
+    pub fn stopper(&self) -> Stopper {
+        Stopper { shared: Arc::clone(&self.shared) }
+    }
+
+    /// Stops in this order: the poller; the commands, by themselves within the drain timeout or else ended; the
+    /// executors; the recorder, when everything is recorded; the listener; and last the keeper, so that the node
+    /// is known to live until the end.
+    pub fn stop(self) -> StopReport {
+        let Self { shared, threads, failed } = self;
+        shared.advance_to(Phase::Draining);
+        join(threads.poller);
+        let mut report = StopReport { interrupted: 0, unrecorded: 0 };
+        let has_drained = wait_for_commands(&shared, &failed);
+        shared.advance_to(Phase::Interrupting);
+        if !has_drained {
+            report.interrupted = shared.running.interrupt_all(Reason::Stop);
+            if !shared.claims.wait_until_none(WIND_UP) {
+                shared.advance_to(Phase::GivingUp);
+                shared.claims.wait_until_none(LAST_RECORD);
+                report.unrecorded = shared.claims.len();
+            }
+        }
+        drop(threads.quit_executors);
+        if report.unrecorded == 0 {
+            threads.executors.into_iter().for_each(join);
+            join(threads.recorder);
+        }
+        join(threads.listener);
+        drop(threads.quit_keeper);
+        join(threads.keeper);
+        info!("node stopped node_id={} interrupted={}", shared.node_id, report.interrupted);
+        report
+    }
+}
+
+/// Waits until every claim has ended; a second signal or a panic cuts it short.
+fn wait_for_commands(shared: &Shared, failed: &Receiver<String>) -> bool {
+    /// How often it looks for a second signal.
+    const LOOK: Duration = Duration::from_millis(100);
+    let mut left = shared.config.drain_timeout;
+    while shared.phase() < Phase::Interrupting && failed.is_empty() {
+        if shared.claims.wait_until_none(left.min(LOOK)) {
+            return true;
+        }
+        left = left.saturating_sub(LOOK);
+        if left.is_zero() {
+            return false;
+        }
+    }
+    shared.claims.len() == 0
+}
+
+/// A panic was reported when it happened; here the thread is only waited for.
+fn join(thread: JoinHandle<()>) {
+    if thread.join().is_err() {
+        warn!("a thread of the node ended by a panic");
+    }
+}
+
+impl Threads {
+    fn start(
+        shared: &Arc<Shared>,
+        runners: &Arc<dyn Runners>,
+        wake: Receiver<()>,
+        failed: &Sender<String>,
+    ) -> io::Result<Self> {
+        // Neither can hold more than one message for each claim, and there is a claim for each executor at most.
+        let (jobs, take_jobs) = bounded(shared.config.executors);
+        let (done, take_done) = bounded(shared.config.executors);
+        let (quit_executors, executors_quit) = bounded(0);
+        let (quit_keeper, keeper_quit) = bounded(0);
+        let thread = |name: &str, body: Box<dyn FnOnce() + Send>| {
+            threads::spawn(name.to_owned(), STACK_BYTES, failed, body)
+        };
+        let executors = (0..shared.config.executors)
+            .map(|index| {
+                let (shared, runners) = (Arc::clone(shared), Arc::clone(runners));
+                let (jobs, done, quit) = (take_jobs.clone(), done.clone(), executors_quit.clone());
+                let body = move || executor::run(index, &shared, &runners, &jobs, &done, &quit);
+                thread(&format!("executor-{index}"), Box::new(body))
+            })
+            .collect::<io::Result<_>>()?;
+        let recorder = Recorder::new(Arc::clone(shared), take_done, jobs.clone());
+        let poller = Poller::new(Arc::clone(shared), jobs, wake);
+        let (for_listener, for_keeper) = (Arc::clone(shared), Arc::clone(shared));
+        Ok(Self {
+            executors,
+            quit_executors,
+            recorder: thread("recorder", Box::new(move || recorder.run()))?,
+            poller: thread("poller", Box::new(move || poller.run()))?,
+            listener: thread("listener", Box::new(move || listener::run(&for_listener)))?,
+            keeper: thread("keeper", Box::new(move || keeper::run(&for_keeper, &keeper_quit)))?,
+            quit_keeper,
+        })
+    }
+}
+
+fn check(config: &NodeConfig) -> Result<(), StartError> {
+    let setting = |text: String| Err(StartError::Setting(text));
+    if !(1..=EXECUTORS_MAX).contains(&config.executors) {
+        return setting(format!("executors is {}; it must be 1 to {EXECUTORS_MAX}", config.executors));
+    }
+    if !(Duration::from_millis(10)..=Duration::from_secs(3600)).contains(&config.poll_interval) {
+        return setting(format!(
+            "the poll interval is {:?}; it must be 10 ms to 1 hour",
+            config.poll_interval
+        ));
+    }
+    if let Some(problem) = crate::model::names::name_problem(&config.name) {
+        return setting(format!("the node name {problem}"));
+    }
+    Ok(())
+}
+
+fn identify(config: &NodeConfig) -> NodeIdentity {
+    let pid = std::process::id();
+    NodeIdentity {
+        // The random part tells two starts apart that share name and pid, as in containers.
+        node_id: format!("{}-{pid}-{:08x}", config.name, fastrand::u32(..)),
+        name: config.name.clone(),
+        host: host_name(),
+        pid: i32::try_from(pid).unwrap_or(0),
+        executors: i32::try_from(config.executors).unwrap_or(i32::MAX),
+    }
+}

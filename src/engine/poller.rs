@@ -1,0 +1,160 @@
+//! The poller claims due processes, never more than there are free executors.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use log::{error, info, warn};
+
+use super::config::Scope;
+use super::link::Link;
+use super::runner::Work;
+use super::shared::Shared;
+use crate::store::StoreError;
+use crate::store::claims::Claimed;
+
+/// Most processes claimed by one statement: enough to fill a large node in a few, few enough that a claim stays in
+/// the order of a millisecond and other nodes get their share.
+const CLAIM_MAX: usize = 256;
+/// Shortest sleep before a process that is about to be due: the clocks' granularity.
+const SLEEP_MIN: Duration = Duration::from_millis(1);
+
+pub(super) struct Poller {
+    shared: Arc<Shared>,
+    link: Link,
+    jobs: Sender<Work>,
+    wake: Receiver<()>,
+    /// A connection was lost while we claimed: the database may know claims of ours that we don't.
+    has_doubt: bool,
+}
+
+/// What one look at the queue found.
+enum Look {
+    /// As many were claimed as were asked for: there may be more.
+    Full,
+    /// Nothing more to do until then, or until somebody wakes us.
+    SleepFor(Duration),
+}
+
+impl Poller {
+    pub(super) fn new(shared: Arc<Shared>, jobs: Sender<Work>, wake: Receiver<()>) -> Self {
+        let link = Link::new(Arc::clone(&shared), "poller");
+        Self { shared, link, jobs, wake, has_doubt: false }
+    }
+
+    /// Claims until the node drains.
+    pub(super) fn run(mut self) {
+        while !self.shared.is_draining() {
+            let sleep = match self.look() {
+                Ok(Look::Full) => continue,
+                Ok(Look::SleepFor(time)) => time,
+                Err(error) => {
+                    self.has_doubt |= error.is_transient();
+                    if !error.is_transient() {
+                        error!("claiming failed, trying again: failed to {error}");
+                    }
+                    self.link.pause()
+                }
+            };
+            if self.sleep(sleep).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Waits for a wake-up or the time; while the database fails a wake-up must not cut the pause short.
+    fn sleep(&self, time: Duration) -> Result<(), RecvTimeoutError> {
+        let deadline = Instant::now() + time;
+        loop {
+            match self.wake.recv_deadline(deadline) {
+                Ok(()) if !self.link.is_open() && !self.shared.is_draining() => {}
+                Ok(()) | Err(RecvTimeoutError::Timeout) => return Ok(()),
+                Err(gone) => return Err(gone),
+            }
+        }
+    }
+
+    fn look(&mut self) -> Result<Look, StoreError> {
+        if self.has_doubt {
+            self.settle_doubt()?;
+            self.has_doubt = false;
+        }
+        let free = self.shared.claims.free();
+        if free == 0 {
+            self.look_for_precedence()?;
+            self.shared.vitals.polled();
+            return Ok(Look::SleepFor(self.shared.config.poll_interval));
+        }
+        let wanted = free.min(CLAIM_MAX);
+        let claimed = self.claim(wanted)?;
+        self.shared.vitals.polled();
+        let is_full = claimed.len() == wanted;
+        self.shared.waiting.set(Vec::new());
+        for one in claimed {
+            self.take(one);
+        }
+        let longest = self.shared.config.poll_interval;
+        if is_full {
+            // What waits now has no higher priority than what was just claimed: no need to look for it.
+            let is_room_left = self.shared.claims.free() > 0;
+            return Ok(if is_room_left { Look::Full } else { Look::SleepFor(longest) });
+        }
+        let scope = &self.shared.config.scope;
+        let due_in = self.link.run(|store| match scope {
+            Scope::All => store.next_due(),
+            Scope::Process(id) => store.next_due_of(id),
+        })?;
+        Ok(Look::SleepFor(due_in.map_or(longest, |time| time.clamp(SLEEP_MIN, longest))))
+    }
+
+    fn claim(&mut self, wanted: usize) -> Result<Vec<Claimed>, StoreError> {
+        let shared = &self.shared;
+        self.link.run(|store| match &shared.config.scope {
+            Scope::All => store.claim_due(&shared.node_id, wanted),
+            Scope::Process(id) => Ok(store.claim_one(&shared.node_id, id)?.into_iter().collect()),
+        })
+    }
+
+    /// Passes a claim on to the executors. The channel has room for every claim the node may hold.
+    fn take(&self, claimed: Claimed) {
+        match claimed {
+            Claimed::Ready(claim, task) => {
+                self.shared.claims.insert(&claim);
+                if self.jobs.send(Work { claim: Arc::new(claim), task }).is_err() {
+                    warn!("a claim came after the executors had gone; its lease will run out");
+                }
+            }
+            Claimed::Unreadable { process_id, error, .. } => {
+                error!("process_id={process_id:?} stays claimed and does not run: failed to {error}");
+            }
+        }
+    }
+
+    /// All executors are taken: does a due process of a higher priority wait for one?
+    fn look_for_precedence(&mut self) -> Result<(), StoreError> {
+        let Some(floor) = self.shared.claims.lowest_priority() else { return Ok(()) };
+        let limit = self.shared.config.executors;
+        let waiting = match self.shared.config.scope {
+            Scope::All => self.link.run(|store| store.waiting_priorities(floor, limit))?,
+            Scope::Process(_) => Vec::new(),
+        };
+        self.shared.waiting.set(waiting);
+        Ok(())
+    }
+
+    /// Gives back the claims that the database says are ours and that we never heard of.
+    fn settle_doubt(&mut self) -> Result<(), StoreError> {
+        let shared = Arc::clone(&self.shared);
+        let in_database = self.link.run(|store| store.held_claims(&shared.node_id))?;
+        let unknown: Vec<(Arc<str>, i64)> = in_database
+            .into_iter()
+            .filter(|(id, version)| shared.claims.version_of(id) != Some(*version))
+            .map(|(id, version)| (id.into(), version))
+            .collect();
+        if !unknown.is_empty() {
+            let released = self.link.run(|store| store.release(&shared.node_id, &unknown))?;
+            info!("gave back {released} claims whose confirmation was lost with a connection");
+        }
+        Ok(())
+    }
+}

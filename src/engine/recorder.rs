@@ -1,0 +1,280 @@
+//! The recorder commits results in groups and hands the next tasks on.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crossbeam_channel::{Receiver, Sender};
+use log::{error, info, warn};
+use serde_json::Map;
+
+use super::decide::{Handover, decide, unrecordable};
+use super::executor::Done;
+use super::link::Link;
+use super::runner::Work;
+use super::shared::{Phase, Shared};
+use crate::model::lifecycle::ClaimMove;
+use crate::store::StoreError;
+use crate::store::record::{Recorded, TaskResult};
+
+/// Most results in one transaction: past a few hundred the cost of the commit is spread thin enough.
+const BATCH_RESULTS_MAX: usize = 512;
+/// Most bytes of output in one transaction; one result alone may have more.
+const BATCH_OUTPUT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+pub(super) struct Recorder {
+    shared: Arc<Shared>,
+    link: Link,
+    done: Receiver<Done>,
+    jobs: Sender<Work>,
+}
+
+/// Results, each with the work it came of at the same place, which the next task goes on from.
+#[derive(Default)]
+struct Batch {
+    works: Vec<Work>,
+    results: Vec<TaskResult>,
+}
+
+impl Batch {
+    fn push(&mut self, work: Work, result: TaskResult) {
+        self.works.push(work);
+        self.results.push(result);
+    }
+
+    fn into_pairs(self) -> impl Iterator<Item = (Work, TaskResult)> {
+        self.works.into_iter().zip(self.results)
+    }
+}
+
+impl Recorder {
+    pub(super) fn new(shared: Arc<Shared>, done: Receiver<Done>, jobs: Sender<Work>) -> Self {
+        let link = Link::new(Arc::clone(&shared), "recorder");
+        Self { shared, link, done, jobs }
+    }
+
+    /// Records until every executor has gone and everything is recorded.
+    pub(super) fn run(mut self) {
+        while let Ok(first) = self.done.recv() {
+            let (ran, not_begun) = self.gather(first);
+            if !ran.results.is_empty() {
+                self.record(ran);
+            }
+            if !not_begun.is_empty() {
+                self.release(&not_begun);
+            }
+        }
+    }
+
+    /// Takes whatever waits, up to the bounds: the busier the node, the larger the group, without a timer.
+    fn gather(&self, first: Done) -> (Batch, Vec<Work>) {
+        let (mut ran, mut not_begun, mut output_bytes) = (Batch::default(), Vec::new(), 0);
+        let mut next = Some(first);
+        while let Some(done) = next {
+            match done {
+                Done::Ran(work, report) => {
+                    output_bytes += report.report.output.as_ref().map_or(0, String::len);
+                    let result = decide(&work, report, self.handover(&work), fastrand::f64());
+                    ran.push(work, result);
+                }
+                Done::NotBegun(work) => not_begun.push(work),
+            }
+            let is_full = ran.results.len() >= BATCH_RESULTS_MAX || output_bytes >= BATCH_OUTPUT_BYTES_MAX;
+            next = if is_full { None } else { self.done.try_recv().ok() };
+        }
+        (ran, not_begun)
+    }
+
+    fn handover(&self, work: &Work) -> Handover {
+        let gives_way =
+            self.shared.is_draining() || self.shared.waiting.takes_precedence_over(work.claim.priority);
+        if gives_way { Handover::GiveWay } else { Handover::Keep }
+    }
+
+    /// Tries until the database has answered for every result of the batch.
+    fn record(&mut self, mut batch: Batch) {
+        let mut is_doubtful = false;
+        while !batch.results.is_empty() {
+            let node = &self.shared.node_id;
+            let answer = if is_doubtful {
+                // The connection went at the commit: what is in the audit trail needs no second record.
+                self.link.run(|store| store.recorded(node, &batch.results))
+            } else {
+                self.link.run(|store| store.record(node, &batch.results))
+            };
+            match answer {
+                Ok(recorded) => {
+                    let missing = if is_doubtful { Missing::NotRecorded } else { Missing::Stale };
+                    batch = self.settle(batch, recorded, missing);
+                    is_doubtful = false;
+                }
+                Err(error) if error.is_transient() => {
+                    is_doubtful = true;
+                    if !self.wait_or_give_up(&batch) {
+                        return;
+                    }
+                }
+                Err(error) => match self.narrow(batch, &error) {
+                    Some(rest) => batch = rest,
+                    None => return,
+                },
+            }
+        }
+    }
+
+    /// The database refuses a value of the batch: each result is tried on its own, and one that is refused
+    /// alone has its task fail with the reason. Its neighbours are not touched.
+    fn narrow(&mut self, mut batch: Batch, error: &StoreError) -> Option<Batch> {
+        if batch.results.len() > 1 {
+            warn!("recording {} results one by one: failed to {error}", batch.results.len());
+            for (work, result) in batch.into_pairs() {
+                self.record(Batch { works: vec![work], results: vec![result] });
+            }
+            return None;
+        }
+        let one = batch.results.first_mut()?;
+        if one.process_error.as_deref().is_some_and(|it| it.contains(REFUSED)) {
+            self.abandon(&batch, error);
+            return None;
+        }
+        *one = unrecordable(one, &format!("{REFUSED}: {error}"));
+        Some(batch)
+    }
+
+    /// Hands on what was recorded; returns what has to be recorded still.
+    fn settle(&self, batch: Batch, recorded: Vec<Recorded>, missing: Missing) -> Batch {
+        let mut answers: HashMap<String, Recorded> =
+            recorded.into_iter().map(|it| (it.process_id.clone(), it)).collect();
+        let (mut rest, mut is_room_made) = (Batch::default(), false);
+        for (work, result) in batch.into_pairs() {
+            match (answers.remove(&*result.process_id), missing) {
+                (Some(answer), _) => is_room_made |= self.go_on(work, result, answer),
+                (None, Missing::NotRecorded) => rest.push(work, result),
+                (None, Missing::Stale) => {
+                    self.drop_stale(&work, &result);
+                    is_room_made = true;
+                }
+            }
+        }
+        if is_room_made {
+            self.shared.wake_poller();
+        }
+        rest
+    }
+
+    fn drop_stale(&self, work: &Work, result: &TaskResult) {
+        self.shared.vitals.stale_results.fetch_add(1, Ordering::Relaxed);
+        warn!(
+            "stale result dropped process_id={:?} task={:?} version={}: the claim was taken",
+            result.process_id, work.task.name, result.version
+        );
+        self.shared.claims.remove(&result.process_id);
+    }
+
+    /// Starts the next task under the kept claim, or frees the executor: `true` then.
+    fn go_on(&self, work: Work, result: TaskResult, answer: Recorded) -> bool {
+        self.shared.vitals.executions.fetch_add(1, Ordering::Relaxed);
+        log_end(&work, &result);
+        match answer.next {
+            Ok(Some(task)) if result.transition.claim == ClaimMove::Keep => {
+                let claim = match result.context {
+                    None => work.claim,
+                    Some(new) => with_context(&work, new),
+                };
+                if self.jobs.send(Work { claim, task }).is_err() {
+                    warn!("a task came after the executors had gone; its lease will run out");
+                }
+                return false;
+            }
+            Ok(None) if result.transition.claim == ClaimMove::Keep => {
+                error!("process_id={:?} stays claimed: its next task is missing", result.process_id);
+            }
+            Ok(_) => {}
+            Err(error) => {
+                error!("process_id={:?} stays claimed: failed to {error}", result.process_id);
+            }
+        }
+        self.shared.claims.remove(&result.process_id);
+        true
+    }
+
+    fn release(&mut self, works: &[Work]) {
+        let claims: Vec<_> =
+            works.iter().map(|it| (Arc::clone(&it.claim.process_id), it.claim.version)).collect();
+        let shared = Arc::clone(&self.shared);
+        loop {
+            match self.link.run(|store| store.release(&shared.node_id, &claims)) {
+                Ok(_) => break,
+                Err(error) if error.is_transient() && shared.phase() < Phase::GivingUp => {
+                    std::thread::park_timeout(self.link.pause());
+                }
+                Err(error) => {
+                    error!("{} claims were not given back: failed to {error}", claims.len());
+                    break;
+                }
+            }
+        }
+        for (process_id, _) in &claims {
+            shared.claims.remove(process_id);
+        }
+    }
+
+    /// Waits before the next try; `false` when the node has waited long enough and ends.
+    fn wait_or_give_up(&self, batch: &Batch) -> bool {
+        if self.shared.phase() < Phase::GivingUp {
+            std::thread::park_timeout(self.link.pause());
+            return true;
+        }
+        for (work, result) in batch.works.iter().zip(&batch.results) {
+            warn!(
+                "result not recorded process_id={:?} task={:?} outcome={}: the database is away and the node \
+                 ends; another node will find it lost",
+                result.process_id, work.task.name, result.execution.outcome
+            );
+            self.shared.claims.remove(&result.process_id);
+        }
+        false
+    }
+
+    fn abandon(&self, batch: &Batch, error: &StoreError) {
+        for result in &batch.results {
+            error!("process_id={:?} stays claimed: failed to {error}", result.process_id);
+            self.shared.claims.remove(&result.process_id);
+        }
+        self.shared.wake_poller();
+    }
+}
+
+/// Marks the result that takes the place of one the database has refused.
+const REFUSED: &str = "the database refused it";
+
+/// What it means that the database did not answer for a result.
+#[derive(Clone, Copy)]
+enum Missing {
+    /// Its claim is no longer ours.
+    Stale,
+    /// It is not in the audit trail yet.
+    NotRecorded,
+}
+
+/// The claim as it is after the task has passed values on; the database merges them the same way.
+fn with_context(work: &Work, new: Map<String, serde_json::Value>) -> Arc<crate::store::claims::Claim> {
+    let mut claim = (*work.claim).clone();
+    Arc::make_mut(&mut claim.context).extend(new);
+    Arc::new(claim)
+}
+
+/// One line for a process that has ended, none for the tasks of one that goes well.
+fn log_end(work: &Work, result: &TaskResult) {
+    let id = &result.process_id;
+    if let Some(why) = &result.process_error {
+        warn!("process failed process_id={id:?}: {why}");
+    } else if let Some(why) = &result.execution.error_message {
+        info!(
+            "task to be tried again process_id={id:?} task={:?} attempt={} wait_s={:.1}: {why}",
+            work.task.name,
+            result.attempt,
+            result.wait.as_secs_f64()
+        );
+    }
+}

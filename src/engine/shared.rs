@@ -1,0 +1,208 @@
+//! What the threads of one node share.
+
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Sender, TrySendError};
+
+use super::claims::HeldClaims;
+use super::config::NodeConfig;
+use super::running::Running;
+use crate::database::ConnectionSource;
+
+/// How far a node has gone towards its end. Only ever rises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(super) enum Phase {
+    /// It claims and hands tasks on.
+    Running = 0,
+    /// It claims no more and gives claims back as soon as their task has ended.
+    Draining = 1,
+    /// Its commands are being ended.
+    Interrupting = 2,
+    /// Whatever can't be recorded by now is left to the takeover.
+    GivingUp = 3,
+}
+
+pub(super) struct Shared {
+    pub(super) node_id: String,
+    pub(super) config: NodeConfig,
+    pub(super) source: Arc<dyn ConnectionSource>,
+    pub(super) claims: HeldClaims,
+    pub(super) running: Running,
+    pub(super) waiting: WaitingPriorities,
+    pub(super) vitals: Arc<Vitals>,
+    phase: AtomicU8,
+    wake_poller: Sender<()>,
+}
+
+impl Shared {
+    pub(super) fn new(
+        node_id: String,
+        config: NodeConfig,
+        source: Arc<dyn ConnectionSource>,
+        running: Running,
+        wake_poller: Sender<()>,
+    ) -> Self {
+        Self {
+            claims: HeldClaims::new(config.executors),
+            waiting: WaitingPriorities::default(),
+            vitals: Arc::new(Vitals::new(&node_id, &config)),
+            node_id,
+            config,
+            source,
+            running,
+            phase: AtomicU8::new(Phase::Running as u8),
+            wake_poller,
+        }
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::SeqCst) {
+            0 => Phase::Running,
+            1 => Phase::Draining,
+            2 => Phase::Interrupting,
+            _ => Phase::GivingUp,
+        }
+    }
+
+    /// Goes on to `phase`, never back.
+    pub(super) fn advance_to(&self, phase: Phase) {
+        self.phase.fetch_max(phase as u8, Ordering::SeqCst);
+        self.vitals.is_stopping.store(self.phase() as u8, Ordering::SeqCst);
+        self.wake_poller();
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.phase() >= Phase::Draining
+    }
+
+    /// The channel holds one wake-up: a second one before the poller has looked says nothing new.
+    pub(super) fn wake_poller(&self) {
+        match self.wake_poller.try_send(()) {
+            Ok(()) | Err(TrySendError::Full(()) | TrySendError::Disconnected(())) => {}
+        }
+    }
+}
+
+/// The priorities of due processes that wait while every executor is taken, highest first: written by the poller,
+/// used up by the recorder, which gives one claim back for each.
+#[derive(Default)]
+pub(super) struct WaitingPriorities {
+    descending: Mutex<Vec<i32>>,
+}
+
+impl WaitingPriorities {
+    pub(super) fn set(&self, descending: Vec<i32>) {
+        *self.descending.lock().unwrap_or_else(PoisonError::into_inner) = descending;
+    }
+
+    /// Whether a process of `priority` has to give way; each waiting one is answered for once.
+    pub(super) fn takes_precedence_over(&self, priority: i32) -> bool {
+        let mut waiting = self.descending.lock().unwrap_or_else(PoisonError::into_inner);
+        match waiting.first() {
+            Some(&first) if first > priority => {
+                waiting.remove(0);
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+/// A poll that is older than this many poll intervals means that the database does not answer.
+const READY_INTERVALS_MAX: u32 = 5;
+
+/// A node's own state, for its status endpoint: numbers only, no lock is taken to read them.
+pub struct Vitals {
+    node_id: String,
+    node_name: String,
+    executors: usize,
+    poll_interval: Duration,
+    began: Instant,
+    /// Milliseconds from `began` to the last time the poller reached the database, plus 1; 0 is never.
+    last_poll: AtomicU64,
+    is_stopping: AtomicU8,
+    pub(super) busy: AtomicUsize,
+    pub(super) executions: AtomicU64,
+    pub(super) stale_results: AtomicU64,
+    pub(super) database_errors: AtomicU64,
+}
+
+impl Vitals {
+    fn new(node_id: &str, config: &NodeConfig) -> Self {
+        Self {
+            node_id: node_id.to_owned(),
+            node_name: config.name.clone(),
+            executors: config.executors,
+            poll_interval: config.poll_interval,
+            began: Instant::now(),
+            last_poll: AtomicU64::new(0),
+            is_stopping: AtomicU8::new(0),
+            busy: AtomicUsize::new(0),
+            executions: AtomicU64::new(0),
+            stale_results: AtomicU64::new(0),
+            database_errors: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn polled(&self) {
+        let millis = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
+        self.last_poll.store(millis + 1, Ordering::Relaxed);
+    }
+
+    /// The node's id, new at every start.
+    pub fn node_id(&self) -> &str {
+        &self.node_id
+    }
+
+    /// The name the operator gave it.
+    pub fn node_name(&self) -> &str {
+        &self.node_name
+    }
+
+    /// How many commands it can run at once.
+    pub fn executors(&self) -> usize {
+        self.executors
+    }
+
+    /// How many commands it runs.
+    pub fn busy(&self) -> usize {
+        self.busy.load(Ordering::Relaxed)
+    }
+
+    /// Executions recorded since it started.
+    pub fn executions(&self) -> u64 {
+        self.executions.load(Ordering::Relaxed)
+    }
+
+    /// Results that were not written because their claim had been taken.
+    pub fn stale_results(&self) -> u64 {
+        self.stale_results.load(Ordering::Relaxed)
+    }
+
+    /// Times the database failed a thread of the engine.
+    pub fn database_errors(&self) -> u64 {
+        self.database_errors.load(Ordering::Relaxed)
+    }
+
+    /// Whether it claims and reaches the database.
+    pub fn is_ready(&self) -> bool {
+        self.problem().is_none()
+    }
+
+    /// Why it is not ready, as a sentence.
+    pub fn problem(&self) -> Option<String> {
+        if self.is_stopping.load(Ordering::Relaxed) > 0 {
+            return Some("the node is stopping".to_owned());
+        }
+        let last = self.last_poll.load(Ordering::Relaxed);
+        if last == 0 {
+            return Some("the node has not reached the database yet".to_owned());
+        }
+        let age = self.began.elapsed().saturating_sub(Duration::from_millis(last));
+        let limit = (self.poll_interval * READY_INTERVALS_MAX).max(Duration::from_secs(5));
+        (age > limit).then(|| format!("the node has not reached the database for {} s", age.as_secs()))
+    }
+}

@@ -1,0 +1,318 @@
+//! The library's front door: register process types, run a node, start processes, read what became of them.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use log::warn;
+
+use crate::database::ConnectionSource;
+use crate::engine::{CommandRunners, Node, NodeConfig, StartError, StopReport};
+use crate::model::faults::Faults;
+use crate::model::input::ProcessInputData;
+use crate::model::lifecycle::ProcessStatus;
+use crate::model::records::{ProcessData, TaskData, TaskExecution};
+use crate::model::registry::ProcessTypeRegistry;
+use crate::store::read::{Cursor, ProcessFilter};
+use crate::store::start::{StartOptions, StartRequest};
+use crate::store::{Store, StoreError};
+
+/// Rows that one query of a list brings: a page, not the history.
+const PAGE_ROWS: u32 = 200;
+/// The first pause between two looks of [`ProcessOrchestrator::wait_for_process`]; it doubles.
+const WAIT_PAUSE_MIN: Duration = Duration::from_millis(10);
+/// The longest pause between two looks.
+const WAIT_PAUSE_MAX: Duration = Duration::from_millis(500);
+
+/// What can go wrong in a call of the library.
+#[derive(Debug)]
+pub enum OrchestratorError {
+    /// The database, or a refusal of the schema's functions.
+    Store(StoreError),
+    /// The node could not start.
+    Start(StartError),
+    /// Input that is not valid, each fault with its place, value and remedy.
+    Input(Faults),
+    /// There is no process of this id.
+    NotFound(String),
+    /// The process had not ended when the time was over.
+    StillRunning {
+        /// The process.
+        process_id: String,
+        /// How long was waited.
+        waited: Duration,
+    },
+    /// A thread of the node has panicked; the node has to be stopped.
+    NodeFailed(String),
+}
+
+impl fmt::Display for OrchestratorError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Store(error) => write!(f, "failed to {error}"),
+            Self::Start(error) => write!(f, "failed to {error}"),
+            Self::Input(faults) => faults.fmt(f),
+            Self::NotFound(id) => write!(f, "there is no process \"{id}\""),
+            Self::StillRunning { process_id, waited } => {
+                write!(f, "process \"{process_id}\" has not ended within {:.1} s", waited.as_secs_f64())
+            }
+            Self::NodeFailed(message) => write!(f, "the node has failed: {message}"),
+        }
+    }
+}
+
+impl std::error::Error for OrchestratorError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Store(error) => Some(error),
+            Self::Start(error) => Some(error),
+            Self::Input(faults) => Some(faults),
+            Self::NotFound(_) | Self::StillRunning { .. } | Self::NodeFailed(_) => None,
+        }
+    }
+}
+
+impl From<StoreError> for OrchestratorError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<StartError> for OrchestratorError {
+    fn from(error: StartError) -> Self {
+        Self::Start(error)
+    }
+}
+
+/// Runs process types on a PostgreSQL that the caller's pool leads to.
+///
+/// A started orchestrator holds four connections (poller, recorder, listener, keeper) and each call needs one
+/// more: a pool of at least five.
+pub struct ProcessOrchestrator {
+    source: Arc<dyn ConnectionSource>,
+    registry: ProcessTypeRegistry,
+    config: NodeConfig,
+    node: Mutex<Option<Node>>,
+    /// The connection of the last call, with its prepared statements, for the next one.
+    spare: Mutex<Option<Store>>,
+}
+
+impl ProcessOrchestrator {
+    /// An orchestrator with default settings; nothing is done yet. `source` is an r2d2 pool of `postgres`
+    /// clients or the crate's own [`crate::database::ConnectionSettings`].
+    pub fn new(source: impl ConnectionSource + 'static, registry: ProcessTypeRegistry) -> Self {
+        Self {
+            source: Arc::new(source),
+            registry,
+            config: NodeConfig::default(),
+            node: Mutex::new(None),
+            spare: Mutex::new(None),
+        }
+    }
+
+    /// The same with other settings.
+    #[must_use]
+    pub fn with_config(mut self, config: NodeConfig) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Brings the schema up to date, registers the process types, and starts a node that runs due processes.
+    /// Without it the other calls still work on what other nodes run. Does nothing when it is started already.
+    ///
+    /// # Errors
+    /// When the database fails, the schema is newer than this crate, or the system has no threads left.
+    pub fn start(&self) -> Result<(), OrchestratorError> {
+        let mut node = lock(&self.node);
+        if node.is_some() {
+            return Ok(());
+        }
+        crate::platform::make_children_waitable()
+            .map_err(|error| OrchestratorError::Start(StartError::Resources(error)))?;
+        self.with_store(|store| {
+            store.migrate(false)?;
+            self.registry.iter().try_for_each(|kind| store.register(kind).map(drop))
+        })?;
+        let runners = Arc::new(CommandRunners::new());
+        *node = Some(Node::start(Arc::clone(&self.source), self.config.clone(), runners)?);
+        Ok(())
+    }
+
+    /// Stops the node: claims no more, waits for running commands up to the drain timeout, ends the rest, records
+    /// everything. `None` when it was not started.
+    pub fn stop(&self) -> Option<StopReport> {
+        let node = lock(&self.node).take();
+        node.map(Node::stop)
+    }
+
+    /// Starts a process and returns its id, such as `data-processing-pipeline-42`.
+    ///
+    /// # Errors
+    /// When the input is not valid, the process type is unknown, a variable is missing, or the database fails.
+    pub fn start_process(
+        &self,
+        process_type: &str,
+        input: ProcessInputData,
+    ) -> Result<String, OrchestratorError> {
+        let request = StartRequest { input, process_id: None };
+        let ids = self.start_processes(process_type, &[request], StartOptions::default())?;
+        ids.into_iter().next().ok_or_else(|| OrchestratorError::NotFound(process_type.to_owned()))
+    }
+
+    /// Starts many processes of one type in one statement, with ids of the caller's own where given: all of them
+    /// or none. An id that is there already with the same input gives back that process.
+    ///
+    /// # Errors
+    /// As [`ProcessOrchestrator::start_process`], and when an id is taken by a process with other input.
+    pub fn start_processes(
+        &self,
+        process_type: &str,
+        requests: &[StartRequest],
+        options: StartOptions,
+    ) -> Result<Vec<String>, OrchestratorError> {
+        for (i, request) in requests.iter().enumerate() {
+            let source = if requests.len() == 1 { "input".to_owned() } else { format!("input {}", i + 1) };
+            request.input.validate(&source).map_err(OrchestratorError::Input)?;
+        }
+        self.with_store(|store| store.start_processes(process_type, requests, options))
+    }
+
+    /// One process, or `None` if there is none of this id.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn get_process(&self, process_id: &str) -> Result<Option<ProcessData>, OrchestratorError> {
+        self.with_store(|store| store.process(process_id))
+    }
+
+    /// The tasks of a process in their order; empty if there is none of this id.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn get_process_tasks(&self, process_id: &str) -> Result<Vec<TaskData>, OrchestratorError> {
+        self.with_store(|store| store.tasks(process_id))
+    }
+
+    /// The audit trail of a process: one entry for every execution.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn get_process_executions(&self, process_id: &str) -> Result<Vec<TaskExecution>, OrchestratorError> {
+        self.with_store(|store| store.executions(process_id))
+    }
+
+    /// All processes, newest first, read a page at a time as the iterator goes: a history of millions is never
+    /// in memory.
+    pub fn get_all_processes(&self) -> Processes<'_> {
+        self.list(ProcessFilter::default())
+    }
+
+    /// The processes in one status, newest first, read a page at a time.
+    pub fn get_processes_by_status(&self, status: ProcessStatus) -> Processes<'_> {
+        self.list(ProcessFilter { status: Some(status), ..ProcessFilter::default() })
+    }
+
+    fn list(&self, filter: ProcessFilter) -> Processes<'_> {
+        let filter = ProcessFilter { limit: PAGE_ROWS, ..filter };
+        Processes { orchestrator: self, filter, page: VecDeque::new(), is_last: false }
+    }
+
+    /// Waits until a process has ended and returns it, however it ended.
+    ///
+    /// # Errors
+    /// When there is no such process, when it still runs after `timeout`, when this orchestrator's node fails, or
+    /// when the database fails for good; short outages are waited out.
+    pub fn wait_for_process(
+        &self,
+        process_id: &str,
+        timeout: Duration,
+    ) -> Result<ProcessData, OrchestratorError> {
+        let began = Instant::now();
+        let mut pause = WAIT_PAUSE_MIN;
+        loop {
+            match self.get_process(process_id) {
+                Ok(Some(process)) if process.status.is_final() => return Ok(process),
+                Ok(Some(_)) => {}
+                Ok(None) => return Err(OrchestratorError::NotFound(process_id.to_owned())),
+                Err(OrchestratorError::Store(error)) if error.is_transient() => {
+                    warn!("waiting for process_id={process_id:?}: failed to {error}");
+                }
+                Err(error) => return Err(error),
+            }
+            let waited = began.elapsed();
+            if waited >= timeout {
+                return Err(OrchestratorError::StillRunning { process_id: process_id.to_owned(), waited });
+            }
+            self.pause(pause.min(timeout - waited))?;
+            pause = (pause * 2).min(WAIT_PAUSE_MAX);
+        }
+    }
+
+    /// Waits, or fails as soon as a thread of our node has panicked.
+    fn pause(&self, time: Duration) -> Result<(), OrchestratorError> {
+        let failed = lock(&self.node).as_ref().map(|node| node.failed().clone());
+        match failed {
+            None => std::thread::park_timeout(time),
+            Some(failed) => {
+                if let Ok(message) = failed.recv_timeout(time) {
+                    return Err(OrchestratorError::NodeFailed(message));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Does `work` on the spare connection or a new one, and keeps it for the next call unless it failed.
+    fn with_store<T>(
+        &self,
+        work: impl FnOnce(&mut Store) -> Result<T, StoreError>,
+    ) -> Result<T, OrchestratorError> {
+        let spare = lock(&self.spare).take();
+        let mut store = match spare {
+            Some(store) if !store.is_closed() => store,
+            _ => Store::open(&*self.source, "library", &self.config.schema)?,
+        };
+        let result = work(&mut store)?;
+        *lock(&self.spare) = Some(store);
+        Ok(result)
+    }
+}
+
+/// A panic elsewhere leaves these values whole: they are only taken and put.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A list of processes that reads one page after the other.
+pub struct Processes<'a> {
+    orchestrator: &'a ProcessOrchestrator,
+    filter: ProcessFilter,
+    page: VecDeque<ProcessData>,
+    is_last: bool,
+}
+
+impl Processes<'_> {
+    fn read_page(&mut self) -> Result<(), OrchestratorError> {
+        let page = self.orchestrator.with_store(|store| store.processes(&self.filter))?;
+        self.page = page.processes.into();
+        let next: Option<Cursor> = page.next;
+        self.is_last = next.is_none();
+        self.filter.after = next;
+        Ok(())
+    }
+}
+
+impl Iterator for Processes<'_> {
+    type Item = Result<ProcessData, OrchestratorError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.page.is_empty() && !self.is_last {
+            if let Err(error) = self.read_page() {
+                self.is_last = true;
+                return Some(Err(error));
+            }
+        }
+        self.page.pop_front().map(Ok)
+    }
+}

@@ -1,0 +1,241 @@
+//! Claiming due processes, giving claims back, and seeing what waits.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use postgres::Row;
+use serde_json::{Map, Value};
+
+use super::row::{count, get, object, unreadable};
+use super::{Sql, Store, StoreError, types};
+use crate::model::input::ProcessInputData;
+use crate::model::retry::RetryPolicy;
+
+const CLAIM: Sql = Sql::new("claim due processes", include_str!("../../sql/claim.sql"));
+const CLAIM_ONE: Sql = Sql::new("claim a process", include_str!("../../sql/claim_one.sql"));
+const RELEASE: Sql = Sql::new("give claims back", include_str!("../../sql/release.sql"));
+const NEXT_DUE: Sql = Sql::new("see what is due next", include_str!("../../sql/next_due.sql"));
+const NEXT_DUE_OF: Sql = Sql::new(
+    "see when a process is due",
+    "SELECT extract(epoch FROM execution_time - clock_timestamp())::float8 * 1000 AS wait_ms \
+     FROM scheduled_tasks WHERE task_instance = $1 AND NOT picked",
+);
+const WAITING: Sql = Sql::new("see which priorities wait", include_str!("../../sql/waiting_priorities.sql"));
+const HELD: Sql = Sql::new(
+    "read this node's claims",
+    "SELECT task_instance, version FROM scheduled_tasks WHERE picked_by = $1",
+);
+
+const LOST: Sql = Sql::new("look after this node's claims", include_str!("../../sql/lost_claims.sql"));
+
+/// A node's exclusive right to advance a process, with what the process brings along.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Claim {
+    /// The process.
+    pub process_id: Arc<str>,
+    /// Its type.
+    pub process_type: Arc<str>,
+    /// With the node's id, the fence of every write.
+    pub version: i64,
+    /// The process's priority.
+    pub priority: i32,
+    /// How many tasks it has.
+    pub total_tasks: u32,
+    /// What it was started with.
+    pub input: Arc<ProcessInputData>,
+    /// What its tasks have passed on so far.
+    pub context: Arc<Map<String, Value>>,
+}
+
+/// A task that is in progress under a claim and whose command is to be run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClaimedTask {
+    /// Its place in the process.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// The command before substitution.
+    pub command: String,
+    /// Whether `sh -c` runs it.
+    pub shell: bool,
+    /// Where it runs, before substitution.
+    pub working_directory: Option<String>,
+    /// Extra environment, before substitution.
+    pub environment: BTreeMap<String, String>,
+    /// When its command is ended.
+    pub timeout: Duration,
+    /// Attempts after the first.
+    pub max_retries: u32,
+    /// Retries spent.
+    pub retry_count: u32,
+    /// The execution that is about to begin; 1 is the first.
+    pub attempt: u32,
+    /// The waits between attempts.
+    pub retry: RetryPolicy,
+    /// Bytes of output that are kept.
+    pub max_output_bytes: u64,
+}
+
+/// What a claim brought for one process.
+#[derive(Debug)]
+pub enum Claimed {
+    /// Its task can be run.
+    Ready(Claim, ClaimedTask),
+    /// Its rows can't be read; the claim is held all the same.
+    Unreadable {
+        /// The process.
+        process_id: String,
+        /// The version it was claimed with.
+        version: i64,
+        /// Why.
+        error: StoreError,
+    },
+}
+
+impl Store {
+    /// Claims up to `limit` due processes for `node` in one statement, highest priority first.
+    ///
+    /// # Errors
+    /// When the database fails; nothing is claimed then, unless the connection was lost at the commit.
+    pub fn claim_due(&mut self, node: &str, limit: usize) -> Result<Vec<Claimed>, StoreError> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows = self.query(&CLAIM, &[&node, &limit])?;
+        rows.iter().map(read_claimed).collect()
+    }
+
+    /// Claims one process if it is due and not picked.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn claim_one(&mut self, node: &str, process_id: &str) -> Result<Option<Claimed>, StoreError> {
+        self.query_opt(&CLAIM_ONE, &[&node, &process_id])?.as_ref().map(read_claimed).transpose()
+    }
+
+    /// Gives back claims whose task was never begun; the ones that are no longer ours stay as they are.
+    ///
+    /// # Errors
+    /// When the database fails; nothing is given back then.
+    pub fn release(&mut self, node: &str, claims: &[(Arc<str>, i64)]) -> Result<u64, StoreError> {
+        let ids: Vec<&str> = claims.iter().map(|it| &*it.0).collect();
+        let versions: Vec<i64> = claims.iter().map(|it| it.1).collect();
+        self.execute(&RELEASE, &[&node, &ids, &versions])
+    }
+
+    /// The time until the next waiting process is due, zero if one is; `None` when none waits.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn next_due(&mut self) -> Result<Option<Duration>, StoreError> {
+        self.query_opt(&NEXT_DUE, &[])?.as_ref().map_or(Ok(None), read_wait)
+    }
+
+    /// The same for one process; `None` when it is picked or has ended.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn next_due_of(&mut self, process_id: &str) -> Result<Option<Duration>, StoreError> {
+        self.query_opt(&NEXT_DUE_OF, &[&process_id])?.as_ref().map_or(Ok(None), read_wait)
+    }
+
+    /// The priorities above `floor` of due processes that wait, highest first, at most `limit` of them.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn waiting_priorities(&mut self, floor: i32, limit: usize) -> Result<Vec<i32>, StoreError> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.query(&WAITING, &[&floor, &limit])?.iter().map(|row| get(row, "priority", "the queue")).collect()
+    }
+
+    /// Which of `claims` the node no longer holds, because they ended or were taken.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn lost_claims(
+        &mut self,
+        node: &str,
+        claims: &[(Arc<str>, i64)],
+    ) -> Result<Vec<(String, i64)>, StoreError> {
+        let ids: Vec<&str> = claims.iter().map(|it| &*it.0).collect();
+        let versions: Vec<i64> = claims.iter().map(|it| it.1).collect();
+        self.query(&LOST, &[&node, &ids, &versions])?
+            .iter()
+            .map(|row| Ok((get(row, "process_id", "a claim")?, get(row, "version", "a claim")?)))
+            .collect()
+    }
+
+    /// All claims the database knows `node` to hold, with their versions.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn held_claims(&mut self, node: &str) -> Result<Vec<(String, i64)>, StoreError> {
+        self.query(&HELD, &[&node])?
+            .iter()
+            .map(|row| Ok((get(row, "task_instance", "a claim")?, get(row, "version", "a claim")?)))
+            .collect()
+    }
+}
+
+/// A start in the far future is as good as a day: the poller looks again long before.
+fn read_wait(row: &Row) -> Result<Option<Duration>, StoreError> {
+    let millis: Option<f64> = get(row, "wait_ms", "the queue")?;
+    Ok(millis.map(|ms| Duration::from_secs_f64((ms / 1000.0).clamp(0.0, 86_400.0))))
+}
+
+fn read_claimed(row: &Row) -> Result<Claimed, StoreError> {
+    let process_id: &str = get(row, "task_instance", "a claim")?;
+    let version: i64 = get(row, "version", "a claim")?;
+    match read_ready(row, process_id, version) {
+        Ok((claim, task)) => Ok(Claimed::Ready(claim, task)),
+        Err(error) => Ok(Claimed::Unreadable { process_id: process_id.to_owned(), version, error }),
+    }
+}
+
+fn read_ready(row: &Row, process_id: &str, version: i64) -> Result<(Claim, ClaimedTask), StoreError> {
+    let what = format!("process \"{process_id}\"");
+    if get::<Option<i32>>(row, "total_tasks", &what)?.is_none() {
+        return Err(unreadable(&what, "it is scheduled, but its row in processes is missing"));
+    }
+    let input: Value = get(row, "input_data", &what)?;
+    let input = ProcessInputData::from_value(&input, "input_data")
+        .map_err(|faults| unreadable(&what, faults.to_string()))?;
+    let claim = Claim {
+        process_id: process_id.into(),
+        process_type: get::<&str>(row, "task_name", &what)?.into(),
+        version,
+        priority: get(row, "priority", &what)?,
+        total_tasks: count(row, "total_tasks", &what)?,
+        input: Arc::new(input),
+        context: Arc::new(object(row, "process_context", &what)?),
+    };
+    match read_task(row, &what)? {
+        Some(task) => Ok((claim, task)),
+        None => Err(unreadable(&what, "the row of its current task is missing")),
+    }
+}
+
+/// The task columns of a claim or of a hand-off; `None` where the join found no task.
+pub(super) fn read_task(row: &Row, what: &str) -> Result<Option<ClaimedTask>, StoreError> {
+    if get::<Option<i32>>(row, "task_index", what)?.is_none() {
+        return Ok(None);
+    }
+    let minutes: f64 = get(row, "timeout_minutes", what)?;
+    let timeout = Duration::try_from_secs_f64(minutes * 60.0)
+        .map_err(|_| unreadable(what, format!("column timeout_minutes is {minutes}")))?;
+    let max_output: i64 = get(row, "max_output_bytes", what)?;
+    Ok(Some(ClaimedTask {
+        index: count(row, "task_index", what)?,
+        name: get(row, "name", what)?,
+        command: get(row, "command", what)?,
+        shell: get(row, "shell", what)?,
+        working_directory: get(row, "working_directory", what)?,
+        environment: types::environment_of(row, what)?,
+        timeout,
+        max_retries: count(row, "max_retries", what)?,
+        retry_count: count(row, "retry_count", what)?,
+        attempt: count(row, "attempt", what)?,
+        retry: types::retry_of(row, what)?,
+        max_output_bytes: u64::try_from(max_output)
+            .map_err(|_| unreadable(what, format!("column max_output_bytes is {max_output}")))?,
+    }))
+}

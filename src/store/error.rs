@@ -1,0 +1,211 @@
+//! What can go wrong between us and the tables.
+
+use std::error::Error;
+use std::fmt;
+
+use postgres::error::SqlState;
+
+use crate::database::ConnectError;
+
+/// A failure of the store. Displayed, it completes the phrase "failed to …".
+#[derive(Debug)]
+pub enum StoreError {
+    /// No connection could be had.
+    Connect(ConnectError),
+    /// The functions of the schema refused what was asked.
+    Refused(Refusal),
+    /// The schema is not there or is older than this binary needs.
+    SchemaMissing {
+        /// The schema's name.
+        schema: String,
+        /// The version found; 0 where there is none.
+        found: i32,
+        /// The version this binary needs.
+        needed: i32,
+    },
+    /// The schema is newer than this binary.
+    SchemaNewer {
+        /// The schema's name.
+        schema: String,
+        /// The version found.
+        found: i32,
+        /// The newest version this binary knows.
+        known: i32,
+    },
+    /// A migration that is recorded as applied differs from the one in this binary.
+    MigrationChanged {
+        /// The migration's number.
+        version: i32,
+        /// Its name.
+        name: String,
+    },
+    /// A row says something that no version of this program writes.
+    Unreadable {
+        /// Such as `process "p-1"`.
+        row: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// PostgreSQL failed or refused a statement.
+    Database {
+        /// Completes "failed to …".
+        action: &'static str,
+        /// The cause.
+        source: postgres::Error,
+    },
+}
+
+/// Why the schema's functions refused to start a process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// What kind of refusal it is.
+    pub reason: RefusalReason,
+    /// A sentence that names the thing and the value.
+    pub message: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+/// The refusals of `start_process`, by the SQLSTATE they carry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefusalReason {
+    /// `PO001`
+    UnknownProcessType,
+    /// `PO002`
+    InvalidInput,
+    /// `PO003`
+    MissingVariable,
+    /// `PO004`
+    ProcessIdTaken,
+    /// `PO005`
+    InvalidProcessId,
+}
+
+impl RefusalReason {
+    fn of(state: &SqlState) -> Option<Self> {
+        match state.code() {
+            "PO001" => Some(Self::UnknownProcessType),
+            "PO002" => Some(Self::InvalidInput),
+            "PO003" => Some(Self::MissingVariable),
+            "PO004" => Some(Self::ProcessIdTaken),
+            "PO005" => Some(Self::InvalidProcessId),
+            _ => None,
+        }
+    }
+}
+
+impl StoreError {
+    /// Wraps what PostgreSQL answered to a statement that was to do `action`.
+    pub(crate) fn database(action: &'static str, source: postgres::Error) -> Self {
+        if let Some(answer) = source.as_db_error()
+            && let Some(reason) = RefusalReason::of(answer.code())
+        {
+            return Self::Refused(Refusal {
+                reason,
+                message: answer.message().to_owned(),
+                remedy: answer.hint().unwrap_or_default().to_owned(),
+            });
+        }
+        Self::Database { action, source }
+    }
+
+    /// Whether a new connection, or just another try a little later, may succeed: the connection was lost, the
+    /// server is going down or coming up, a lock or serialization conflict, resources used up.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Connect(_) => true,
+            Self::Database { source, .. } => {
+                source.is_closed()
+                    || source.as_db_error().is_none_or(|answer| is_transient_state(answer.code()))
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the schema that is needed is not there (any more).
+    pub fn is_schema_missing(&self) -> bool {
+        match self {
+            Self::SchemaMissing { .. } => true,
+            Self::Database { source, .. } => source.code().is_some_and(|state| {
+                *state == SqlState::UNDEFINED_TABLE || *state == SqlState::INVALID_SCHEMA_NAME
+            }),
+            _ => false,
+        }
+    }
+}
+
+/// By SQLSTATE class: 08 connection, 40 rollback, 53 resources, 55 object state, 57 operator intervention, 58
+/// system error, and 25006 read-only (a server that has just been demoted or is not yet promoted).
+fn is_transient_state(state: &SqlState) -> bool {
+    ["08", "40", "53", "55", "57", "58"].contains(&&state.code()[..2])
+        || *state == SqlState::READ_ONLY_SQL_TRANSACTION
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect(cause) => write!(f, "connect to {}: {}", cause.target, cause.failure),
+            Self::Refused(refusal) => write!(f, "{}; {}", refusal.message, refusal.remedy),
+            Self::SchemaMissing { schema, found: 0, .. } => {
+                write!(
+                    f,
+                    "use schema \"{schema}\": it holds no tables yet; run: process-orchestrator migrate"
+                )
+            }
+            Self::SchemaMissing { schema, found, needed } => write!(
+                f,
+                "use schema \"{schema}\": it is at version {found}, this binary needs {needed}; run: \
+                 process-orchestrator migrate"
+            ),
+            Self::SchemaNewer { schema, found, known } => write!(
+                f,
+                "use schema \"{schema}\": it is at version {found}, this binary knows versions up to {known} only; \
+                 install the newer binary, or name another --schema"
+            ),
+            Self::MigrationChanged { version, name } => write!(
+                f,
+                "migrate: migration {version} ({name}) was applied with other content than this binary has; \
+                 install the binary that applied it or a newer one"
+            ),
+            Self::Unreadable { row, problem } => write!(f, "read {row}: {problem}"),
+            Self::Database { action, source } => {
+                write!(f, "{action}: ")?;
+                describe(source, f)
+            }
+        }
+    }
+}
+
+/// The error and its causes: `postgres::Error` on its own says little more than "db error".
+fn describe(error: &postgres::Error, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    if let Some(answer) = error.as_db_error() {
+        write!(f, "{} (SQLSTATE {})", answer.message(), answer.code().code())?;
+        for part in [answer.detail(), answer.hint()].into_iter().flatten() {
+            write!(f, "; {part}")?;
+        }
+        return Ok(());
+    }
+    write!(f, "{error}")?;
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        write!(f, ": {inner}")?;
+        cause = inner.source();
+    }
+    Ok(())
+}
+
+impl Error for StoreError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Connect(cause) => cause.source(),
+            Self::Database { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+impl From<ConnectError> for StoreError {
+    fn from(cause: ConnectError) -> Self {
+        Self::Connect(cause)
+    }
+}

@@ -1,0 +1,136 @@
+//! The tables: a list of verbs, one function each, and the only place with SQL.
+//!
+//! | file | verbs |
+//! |---|---|
+//! | `migrate` | bring the schema to this binary's version |
+//! | `types` | register process types and read them |
+//! | `start` | start processes |
+//! | `claims` | claim due processes, give claims back, see what waits |
+//! | `record` | record the results of executions |
+//! | `nodes` | register a node, renew it, end it |
+//! | `read` | what the faces show |
+
+pub mod claims;
+pub mod error;
+pub mod migrate;
+pub mod nodes;
+pub mod read;
+pub mod record;
+mod row;
+pub mod start;
+pub mod types;
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use postgres::types::ToSql;
+use postgres::{Row, Statement};
+
+use crate::database::{Connection, ConnectionSource};
+pub use error::{Refusal, RefusalReason, StoreError};
+
+/// The schema that holds the tables; its name is also the channel of wake-ups.
+pub const DEFAULT_SCHEMA: &str = "process_orchestrator";
+
+/// A statement: its text from `sql/`, and what it does, for messages.
+pub(crate) struct Sql {
+    action: &'static str,
+    text: &'static str,
+}
+
+impl Sql {
+    /// `action` completes the phrase "failed to …".
+    pub(crate) const fn new(action: &'static str, text: &'static str) -> Self {
+        Self { action, text }
+    }
+}
+
+/// One connection with its prepared statements; every verb is a method of it.
+pub struct Store {
+    connection: Connection,
+    schema: String,
+    prepared: HashMap<&'static str, Statement>,
+}
+
+impl Store {
+    /// Connects as `role`, which shows in the database as part of the application name.
+    ///
+    /// # Errors
+    /// When no connection can be had.
+    pub fn open(source: &dyn ConnectionSource, role: &str, schema: &str) -> Result<Self, StoreError> {
+        // Lists have conditions that fold away only when their parameters are planned as constants.
+        Self::connect(source, role, schema, "SET plan_cache_mode = force_custom_plan")
+    }
+
+    /// Connects for the engine's own statements, which run thousands of times a second.
+    ///
+    /// They are joins by key on tables that grow under them: a plan made while these were small must not scan
+    /// them once they are large. And planning them takes longer than running them: one generic plan each.
+    ///
+    /// # Errors
+    /// When no connection can be had.
+    pub(crate) fn open_hot(
+        source: &dyn ConnectionSource,
+        role: &str,
+        schema: &str,
+    ) -> Result<Self, StoreError> {
+        let settings = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; \
+                        SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off";
+        Self::connect(source, role, schema, settings)
+    }
+
+    fn connect(
+        source: &dyn ConnectionSource,
+        role: &str,
+        schema: &str,
+        settings: &str,
+    ) -> Result<Self, StoreError> {
+        let mut connection = source.connect(role)?;
+        connection
+            .batch_execute(&format!("SET search_path = {}; {settings}", quote_identifier(schema)))
+            .map_err(|source| StoreError::database("prepare a connection", source))?;
+        Ok(Self { connection, schema: schema.to_owned(), prepared: HashMap::new() })
+    }
+
+    /// The schema it works in.
+    pub fn schema(&self) -> &str {
+        &self.schema
+    }
+
+    /// Whether the connection is known to be lost.
+    pub fn is_closed(&self) -> bool {
+        self.connection.is_closed()
+    }
+
+    fn prepare(&mut self, sql: &Sql) -> Result<Statement, StoreError> {
+        match self.prepared.entry(sql.text) {
+            Entry::Occupied(known) => Ok(known.get().clone()),
+            Entry::Vacant(place) => {
+                let statement = self
+                    .connection
+                    .prepare(sql.text)
+                    .map_err(|source| StoreError::database(sql.action, source))?;
+                Ok(place.insert(statement).clone())
+            }
+        }
+    }
+
+    fn query(&mut self, sql: &Sql, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, StoreError> {
+        let statement = self.prepare(sql)?;
+        self.connection.query(&statement, params).map_err(|source| StoreError::database(sql.action, source))
+    }
+
+    fn query_opt(&mut self, sql: &Sql, params: &[&(dyn ToSql + Sync)]) -> Result<Option<Row>, StoreError> {
+        Ok(self.query(sql, params)?.into_iter().next())
+    }
+
+    fn execute(&mut self, sql: &Sql, params: &[&(dyn ToSql + Sync)]) -> Result<u64, StoreError> {
+        let statement = self.prepare(sql)?;
+        self.connection.execute(&statement, params).map_err(|source| StoreError::database(sql.action, source))
+    }
+}
+
+/// Quotes a name for use in SQL text.
+pub(crate) fn quote_identifier(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}

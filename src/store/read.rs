@@ -1,0 +1,223 @@
+//! What the faces and the library's users read.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use postgres::Row;
+use postgres::types::Json;
+
+use super::row::{count, get, object, time, word};
+use super::{Sql, Store, StoreError};
+use crate::model::lifecycle::{Outcome, ProcessStatus, TaskStatus};
+use crate::model::records::{ProcessData, StatusCounts, TaskData, TaskExecution};
+
+const PROCESS: Sql = Sql::new("read a process", include_str!("../../sql/process.sql"));
+const LIST: Sql = Sql::new("list processes", include_str!("../../sql/list_processes.sql"));
+const TASKS: Sql = Sql::new("read the tasks of a process", include_str!("../../sql/process_tasks.sql"));
+const EXECUTIONS: Sql =
+    Sql::new("read the executions of a process", include_str!("../../sql/process_executions.sql"));
+const STATUSES: Sql =
+    Sql::new("count the processes", "SELECT status, count(*) AS how_many FROM processes GROUP BY status");
+const QUEUE: Sql = Sql::new("read the queue", include_str!("../../sql/queue.sql"));
+const RUNNING_NODES_MAX: u32 = 1000;
+
+/// Most processes on one page.
+pub const PAGE_MAX: u32 = 1000;
+
+/// Which processes a list shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProcessFilter {
+    /// Only those in this status.
+    pub status: Option<ProcessStatus>,
+    /// Only those of this type.
+    pub process_type: Option<String>,
+    /// Only those after this place, which the page before gave as `next`.
+    pub after: Option<Cursor>,
+    /// At most this many; no more than [`PAGE_MAX`] are given.
+    pub limit: u32,
+}
+
+impl Default for ProcessFilter {
+    fn default() -> Self {
+        Self { status: None, process_type: None, after: None, limit: 100 }
+    }
+}
+
+/// A place in the list of processes, newest first. As text it is opaque: pass on what a page gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cursor {
+    created_at: Timestamp,
+    process_id: String,
+}
+
+impl Cursor {
+    /// Reads the text of [`Cursor::to_string`]; `None` if it is not one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (micros, process_id) = text.split_once('.')?;
+        let created_at = Timestamp::from_microsecond(micros.parse().ok()?).ok()?;
+        Some(Self { created_at, process_id: process_id.to_owned() })
+    }
+}
+
+impl std::fmt::Display for Cursor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.created_at.as_microsecond(), self.process_id)
+    }
+}
+
+/// One page of a list.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page {
+    /// Newest first.
+    pub processes: Vec<ProcessData>,
+    /// Where the next page begins; `None` on the last one.
+    pub next: Option<Cursor>,
+}
+
+impl Store {
+    /// One process.
+    ///
+    /// # Errors
+    /// When the database fails or the row can't be read.
+    pub fn process(&mut self, process_id: &str) -> Result<Option<ProcessData>, StoreError> {
+        self.query_opt(&PROCESS, &[&process_id])?.as_ref().map(read_process).transpose()
+    }
+
+    /// A page of processes, newest first.
+    ///
+    /// # Errors
+    /// When the database fails or a row can't be read.
+    pub fn processes(&mut self, filter: &ProcessFilter) -> Result<Page, StoreError> {
+        let limit = filter.limit.clamp(1, PAGE_MAX);
+        let status = filter.status.map(ProcessStatus::as_str);
+        let after_time = filter.after.as_ref().map(|it| it.created_at);
+        let after_id = filter.after.as_ref().map(|it| it.process_id.as_str());
+        let mut processes = self
+            .query(&LIST, &[&status, &filter.process_type, &after_time, &after_id, &(i64::from(limit) + 1)])?
+            .iter()
+            .map(read_process)
+            .collect::<Result<Vec<_>, _>>()?;
+        let has_more = processes.len() > limit as usize;
+        processes.truncate(limit as usize);
+        let next = processes
+            .last()
+            .filter(|_| has_more)
+            .map(|it| Cursor { created_at: it.created_at, process_id: it.process_id.clone() });
+        Ok(Page { processes, next })
+    }
+
+    /// The tasks of a process in their order; empty when there is no such process.
+    ///
+    /// # Errors
+    /// When the database fails or a row can't be read.
+    pub fn tasks(&mut self, process_id: &str) -> Result<Vec<TaskData>, StoreError> {
+        self.query(&TASKS, &[&process_id])?.iter().map(read_task_data).collect()
+    }
+
+    /// The executions of a process, by task and attempt.
+    ///
+    /// # Errors
+    /// When the database fails or a row can't be read.
+    pub fn executions(&mut self, process_id: &str) -> Result<Vec<TaskExecution>, StoreError> {
+        self.query(&EXECUTIONS, &[&process_id])?.iter().map(read_execution).collect()
+    }
+
+    /// Counts by status, the queue, and the nodes that run.
+    ///
+    /// # Errors
+    /// When the database fails or a row can't be read.
+    pub fn status(&mut self) -> Result<StatusCounts, StoreError> {
+        let mut processes: BTreeMap<ProcessStatus, i64> =
+            ProcessStatus::ALL.iter().map(|&status| (status, 0)).collect();
+        for row in self.query(&STATUSES, &[])? {
+            let status = word(&row, "status", "the counts", ProcessStatus::parse)?;
+            processes.insert(status, get(&row, "how_many", "the counts")?);
+        }
+        let rows = self.query(&QUEUE, &[])?;
+        let row = rows.first().ok_or_else(|| super::row::unreadable("the queue", "no row"))?;
+        let mut nodes = self.nodes(RUNNING_NODES_MAX)?;
+        nodes.retain(|node| matches!(node.state.as_str(), "RUNNING" | "STOPPING"));
+        Ok(StatusCounts {
+            processes,
+            queue_depth: get(row, "waiting", "the queue")?,
+            due: get(row, "due", "the queue")?,
+            oldest_due_age_seconds: get(row, "oldest_due_age", "the queue")?,
+            picked: get(row, "picked", "the queue")?,
+            nodes,
+        })
+    }
+}
+
+fn read_process(row: &Row) -> Result<ProcessData, StoreError> {
+    let process_id: String = get(row, "process_id", "a process")?;
+    let what = format!("process \"{process_id}\"");
+    Ok(ProcessData {
+        process_type: get(row, "process_type", &what)?,
+        status: word(row, "status", &what, ProcessStatus::parse)?,
+        current_task_index: count(row, "current_task_index", &what)?,
+        total_tasks: count(row, "total_tasks", &what)?,
+        priority: get(row, "priority", &what)?,
+        started_at: get(row, "started_at", &what)?,
+        completed_at: get(row, "completed_at", &what)?,
+        error_message: get(row, "error_message", &what)?,
+        input_data: get(row, "input_data", &what)?,
+        process_context: object(row, "process_context", &what)?,
+        created_at: time(row, "created_at", &what)?,
+        updated_at: time(row, "updated_at", &what)?,
+        execution_time: get(row, "execution_time", &what)?,
+        picked_by: get(row, "picked_by", &what)?,
+        process_id,
+    })
+}
+
+fn read_task_data(row: &Row) -> Result<TaskData, StoreError> {
+    let task_id: String = get(row, "task_id", "a task")?;
+    let what = format!("task \"{task_id}\"");
+    let environment: Option<Json<BTreeMap<String, String>>> = get(row, "environment", &what)?;
+    Ok(TaskData {
+        process_id: get(row, "process_id", &what)?,
+        task_index: count(row, "task_index", &what)?,
+        name: get(row, "name", &what)?,
+        command: get(row, "command", &what)?,
+        shell: get(row, "shell", &what)?,
+        working_directory: get(row, "working_directory", &what)?,
+        timeout_minutes: get(row, "timeout_minutes", &what)?,
+        max_retries: count(row, "max_retries", &what)?,
+        retry_count: count(row, "retry_count", &what)?,
+        attempt: count(row, "attempt", &what)?,
+        status: word(row, "status", &what, TaskStatus::parse)?,
+        started_at: get(row, "started_at", &what)?,
+        completed_at: get(row, "completed_at", &what)?,
+        error_message: get(row, "error_message", &what)?,
+        exit_code: get(row, "exit_code", &what)?,
+        output: get(row, "output", &what)?,
+        environment: environment.map_or_else(BTreeMap::new, |it| it.0),
+        created_at: time(row, "created_at", &what)?,
+        updated_at: time(row, "updated_at", &what)?,
+        task_id,
+    })
+}
+
+fn read_execution(row: &Row) -> Result<TaskExecution, StoreError> {
+    let process_id: String = get(row, "process_id", "an execution")?;
+    let what = format!("an execution of process \"{process_id}\"");
+    Ok(TaskExecution {
+        task_index: count(row, "task_index", &what)?,
+        task_name: get::<Option<String>>(row, "task_name", &what)?.unwrap_or_default(),
+        attempt: count(row, "attempt", &what)?,
+        node: get(row, "node_id", &what)?,
+        command: get(row, "command", &what)?,
+        outcome: word(row, "outcome", &what, Outcome::parse)?,
+        exit_code: get(row, "exit_code", &what)?,
+        signal: get(row, "signal", &what)?,
+        started_at: time(row, "started_at", &what)?,
+        completed_at: time(row, "completed_at", &what)?,
+        duration_ms: get(row, "duration_ms", &what)?,
+        cpu_ms: get(row, "cpu_ms", &what)?,
+        peak_memory_bytes: get(row, "peak_memory_bytes", &what)?,
+        output: get(row, "output", &what)?,
+        output_bytes: get(row, "output_bytes", &what)?,
+        error_message: get(row, "error_message", &what)?,
+        process_id,
+    })
+}

@@ -1,0 +1,179 @@
+//! Recording the results of executions, a batch in one transaction.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use postgres::types::Json;
+use serde_json::{Map, Value};
+
+use super::claims::{ClaimedTask, read_task};
+use super::row::get;
+use super::{Sql, Store, StoreError};
+use crate::model::lifecycle::{ClaimMove, Outcome, Transition};
+
+const RECORD: Sql = Sql::new("record results", include_str!("../../sql/record.sql"));
+const RECORDED: Sql = Sql::new("see which results were recorded", include_str!("../../sql/recorded.sql"));
+
+/// How one execution ended: a row of the audit trail in the making.
+#[derive(Debug, Clone)]
+pub struct ExecutionResult {
+    /// The command as it was run.
+    pub command: Option<String>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Its exit code.
+    pub exit_code: Option<i32>,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
+    /// When it ended, by this node's monotonic clock.
+    pub ended: Instant,
+    /// How long it took.
+    pub duration: Duration,
+    /// Processor time, where known.
+    pub cpu: Option<Duration>,
+    /// Peak resident memory, where known.
+    pub peak_memory_bytes: Option<u64>,
+    /// Head and tail of what it wrote.
+    pub output: Option<String>,
+    /// How much it wrote.
+    pub output_bytes: u64,
+    /// Why it failed.
+    pub error_message: Option<String>,
+}
+
+/// A result with everything that it moves.
+#[derive(Debug, Clone)]
+pub struct TaskResult {
+    /// The process.
+    pub process_id: Arc<str>,
+    /// The version of the claim it was run under.
+    pub version: i64,
+    /// The task's place.
+    pub task_index: u32,
+    /// The execution's number.
+    pub attempt: u32,
+    /// What was decided.
+    pub transition: Transition,
+    /// How long a released process waits.
+    pub wait: Duration,
+    /// The audit trail's part.
+    pub execution: ExecutionResult,
+    /// Why the process failed, when it did.
+    pub process_error: Option<String>,
+    /// What the command passes on to later tasks.
+    pub context: Option<Map<String, Value>>,
+}
+
+/// A result that is durable now.
+#[derive(Debug)]
+pub struct Recorded {
+    /// The process.
+    pub process_id: String,
+    /// The task that is in progress now under the kept claim; an error when its row can't be read.
+    pub next: Result<Option<ClaimedTask>, StoreError>,
+}
+
+impl Store {
+    /// Records a batch: all results whose claims are still `node`'s, and none of the others. A result that is not
+    /// among the returned ones was not written, because its claim has been taken.
+    ///
+    /// # Errors
+    /// When the database fails or refuses a value; nothing of the batch is written then, unless the connection
+    /// was lost at the commit: ask [`Store::recorded`] before trying again.
+    pub fn record(&mut self, node: &str, results: &[TaskResult]) -> Result<Vec<Recorded>, StoreError> {
+        let now = Instant::now();
+        let column = Columns { results };
+        let rows = self.query(
+            &RECORD,
+            &[
+                &node,
+                &column.of(|it| &*it.process_id),
+                &column.of(|it| it.version),
+                &column.of(|it| signed(it.task_index)),
+                &column.of(|it| signed(it.attempt)),
+                &column.of(|it| it.transition.task.as_str()),
+                &column.of(|it| signed(it.transition.retry_count)),
+                &column.of(|it| it.transition.process.as_str()),
+                &column.of(|it| it.transition.advance),
+                &column.of(|it| claim_word(it.transition.claim)),
+                &column.of(|it| millis(it.wait)),
+                &column.of(|it| it.execution.outcome.as_str()),
+                &column.of(|it| it.execution.exit_code),
+                &column.of(|it| it.execution.signal),
+                &column.of(|it| millis(now.saturating_duration_since(it.execution.ended))),
+                &column.of(|it| millis(it.execution.duration)),
+                &column.of(|it| it.execution.cpu.map(millis)),
+                &column.of(|it| it.execution.peak_memory_bytes.map(signed_bytes)),
+                &column.of(|it| it.execution.output.as_deref()),
+                &column.of(|it| signed_bytes(it.execution.output_bytes)),
+                &column.of(|it| it.execution.error_message.as_deref()),
+                &column.of(|it| it.process_error.as_deref()),
+                &column.of(|it| it.execution.command.as_deref()),
+                &column.of(|it| it.context.as_ref().map(Json)),
+            ],
+        )?;
+        read_recorded(&rows)
+    }
+
+    /// Which of these results are in the audit trail already: to be asked after a connection was lost while they
+    /// were recorded.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn recorded(&mut self, node: &str, results: &[TaskResult]) -> Result<Vec<Recorded>, StoreError> {
+        let column = Columns { results };
+        let rows = self.query(
+            &RECORDED,
+            &[
+                &node,
+                &column.of(|it| &*it.process_id),
+                &column.of(|it| it.version),
+                &column.of(|it| signed(it.task_index)),
+                &column.of(|it| signed(it.attempt)),
+            ],
+        )?;
+        read_recorded(&rows)
+    }
+}
+
+fn read_recorded(rows: &[postgres::Row]) -> Result<Vec<Recorded>, StoreError> {
+    rows.iter()
+        .map(|row| {
+            let process_id: String = get(row, "process_id", "a recorded result")?;
+            let next = read_task(row, &format!("the next task of process \"{process_id}\""));
+            Ok(Recorded { process_id, next })
+        })
+        .collect()
+}
+
+/// The batch seen by columns, as `unnest` takes it.
+struct Columns<'a> {
+    results: &'a [TaskResult],
+}
+
+impl<'a> Columns<'a> {
+    fn of<T>(&self, value: impl Fn(&'a TaskResult) -> T) -> Vec<T> {
+        self.results.iter().map(value).collect()
+    }
+}
+
+/// Counts and indexes are bounded far below 2³¹ by validation.
+fn signed(value: u32) -> i32 {
+    i32::try_from(value).unwrap_or(i32::MAX)
+}
+
+fn signed_bytes(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
+}
+
+const fn claim_word(claim: ClaimMove) -> &'static str {
+    match claim {
+        ClaimMove::Keep => "KEEP",
+        ClaimMove::Release(_) => "RELEASE",
+        ClaimMove::End => "END",
+    }
+}

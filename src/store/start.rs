@@ -1,0 +1,51 @@
+//! Starting processes, by the schema's own functions.
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::row::get;
+use super::{Sql, Store, StoreError};
+use crate::model::input::ProcessInputData;
+
+const START_ALL: Sql =
+    Sql::new("start processes", "SELECT process_id FROM start_processes($1, $2, $3, $4, $5) AS process_id");
+
+/// A process to be started.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StartRequest {
+    /// What it works on.
+    pub input: ProcessInputData,
+    /// The caller's own id; `None` has one made from the type's name and a number.
+    pub process_id: Option<String>,
+}
+
+/// What all processes of one call have in common.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StartOptions {
+    /// When they are due; `None` is now.
+    pub start_at: Option<Timestamp>,
+    /// Higher runs first.
+    pub priority: i32,
+}
+
+impl Store {
+    /// Starts processes of one type in one statement and returns their ids in the order of the requests: all of
+    /// them or, upon an error, none. An id that is there already with the same input gives back that process.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] when the type is unknown, the input is invalid or lacks a variable, or an id is
+    /// taken; otherwise when the database fails.
+    pub fn start_processes(
+        &mut self,
+        process_type: &str,
+        requests: &[StartRequest],
+        options: StartOptions,
+    ) -> Result<Vec<String>, StoreError> {
+        let inputs: Vec<Value> = requests.iter().map(|request| request.input.to_value()).collect();
+        let ids: Vec<Option<&str>> = requests.iter().map(|it| it.process_id.as_deref()).collect();
+        self.query(&START_ALL, &[&process_type, &inputs, &ids, &options.start_at, &options.priority])?
+            .iter()
+            .map(|row| get(row, "process_id", "a started process"))
+            .collect()
+    }
+}

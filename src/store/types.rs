@@ -1,0 +1,168 @@
+//! Registering process types and reading them; how a task's settings lie in the tables.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use postgres::Row;
+use postgres::types::Json;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::row::{get, time};
+use super::{Sql, Store, StoreError};
+use crate::model::process_type::{ProcessType, TaskDefinition};
+use crate::model::records::ProcessTypeData;
+use crate::model::retry::RetryPolicy;
+use crate::model::template::required_input;
+
+const REGISTER: Sql =
+    Sql::new("register a process type", include_str!("../../sql/register_process_type.sql"));
+const TYPES: Sql = Sql::new(
+    "read the process types",
+    "SELECT name, definition, required_input, paused, max_concurrent, created_at, updated_at \
+     FROM process_types ORDER BY name",
+);
+const TYPE: Sql = Sql::new(
+    "read a process type",
+    "SELECT name, definition, required_input, paused, max_concurrent, created_at, updated_at \
+     FROM process_types WHERE name = $1",
+);
+
+/// What registering did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Registered {
+    /// It was unknown.
+    New,
+    /// It differed; processes started from now on run the new definition.
+    Changed,
+    /// It was there as it is.
+    Unchanged,
+}
+
+/// A task definition as a row of `tasks`; `start_processes` copies these.
+#[derive(Debug, Serialize)]
+struct TaskRow<'a> {
+    task_index: usize,
+    name: &'a str,
+    command: &'a str,
+    shell: bool,
+    working_directory: Option<&'a str>,
+    environment: Option<&'a BTreeMap<String, String>>,
+    timeout_minutes: f64,
+    max_retries: u32,
+    retry: Option<RetryColumn>,
+    on_crash: &'static str,
+    max_output_bytes: u64,
+}
+
+/// The column `tasks.retry`; null stands for the default policy.
+#[derive(Debug, Serialize, Deserialize)]
+struct RetryColumn {
+    initial_delay_seconds: f64,
+    multiplier: f64,
+    max_delay_seconds: f64,
+    fatal_exit_codes: Vec<i32>,
+}
+
+impl<'a> TaskRow<'a> {
+    fn new(task_index: usize, task: &'a TaskDefinition) -> Self {
+        Self {
+            task_index,
+            name: &task.name,
+            command: &task.command,
+            shell: task.shell,
+            working_directory: task.working_directory.as_deref(),
+            environment: (!task.environment.is_empty()).then_some(&task.environment),
+            timeout_minutes: task.timeout_minutes,
+            max_retries: task.max_retries,
+            retry: (task.retry != RetryPolicy::default()).then(|| RetryColumn {
+                initial_delay_seconds: task.retry.initial_delay.as_secs_f64(),
+                multiplier: task.retry.multiplier,
+                max_delay_seconds: task.retry.max_delay.as_secs_f64(),
+                fatal_exit_codes: task.retry.fatal_exit_codes.clone(),
+            }),
+            on_crash: task.on_crash.as_str(),
+            max_output_bytes: task.max_output_bytes,
+        }
+    }
+}
+
+/// Reads `tasks.retry`.
+pub(super) fn retry_of(row: &Row, what: &str) -> Result<RetryPolicy, StoreError> {
+    let Some(Json(column)) = get::<Option<Json<RetryColumn>>>(row, "retry", what)? else {
+        return Ok(RetryPolicy::default());
+    };
+    let seconds = |value: f64| {
+        Duration::try_from_secs_f64(value)
+            .map_err(|_| super::row::unreadable(what, format!("column retry holds the delay {value}")))
+    };
+    Ok(RetryPolicy {
+        initial_delay: seconds(column.initial_delay_seconds)?,
+        multiplier: column.multiplier,
+        max_delay: seconds(column.max_delay_seconds)?,
+        fatal_exit_codes: column.fatal_exit_codes,
+    })
+}
+
+/// Reads `tasks.environment`; null stands for none.
+pub(super) fn environment_of(row: &Row, what: &str) -> Result<BTreeMap<String, String>, StoreError> {
+    Ok(get::<Option<Json<BTreeMap<String, String>>>>(row, "environment", what)?
+        .map_or_else(BTreeMap::new, |it| it.0))
+}
+
+impl Store {
+    /// Registers a process type, or replaces the one of the same name: processes that were started before keep
+    /// the tasks they copied. The type must be valid.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn register(&mut self, process_type: &ProcessType) -> Result<Registered, StoreError> {
+        let rows: Vec<TaskRow> =
+            process_type.tasks.iter().enumerate().map(|(i, task)| TaskRow::new(i, task)).collect();
+        let row = self.query_opt(
+            &REGISTER,
+            &[
+                &process_type.name,
+                &process_type.description,
+                &process_type.to_value(),
+                &Json(rows),
+                &required_input(process_type),
+            ],
+        )?;
+        Ok(match row {
+            None => Registered::Unchanged,
+            Some(row) if get(&row, "is_new", "a process type")? => Registered::New,
+            Some(_) => Registered::Changed,
+        })
+    }
+
+    /// All registered process types, by name.
+    ///
+    /// # Errors
+    /// When the database fails or a row can't be read.
+    pub fn process_types(&mut self) -> Result<Vec<ProcessTypeData>, StoreError> {
+        self.query(&TYPES, &[])?.iter().map(read_type).collect()
+    }
+
+    /// One registered process type.
+    ///
+    /// # Errors
+    /// When the database fails or the row can't be read.
+    pub fn process_type(&mut self, name: &str) -> Result<Option<ProcessTypeData>, StoreError> {
+        self.query_opt(&TYPE, &[&name])?.as_ref().map(read_type).transpose()
+    }
+}
+
+fn read_type(row: &Row) -> Result<ProcessTypeData, StoreError> {
+    let name: String = get(row, "name", "a process type")?;
+    let what = format!("process type \"{name}\"");
+    Ok(ProcessTypeData {
+        definition: get::<Value>(row, "definition", &what)?,
+        required_input: get(row, "required_input", &what)?,
+        paused: get(row, "paused", &what)?,
+        max_concurrent: get(row, "max_concurrent", &what)?,
+        created_at: time(row, "created_at", &what)?,
+        updated_at: time(row, "updated_at", &what)?,
+        name,
+    })
+}
