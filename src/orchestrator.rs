@@ -307,11 +307,12 @@ impl Iterator for Processes<'_> {
     type Item = Result<ProcessData, OrchestratorError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.page.is_empty() && !self.is_last {
-            if let Err(error) = self.read_page() {
-                self.is_last = true;
-                return Some(Err(error));
-            }
+        if self.page.is_empty()
+            && !self.is_last
+            && let Err(error) = self.read_page()
+        {
+            self.is_last = true;
+            return Some(Err(error));
         }
         self.page.pop_front().map(Ok)
     }

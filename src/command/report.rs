@@ -59,6 +59,20 @@ impl Report {
         }
     }
 
+    /// Its words could not be made of the task's command: no attempt can heal that.
+    pub fn unresolved(message: String) -> Self {
+        Self {
+            fatal: true,
+            error_message: Some(message),
+            ..Self::blank(Outcome::SpawnFailed, Instant::now())
+        }
+    }
+
+    /// It has succeeded and left nothing to tell.
+    pub fn succeeded() -> Self {
+        Self { exit_code: Some(0), ..Self::blank(Outcome::Succeeded, Instant::now()) }
+    }
+
     /// It could not be started.
     pub(super) fn not_started(fault: SpawnFault, began: Instant) -> Self {
         Self {

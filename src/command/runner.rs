@@ -17,8 +17,8 @@ use crate::platform::{self, Child, SpawnRequest, SpawnWay};
 #[derive(Debug)]
 pub struct Runner {
     pub(super) base: Arc<BaseEnvironment>,
-    pub(super) contexts: Arc<ContextDirectory>,
-    pub(super) slot: usize,
+    contexts: Arc<ContextDirectory>,
+    slot: usize,
     runs: u64,
     buffer: Vec<u8>,
     // Tests ask for what other systems have to do.

@@ -26,7 +26,11 @@ fn runner_with(base: BaseEnvironment) -> Runner {
 
 /// The runner as Linux has it, the same without descriptors to wait on, and as other systems have it.
 fn all_ways() -> [(&'static str, Runner); 3] {
-    let with = |exit_notice, spawn_way| Runner { exit_notice, spawn_way, ..runner() };
+    let with = |exit_notice, spawn_way| {
+        let mut runner = runner();
+        (runner.exit_notice, runner.spawn_way) = (exit_notice, spawn_way);
+        runner
+    };
     [
         ("direct", with(ExitNotice::Descriptor, SpawnWay::Direct)),
         ("direct, looking", with(ExitNotice::Looking, SpawnWay::Direct)),
@@ -107,7 +111,9 @@ fn line_from(pipe: &Path) -> String {
 }
 
 fn is_alive(pid: &str) -> bool {
-    crate::platform::files::is_alive(pid.parse().unwrap_or_else(|e| panic!("{pid:?} is no process id: {e}")))
+    crate::platform::processes::is_alive(
+        pid.parse().unwrap_or_else(|e| panic!("{pid:?} is no process id: {e}")),
+    )
 }
 
 /// Waits until a process is gone: being killed takes the kernel a moment.

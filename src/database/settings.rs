@@ -190,6 +190,11 @@ impl ConnectionSettings {
         })
     }
 
+    /// What to connect with, for a pool of one's own. Holds the password.
+    pub fn config(&self) -> &postgres::Config {
+        &self.config
+    }
+
     /// The server, database and user, for messages: never the password.
     pub fn shown(&self) -> String {
         format!("database {:?} at {} as user {:?}", self.database, self.endpoints.join(" or "), self.user)

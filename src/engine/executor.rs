@@ -12,9 +12,9 @@ use crate::command::Reason;
 /// What an executor says of the work it was given.
 pub(super) enum Done {
     /// The command was run, or could not be started.
-    Ran(Work, RunReport),
+    Ran(Box<(Work, RunReport)>),
     /// The node drains: it was not begun.
-    NotBegun(Work),
+    NotBegun(Box<Work>),
 }
 
 /// Runs what comes until `quit` is closed.
@@ -34,10 +34,10 @@ pub(super) fn run(
         };
         let Ok(work) = work else { return };
         let result = if shared.is_draining() {
-            Done::NotBegun(work)
+            Done::NotBegun(Box::new(work))
         } else {
             let report = execute(index, shared, &mut *runner, &work);
-            Done::Ran(work, report)
+            Done::Ran(Box::new((work, report)))
         };
         if done.send(result).is_err() {
             return;

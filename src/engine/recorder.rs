@@ -72,12 +72,13 @@ impl Recorder {
         let mut next = Some(first);
         while let Some(done) = next {
             match done {
-                Done::Ran(work, report) => {
+                Done::Ran(ran_work) => {
+                    let (work, report) = *ran_work;
                     output_bytes += report.report.output.as_ref().map_or(0, String::len);
                     let result = decide(&work, report, self.handover(&work), fastrand::f64());
                     ran.push(work, result);
                 }
-                Done::NotBegun(work) => not_begun.push(work),
+                Done::NotBegun(work) => not_begun.push(*work),
             }
             let is_full = ran.results.len() >= BATCH_RESULTS_MAX || output_bytes >= BATCH_OUTPUT_BYTES_MAX;
             next = if is_full { None } else { self.done.try_recv().ok() };
