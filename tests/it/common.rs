@@ -1,0 +1,175 @@
+//! What every test needs: a database, process types, a node, and waiting for conditions.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use process_orchestrator::database::private_cluster::PrivateCluster;
+use process_orchestrator::database::{ConnectionSettings, ConnectionSource};
+use process_orchestrator::engine::{CommandRunners, Node, NodeConfig};
+use process_orchestrator::store::Store;
+use process_orchestrator::store::start::{StartOptions, StartRequest};
+use process_orchestrator::{ProcessData, ProcessInputData, ProcessType, TaskData, TaskDefinition};
+
+/// Long enough for the slowest machine; a test that waits this long has failed.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The suite's own private cluster: the first test starts it, the end of the program stops it.
+pub fn data_dir() -> PathBuf {
+    // Not under the target directory: as root the server runs as another user, who may not enter it.
+    let user = process_orchestrator::platform::files::effective_uid();
+    std::env::temp_dir().join(format!("process-orchestrator-tests-{user}"))
+}
+
+fn settings() -> &'static ConnectionSettings {
+    static SETTINGS: OnceLock<ConnectionSettings> = OnceLock::new();
+    SETTINGS.get_or_init(|| {
+        process_orchestrator::platform::prepare_signals().unwrap();
+        let options = [("fsync", "off"), ("max_connections", "300")];
+        let cluster = PrivateCluster::open_with(&data_dir(), &options).unwrap_or_else(|e| panic!("{e}"));
+        cluster.release_at_exit().unwrap()
+    })
+}
+
+/// A schema of the test's own, gone when the test has passed; a failed test leaves it to be looked at.
+pub struct TestDatabase {
+    pub source: Arc<dyn ConnectionSource>,
+    pub schema: String,
+}
+
+impl TestDatabase {
+    /// An empty place: no schema yet.
+    pub fn bare(test: &str) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let schema = format!("{test}_{}_{number}", std::process::id());
+        Self { source: Arc::new(settings().clone()), schema }
+    }
+
+    /// A schema with all tables.
+    pub fn new(test: &str) -> Self {
+        let database = Self::bare(test);
+        database.store().migrate(false).unwrap();
+        database
+    }
+
+    pub fn settings(&self) -> &'static ConnectionSettings {
+        settings()
+    }
+
+    pub fn store(&self) -> Store {
+        Store::open(&*self.source, "test", &self.schema).unwrap()
+    }
+
+    /// A plain connection that looks into the schema.
+    pub fn sql(&self) -> postgres::Client {
+        let mut client = settings().open("test", &process_orchestrator::database::Patience::DEFAULT).unwrap();
+        client.batch_execute(&format!("SET search_path = \"{}\"", self.schema)).unwrap();
+        client
+    }
+
+    pub fn count(&self, what: &str) -> i64 {
+        self.sql().query_one(&format!("SELECT count(*) FROM {what}"), &[]).unwrap().get(0)
+    }
+
+    pub fn register(&self, process_type: &ProcessType) {
+        process_type.validate("test").unwrap_or_else(|faults| panic!("{faults}"));
+        self.store().register(process_type).unwrap();
+    }
+
+    pub fn start(&self, process_type: &str, input: ProcessInputData) -> String {
+        let request = StartRequest { input, process_id: None };
+        self.store().start_processes(process_type, &[request], StartOptions::default()).unwrap().remove(0)
+    }
+
+    pub fn start_many(&self, process_type: &str, how_many: usize) -> Vec<String> {
+        let requests = vec![StartRequest::default(); how_many];
+        self.store().start_processes(process_type, &requests, StartOptions::default()).unwrap()
+    }
+
+    pub fn config(&self) -> NodeConfig {
+        NodeConfig {
+            schema: self.schema.clone(),
+            executors: 4,
+            poll_interval: Duration::from_millis(200),
+            ..NodeConfig::default()
+        }
+    }
+
+    pub fn node(&self) -> Node {
+        self.node_with(self.config())
+    }
+
+    pub fn node_with(&self, config: NodeConfig) -> Node {
+        Node::start(Arc::clone(&self.source), config, Arc::new(CommandRunners::new())).unwrap()
+    }
+
+    /// Runs one process of the type on a node of its own, to its end.
+    pub fn run(&self, process_type: &ProcessType, input: ProcessInputData) -> Finished {
+        self.register(process_type);
+        let id = self.start(&process_type.name, input);
+        let node = self.node();
+        let process = self.wait_for(&id);
+        node.stop();
+        let tasks = self.store().tasks(&id).unwrap();
+        Finished { process, tasks }
+    }
+
+    /// Waits until the process has ended.
+    pub fn wait_for(&self, process_id: &str) -> ProcessData {
+        let mut store = self.store();
+        wait_until(&format!("process {process_id} has ended"), || {
+            store.process(process_id).unwrap().filter(|process| process.status.is_final())
+        })
+    }
+}
+
+impl Drop for TestDatabase {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            let drop_schema = format!("DROP SCHEMA IF EXISTS \"{}\" CASCADE", self.schema);
+            self.sql().batch_execute(&drop_schema).unwrap();
+        }
+    }
+}
+
+/// A process that has ended.
+#[derive(Debug)]
+pub struct Finished {
+    pub process: ProcessData,
+    pub tasks: Vec<TaskData>,
+}
+
+impl Finished {
+    pub fn output(&self, task: usize) -> &str {
+        self.tasks[task].output.as_deref().unwrap_or_default()
+    }
+
+    pub fn error(&self) -> &str {
+        self.process.error_message.as_deref().unwrap_or_default()
+    }
+}
+
+/// A process type of one task.
+pub fn one_task(command: &str) -> ProcessType {
+    ProcessType::new("one-task", "")
+        .add(TaskDefinition { max_retries: 0, ..TaskDefinition::new("only", command) })
+}
+
+/// A task that is a script.
+pub fn script(name: &str, text: &str) -> TaskDefinition {
+    TaskDefinition { shell: true, max_retries: 0, ..TaskDefinition::new(name, text) }
+}
+
+/// Asks until there is an answer; what is waited for is named when there is none.
+pub fn wait_until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(began.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain until {what}");
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+}

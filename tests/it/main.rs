@@ -1,0 +1,9 @@
+//! The suite: real PostgreSQL, real threads, real commands. Every test has a schema of its own.
+#![allow(clippy::unwrap_used, missing_docs)] // a failed unwrap is a failed test
+
+mod common;
+mod engine;
+mod library;
+mod migrate;
+mod record;
+mod start;

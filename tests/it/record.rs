@@ -1,0 +1,149 @@
+//! The fence, and what is known after a connection was lost at a commit.
+
+use std::time::{Duration, Instant};
+
+use process_orchestrator::model::lifecycle::{Ending, Outcome, TaskPosition, after_execution};
+use process_orchestrator::store::claims::{Claim, Claimed, ClaimedTask};
+use process_orchestrator::store::record::{ExecutionResult, TaskResult};
+use process_orchestrator::{ProcessStatus, ProcessType};
+
+use crate::common::TestDatabase;
+
+fn claim_one(database: &TestDatabase, node: &str) -> (Claim, ClaimedTask) {
+    match database.store().claim_due(node, 1).unwrap().remove(0) {
+        Claimed::Ready(claim, task) => (claim, task),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn success(claim: &Claim, task: &ClaimedTask) -> TaskResult {
+    let at = TaskPosition { has_next: task.index + 1 < claim.total_tasks, retry_count: 0, max_retries: 0 };
+    TaskResult {
+        process_id: claim.process_id.clone(),
+        version: claim.version,
+        task_index: task.index,
+        attempt: task.attempt,
+        transition: after_execution(at, Ending { outcome: Outcome::Succeeded, fatal: false }),
+        wait: Duration::ZERO,
+        execution: ExecutionResult {
+            command: Some("true".to_owned()),
+            outcome: Outcome::Succeeded,
+            exit_code: Some(0),
+            signal: None,
+            ended: Instant::now(),
+            duration: Duration::from_millis(3),
+            cpu: None,
+            peak_memory_bytes: None,
+            output: None,
+            output_bytes: 0,
+            error_message: None,
+        },
+        process_error: None,
+        context: None,
+    }
+}
+
+fn two_tasks(test: &str) -> TestDatabase {
+    let database = TestDatabase::new(test);
+    let kind =
+        ProcessType::new("two", "").add_task("a", "true", ".", 1.0, 0).add_task("b", "true", ".", 1.0, 0);
+    database.register(&kind);
+    database
+}
+
+#[test]
+fn a_result_whose_claim_was_taken_changes_nothing() {
+    let database = two_tasks("fence");
+    let id = database.start_many("two", 1).remove(0);
+    let (claim, task) = claim_one(&database, "node-a");
+    database
+        .sql()
+        .execute("UPDATE scheduled_tasks SET picked_by = 'node-b', version = version + 1", &[])
+        .unwrap();
+    let before = database.store().tasks(&id).unwrap();
+    let recorded = database.store().record("node-a", &[success(&claim, &task)]).unwrap();
+    assert!(recorded.is_empty(), "{recorded:?}");
+    assert_eq!(database.store().tasks(&id).unwrap(), before);
+    assert_eq!(database.count("task_executions"), 0);
+    let lost = database.store().lost_claims("node-a", &[(claim.process_id.clone(), claim.version)]).unwrap();
+    assert_eq!(lost, [(id, claim.version)]);
+}
+
+#[test]
+fn neighbours_of_a_stale_result_are_recorded() {
+    let database = two_tasks("neighbours");
+    database.start_many("two", 2);
+    let (stale, stale_task) = claim_one(&database, "node-a");
+    let (good, good_task) = claim_one(&database, "node-a");
+    let results = [
+        TaskResult { version: stale.version - 1, ..success(&stale, &stale_task) },
+        success(&good, &good_task),
+    ];
+    let recorded = database.store().record("node-a", &results).unwrap();
+    assert_eq!(recorded.len(), 1);
+    assert_eq!(recorded[0].process_id, *good.process_id);
+    assert_eq!(recorded[0].next.as_ref().unwrap().as_ref().unwrap().name, "b");
+}
+
+#[test]
+fn what_was_committed_before_the_answer_was_lost_is_found_and_goes_on() {
+    let database = two_tasks("lost_answer");
+    database.start_many("two", 2);
+    let (first, first_task) = claim_one(&database, "node-a");
+    let (second, second_task) = claim_one(&database, "node-a");
+    let results = [success(&first, &first_task), success(&second, &second_task)];
+    // The first was committed, the second was not, and the node heard of neither.
+    database.store().record("node-a", &results[..1]).unwrap();
+    let known = database.store().recorded("node-a", &results).unwrap();
+    assert_eq!(known.len(), 1);
+    assert_eq!(known[0].process_id, *first.process_id);
+    let next = known[0].next.as_ref().unwrap().as_ref().unwrap();
+    assert_eq!((next.index, next.attempt), (1, 1));
+}
+
+#[test]
+fn claims_that_were_never_begun_go_back_as_they_were() {
+    let database = two_tasks("release");
+    let id = database.start_many("two", 1).remove(0);
+    let (claim, _) = claim_one(&database, "node-a");
+    let held = [(claim.process_id.clone(), claim.version)];
+    assert_eq!(database.store().release("node-b", &held).unwrap(), 0, "not its claim");
+    assert_eq!(database.store().release("node-a", &held).unwrap(), 1);
+    let process = database.store().process(&id).unwrap().unwrap();
+    assert_eq!((process.status, process.started_at), (ProcessStatus::NotStarted, None));
+    let task = database.store().tasks(&id).unwrap().remove(0);
+    assert_eq!((task.attempt, task.started_at), (0, None));
+    let (again, task) = claim_one(&database, "node-b");
+    assert_eq!(task.attempt, 1);
+    assert_eq!(again.version, claim.version + 2);
+}
+
+#[test]
+fn claims_never_take_a_row_twice_and_skip_what_is_not_due() {
+    let database = two_tasks("claims");
+    database.start_many("two", 50);
+    database
+        .sql()
+        .execute(
+            "UPDATE scheduled_tasks SET execution_time = now() + interval '1 hour', priority = 9 \
+                  WHERE task_instance IN (SELECT task_instance FROM scheduled_tasks LIMIT 20)",
+            &[],
+        )
+        .unwrap();
+    let claimed: usize = std::thread::scope(|scope| {
+        let claimers: Vec<_> = (0..4)
+            .map(|n| {
+                let database = &database;
+                scope.spawn(move || {
+                    let mut store = database.store();
+                    (0..10).map(|_| store.claim_due(&format!("node-{n}"), 3).unwrap().len()).sum::<usize>()
+                })
+            })
+            .collect();
+        claimers.into_iter().map(|claimer| claimer.join().unwrap()).sum()
+    });
+    assert_eq!(claimed, 30);
+    assert_eq!(database.count("scheduled_tasks WHERE picked AND version = 2"), 30);
+    let wait = database.store().next_due().unwrap().unwrap();
+    assert!((3000..=3600).contains(&wait.as_secs()), "{wait:?}");
+}
