@@ -5,5 +5,6 @@ mod common;
 mod engine;
 mod library;
 mod migrate;
+mod nodes;
 mod record;
 mod start;
