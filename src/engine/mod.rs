@@ -30,7 +30,7 @@ mod threads;
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use log::{info, warn};
@@ -56,6 +56,11 @@ const STACK_BYTES: usize = 512 * 1024;
 const WIND_UP: Duration = Duration::from_secs(15);
 /// The last try of the recorder once the node gives up.
 const LAST_RECORD: Duration = Duration::from_secs(6);
+
+/// How long a thread may take to end once it was told to.
+const JOIN_MAX: Duration = Duration::from_secs(15);
+/// How often it is looked whether it has.
+const JOIN_LOOK: Duration = Duration::from_millis(2);
 
 /// Why a node could not start.
 #[derive(Debug)]
@@ -187,11 +192,11 @@ impl Node {
 
     /// Stops in this order: the poller; the commands, by themselves within the drain timeout or else ended; the
     /// executors; the recorder, when everything is recorded; the listener; and last the keeper, so that the node
-    /// is known to live until the end.
+    /// is known to live until the end. A thread that is stuck in the database is left behind after a while.
     pub fn stop(self) -> StopReport {
         let Self { shared, threads, failed } = self;
         shared.advance_to(Phase::Draining);
-        join(threads.poller);
+        let mut is_whole = join(threads.poller);
         let mut report = StopReport { interrupted: 0, unrecorded: 0 };
         let has_drained = wait_for_commands(&shared, &failed);
         shared.advance_to(Phase::Interrupting);
@@ -205,14 +210,19 @@ impl Node {
         }
         drop(threads.quit_executors);
         if report.unrecorded == 0 {
-            threads.executors.into_iter().for_each(join);
-            join(threads.recorder);
+            is_whole &= threads.executors.into_iter().all(join);
+            is_whole &= join(threads.recorder);
         }
-        join(threads.listener);
+        is_whole &= join(threads.listener);
         drop(threads.quit_keeper);
-        join(threads.keeper);
-        join(threads.lease);
-        info!("node stopped node_id={} interrupted={}", shared.node_id, report.interrupted);
+        is_whole &= join(threads.keeper) & join(threads.lease);
+        info!(
+            "node stopped node_id={} interrupted={} unrecorded={}{}",
+            shared.node_id,
+            report.interrupted,
+            report.unrecorded,
+            if is_whole { "" } else { " (not all of its threads have ended)" }
+        );
         report
     }
 }
@@ -234,11 +244,18 @@ fn wait_for_commands(shared: &Shared, failed: &Receiver<String>) -> bool {
     shared.claims.len() == 0
 }
 
-/// A panic was reported when it happened; here the thread is only waited for.
-fn join(thread: JoinHandle<()>) {
-    if thread.join().is_err() {
-        warn!("a thread of the node ended by a panic");
+/// Waits for a thread to end, but not for ever: a server that accepts and never answers holds a query, and with it
+/// the thread, for as long as it likes. A panic was reported when it happened.
+fn join(thread: JoinHandle<()>) -> bool {
+    let deadline = Instant::now() + JOIN_MAX;
+    while !thread.is_finished() {
+        if Instant::now() >= deadline {
+            warn!("thread {} does not end", thread.thread().name().unwrap_or("without a name"));
+            return false;
+        }
+        std::thread::park_timeout(JOIN_LOOK);
     }
+    thread.join().is_ok()
 }
 
 impl Threads {
