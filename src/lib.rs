@@ -5,6 +5,7 @@
 pub mod command;
 pub mod database;
 pub mod engine;
+pub mod http;
 pub mod model;
 pub mod orchestrator;
 pub mod platform;
