@@ -70,6 +70,27 @@ pub trait NodeVitals: Send + Sync {
     fn node_name(&self) -> &str;
 }
 
+impl NodeVitals for crate::engine::Vitals {
+    fn is_ready(&self) -> bool {
+        Self::is_ready(self)
+    }
+    fn problem(&self) -> Option<String> {
+        Self::problem(self)
+    }
+    fn executors(&self) -> usize {
+        Self::executors(self)
+    }
+    fn busy(&self) -> usize {
+        Self::busy(self)
+    }
+    fn node_id(&self) -> &str {
+        Self::node_id(self)
+    }
+    fn node_name(&self) -> &str {
+        Self::node_name(self)
+    }
+}
+
 /// Why an endpoint could not be started. Displayed, it completes the phrase "failed to …".
 #[derive(Debug)]
 pub enum HttpError {

@@ -3,6 +3,7 @@
 
 mod common;
 mod engine;
+mod http;
 mod library;
 mod migrate;
 mod nodes;

@@ -1,5 +1,4 @@
 //! The status endpoint, asked over real sockets, against a real database.
-#![allow(clippy::unwrap_used)] // a test that panics has failed, as it should
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -7,21 +6,19 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use process_orchestrator::database::{ConnectError, Connection, ConnectionSource};
+use process_orchestrator::database::{ConnectError, ConnectFailure, Connection, ConnectionSource};
 use process_orchestrator::http::{Endpoint, NodeVitals};
 use process_orchestrator::store::Store;
 use process_orchestrator::store::start::{StartOptions, StartRequest};
 use process_orchestrator::{ProcessInputData, ProcessType};
 use serde_json::{Value, json};
 
-/// The server to test against: the one place that knows it.
-fn server() -> String {
-    "host=127.0.0.1 port=54329 user=postgres dbname=postgres".to_owned()
-}
+use crate::common::settings;
 
 /// The error of a source that gives no connection.
 fn connect_error(message: &str) -> ConnectError {
-    ConnectError(format!("connect to a test's database: {message}"))
+    let failure = ConnectFailure::Unreachable { cause: message.to_owned() };
+    ConnectError { target: "a test's database".to_owned(), failure }
 }
 
 /// A schema of the test's own, and connections that bear its name.
@@ -46,13 +43,13 @@ impl Database {
     }
 
     fn sql(&self, text: &str) {
-        let mut client = postgres::Client::connect(&server(), postgres::NoTls).unwrap();
+        let mut client = settings().config().connect(postgres::NoTls).unwrap();
         client.batch_execute(&format!("SET search_path = {}; {text}", self.schema)).unwrap();
     }
 
     /// Ends the endpoint's connections, and gives how many there were.
     fn end_connections(&self) -> i64 {
-        let mut client = postgres::Client::connect(&server(), postgres::NoTls).unwrap();
+        let mut client = settings().config().connect(postgres::NoTls).unwrap();
         let statement =
             "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = $1";
         client.query_one(statement, &[&format!("{}/http", self.schema)]).unwrap().get(0)
@@ -76,12 +73,16 @@ impl Database {
 impl ConnectionSource for Database {
     fn connect(&self, role: &str) -> Result<Connection, ConnectError> {
         self.connects.fetch_add(1, Ordering::SeqCst);
-        let mut config: postgres::Config = server().parse().unwrap();
+        let mut config = settings().config().clone();
         config.application_name(&format!("{}/{role}", self.schema));
         config
             .connect(postgres::NoTls)
             .map(|client| Connection::new(Box::new(client)))
             .map_err(|cause| connect_error(&cause.to_string()))
+    }
+
+    fn shown(&self) -> String {
+        settings().shown()
     }
 }
 
@@ -110,6 +111,10 @@ impl ConnectionSource for Hanging {
         let guard = self.goes_on.lock().unwrap();
         drop(self.told.wait_while(guard, |goes_on| !*goes_on).unwrap());
         Err(connect_error("refused"))
+    }
+
+    fn shown(&self) -> String {
+        "a database that never answers".to_owned()
     }
 }
 
