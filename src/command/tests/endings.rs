@@ -232,7 +232,7 @@ fn an_interrupt_ends_it() {
                 ),
                 (
                     Reason::Fenced,
-                    Outcome::Cancelled,
+                    Outcome::Interrupted,
                     9,
                     "`sh` was killed (SIGKILL): the claim of its process",
                 ),
@@ -251,7 +251,7 @@ fn a_lost_claim_does_not_wait_for_the_grace() {
     for (way, mut runner) in all_ways() {
         let script = "trap '' TERM; echo ready > $1; sleep 60";
         let report = interrupted(&mut runner, script, &[Reason::Stop, Reason::Fenced]);
-        assert_eq!((report.outcome, report.signal), (Outcome::Cancelled, Some(9)), "{way}: {report:?}");
+        assert_eq!((report.outcome, report.signal), (Outcome::Interrupted, Some(9)), "{way}: {report:?}");
     }
 }
 
