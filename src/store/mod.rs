@@ -76,7 +76,7 @@ impl Store {
         schema: &str,
     ) -> Result<Self, StoreError> {
         let settings = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; \
-                        SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off";
+                        SET enable_bitmapscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off";
         Self::connect(source, role, schema, settings)
     }
 
