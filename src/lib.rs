@@ -2,9 +2,12 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))] // a failed unwrap is a failed test
 
+#[doc(hidden)]
+pub mod cli;
 pub mod command;
 pub mod database;
 pub mod engine;
+pub mod http;
 pub mod model;
 pub mod orchestrator;
 pub mod platform;
