@@ -2,6 +2,8 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))] // a failed unwrap is a failed test
 
+#[doc(hidden)]
+pub mod cli;
 pub mod command;
 pub mod database;
 pub mod engine;

@@ -8,12 +8,14 @@
 //! | `claims` | claim due processes, give claims back, see what waits |
 //! | `record` | record the results of executions |
 //! | `nodes` | register a node, renew it, end it |
+//! | `progress` | watch processes as they go |
 //! | `read` | what the faces show |
 
 pub mod claims;
 pub mod error;
 pub mod migrate;
 pub mod nodes;
+pub mod progress;
 pub mod read;
 pub mod record;
 mod row;

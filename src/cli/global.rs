@@ -1,0 +1,113 @@
+//! The options of every command.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use log::LevelFilter;
+
+use crate::store::DEFAULT_SCHEMA;
+
+/// PostgreSQL cuts longer names (its NAMEDATALEN, less one).
+const SCHEMA_BYTES_MAX: usize = 63;
+
+/// Where the database is, and how much is told.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct GlobalOptions {
+    // The variable is read where the settings are resolved, so that its value never shows up in help or errors.
+    /// The database, such as postgresql://user@host/database [env: DATABASE_URL, or libpq's PGHOST and so on];
+    /// without any of them a private PostgreSQL in the data directory
+    #[arg(long, value_name = "URL", global = true, hide_env_values = true)]
+    pub database_url: Option<String>,
+    /// The schema that holds the tables
+    #[arg(long, value_name = "NAME", global = true, env = "PROCESS_ORCHESTRATOR_SCHEMA", hide_env_values = true,
+        default_value = DEFAULT_SCHEMA, value_parser = parse_schema)]
+    pub schema: String,
+    /// Where the private PostgreSQL is kept
+    #[arg(
+        long,
+        value_name = "DIR",
+        global = true,
+        env = "PROCESS_ORCHESTRATOR_DATA_DIR",
+        hide_env_values = true
+    )]
+    pub data_dir: Option<PathBuf>,
+    /// How much is logged to standard error: off, error, warn, info, debug or trace; RUST_LOG for single modules
+    #[arg(long, value_name = "LEVEL", global = true, env = "PROCESS_ORCHESTRATOR_LOG_LEVEL", hide_env_values = true,
+        value_parser = levels(), hide_possible_values = true)]
+    pub log_level: Option<LevelFilter>,
+}
+
+fn levels() -> impl TypedValueParser<Value = LevelFilter> {
+    PossibleValuesParser::new(["off", "error", "warn", "info", "debug", "trace"])
+        .try_map(|word| word.parse::<LevelFilter>())
+}
+
+fn parse_schema(name: &str) -> Result<String, String> {
+    let problem = match name {
+        "" => "it is empty".to_owned(),
+        _ if name.len() > SCHEMA_BYTES_MAX => format!("it has more than {SCHEMA_BYTES_MAX} bytes"),
+        _ if name.contains(|c: char| c.is_control()) => "it holds a control character".to_owned(),
+        _ if name.starts_with("pg_") => "names that begin with pg_ are PostgreSQL's own".to_owned(),
+        _ => return Ok(name.to_owned()),
+    };
+    Err(format!("{problem}; write a name such as {DEFAULT_SCHEMA}"))
+}
+
+impl GlobalOptions {
+    /// The program with the options that somebody has to repeat to reach the same tables, for hints. The database's
+    /// URL may hold a password and is left out.
+    pub fn program(&self) -> String {
+        self.program_given(&|name| std::env::var(name).ok())
+    }
+
+    fn program_given(&self, env: &dyn Fn(&str) -> Option<String>) -> String {
+        let mut words = vec!["process-orchestrator".to_owned()];
+        if self.schema != env("PROCESS_ORCHESTRATOR_SCHEMA").unwrap_or_else(|| DEFAULT_SCHEMA.to_owned()) {
+            words.extend(["--schema".to_owned(), self.schema.clone()]);
+        }
+        let data_dir = self.data_dir.as_ref().map(|it| it.display().to_string());
+        if let Some(data_dir) =
+            data_dir.filter(|it| Some(it) != env("PROCESS_ORCHESTRATOR_DATA_DIR").as_ref())
+        {
+            words.extend(["--data-dir".to_owned(), data_dir]);
+        }
+        shell_words::join(words)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_schema_is_a_name_that_postgresql_keeps_as_it_is() {
+        assert_eq!(parse_schema("Team A"), Ok("Team A".to_owned()));
+        for (name, part) in
+            [("", "empty"), ("pg_x", "pg_"), ("a\nb", "control"), (&"x".repeat(64), "63 bytes")]
+        {
+            let message = parse_schema(name).expect_err(name);
+            assert!(message.contains(part), "{message}");
+        }
+    }
+
+    #[test]
+    fn hints_repeat_what_is_needed_and_no_password() {
+        let options = GlobalOptions {
+            database_url: Some("postgresql://me:secret@there/db".to_owned()),
+            schema: "Team A".to_owned(),
+            data_dir: Some("/data".into()),
+            log_level: None,
+        };
+        assert_eq!(
+            options.program_given(&|_| None),
+            "process-orchestrator --schema 'Team A' --data-dir /data"
+        );
+        let env = |name: &str| match name {
+            "PROCESS_ORCHESTRATOR_SCHEMA" => Some("Team A".to_owned()),
+            _ => Some("/data".to_owned()),
+        };
+        assert_eq!(options.program_given(&env), "process-orchestrator");
+    }
+}

@@ -1,0 +1,291 @@
+//! The command line: one file for each command, and what they share.
+//!
+//! | file | role |
+//! |---|---|
+//! | `global`, `session` | from the options to a database that can be worked with |
+//! | `input`, `documents`, `when` | what the user says: inputs, process types, times |
+//! | `terminal`, `style`, `table`, `text` | what the user sees |
+//! | `progress` | watching processes until they end |
+//! | `signals`, `stopping` | ending in order |
+//! | `error` | what can go wrong, and the exit codes |
+
+pub mod bench;
+mod completions;
+mod documents;
+mod error;
+mod global;
+mod input;
+mod list;
+mod logs;
+mod measure;
+mod migrate;
+mod nodes;
+mod progress;
+mod run;
+mod serve;
+mod session;
+mod show;
+mod signals;
+mod start;
+mod stopping;
+mod style;
+mod table;
+mod terminal;
+mod text;
+mod types;
+mod when;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use log::LevelFilter;
+
+use self::error::CliError;
+use self::global::GlobalOptions;
+
+/// Runs sequences of command-line tasks durably on PostgreSQL
+#[derive(Debug, Parser)]
+#[command(name = "process-orchestrator", version, max_term_width = 100, after_help = error::EXIT_CODES,
+    before_help = "Examples:
+  process-orchestrator run pipeline.json --input-file data.csv --output-dir out
+  process-orchestrator serve --process-types types/
+  process-orchestrator start data-processing-pipeline --input-file data.csv --output-dir out --wait
+  process-orchestrator list --status failed")]
+struct Cli {
+    #[command(flatten)]
+    global: GlobalOptions,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start one process, execute it here and report how it ended
+    #[command(before_help = "Examples:
+  process-orchestrator run pipeline.json --input-file data.csv --output-dir out
+  process-orchestrator run data-processing-pipeline --input @input.json --config batch_size=100
+  process-orchestrator run pipeline.json --json > result.json")]
+    Run(run::Options),
+    /// Run whatever is due, until a signal comes
+    #[command(before_help = "Examples:
+  process-orchestrator serve
+  process-orchestrator serve --process-types types/ --executors 16
+  process-orchestrator serve --node-name worker-2 --listen 127.0.0.1:8711
+  curl http://127.0.0.1:8710/status")]
+    Serve(serve::Options),
+    /// Start processes, for nodes to run, and print their ids
+    #[command(before_help = "Examples:
+  process-orchestrator start data-processing-pipeline --input-file data.csv --output-dir out
+  process-orchestrator start data-processing-pipeline --input @input.json --wait
+  process-orchestrator start data-processing-pipeline --inputs many.jsonl --at '2026-12-01 08:00'")]
+    Start(start::Options),
+    /// List processes, newest first
+    #[command(before_help = "Examples:
+  process-orchestrator list
+  process-orchestrator list --status failed --type data-processing-pipeline
+  process-orchestrator list --json | jq -r '.processes[].process_id'")]
+    List(list::Options),
+    /// Show a process and its tasks
+    #[command(before_help = "Examples:
+  process-orchestrator show data-processing-pipeline-42
+  process-orchestrator show data-processing-pipeline-42 --json | jq .process_context")]
+    Show(show::Options),
+    /// Print what the tasks of a process wrote
+    #[command(before_help = "Examples:
+  process-orchestrator logs data-processing-pipeline-42
+  process-orchestrator logs data-processing-pipeline-42 load --attempt 1 > load.log")]
+    Logs(logs::Options),
+    /// Process types: list, show, register, validate, schema
+    #[command(subcommand)]
+    Types(types::Types),
+    /// List the nodes that run or ran, the latest first
+    Nodes(nodes::Options),
+    /// Make the tables, or bring them to this version
+    #[command(before_help = "Examples:
+  process-orchestrator migrate --dry-run
+  process-orchestrator migrate")]
+    Migrate(migrate::Options),
+    /// Measure how fast this machine runs commands durably
+    Bench(measure::Options),
+    /// Print a script that completes commands and options in your shell
+    #[command(before_help = "Examples:
+  process-orchestrator completions bash > ~/.local/share/bash-completion/completions/process-orchestrator
+  process-orchestrator completions fish > ~/.config/fish/completions/process-orchestrator.fish")]
+    Completions(completions::Options),
+}
+
+/// Examples stand between the sentence that says what a command is for and the options.
+const HELP_TEMPLATE: &str = "\
+{about-with-newline}
+{before-help}{usage-heading} {usage}
+
+{all-args}{after-help}";
+
+/// The definition of the command line, with one layout of help for all commands.
+fn command() -> clap::Command {
+    fn with_template(command: clap::Command) -> clap::Command {
+        command.help_template(HELP_TEMPLATE).mut_subcommands(with_template)
+    }
+    with_template(Cli::command())
+}
+
+/// Does what the arguments say. The first of them is the program's own name.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let matches = command().try_get_matches_from(arguments);
+    let cli = match matches.and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches)) {
+        Ok(cli) => cli,
+        Err(message) => return usage(&message),
+    };
+    start_logging(&cli);
+    match prepare().and_then(|()| cli.command.run(&cli.global)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            for line in error.lines() {
+                terminal::message(format!("error: {line}"));
+            }
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// Help and version are data; anything else is a message, with clap's own words and exit code.
+fn usage(message: &clap::Error) -> ExitCode {
+    // There is nobody to tell if a closed pipe does not take the help.
+    _ = message.print();
+    ExitCode::from(u8::try_from(message.exit_code()).unwrap_or(2))
+}
+
+/// Signals as they have to be before anything is spawned.
+fn prepare() -> Result<(), CliError> {
+    crate::platform::prepare_signals()
+        .map_err(|cause| CliError::Failed(format!("failed to prepare signals and children: {cause}")))
+}
+
+impl Command {
+    fn run(&self, global: &GlobalOptions) -> Result<(), CliError> {
+        match self {
+            Self::Run(options) => run::run(global, options),
+            Self::Serve(options) => serve::run(global, options),
+            Self::Start(options) => start::run(global, options),
+            Self::List(options) => list::run(global, options),
+            Self::Show(options) => show::run(global, options),
+            Self::Logs(options) => logs::run(global, options),
+            Self::Types(types) => types::run(global, types),
+            Self::Nodes(options) => nodes::run(global, options),
+            Self::Migrate(options) => migrate::run(global, options),
+            Self::Bench(options) => measure::run(global, options),
+            Self::Completions(options) => completions::run(options),
+        }
+    }
+
+    /// A node that nobody watches says what it does; other commands say what they were asked.
+    const fn log_level(&self) -> LevelFilter {
+        match self {
+            Self::Serve(_) => LevelFilter::Info,
+            _ => LevelFilter::Warn,
+        }
+    }
+}
+
+/// Log records go to standard error as `level target message`: time and unit are the journal's business. An option
+/// wins over RUST_LOG; the libraries we use only warn, unless RUST_LOG asks for more.
+fn start_logging(cli: &Cli) {
+    let mut builder = env_logger::Builder::new();
+    builder.filter_level(LevelFilter::Warn);
+    let own = cli.global.log_level.unwrap_or_else(|| cli.command.log_level());
+    builder.filter_module("process_orchestrator", own);
+    if own < LevelFilter::Warn {
+        builder.filter_level(own);
+    }
+    if cli.global.log_level.is_none() {
+        builder.parse_env("RUST_LOG");
+    }
+    builder.format(|out, record| {
+        writeln!(
+            out,
+            "{} {} {}",
+            record.level().as_str().to_ascii_lowercase(),
+            record.target(),
+            record.args()
+        )
+    });
+    builder.target(env_logger::Target::Pipe(Box::new(terminal::LogWriter)));
+    builder.init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_holds() {
+        command().debug_assert();
+    }
+
+    fn parse(words: &[&str]) -> Result<Cli, clap::Error> {
+        let words = std::iter::once(&"process-orchestrator").chain(words);
+        command().try_get_matches_from(words).and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches))
+    }
+
+    #[test]
+    fn every_example_of_the_help_is_a_command_that_is_understood() {
+        fn check(command: &clap::Command) -> usize {
+            let help = command.get_before_help().map(ToString::to_string).unwrap_or_default();
+            let examples = help.lines().filter_map(|line| line.trim().strip_prefix("process-orchestrator "));
+            let mut count = 0;
+            for example in examples {
+                let words = shell_words::split(example).expect(example);
+                let words: Vec<&str> =
+                    words.iter().map(String::as_str).take_while(|it| !"|>".contains(it)).collect();
+                if let Err(error) = parse(&words) {
+                    panic!("{example}: {error}");
+                }
+                count += 1;
+            }
+            count + command.get_subcommands().map(check).sum::<usize>()
+        }
+        assert!(check(&command()) > 20);
+    }
+
+    #[test]
+    fn help_begins_with_what_a_command_is_for_and_examples() {
+        let mut command = command();
+        let start = command.find_subcommand_mut("start").expect("start");
+        let help = start.render_help().to_string();
+        assert!(
+            help.starts_with("Start processes, for nodes to run, and print their ids\n\nExamples:\n"),
+            "{help}"
+        );
+        assert!(help.find("Examples:") < help.find("Usage:"), "{help}");
+    }
+
+    #[test]
+    fn usage_faults_are_exit_code_2_and_help_is_0() {
+        for words in
+            [&[][..], &["lits"], &["list", "--status", "DONE"], &["show"], &["start", "t", "--at", "soon"]]
+        {
+            assert_eq!(parse(words).expect_err("a fault").exit_code(), 2, "{words:?}");
+        }
+        for words in [&["--help"][..], &["--version"], &["start", "--help"]] {
+            assert_eq!(parse(words).expect_err("help").exit_code(), 0, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn global_options_may_stand_before_and_after_the_command() {
+        for words in [["--schema", "mine", "list"], ["list", "--schema", "mine"]] {
+            assert_eq!(parse(&words).expect("valid").global.schema, "mine");
+        }
+    }
+
+    #[test]
+    fn statuses_are_read_in_any_letter_case() {
+        let Command::List(options) = parse(&["list", "--status", "in_progress"]).expect("valid").command
+        else {
+            panic!("not a list")
+        };
+        assert_eq!(options.status, Some(crate::model::lifecycle::ProcessStatus::InProgress));
+    }
+}

@@ -1,0 +1,62 @@
+//! `nodes`: the orchestrators that run or ran.
+
+use clap::Args;
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::error::CliError;
+use super::global::GlobalOptions;
+use super::session::{Need, Session};
+use super::table::{Fit, Table};
+use super::terminal::{COLUMNS_DEFAULT, Size, print_json, print_lines};
+use super::text::{self, Clock};
+use crate::model::records::NodeData;
+
+/// The latest ones are what anybody looks for.
+const NODES_MAX: u32 = 100;
+
+/// What to print.
+#[derive(Debug, Args)]
+pub struct Options {
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Prints the nodes, the latest first.
+///
+/// # Errors
+/// When the database fails.
+pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
+    let (_session, mut store) = Session::open(global, Need::Tables)?;
+    let nodes = store.nodes(NODES_MAX)?;
+    if options.json {
+        return print_json(&json!({ "nodes": nodes }));
+    }
+    let columns = Size::of_stdout().map_or(COLUMNS_DEFAULT, |size| size.columns);
+    print_lines(&table(&nodes, &Clock::system(), Timestamp::now()).lines(columns, |_, _, cell| cell))
+}
+
+fn table(nodes: &[NodeData], clock: &Clock, now: Timestamp) -> Table {
+    let mut table = Table::new(&[
+        ("NAME", Fit::Shrinks(8)),
+        ("STATE", Fit::Whole),
+        ("EXECUTORS", Fit::Right),
+        ("STARTED", Fit::Whole),
+        ("HEARTBEAT", Fit::Right),
+        ("VERSION", Fit::Whole),
+        ("NODE", Fit::Shrinks(8)),
+    ]);
+    for node in nodes {
+        table.row(vec![
+            text::escape(&node.name).into_owned(),
+            text::escape(&node.state).into_owned(),
+            node.executors.to_string(),
+            clock.short(node.started_at),
+            format!("{} ago", text::duration(text::between(node.last_heartbeat, now))),
+            text::escape(&node.version).into_owned(),
+            text::escape(&node.node_id).into_owned(),
+        ]);
+    }
+    table
+}

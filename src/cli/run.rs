@@ -1,0 +1,156 @@
+//! `run`: one process, started and executed here.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::documents::{self, is_file_like};
+use super::error::{CliError, Verdict};
+use super::global::GlobalOptions;
+use super::input::InputOptions;
+use super::progress::{self, Alarms, Wake};
+use super::session::{Need, Session};
+use super::show::Record;
+use super::signals::{self, Signals};
+use super::terminal::{Face, message};
+use super::{stopping, text};
+use crate::engine::{CommandRunners, Node, NodeConfig, Scope};
+use crate::model::lifecycle::ProcessStatus;
+use crate::model::records::TaskData;
+use crate::store::start::{StartOptions, StartRequest};
+
+/// Lines of a failed task's output that are shown; the rest is in `logs`.
+const OUTPUT_LINES_MAX: usize = 10;
+
+/// What to run.
+#[derive(Debug, Args)]
+pub struct Options {
+    /// The JSON file of a process type, or the name of a registered one
+    #[arg(value_name = "FILE|TYPE")]
+    pub what: String,
+    /// An id of your own; the id of a process that was stopped goes on with it, given the same input
+    #[arg(long, value_name = "ID")]
+    pub process_id: Option<String>,
+    #[command(flatten)]
+    pub input: InputOptions,
+    /// Print one JSON document: the process with its tasks
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Runs it to its end and reports.
+///
+/// # Errors
+/// Faults of the document or input, a failure of the database or node, a signal, or a process that failed.
+pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
+    let file = is_file_like(&options.what).then(|| PathBuf::from(&options.what));
+    let types = file.map(|file| documents::load(&[file])).transpose()?.unwrap_or_default();
+    let request = StartRequest { input: options.input.read()?, process_id: options.process_id.clone() };
+    let name = match types.as_slice() {
+        [] => options.what.as_str(),
+        [only] => only.name.as_str(),
+        several => {
+            let names: Vec<&str> = several.iter().map(|it| it.name.as_str()).collect();
+            let what = &options.what;
+            return Err(CliError::Usage(format!(
+                "{what:?} holds several process types ({}); name the file of one",
+                names.join(", ")
+            )));
+        }
+    };
+    let (session, mut store) = Session::open(global, Need::Migrated)?;
+    super::types::register_all(&mut store, &types)?;
+    let signals = Signals::listen()?;
+    let ids = store.start_processes(name, &[request], StartOptions::default())?;
+    let [id] = ids.as_slice() else {
+        return Err(CliError::Failed(format!("the database started {} processes instead of one", ids.len())));
+    };
+    let woken = execute(&session, id, &signals, options.json);
+    let record = Record::read(&mut store, id, global)?;
+    match woken? {
+        Some(signal) if !record.process.status.is_final() => {
+            message(go_on(id, options, global, signal));
+            Err(CliError::Interrupted(signal))
+        }
+        _ => report(&record, options.json, global),
+    }
+}
+
+/// Runs the process on a node of its own until it ends or a signal comes, which it returns.
+fn execute(session: &Session, id: &str, signals: &Signals, json: bool) -> Result<Option<i32>, CliError> {
+    let config = NodeConfig {
+        schema: session.schema().to_owned(),
+        // The tasks of a process run one after the other.
+        executors: 1,
+        scope: Scope::Process(id.to_owned()),
+        ..NodeConfig::default()
+    };
+    let drain_timeout = config.drain_timeout;
+    message(format!("process {}", text::escape(id)));
+    let node = Node::start(session.source(), config, Arc::new(CommandRunners::new()))?;
+    let alarms = Alarms::with_node(signals, node.failed().clone());
+    // The report on standard output takes the place of the live view if both are the same terminal.
+    let is_replaced = !json && Face::stdout().is_terminal;
+    match progress::until_end(session, id, &alarms, is_replaced) {
+        Ok(Wake::NodeFailed(problem)) => stopping::stop_failed(node, &problem),
+        Ok(Wake::Ended(_)) => stopping::stop(node, signals, drain_timeout).map(|()| None),
+        Ok(Wake::Signal(signal)) => stopping::stop(node, signals, drain_timeout).map(|()| Some(signal)),
+        Err(error) => {
+            node.stopper().interrupt();
+            stopping::stop(node, signals, drain_timeout)?;
+            Err(error)
+        }
+    }
+}
+
+fn go_on(id: &str, options: &Options, global: &GlobalOptions, signal: i32) -> String {
+    let program = global.program();
+    let mut words: Vec<String> = std::env::args().skip(1).collect();
+    if options.process_id.is_none() {
+        words.extend(["--process-id".to_owned(), id.to_owned()]);
+    }
+    // A password on the command line is not repeated, and standard input can't be.
+    let is_repeatable = global.database_url.is_none() && options.input.input.as_deref() != Some("@-");
+    let again = if is_repeatable {
+        format!("process-orchestrator {}", shell_words::join(words))
+    } else {
+        format!("the same command with --process-id {}", shell_words::quote(id))
+    };
+    format!(
+        "{}: process {} is not finished and stays due. Go on with it here: {again}\nor have a node run it with all \
+         others: {program} serve",
+        signals::name(signal),
+        text::escape(id)
+    )
+}
+
+/// The process as `show` prints it and, if it failed, where to look.
+fn report(record: &Record, json: bool, global: &GlobalOptions) -> Result<(), CliError> {
+    record.print(json)?;
+    if record.process.status == ProcessStatus::Completed {
+        return Ok(());
+    }
+    if let Some(task) = record.failed_task() {
+        failure_lines(task, &record.process.process_id, global).iter().for_each(message);
+    }
+    Err(CliError::Reported(Verdict::Failed))
+}
+
+/// The end of a failed task's output, and how to see all of it.
+fn failure_lines(task: &TaskData, process_id: &str, global: &GlobalOptions) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let output: Vec<&str> = task.output.as_deref().unwrap_or_default().lines().collect();
+    let name = text::escape(&task.name);
+    if output.is_empty() {
+        lines.push(format!("{name} wrote nothing"));
+    } else {
+        let tail = &output[output.len().saturating_sub(OUTPUT_LINES_MAX)..];
+        let which = if tail.len() == output.len() { "output" } else { "last output" };
+        lines.push(format!("{which} of {name}:"));
+        lines.extend(tail.iter().map(|line| format!("  {}", text::escape(line))));
+    }
+    let words = [shell_words::quote(process_id), shell_words::quote(&task.name)];
+    lines.push(format!("all of it: {} logs {}", global.program(), words.join(" ")));
+    lines
+}

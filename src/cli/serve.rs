@@ -1,0 +1,251 @@
+//! `serve`: a node that runs whatever is due, with its status endpoint.
+
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use crossbeam_channel::{never, select};
+
+use super::error::CliError;
+use super::global::GlobalOptions;
+use super::session::{Need, Session};
+use super::signals::{self, Signals};
+use super::terminal::message;
+use super::{documents, stopping, types};
+use crate::engine::{CommandRunners, Node, NodeConfig, Vitals};
+use crate::http::{Endpoint, HttpError, NodeVitals};
+use crate::model::duration::parse_duration;
+
+/// Reached from this machine only: whoever reaches it can read every input and output.
+const LISTEN_DEFAULT: &str = "127.0.0.1:8710";
+/// The defaults of [`NodeConfig`] as the help shows them.
+const DRAIN_TIMEOUT_DEFAULT: &str = "30s";
+const POLL_INTERVAL_DEFAULT: &str = "1s";
+/// Where process types are looked for if no option names them; several are separated as in PATH.
+const PROCESS_TYPES_VARIABLE: &str = "PROCESS_ORCHESTRATOR_PROCESS_TYPES";
+
+/// How to serve.
+#[derive(Debug, Args)]
+pub struct Options {
+    /// A process type's JSON file, or a directory of them, registered at the start; may be repeated
+    /// [env: PROCESS_ORCHESTRATOR_PROCESS_TYPES, several separated by colons]
+    #[arg(long, value_name = "PATH")]
+    pub process_types: Vec<PathBuf>,
+    /// How many commands run at once, 1 to 1024
+    #[arg(long, value_name = "N", env = "PROCESS_ORCHESTRATOR_EXECUTORS", hide_env_values = true,
+        default_value_t = NodeConfig::default().executors, value_parser = parse_executors)]
+    pub executors: usize,
+    /// Where the status endpoint listens
+    #[arg(long, value_name = "ADDR", env = "PROCESS_ORCHESTRATOR_LISTEN", hide_env_values = true,
+        default_value = LISTEN_DEFAULT, value_parser = parse_address)]
+    pub listen: SocketAddr,
+    /// Run without the status endpoint
+    #[arg(long, env = "PROCESS_ORCHESTRATOR_NO_HTTP", hide_env_values = true)]
+    pub no_http: bool,
+    /// The name this node goes by [default: the host's name]
+    #[arg(long, value_name = "NAME", env = "PROCESS_ORCHESTRATOR_NODE_NAME", hide_env_values = true,
+        value_parser = parse_name)]
+    pub node_name: Option<String>,
+    /// How long SIGTERM or SIGINT waits for running commands before it ends them; a second one ends them at once
+    #[arg(long, value_name = "TIME", env = "PROCESS_ORCHESTRATOR_DRAIN_TIMEOUT", hide_env_values = true,
+        default_value = DRAIN_TIMEOUT_DEFAULT, value_parser = parse_duration)]
+    pub drain_timeout: Duration,
+    /// How often it looks for due processes at the least; what is started wakes it at once
+    #[arg(long, value_name = "TIME", env = "PROCESS_ORCHESTRATOR_POLL_INTERVAL", hide_env_values = true,
+        default_value = POLL_INTERVAL_DEFAULT, value_parser = parse_duration)]
+    pub poll_interval: Duration,
+}
+
+fn parse_executors(text: &str) -> Result<usize, String> {
+    let most = crate::engine::EXECUTORS_MAX;
+    let number = text.parse().ok().filter(|number| (1..=most).contains(number));
+    number.ok_or_else(|| format!("write a number from 1 to {most}"))
+}
+
+/// An address and port, a host's name and port, or a port of this machine.
+fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    if let Ok(port) = text.parse::<u16>() {
+        return Ok(SocketAddr::from(([127, 0, 0, 1], port)));
+    }
+    let found = text.to_socket_addrs().map(|mut addresses| addresses.next());
+    match found {
+        Ok(Some(address)) => Ok(address),
+        _ => Err(format!(
+            "write an address and a port, such as {LISTEN_DEFAULT}, [::1]:8710 or localhost:8710"
+        )),
+    }
+}
+
+fn parse_name(text: &str) -> Result<String, String> {
+    match crate::model::names::name_problem(text) {
+        Some(problem) => Err(format!("the name {problem}")),
+        None => Ok(text.to_owned()),
+    }
+}
+
+impl Options {
+    /// The paths of the options or, without any, of the environment.
+    fn type_paths(&self) -> Vec<PathBuf> {
+        match std::env::var_os(PROCESS_TYPES_VARIABLE) {
+            Some(paths) if self.process_types.is_empty() => {
+                std::env::split_paths(&paths).filter(|path| !path.as_os_str().is_empty()).collect()
+            }
+            _ => self.process_types.clone(),
+        }
+    }
+
+    fn node_config(&self, schema: &str) -> NodeConfig {
+        let usual = NodeConfig::default();
+        NodeConfig {
+            schema: schema.to_owned(),
+            name: self.node_name.clone().unwrap_or_else(|| usual.name.clone()),
+            executors: self.executors,
+            poll_interval: self.poll_interval,
+            drain_timeout: self.drain_timeout,
+            ..usual
+        }
+    }
+}
+
+/// Serves until a signal comes or a thread fails.
+///
+/// # Errors
+/// Faults of process types, settings or addresses that can't be used, a failure of the database at the start, or of
+/// a thread later.
+pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
+    let process_types = documents::load(&options.type_paths())?;
+    let signals = Signals::listen()?;
+    let (session, mut store) = Session::open(global, Need::Migrated)?;
+    types::register_all(&mut store, &process_types)?;
+    drop(store);
+    if !options.no_http {
+        probe(options.listen)?;
+    }
+    let node = Node::start(
+        session.source(),
+        options.node_config(session.schema()),
+        Arc::new(CommandRunners::new()),
+    )?;
+    let endpoint = match start_endpoint(&session, options, node.vitals()) {
+        Ok(endpoint) => endpoint,
+        Err(error) => {
+            node.stopper().interrupt();
+            stopping::stop(node, &signals, options.drain_timeout)?;
+            return Err(error);
+        }
+    };
+    message(ready_line(&node.vitals(), endpoint.as_ref().map(Endpoint::address), &session));
+    let outcome = until_signal(&signals, &node);
+    // The endpoint answers to the end: whoever asks sees that the node is stopping.
+    let stopped = match outcome {
+        Ok(signal) => {
+            message(format!("{}: no more processes are claimed", signals::name(signal)));
+            stopping::stop(node, &signals, options.drain_timeout)
+        }
+        Err(problem) => stopping::stop_failed(node, &problem),
+    };
+    if let Some(endpoint) = endpoint {
+        endpoint.stop();
+    }
+    stopped?;
+    message("stopped");
+    Ok(())
+}
+
+/// Sees before the node starts whether the address can be had: a node that has to stop at once would end the
+/// commands it had just begun.
+fn probe(listen: SocketAddr) -> Result<(), HttpError> {
+    TcpListener::bind(listen).map(drop).map_err(|source| HttpError::Listen { address: listen, source })
+}
+
+fn start_endpoint(
+    session: &Session,
+    options: &Options,
+    vitals: Arc<Vitals>,
+) -> Result<Option<Endpoint>, CliError> {
+    if options.no_http {
+        return Ok(None);
+    }
+    if !options.listen.ip().is_loopback() {
+        log::warn!(
+            "the status endpoint listens on {}: whoever reaches it can read all processes",
+            options.listen
+        );
+    }
+    let schema = session.schema().to_owned();
+    Ok(Some(Endpoint::start(options.listen, session.source(), schema, Some(vitals))?))
+}
+
+/// The first signal, or the message of a thread that failed.
+fn until_signal(signals: &Signals, node: &Node) -> Result<i32, String> {
+    let (mut signalled, mut failed) = (signals.receiver().clone(), node.failed().clone());
+    loop {
+        select! {
+            recv(signalled) -> signal => match signal {
+                Ok(signal) => return Ok(signal),
+                Err(_) => signalled = never(),
+            },
+            recv(failed) -> problem => match problem {
+                Ok(problem) => return Err(problem),
+                Err(_) => failed = never(),
+            },
+        }
+    }
+}
+
+fn ready_line(vitals: &Vitals, address: Option<SocketAddr>, session: &Session) -> String {
+    let endpoint = address.map_or("no status endpoint".to_owned(), |address| format!("http://{address}"));
+    format!(
+        "process-orchestrator {} ready: node {:?} with {}, {endpoint}, {}, schema {:?}",
+        env!("CARGO_PKG_VERSION"),
+        vitals.node_name(),
+        stopping::counted(vitals.executors(), "executor"),
+        session.shown(),
+        session.schema(),
+    )
+}
+
+impl From<HttpError> for CliError {
+    fn from(error: HttpError) -> Self {
+        Self::Failed(format!("failed to {error}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_in_every_usual_form() {
+        for (text, expected) in [
+            ("127.0.0.1:8710", "127.0.0.1:8710"),
+            ("[::1]:80", "[::1]:80"),
+            ("0.0.0.0:0", "0.0.0.0:0"),
+            ("9000", "127.0.0.1:9000"),
+        ] {
+            assert_eq!(parse_address(text).map(|it| it.to_string()).as_deref(), Ok(expected), "{text}");
+        }
+        for text in ["", "127.0.0.1", "here", "1.2.3.4:99999"] {
+            assert!(parse_address(text).expect_err(text).contains("write an address and a port"), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_engine() {
+        let usual = NodeConfig::default();
+        assert_eq!(parse_duration(DRAIN_TIMEOUT_DEFAULT), Ok(usual.drain_timeout));
+        assert_eq!(parse_duration(POLL_INTERVAL_DEFAULT), Ok(usual.poll_interval));
+    }
+
+    #[test]
+    fn executors_and_names_have_limits() {
+        assert_eq!(parse_executors("1024"), Ok(1024));
+        for text in ["0", "1025", "-1", "many"] {
+            assert_eq!(parse_executors(text), Err("write a number from 1 to 1024".to_owned()), "{text}");
+        }
+        assert_eq!(parse_name("worker 1"), Ok("worker 1".to_owned()));
+        assert!(parse_name("a\nb").expect_err("control").contains("control character"));
+    }
+}

@@ -1,0 +1,312 @@
+//! `show`: one process and its tasks.
+
+use clap::Args;
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::error::CliError;
+use super::global::GlobalOptions;
+use super::session::{Need, Session};
+use super::style::Look;
+use super::table::{Fit, Table};
+use super::terminal::{COLUMNS_DEFAULT, Face, Size, print_json, print_lines};
+use super::text::{self, Clock};
+use crate::model::lifecycle::TaskStatus;
+use crate::model::records::{ProcessData, TaskData};
+use crate::store::Store;
+
+/// Which process to show.
+#[derive(Debug, Args)]
+pub struct Options {
+    /// The process's id
+    #[arg(value_name = "ID")]
+    pub process_id: String,
+    /// Print one JSON document: the process, with its tasks and their output
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A process with its tasks: the JSON document of `show` and `run`.
+#[derive(Debug, Serialize)]
+pub struct Record {
+    /// The process.
+    #[serde(flatten)]
+    pub process: ProcessData,
+    /// Its tasks in their order.
+    pub tasks: Vec<TaskData>,
+}
+
+impl Record {
+    /// Reads a process and its tasks.
+    ///
+    /// # Errors
+    /// When there is no such process, or the database fails.
+    pub fn read(store: &mut Store, process_id: &str, global: &GlobalOptions) -> Result<Self, CliError> {
+        let process = store.process(process_id)?.ok_or_else(|| not_found(process_id, global))?;
+        let tasks = store.tasks(process_id)?;
+        Ok(Self { process, tasks })
+    }
+
+    /// Prints it, for people or as JSON.
+    ///
+    /// # Errors
+    /// When standard output can't be written.
+    pub fn print(&self, json: bool) -> Result<(), CliError> {
+        if json {
+            return print_json(self);
+        }
+        let columns = Size::of_stdout().map_or(COLUMNS_DEFAULT, |size| size.columns);
+        print_lines(&self.lines(&Clock::system(), Timestamp::now(), Face::stdout(), columns))
+    }
+
+    /// The first task that has failed.
+    pub fn failed_task(&self) -> Option<&TaskData> {
+        self.tasks.iter().find(|task| task.status == TaskStatus::Failed)
+    }
+
+    fn lines(&self, clock: &Clock, now: Timestamp, face: Face, columns: usize) -> Vec<String> {
+        let mut lines = self.heading(clock, now, face);
+        lines.push(String::new());
+        lines.extend(self.task_table(now).lines(columns, |row, column, cell| match column {
+            STATUS_COLUMN => Look::of_task(self.tasks[row].status).paint(face, &cell),
+            _ => cell,
+        }));
+        for task in &self.tasks {
+            if let Some(error) = &task.error_message {
+                lines.push(format!("{}: {}", text::escape(&task.name), text::escape(error)));
+            }
+        }
+        for (heading, pairs) in [
+            ("Input", pairs(self.process.input_data.as_object().unwrap_or(&Map::new()))),
+            ("Context", pairs(&self.process.process_context)),
+        ] {
+            if !pairs.is_empty() {
+                lines.extend([String::new(), heading.to_owned()]);
+                lines.extend(pairs.into_iter().map(|pair| format!("  {pair}")));
+            }
+        }
+        lines
+    }
+
+    fn heading(&self, clock: &Clock, now: Timestamp, face: Face) -> Vec<String> {
+        let process = &self.process;
+        let mut lines = Vec::new();
+        let mut line = |name: &str, value: String| lines.push(format!("{name:<9} {value}"));
+        line("Process", text::escape(&process.process_id).into_owned());
+        line("Type", text::escape(&process.process_type).into_owned());
+        let status = Look::of_process(process.status).paint(face, process.status.as_str());
+        line("Status", status + &self.remark(clock, now));
+        if let Some(error) = &process.error_message {
+            line("Error", text::escape(error).into_owned());
+        }
+        if process.priority != 0 {
+            line("Priority", process.priority.to_string());
+        }
+        line("Created", clock.full(process.created_at));
+        if let Some(started) = process.started_at {
+            line("Started", clock.full(started));
+            let end = process.completed_at.unwrap_or(now);
+            let time = text::duration(text::between(started, end));
+            match process.completed_at {
+                Some(end) => line("Ended", format!("{} (after {time})", clock.full(end))),
+                None => line("Running", format!("for {time}")),
+            }
+        }
+        lines
+    }
+
+    /// What an unfinished process waits for.
+    fn remark(&self, clock: &Clock, now: Timestamp) -> String {
+        let process = &self.process;
+        match (&process.picked_by, process.execution_time) {
+            _ if process.status.is_final() => String::new(),
+            (Some(node), _) => format!(" on node {}", text::escape(node)),
+            (None, Some(due)) if due > now => {
+                let wait = text::duration(text::between(now, due));
+                format!(", due at {} (in {wait})", clock.full(due))
+            }
+            (None, Some(due)) => format!(", due since {}", clock.full(due)),
+            (None, None) => String::new(),
+        }
+    }
+
+    fn task_table(&self, now: Timestamp) -> Table {
+        let mut table = Table::new(&[
+            ("#", Fit::Right),
+            ("TASK", Fit::Shrinks(12)),
+            ("STATUS", Fit::Whole),
+            ("ATTEMPT", Fit::Right),
+            ("TIME", Fit::Right),
+            ("EXIT", Fit::Right),
+        ]);
+        for task in &self.tasks {
+            let end = if task.status == TaskStatus::InProgress { Some(now) } else { task.completed_at };
+            let time = task.started_at.zip(end).map(|(from, to)| text::duration(text::between(from, to)));
+            let attempts = task.max_retries + 1;
+            table.row(vec![
+                task.task_index.to_string(),
+                text::escape(&task.name).into_owned(),
+                task.status.to_string(),
+                if task.attempt > 0 { format!("{} of {attempts}", task.attempt) } else { String::new() },
+                time.unwrap_or_default(),
+                task.exit_code.map(|code| code.to_string()).unwrap_or_default(),
+            ]);
+        }
+        table
+    }
+}
+
+/// Shows one process.
+///
+/// # Errors
+/// When there is no such process, or the database fails.
+pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
+    let (_session, mut store) = Session::open(global, Need::Tables)?;
+    Record::read(&mut store, &options.process_id, global)?.print(options.json)
+}
+
+const STATUS_COLUMN: usize = 2;
+
+/// An id that names nothing, with the way to those that do.
+pub fn not_found(process_id: &str, global: &GlobalOptions) -> CliError {
+    CliError::NotFound(format!(
+        "no process has the id {process_id:?}; see them all: {} list",
+        global.program()
+    ))
+}
+
+/// `key = value` for each value, the keys of inner objects after a dot.
+fn pairs(values: &Map<String, Value>) -> Vec<String> {
+    let mut pairs = Vec::new();
+    for (key, value) in values {
+        match value {
+            Value::Object(inner) => {
+                pairs.extend(inner.iter().map(|(name, value)| pair(&format!("{key}.{name}"), value)));
+            }
+            _ => pairs.push(pair(key, value)),
+        }
+    }
+    pairs
+}
+
+fn pair(key: &str, value: &Value) -> String {
+    let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    format!("{} = {}", text::escape(key), text::escape(&value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::lifecycle::ProcessStatus;
+    use serde_json::json;
+    use std::collections::BTreeMap;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_000_000_000 + second).expect("a time")
+    }
+
+    fn task(index: u32, name: &str, status: TaskStatus) -> TaskData {
+        TaskData {
+            task_id: format!("p-1:{index}"),
+            process_id: "p-1".to_owned(),
+            task_index: index,
+            name: name.to_owned(),
+            command: "true".to_owned(),
+            shell: false,
+            working_directory: None,
+            timeout_minutes: 1.0,
+            max_retries: 2,
+            retry_count: 0,
+            attempt: u32::from(status != TaskStatus::NotStarted),
+            status,
+            started_at: (status != TaskStatus::NotStarted).then(|| at(10)),
+            completed_at: status.is_final().then(|| at(12)),
+            error_message: (status == TaskStatus::Failed).then(|| "exit code 3\x1b[0m".to_owned()),
+            exit_code: (status == TaskStatus::Failed).then_some(3),
+            output: None,
+            environment: BTreeMap::new(),
+            created_at: at(0),
+            updated_at: at(12),
+        }
+    }
+
+    fn record() -> Record {
+        Record {
+            process: ProcessData {
+                process_id: "p-1".to_owned(),
+                process_type: "sample".to_owned(),
+                status: ProcessStatus::Failed,
+                current_task_index: 1,
+                total_tasks: 3,
+                priority: 5,
+                started_at: Some(at(10)),
+                completed_at: Some(at(14)),
+                error_message: Some("task \"send\" failed: exit code 3".to_owned()),
+                input_data: json!({"input_file": "/a\nb", "config": {"size": "10"}}),
+                process_context: json!({"rows": 500}).as_object().cloned().unwrap_or_default(),
+                created_at: at(0),
+                updated_at: at(14),
+                execution_time: None,
+                picked_by: None,
+            },
+            tasks: vec![
+                task(0, "load", TaskStatus::Completed),
+                task(1, "send", TaskStatus::Failed),
+                task(2, "tidy", TaskStatus::NotStarted),
+            ],
+        }
+    }
+
+    #[test]
+    fn a_process_is_shown_whole_and_harmless() {
+        let face = Face { is_terminal: true, has_color: false, can_redraw: true, has_unicode: true };
+        let clock = Clock::system();
+        let lines = record().lines(&clock, at(20), face, 80);
+        let expected = [
+            "Process   p-1".to_owned(),
+            "Type      sample".to_owned(),
+            "Status    FAILED".to_owned(),
+            "Error     task \"send\" failed: exit code 3".to_owned(),
+            "Priority  5".to_owned(),
+            format!("Created   {}", clock.full(at(0))),
+            format!("Started   {}", clock.full(at(10))),
+            format!("Ended     {} (after 4.0 s)", clock.full(at(14))),
+            String::new(),
+            "#  TASK  STATUS       ATTEMPT   TIME  EXIT".to_owned(),
+            "0  load  COMPLETED     1 of 3  2.0 s".to_owned(),
+            "1  send  FAILED        1 of 3  2.0 s     3".to_owned(),
+            "2  tidy  NOT_STARTED".to_owned(),
+            "send: exit code 3\\x1b[0m".to_owned(),
+            String::new(),
+            "Input".to_owned(),
+            "  input_file = /a\\nb".to_owned(),
+            "  config.size = 10".to_owned(),
+            String::new(),
+            "Context".to_owned(),
+            "  rows = 500".to_owned(),
+        ];
+        assert_eq!(lines, expected);
+    }
+
+    #[test]
+    fn an_unfinished_process_says_what_it_waits_for() {
+        let clock = Clock::system();
+        let mut record = record();
+        record.process.status = ProcessStatus::InProgress;
+        record.process.picked_by = Some("node-1".to_owned());
+        assert_eq!(record.remark(&clock, at(20)), " on node node-1");
+        record.process.picked_by = None;
+        record.process.execution_time = Some(at(80));
+        assert_eq!(record.remark(&clock, at(20)), format!(", due at {} (in 1 min 00 s)", clock.full(at(80))));
+        assert_eq!(record.remark(&clock, at(90)), format!(", due since {}", clock.full(at(80))));
+    }
+
+    #[test]
+    fn the_document_is_the_process_with_its_tasks() {
+        let document = serde_json::to_value(record()).expect("JSON");
+        assert_eq!(document["process_id"], "p-1");
+        assert_eq!(document["created_at"], "2001-09-09T01:46:40Z");
+        assert_eq!(document["tasks"][1]["status"], "FAILED");
+    }
+}

@@ -1,0 +1,216 @@
+//! `start`: processes that a node somewhere runs.
+
+use std::time::Duration;
+
+use clap::Args;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::documents::is_file_like;
+use super::error::{CliError, Verdict};
+use super::global::GlobalOptions;
+use super::input::InputOptions;
+use super::progress::{self, Alarms, Wake};
+use super::session::{Need, Session};
+use super::signals::{self, Signals};
+use super::terminal::{message, print_json, print_lines};
+use super::{text, when};
+use crate::model::lifecycle::ProcessStatus;
+use crate::store::Store;
+use crate::store::progress::EndedProcess;
+use crate::store::start::{StartOptions, StartRequest};
+
+/// A node that has not renewed its row for so long is taken for gone in hints: many heartbeats, which come every
+/// two seconds, and the difference between two machines' clocks.
+const NODE_SILENCE_MAX: Duration = Duration::from_secs(30);
+/// Nodes that are looked at for that.
+const NODES_MAX: u32 = 100;
+
+/// What to start.
+#[derive(Debug, Args)]
+pub struct Options {
+    /// The name of a registered process type
+    #[arg(value_name = "TYPE")]
+    pub process_type: String,
+    /// An id of your own; the same id with the same input gives back the process that is there
+    #[arg(long, value_name = "ID", conflicts_with = "inputs")]
+    pub process_id: Option<String>,
+    #[command(flatten)]
+    pub input: InputOptions,
+    /// Many processes in one call: one JSON object a line, the keys of an input and, if you like, "process_id";
+    /// `-` is standard input; the single options hold for every line
+    #[arg(long, value_name = "FILE.jsonl|-", conflicts_with = "input", help_heading = "Input")]
+    pub inputs: Option<String>,
+    /// When they are due: 2026-12-01T08:00:00Z, "2026-12-01 08:00" in your zone, or +10m from now
+    #[arg(long, value_name = "TIME", value_parser = when::parse)]
+    pub at: Option<Timestamp>,
+    /// Higher runs first
+    #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
+    pub priority: i32,
+    /// Wait until all of them have ended; exit code 1 unless all are COMPLETED
+    #[arg(long)]
+    pub wait: bool,
+    /// Print one JSON document: {"processes": [{"process_id": ...}]}, with --wait also status and error_message
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Starts the processes, prints their ids, and waits for them if asked to.
+///
+/// # Errors
+/// Faults of the input, an unknown process type, a failure of the database; with `--wait` also when a process ended
+/// otherwise than completed.
+pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
+    if is_file_like(&options.process_type) {
+        return Err(is_a_file(&options.process_type, global));
+    }
+    // What needs no database is told without one.
+    let single = match &options.inputs {
+        None => Some(StartRequest { input: options.input.read()?, process_id: options.process_id.clone() }),
+        Some(_) => None,
+    };
+    let (session, mut store) = Session::open(global, Need::Migrated)?;
+    let requests = match (single, &options.inputs) {
+        (Some(request), _) => vec![request],
+        (None, path) => read_many(&mut store, options, path.as_deref().unwrap_or("-"), global)?,
+    };
+    // Before the start, so that a signal that comes right after it finds us waiting.
+    let signals = options.wait.then(Signals::listen).transpose()?;
+    let start_options = StartOptions { start_at: options.at, priority: options.priority };
+    let ids = store.start_processes(&options.process_type, &requests, start_options)?;
+    if !options.json {
+        print_lines(&ids)?;
+    }
+    let Some(signals) = signals else {
+        if options.json {
+            print_json(
+                &json!({ "processes": ids.iter().map(|id| json!({ "process_id": id })).collect::<Vec<_>>() }),
+            )?;
+        }
+        return Ok(());
+    };
+    warn_without_node(&mut store, global)?;
+    drop(store);
+    wait_for(&session, &ids, &signals, options.json, global)
+}
+
+fn is_a_file(argument: &str, global: &GlobalOptions) -> CliError {
+    let program = global.program();
+    let file = shell_words::quote(argument);
+    CliError::Usage(format!(
+        "{argument:?} looks like a file, and `start` takes the name of a registered process type; register it \
+         first ({program} types register {file}) and start it by its name, or run it here: {program} run {file}"
+    ))
+}
+
+fn read_many(
+    store: &mut Store,
+    options: &Options,
+    path: &str,
+    global: &GlobalOptions,
+) -> Result<Vec<StartRequest>, CliError> {
+    let name = &options.process_type;
+    let process_type = store.process_type(name)?.ok_or_else(|| {
+        let program = global.program();
+        CliError::NotFound(format!(
+            "unknown process type {name:?}; register it first: {program} types register FILE"
+        ))
+    })?;
+    options.input.read_lines(path, &process_type.required_input)
+}
+
+/// Waiting for processes that nobody runs looks like a hang.
+fn warn_without_node(store: &mut Store, global: &GlobalOptions) -> Result<(), CliError> {
+    let now = Timestamp::now();
+    let is_running = store
+        .nodes(NODES_MAX)?
+        .iter()
+        .any(|node| node.state == "RUNNING" && text::between(node.last_heartbeat, now) < NODE_SILENCE_MAX);
+    if !is_running {
+        message(format!(
+            "no node is running now: waiting until somebody starts one ({} serve)",
+            global.program()
+        ));
+    }
+    Ok(())
+}
+
+fn wait_for(
+    session: &Session,
+    ids: &[String],
+    signals: &Signals,
+    json: bool,
+    global: &GlobalOptions,
+) -> Result<(), CliError> {
+    let alarms = Alarms::signals(signals);
+    let woken = match ids {
+        [id] => match progress::until_end(session, id, &alarms, false)? {
+            Wake::Ended(status) => {
+                let error_message =
+                    session.open_store("result")?.process(id)?.and_then(|it| it.error_message);
+                Wake::Ended(vec![EndedProcess { process_id: id.clone(), status, error_message }])
+            }
+            Wake::Signal(signal) => Wake::Signal(signal),
+            Wake::NodeFailed(problem) => Wake::NodeFailed(problem),
+        },
+        _ => progress::until_all_end(session, ids, &alarms)?,
+    };
+    match woken {
+        Wake::Ended(ended) => report(ids, &ended, json),
+        Wake::Signal(signal) => {
+            let program = global.program();
+            let hint = match ids {
+                [id] => format!("{program} show {}", shell_words::quote(id)),
+                _ => format!("{program} list"),
+            };
+            message(format!("{}: no longer waiting; the processes go on: {hint}", signals::name(signal)));
+            Err(CliError::Interrupted(signal))
+        }
+        Wake::NodeFailed(problem) => Err(CliError::Failed(problem)),
+    }
+}
+
+/// Prints the results in the order of the ids.
+fn report(ids: &[String], ended: &[EndedProcess], json: bool) -> Result<(), CliError> {
+    if json {
+        let by_id: std::collections::HashMap<&str, &EndedProcess> =
+            ended.iter().map(|it| (it.process_id.as_str(), it)).collect();
+        let processes: Vec<Value> = ids
+            .iter()
+            .filter_map(|id| by_id.get(id.as_str()))
+            .map(|it| json!({ "process_id": it.process_id, "status": it.status, "error_message": it.error_message }))
+            .collect();
+        print_json(&json!({ "processes": processes }))?;
+    }
+    match ended.iter().all(|it| it.status == ProcessStatus::Completed) {
+        true => Ok(()),
+        false => Err(CliError::Reported(Verdict::Failed)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_answered_with_what_to_do() {
+        let global =
+            GlobalOptions { database_url: None, schema: "s 1".to_owned(), data_dir: None, log_level: None };
+        let error = is_a_file("my pipe.json", &global);
+        assert_eq!(error.exit_code(), 2);
+        let line = error.to_string();
+        assert!(line.contains("process-orchestrator --schema 's 1' types register 'my pipe.json'"), "{line}");
+        assert!(line.contains("run 'my pipe.json'"), "{line}");
+    }
+
+    #[test]
+    fn one_process_that_is_not_completed_makes_the_whole_fail() {
+        let ended = |status| EndedProcess { process_id: "p".to_owned(), status, error_message: None };
+        let completed = ended(ProcessStatus::Completed);
+        assert!(report(&[], std::slice::from_ref(&completed), false).is_ok());
+        for status in [ProcessStatus::Failed, ProcessStatus::Cancelled] {
+            let error = report(&[], &[completed.clone(), ended(status)], false).expect_err("failed");
+            assert_eq!(error.exit_code(), 1);
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! `types`: process types, in files and in the database.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::documents;
+use super::error::{CliError, Verdict};
+use super::global::GlobalOptions;
+use super::session::{Need, Session};
+use super::table::{Fit, Table};
+use super::terminal::{COLUMNS_DEFAULT, Size, message, print_json, print_lines};
+use super::text::{self, Clock};
+use crate::model::json_schema::process_type_schema;
+use crate::model::process_type::{ProcessType, TaskDefinition};
+use crate::model::records::ProcessTypeData;
+use crate::store::Store;
+use crate::store::types::Registered;
+
+/// What to do with process types.
+#[derive(Debug, Subcommand)]
+pub enum Types {
+    /// List the registered process types
+    List(ListOptions),
+    /// Show one with its tasks
+    #[command(before_help = "Examples:
+  process-orchestrator types show data-processing-pipeline
+  process-orchestrator types show data-processing-pipeline --json | jq .definition")]
+    Show(ShowOptions),
+    /// Register those of files, or replace the ones of the same names
+    #[command(before_help = "Examples:
+  process-orchestrator types register nightly.json
+  process-orchestrator types register /etc/process-orchestrator/types/")]
+    Register(FileOptions),
+    /// Check files without a database
+    #[command(before_help = "Examples:
+  process-orchestrator types validate nightly.json
+  process-orchestrator types validate types/ --json")]
+    Validate(FileOptions),
+    /// Print the JSON Schema of the format, for editors
+    #[command(before_help = "Examples:
+  process-orchestrator types schema > process-type.schema.json
+  ... and in a process type: {\"$schema\": \"./process-type.schema.json\", \"name\": ...")]
+    Schema,
+}
+
+/// How to list.
+#[derive(Debug, Args)]
+pub struct ListOptions {
+    /// Print one JSON document: {"process_types": [...]}
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Which to show.
+#[derive(Debug, Args)]
+pub struct ShowOptions {
+    /// The process type's name
+    pub name: String,
+    /// Print one JSON document; its `definition` is what a file holds
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Which files.
+#[derive(Debug, Args)]
+pub struct FileOptions {
+    /// A JSON file, or a directory with *.json files
+    #[arg(required = true)]
+    pub paths: Vec<PathBuf>,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Does it.
+///
+/// # Errors
+/// Faults of documents, an unknown name, or a failure of the database.
+pub fn run(global: &GlobalOptions, types: &Types) -> Result<(), CliError> {
+    match types {
+        Types::List(options) => list(global, options),
+        Types::Show(options) => show(global, options),
+        Types::Register(options) => register(global, options),
+        Types::Validate(options) => validate(options),
+        Types::Schema => print_json(&process_type_schema()),
+    }
+}
+
+fn columns() -> usize {
+    Size::of_stdout().map_or(COLUMNS_DEFAULT, |size| size.columns)
+}
+
+fn list(global: &GlobalOptions, options: &ListOptions) -> Result<(), CliError> {
+    let (_session, mut store) = Session::open(global, Need::Tables)?;
+    let types = store.process_types()?;
+    if options.json {
+        return print_json(&json!({ "process_types": types }));
+    }
+    let clock = Clock::system();
+    let mut table = Table::new(&[
+        ("NAME", Fit::ShrinksLast(24)),
+        ("TASKS", Fit::Right),
+        ("CHANGED", Fit::Whole),
+        ("DESCRIPTION", Fit::Shrinks(12)),
+    ]);
+    for data in &types {
+        let tasks = data.definition["tasks"].as_array().map_or(0, Vec::len);
+        let description = data.definition["description"].as_str().unwrap_or_default();
+        table.row(vec![
+            text::escape(&data.name).into_owned(),
+            tasks.to_string(),
+            clock.short(data.updated_at),
+            format!("{}{}", if data.paused { "(paused) " } else { "" }, text::escape(description)),
+        ]);
+    }
+    print_lines(&table.lines(columns(), |_, _, cell| cell))?;
+    if types.is_empty() {
+        message(format!("no process types yet; register one: {} types register FILE", global.program()));
+    }
+    Ok(())
+}
+
+fn show(global: &GlobalOptions, options: &ShowOptions) -> Result<(), CliError> {
+    let (_session, mut store) = Session::open(global, Need::Tables)?;
+    let data = store.process_type(&options.name)?.ok_or_else(|| {
+        let program = global.program();
+        CliError::NotFound(format!(
+            "no process type is named {:?}; see them all: {program} types list",
+            options.name
+        ))
+    })?;
+    if options.json {
+        return print_json(&data);
+    }
+    let source = format!("process type {:?}", data.name);
+    let process_type = ProcessType::from_value(&data.definition, &source).map_err(|faults| {
+        CliError::Failed(format!("the database holds a definition this binary can't read: {faults}"))
+    })?;
+    print_lines(&type_lines(&data, &process_type, &Clock::system(), columns()))
+}
+
+fn type_lines(
+    data: &ProcessTypeData,
+    process_type: &ProcessType,
+    clock: &Clock,
+    columns: usize,
+) -> Vec<String> {
+    let mut lines = vec![format!("Process type  {}", text::escape(&data.name))];
+    if !process_type.description.is_empty() {
+        lines.push(format!("Description   {}", text::escape(&process_type.description)));
+    }
+    if !data.required_input.is_empty() {
+        lines.push(format!("Needs input   {}", text::escape(&data.required_input.join(", "))));
+    }
+    if data.paused {
+        lines.push("Paused        its processes are held back".to_owned());
+    }
+    if let Some(most) = data.max_concurrent {
+        lines.push(format!("At once       {most} processes"));
+    }
+    lines.push(format!("Changed       {}", clock.full(data.updated_at)));
+    lines.push(String::new());
+    let mut table = Table::new(&[
+        ("#", Fit::Right),
+        ("TASK", Fit::ShrinksLast(12)),
+        ("TIMEOUT", Fit::Right),
+        ("RETRIES", Fit::Right),
+        ("COMMAND", Fit::Shrinks(20)),
+    ]);
+    for (index, task) in process_type.tasks.iter().enumerate() {
+        table.row(vec![
+            index.to_string(),
+            text::escape(&task.name).into_owned(),
+            text::duration(std::time::Duration::from_secs_f64(task.timeout_minutes * 60.0)),
+            task.max_retries.to_string(),
+            command(task),
+        ]);
+    }
+    lines.extend(table.lines(columns, |_, _, cell| cell));
+    lines
+}
+
+fn command(task: &TaskDefinition) -> String {
+    let shell = if task.shell { "(shell) " } else { "" };
+    format!("{shell}{}", text::escape(&task.command))
+}
+
+fn register(global: &GlobalOptions, options: &FileOptions) -> Result<(), CliError> {
+    let types = documents::load(&options.paths)?;
+    let (_session, mut store) = Session::open(global, Need::Migrated)?;
+    let done = register_all(&mut store, &types)?;
+    if options.json {
+        let documents: Vec<Value> = done
+            .iter()
+            .map(|(name, change)| json!({ "name": name, "change": change_word(*change) }))
+            .collect();
+        return print_json(&json!({ "registered": documents }));
+    }
+    let lines: Vec<String> = done
+        .iter()
+        .map(|(name, change)| format!("{} {}", text::escape(name), change_word(*change)))
+        .collect();
+    print_lines(&lines)
+}
+
+/// Registers valid process types and says what became of each.
+///
+/// # Errors
+/// When the database fails.
+pub fn register_all<'t>(
+    store: &mut Store,
+    types: &'t [ProcessType],
+) -> Result<Vec<(&'t str, Registered)>, CliError> {
+    types.iter().map(|it| Ok((it.name.as_str(), store.register(it)?))).collect()
+}
+
+const fn change_word(change: Registered) -> &'static str {
+    match change {
+        Registered::New => "new",
+        Registered::Changed => "changed",
+        Registered::Unchanged => "unchanged",
+    }
+}
+
+fn validate(options: &FileOptions) -> Result<(), CliError> {
+    if !options.json {
+        let documents = documents::load(&options.paths)?;
+        let ok = |it: &ProcessType| format!("{} OK, {} tasks", text::escape(&it.name), it.tasks.len());
+        return print_lines(&documents.iter().map(ok).collect::<Vec<_>>());
+    }
+    let documents = documents::read(&options.paths);
+    let files: Vec<Value> = documents
+        .iter()
+        .map(|document| match &document.result {
+            Ok(valid) => json!({ "file": document.source, "name": valid.name, "faults": [] }),
+            Err(faults) => {
+                let faults = faults.faults.iter();
+                let faults: Vec<Value> = faults
+                    .map(|it| json!({ "path": it.path, "problem": it.problem, "remedy": it.remedy }))
+                    .collect();
+                json!({ "file": document.source, "name": null, "faults": faults })
+            }
+        })
+        .collect();
+    print_json(&json!({ "files": files }))?;
+    match documents.iter().all(|document| document.result.is_ok()) {
+        true => Ok(()),
+        false => Err(CliError::Reported(Verdict::Faulty)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::Timestamp;
+
+    #[test]
+    fn a_process_type_is_shown_within_the_terminal() {
+        let long = "python3 scripts/process.py ".to_owned() + &"x".repeat(100);
+        let process_type = ProcessType::new("nightly", "Fetch, then report")
+            .add_task("fetch", "fetch-orders", "/data", 30.0, 2)
+            .add_task("report", long, "/data", 0.5, 0);
+        let data = ProcessTypeData {
+            name: "nightly".to_owned(),
+            definition: process_type.to_value(),
+            required_input: vec!["input_file".to_owned(), "config.size".to_owned()],
+            paused: false,
+            max_concurrent: None,
+            created_at: Timestamp::UNIX_EPOCH,
+            updated_at: Timestamp::UNIX_EPOCH,
+        };
+        let lines = type_lines(&data, &process_type, &Clock::system(), 80);
+        assert!(lines.contains(&"Needs input   input_file, config.size".to_owned()), "{lines:#?}");
+        assert!(lines.contains(&"0  fetch   30 min 00 s        2  fetch-orders".to_owned()), "{lines:#?}");
+        assert!(lines.iter().all(|line| text::width(line) <= 80), "{lines:#?}");
+    }
+}
