@@ -1,2 +1,4 @@
 //! argv in, exit code out.
-fn main() {}
+fn main() {
+    process_orchestrator::engine::guard::run_if_asked();
+}

@@ -1,5 +1,6 @@
 //! What a node is told when it starts.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::store::DEFAULT_SCHEMA;
@@ -31,6 +32,9 @@ pub struct NodeConfig {
     pub drain_timeout: Duration,
     /// Which processes it claims.
     pub scope: Scope,
+    /// The program (an absolute path) to run as the node's guard (see [`super::guard`]), one whose `main` calls
+    /// [`super::guard::run_if_asked`]; without it commands outlive a node that is killed. Linux only.
+    pub guard: Option<PathBuf>,
 }
 
 impl Default for NodeConfig {
@@ -42,6 +46,7 @@ impl Default for NodeConfig {
             poll_interval: Duration::from_secs(1),
             drain_timeout: Duration::from_secs(30),
             scope: Scope::All,
+            guard: None,
         }
     }
 }

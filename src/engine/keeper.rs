@@ -1,4 +1,4 @@
-//! The keeper renews the node's row and ends commands whose claims have been taken.
+//! The keeper renews the node's row, ends commands whose claims have been taken, and sees to it that the guard lives.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,6 +6,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use log::{error, warn};
 
+use super::guard::Guard;
 use super::link::Link;
 use super::shared::{Phase, Shared};
 use crate::command::Reason;
@@ -19,6 +20,8 @@ pub(super) const HEARTBEAT: Duration = Duration::from_secs(2);
 pub(super) fn run(shared: &Arc<Shared>, quit: &Receiver<()>) {
     let mut link = Link::new(Arc::clone(shared), "keeper");
     loop {
+        // Before the database, which may keep us waiting.
+        shared.guard.iter().for_each(Guard::keep_alive);
         let pause = match beat(shared, &mut link) {
             Ok(()) => HEARTBEAT,
             Err(error) => {

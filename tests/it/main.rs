@@ -3,6 +3,7 @@
 
 mod common;
 mod engine;
+mod guard;
 mod library;
 mod migrate;
 mod record;
