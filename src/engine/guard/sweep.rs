@@ -42,16 +42,19 @@ pub(super) fn sweep(marks: &[String], patience: Duration) -> io::Result<Swept> {
                 clean_scans += 1;
             }
             if clean_scans == CLEAN_SCANS {
-                return Ok(Swept { killed: sweep.killed.len(), left: found.refused });
+                return Ok(Swept { killed: sweep.ended.len(), left: found.refused });
             }
         } else {
             clean_scans = 0;
+            // Some of the stopped may be gone by now: with its parent dead, a stopped group gets SIGHUP and SIGCONT
+            // from the kernel. What that sets going again is found by the next scan.
+            sweep.ended.extend(&found.signalled);
             let killed = sweep.scan(PinnedSignal::Kill)?.signalled;
-            sweep.killed.extend(killed);
+            sweep.ended.extend(killed);
         }
         if began.elapsed() >= patience {
             let left = found.signalled.len() + found.refused;
-            return Ok(Swept { killed: sweep.killed.len(), left });
+            return Ok(Swept { killed: sweep.ended.len(), left });
         }
         // Nothing tells of the end of a process together with all that it may have started.
         std::thread::sleep(Duration::from_millis(pause_ms));
@@ -78,8 +81,8 @@ struct Sweep {
     /// Entries of an environment, whole.
     marks: Vec<Vec<u8>>,
     own_pid: i32,
-    /// Sent SIGKILL so far.
-    killed: BTreeSet<i32>,
+    /// Stopped or killed so far.
+    ended: BTreeSet<i32>,
     /// Of the process that is looked at.
     environment: Vec<u8>,
 }
@@ -109,7 +112,7 @@ impl Sweep {
             marks: marks.iter().map(|mark| mark.clone().into_bytes()).collect(),
             // Ids are far below 2^31.
             own_pid: std::process::id() as i32,
-            killed: BTreeSet::new(),
+            ended: BTreeSet::new(),
             environment: Vec::new(),
         }
     }
