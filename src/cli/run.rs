@@ -15,7 +15,7 @@ use super::show::Record;
 use super::signals::{self, Signals};
 use super::terminal::{Face, message};
 use super::{stopping, text};
-use crate::engine::{CommandRunners, Node, NodeConfig, Scope};
+use crate::engine::{CommandRunners, Node, NodeConfig, Scope, guard};
 use crate::model::lifecycle::ProcessStatus;
 use crate::model::records::TaskData;
 use crate::store::start::{StartOptions, StartRequest};
@@ -84,6 +84,7 @@ fn execute(session: &Session, id: &str, signals: &Signals, json: bool) -> Result
         // The tasks of a process run one after the other.
         executors: 1,
         scope: Scope::Process(id.to_owned()),
+        guard: guard::own_program(),
         ..NodeConfig::default()
     };
     let drain_timeout = config.drain_timeout;

@@ -14,7 +14,7 @@ use super::session::{Need, Session};
 use super::signals::{self, Signals};
 use super::terminal::message;
 use super::{documents, stopping, types};
-use crate::engine::{CommandRunners, Node, NodeConfig, Vitals};
+use crate::engine::{CommandRunners, Node, NodeConfig, Vitals, guard};
 use crate::http::{Endpoint, HttpError};
 use crate::model::duration::parse_duration;
 
@@ -104,6 +104,7 @@ impl Options {
             executors: self.executors,
             poll_interval: self.poll_interval,
             drain_timeout: self.drain_timeout,
+            guard: guard::own_program(),
             ..usual
         }
     }

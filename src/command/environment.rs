@@ -10,6 +10,10 @@ const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// Beginnings of names that carry the orchestrator's own access: libpq's settings and our own.
 const PRIVATE_PREFIXES: [&str; 2] = ["PG", "PROCESS_ORCHESTRATOR_"];
 
+/// Every command carries its node's id under this name, and so does all that it starts: it is how what a dead node
+/// has left behind is found.
+pub const NODE_VARIABLE: &str = "PROCESS_ORCHESTRATOR_NODE";
+
 /// What else is meant for the orchestrator alone.
 const PRIVATE_NAMES: [&str; 22] = [
     "DATABASE_URL",
@@ -59,6 +63,14 @@ impl BaseEnvironment {
         Self { variables, path: path.unwrap_or_else(|| DEFAULT_PATH.into()) }
     }
 
+    /// The same for the commands of one node, which carry its id.
+    pub fn of_node(&self, node_id: &str) -> Self {
+        let mark = (NODE_VARIABLE.into(), node_id.into());
+        // First, where it is found soonest. The rest holds no other: the name is one that is left out.
+        let variables = std::iter::once(mark).chain(self.variables.pairs().iter().cloned());
+        Self { variables: PreparedVariables::new(variables), path: self.path.clone() }
+    }
+
     /// The variables, in the order of the original.
     pub(super) fn variables(&self) -> &PreparedVariables {
         &self.variables
@@ -99,6 +111,20 @@ mod tests {
         ]);
         let names: Vec<_> = base.variables().pairs().iter().map(|(name, _)| name.to_str().unwrap()).collect();
         assert_eq!(names, ["HOME", "PROGRESS"]);
+    }
+
+    #[test]
+    fn a_nodes_commands_carry_its_id_and_no_other() {
+        let base =
+            base(&[("PATH", "/ours"), (NODE_VARIABLE, "outer-1-00000000")]).of_node("inner-2-00000000");
+        let pairs: Vec<_> = base
+            .variables()
+            .pairs()
+            .iter()
+            .map(|(n, v)| (n.to_str().unwrap(), v.to_str().unwrap()))
+            .collect();
+        assert_eq!(pairs, [(NODE_VARIABLE, "inner-2-00000000"), ("PATH", "/ours")]);
+        assert_eq!(base.path_with(&[]), "/ours");
     }
 
     #[test]

@@ -28,7 +28,7 @@ use std::time::Duration;
 pub use bare::bare_spawn_and_capture;
 pub use context::CONTEXT_BYTES_MAX;
 pub use context_file::ContextDirectory;
-pub use environment::BaseEnvironment;
+pub use environment::{BaseEnvironment, NODE_VARIABLE};
 pub use interrupt::{Interrupt, Reason};
 pub use report::Report;
 pub use runner::Runner;

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use super::program::{self, SpawnFault};
 use super::watch::{ExitNotice, Watch};
-use super::{BaseEnvironment, ContextDirectory, Invocation, Report, context_file};
+use super::{BaseEnvironment, ContextDirectory, Invocation, NODE_VARIABLE, Report, context_file};
 use crate::model::lifecycle::Outcome;
 use crate::platform::{self, Child, SpawnRequest, SpawnWay};
 
@@ -117,7 +117,9 @@ impl Runner {
         let path = self.base.path_with(&invocation.environment);
         let program: Cow<'_, Path> = program::find(name, path, directory)?;
 
-        let own = invocation.environment.iter().map(|(name, value)| (OsStr::new(name), OsStr::new(value)));
+        // The node's mark is the base's: a command that carried another could outlive its node.
+        let own = invocation.environment.iter().filter(|(name, _)| name != NODE_VARIABLE);
+        let own = own.map(|(name, value)| (OsStr::new(name), OsStr::new(value)));
         let context = context_path.map(|path| (OsStr::new("PROCESS_CONTEXT_FILE"), path.as_os_str()));
         let variables: Vec<_> = own.chain(context).collect();
         let request = SpawnRequest {

@@ -1,5 +1,6 @@
 //! What a node is told when it starts.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::store::DEFAULT_SCHEMA;
@@ -37,6 +38,9 @@ pub struct NodeConfig {
     pub dead_after: Duration,
     /// Silence after which a node counts as dead whatever its lock says; it stops its own commands at two thirds.
     pub lease: Duration,
+    /// The program (an absolute path) to run as the node's guard (see [`super::guard`]), one whose `main` calls
+    /// [`super::guard::run_if_asked`]; without it commands outlive a node that is killed. Linux only.
+    pub guard: Option<PathBuf>,
 }
 
 impl Default for NodeConfig {
@@ -51,6 +55,7 @@ impl Default for NodeConfig {
             heartbeat: Duration::from_secs(2),
             dead_after: Duration::from_secs(10),
             lease: Duration::from_secs(300),
+            guard: None,
         }
     }
 }

@@ -1,4 +1,5 @@
-//! The keeper renews the node's lease, ends commands whose claims were taken, and takes over what dead nodes held.
+//! The keeper renews the node's lease, ends commands whose claims were taken, takes over what dead nodes held, and
+//! sees to it that the guard lives.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -6,9 +7,10 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use log::{debug, error, info, warn};
 
+use super::guard::{self, Guard};
 use super::link::Link;
 use super::shared::{Phase, Shared};
-use super::takeover::{Viewer, death_of, lost_result};
+use super::takeover::{Death, Viewer, death_of, lost_result};
 use crate::command::Reason;
 use crate::platform::processes::is_alive;
 use crate::platform::{process_started, time_since_boot};
@@ -63,6 +65,8 @@ impl Keeper {
     /// Runs until `quit` is closed, which is the last thing at a stop.
     pub(super) fn run(mut self, quit: &Receiver<()>) {
         loop {
+            // Before the database, which may keep us waiting.
+            self.shared.guard.iter().for_each(Guard::keep_alive);
             let pause = match self.beat() {
                 Ok(pause) => pause,
                 Err(error) => {
@@ -187,6 +191,9 @@ impl Keeper {
         for (peer, death) in deaths {
             if self.link.run(|store| store.declare_dead(peer))? {
                 has_declared = true;
+                if death == Death::ProcessGone {
+                    end_commands_of(&peer.node_id);
+                }
                 warn!(
                     "node declared dead node_id={} silent_s={:.1}: {}",
                     peer.node_id,
@@ -225,6 +232,23 @@ impl Keeper {
                 return Ok(());
             }
         }
+    }
+}
+
+/// A predecessor on this host has left commands running if its guard was killed with it.
+fn end_commands_of(node_id: &str) {
+    if !guard::IS_AVAILABLE {
+        return;
+    }
+    match guard::kill_commands_of(&[node_id.to_owned()]) {
+        Ok(swept) if swept.killed > 0 || swept.left > 0 => {
+            warn!(
+                "commands of a dead node killed node_id={node_id} killed={} left={}",
+                swept.killed, swept.left
+            );
+        }
+        Ok(_) => {}
+        Err(error) => warn!("commands of dead node {node_id} may still run: {error}"),
     }
 }
 

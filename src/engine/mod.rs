@@ -15,6 +15,7 @@ mod claims;
 mod config;
 mod decide;
 mod executor;
+pub mod guard;
 mod keeper;
 mod lease;
 mod link;
@@ -33,7 +34,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use log::{info, warn};
+use log::{debug, info, warn};
 
 pub use config::{EXECUTORS_MAX, NodeConfig, Scope};
 pub use runner::{CommandRunners, NoopRunners, RunReport, Runner, Runners, Work};
@@ -44,6 +45,7 @@ use crate::database::ConnectionSource;
 use crate::platform::{host_name, pid_space, process_started};
 use crate::store::nodes::{NodeIdentity, Place};
 use crate::store::{Store, StoreError};
+use guard::Guard;
 use keeper::Keeper;
 use poller::Poller;
 use recorder::Recorder;
@@ -165,7 +167,9 @@ impl Node {
         Store::open(&*source, "start", &config.schema)?.register_node(&identity)?;
         let running = Running::new(config.executors)?;
         let (wake_poller, wake) = bounded(1);
-        let shared = Arc::new(Shared::new(identity.node_id, config, source, running, wake_poller));
+        let guard = start_guard(&identity.node_id, &config)?;
+        let runners = runners.of_node(&identity.node_id);
+        let shared = Arc::new(Shared::new(identity.node_id, config, source, running, guard, wake_poller));
         let (report_failure, failed) = bounded(1);
         let threads = Threads::start(&shared, &runners, place, wake, &report_failure)?;
         info!(
@@ -216,6 +220,10 @@ impl Node {
         is_whole &= join(threads.listener);
         drop(threads.quit_keeper);
         is_whole &= join(threads.keeper) & join(threads.lease);
+        if let Some(guard) = &shared.guard {
+            // What is unrecorded may still run.
+            if report.unrecorded == 0 { guard.dismiss() } else { guard.end_commands() }
+        }
         info!(
             "node stopped node_id={} interrupted={} unrecorded={}{}",
             shared.node_id,
@@ -322,6 +330,24 @@ fn check(config: &NodeConfig) -> Result<(), StartError> {
         return setting(format!("the node name {problem}"));
     }
     Ok(())
+}
+
+fn start_guard(node_id: &str, config: &NodeConfig) -> Result<Option<Guard>, StartError> {
+    match &config.guard {
+        Some(program) if guard::IS_AVAILABLE => {
+            let failed = |error| {
+                StartError::Setting(format!(
+                    "failed to start {} as the node's guard: {error}",
+                    program.display()
+                ))
+            };
+            Ok(Some(Guard::start(program, node_id).map_err(failed)?))
+        }
+        _ => {
+            debug!("no guard: if this node is killed its commands run on");
+            Ok(None)
+        }
+    }
 }
 
 fn identify(config: &NodeConfig) -> NodeIdentity {

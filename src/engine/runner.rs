@@ -39,6 +39,9 @@ pub trait Runner: Send {
 
 /// Gives every executor a runner of its own.
 pub trait Runners: Send + Sync {
+    /// The same for one node; whatever its runners start carries the node's id.
+    fn of_node(&self, node_id: &str) -> Arc<dyn Runners>;
+
     /// The runner of the executor with this number.
     fn runner(&self, executor: usize) -> Box<dyn Runner>;
 }
@@ -75,6 +78,10 @@ impl Default for CommandRunners {
 }
 
 impl Runners for CommandRunners {
+    fn of_node(&self, node_id: &str) -> Arc<dyn Runners> {
+        Arc::new(Self { base: Arc::new(self.base.of_node(node_id)), contexts: Arc::clone(&self.contexts) })
+    }
+
     fn runner(&self, executor: usize) -> Box<dyn Runner> {
         let (base, contexts) = (Arc::clone(&self.base), Arc::clone(&self.contexts));
         Box::new(CommandRunner(command::Runner::new(base, contexts, executor)))
@@ -95,6 +102,10 @@ impl Runner for CommandRunner {
 }
 
 impl Runners for NoopRunners {
+    fn of_node(&self, _node_id: &str) -> Arc<dyn Runners> {
+        Arc::new(Self)
+    }
+
     fn runner(&self, _executor: usize) -> Box<dyn Runner> {
         Box::new(NoopRunner)
     }

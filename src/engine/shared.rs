@@ -8,6 +8,7 @@ use crossbeam_channel::{Sender, TrySendError};
 
 use super::claims::HeldClaims;
 use super::config::NodeConfig;
+use super::guard::Guard;
 use super::lease::Lease;
 use super::running::Running;
 use crate::database::ConnectionSource;
@@ -35,6 +36,7 @@ pub(super) struct Shared {
     pub(super) waiting: WaitingPriorities,
     pub(super) vitals: Arc<Vitals>,
     pub(super) lease: Lease,
+    pub(super) guard: Option<Guard>,
     phase: AtomicU8,
     wake_poller: Sender<()>,
 }
@@ -45,6 +47,7 @@ impl Shared {
         config: NodeConfig,
         source: Arc<dyn ConnectionSource>,
         running: Running,
+        guard: Option<Guard>,
         wake_poller: Sender<()>,
     ) -> Self {
         Self {
@@ -56,6 +59,7 @@ impl Shared {
             config,
             source,
             running,
+            guard,
             phase: AtomicU8::new(Phase::Running as u8),
             wake_poller,
         }

@@ -6,6 +6,8 @@
 
 #[cfg(unix)]
 pub mod files;
+#[cfg(target_os = "linux")]
+pub mod guarding;
 #[cfg(unix)]
 mod host;
 #[cfg(unix)]

@@ -98,7 +98,8 @@ pub fn wait_readable<const N: usize>(
 
 /// A descriptor that becomes readable when the child `pid` has exited (Linux 5.3 and later).
 ///
-/// `pid` must be a child of ours that has not been reaped.
+/// `pid` must be a child of ours that has not been reaped; of another process only a caller who looks at it again
+/// knows which one the descriptor is of.
 #[cfg(target_os = "linux")]
 pub fn exit_descriptor(pid: i32) -> io::Result<OwnedFd> {
     use std::os::fd::FromRawFd;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use process_orchestrator::database::private_cluster::PrivateCluster;
 use process_orchestrator::database::{ConnectionSettings, ConnectionSource};
-use process_orchestrator::engine::{CommandRunners, Node, NodeConfig};
+use process_orchestrator::engine::{CommandRunners, Node, NodeConfig, StartError};
 use process_orchestrator::store::Store;
 use process_orchestrator::store::start::{StartOptions, StartRequest};
 use process_orchestrator::{ProcessData, ProcessInputData, ProcessType, TaskData, TaskDefinition};
@@ -102,7 +102,11 @@ impl TestDatabase {
     }
 
     pub fn node_with(&self, config: NodeConfig) -> Node {
-        Node::start(Arc::clone(&self.source), config, Arc::new(CommandRunners::new())).unwrap()
+        self.try_node(config).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    pub fn try_node(&self, config: NodeConfig) -> Result<Node, StartError> {
+        Node::start(Arc::clone(&self.source), config, Arc::new(CommandRunners::new()))
     }
 
     /// Runs one process of the type on a node of its own, to its end.

@@ -3,6 +3,7 @@
 
 mod common;
 mod engine;
+mod guard;
 mod http;
 mod library;
 mod migrate;

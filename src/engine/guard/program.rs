@@ -1,0 +1,120 @@
+//! The guard's side: what the small process does.
+
+use std::ffi::OsStr;
+
+use super::ARGUMENT;
+
+#[cfg(target_os = "linux")]
+use linux::guard;
+
+/// Runs as a guard and ends the program, if its arguments ask for that; else returns. To be called first of all in
+/// `main`, while there is one thread and nothing is open.
+pub fn run_if_asked() {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().as_deref() != Some(OsStr::new(ARGUMENT)) {
+        return;
+    }
+    let code = match arguments.next().and_then(|id| id.into_string().ok()) {
+        Some(node_id) => guard(&node_id),
+        None => {
+            eprintln!("process-orchestrator {ARGUMENT} is started by a node, with the node's id");
+            2
+        }
+    };
+    std::process::exit(code);
+}
+
+#[cfg(not(target_os = "linux"))]
+fn guard(_node_id: &str) -> i32 {
+    eprintln!("process-orchestrator guard: not available on this system");
+    1
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::fs::File;
+    use std::io::{self, Read, Write};
+    use std::os::fd::AsFd;
+    use std::os::unix::fs::FileTypeExt;
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::Duration;
+
+    use super::super::{FAREWELL, Swept, kill_marked};
+    use crate::command::NODE_VARIABLE;
+    use crate::platform;
+
+    /// Dead processes can take long to go (memory, a hanging file system), but then they can't do anything any more.
+    const SWEEP_MS_MAX: u64 = 60_000;
+
+    pub(super) fn guard(node_id: &str) -> i32 {
+        platform::guarding::keep_to_oneself(c"orchestr-guard");
+        let (code, message) = match wait_for_end_of_node() {
+            Ok(EndOfNode::Farewell) => return 0,
+            Ok(EndOfNode::Death) => {
+                match kill_marked(&[node_id.to_owned()], Duration::from_millis(SWEEP_MS_MAX)) {
+                    Ok(Swept { killed: 0, left: 0 }) => return 0,
+                    Ok(swept) => (i32::from(swept.left > 0), told(node_id, swept)),
+                    Err(error) => (1, untold(node_id, &error)),
+                }
+            }
+            Err(error) => (1, format!("failed to wait for the end of node {node_id}: {error}")),
+        };
+        say(format!("process-orchestrator guard: {message}\n"));
+        code
+    }
+
+    fn told(node_id: &str, Swept { killed, left }: Swept) -> String {
+        let mut text = format!("node {node_id} is dead; processes of its commands killed: {killed}");
+        if left > 0 {
+            text.push_str(&format!(", still there: {left}"));
+        }
+        text
+    }
+
+    fn untold(node_id: &str, error: &io::Error) -> String {
+        format!(
+            "node {node_id} is dead, and its commands may run on: failed to {error}; \
+             `grep -lz {NODE_VARIABLE}={node_id} /proc/*/environ` shows them"
+        )
+    }
+
+    enum EndOfNode {
+        Farewell,
+        Death,
+    }
+
+    fn wait_for_end_of_node() -> io::Result<EndOfNode> {
+        let mut pipe = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+        // Started by hand, with a terminal or nothing at its input, it would take the end of that for a node's death.
+        if !pipe.metadata()?.file_type().is_fifo() {
+            return Err(io::Error::other("its standard input is no pipe; a guard is started by its node"));
+        }
+        let mut byte = [0];
+        loop {
+            match pipe.read(&mut byte) {
+                Ok(0) => return Ok(EndOfNode::Death),
+                Ok(_) if byte[0] == FAREWELL => return Ok(EndOfNode::Farewell),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Nobody may read what the node printed to; that must not keep the guard.
+    fn say(message: String) {
+        const MESSAGE_MS_MAX: u64 = 1_000;
+        let (said, is_said) = mpsc::channel();
+        let told = thread::Builder::new().spawn(move || {
+            // There is nobody else to tell.
+            let _ = io::stderr().write_all(message.as_bytes());
+            let _ = said.send(());
+        });
+        if told.is_err() {
+            return; // no thread left on this machine
+        }
+        // Said, or not to be said in time.
+        let _ = is_said.recv_timeout(Duration::from_millis(MESSAGE_MS_MAX));
+    }
+}

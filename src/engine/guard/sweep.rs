@@ -1,0 +1,251 @@
+//! Ends every process that carries one of some marks in its environment, and no other.
+//!
+//! A process is found by what `/proc/<pid>/environ` shows: the environment that its program was started with. A
+//! child begins with its parent's, whatever session or group it moves to. Out of reach are programs started with
+//! another environment (`env -i`, `sudo`), those that overwrite theirs, and those of which the system shows nothing
+//! to us (of another user, or kept from being looked at).
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::time::{Duration, Instant};
+
+use super::Swept;
+use crate::platform::guarding::{Pinned, PinnedSignal};
+
+/// Scans that find no process which has not been stopped yet mean that no more are being started. Something that
+/// forks faster than one scan goes through `/proc` is stopped a generation at a time; after this many it is
+/// killed as far as it is known, which slows it too.
+const FREEZE_SCANS_MAX: u32 = 20;
+/// A process that starts a child and ends can be missed by one scan, with its child, if ids have just begun anew
+/// from the bottom; that it happens twice in a row is as good as impossible.
+const CLEAN_SCANS: u32 = 2;
+/// A process in the middle of `exec` shows an empty environment for less than a millisecond, or for as long as its
+/// program comes from a slow disk. Where it is empty for longer, the system is one that does not tell.
+const EXEC_MS_MAX: u64 = 500;
+/// Between two scans: a killed process is gone within a millisecond, or within many if it has much memory to free.
+const PAUSE_MS_MIN: u64 = 1;
+const PAUSE_MS_MAX: u64 = 100;
+
+/// Ends them all and waits until they are gone, at most `patience`.
+pub(super) fn sweep(marks: &[String], patience: Duration) -> io::Result<Swept> {
+    check_proc()?;
+    let mut sweep = Sweep::new(marks);
+    let began = Instant::now();
+    let mut pause_ms = PAUSE_MS_MIN;
+    let mut clean_scans = 0;
+    loop {
+        let found = sweep.freeze()?;
+        if found.signalled.is_empty() {
+            pause_ms = PAUSE_MS_MIN;
+            if !found.has_unsettled || began.elapsed() >= Duration::from_millis(EXEC_MS_MAX) {
+                clean_scans += 1;
+            }
+            if clean_scans == CLEAN_SCANS {
+                return Ok(Swept { killed: sweep.ended.len(), left: found.refused });
+            }
+        } else {
+            clean_scans = 0;
+            // Some of the stopped may be gone by now: with its parent dead, a stopped group gets SIGHUP and SIGCONT
+            // from the kernel. What that sets going again is found by the next scan.
+            sweep.ended.extend(&found.signalled);
+            let killed = sweep.scan(PinnedSignal::Kill)?.signalled;
+            sweep.ended.extend(killed);
+        }
+        if began.elapsed() >= patience {
+            let left = found.signalled.len() + found.refused;
+            return Ok(Swept { killed: sweep.ended.len(), left });
+        }
+        // Nothing tells of the end of a process together with all that it may have started.
+        std::thread::sleep(Duration::from_millis(pause_ms));
+        pause_ms = (pause_ms * 2).min(PAUSE_MS_MAX);
+    }
+}
+
+/// The numbers in a `/proc` of another pid namespace mean other processes than the same numbers mean to us.
+fn check_proc() -> io::Result<()> {
+    let own = fs::read_link("/proc/self").map_err(|error| {
+        io::Error::new(error.kind(), format!("read /proc/self: {error}; mount /proc to have commands found"))
+    })?;
+    if own.to_str() == Some(std::process::id().to_string().as_str()) {
+        return Ok(());
+    }
+    Err(io::Error::other(format!(
+        "read /proc: it shows another pid namespace, where this process is {} and not {}; mount our own there",
+        own.display(),
+        std::process::id()
+    )))
+}
+
+struct Sweep {
+    /// Entries of an environment, whole.
+    marks: Vec<Vec<u8>>,
+    own_pid: i32,
+    /// Stopped or killed so far.
+    ended: BTreeSet<i32>,
+    /// Of the process that is looked at.
+    environment: Vec<u8>,
+}
+
+/// What one scan, or several, came across.
+#[derive(Default)]
+struct Found {
+    signalled: BTreeSet<i32>,
+    /// Marked ones that we may not signal.
+    refused: usize,
+    /// Whether some could not be told yet.
+    has_unsettled: bool,
+}
+
+/// What a look at one process says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sight {
+    Marked,
+    Another,
+    /// It is in the middle of `exec`.
+    Unsettled,
+}
+
+impl Sweep {
+    fn new(marks: &[String]) -> Self {
+        Self {
+            marks: marks.iter().map(|mark| mark.clone().into_bytes()).collect(),
+            // Ids are far below 2^31.
+            own_pid: std::process::id() as i32,
+            ended: BTreeSet::new(),
+            environment: Vec::new(),
+        }
+    }
+
+    /// Stops all marked processes before the first of them is killed: else those that wait for others to end could
+    /// start new ones in their place.
+    fn freeze(&mut self) -> io::Result<Found> {
+        let mut all = Found::default();
+        for _ in 0..FREEZE_SCANS_MAX {
+            let known = all.signalled.len();
+            let found = self.scan(PinnedSignal::Stop)?;
+            all.signalled.extend(found.signalled);
+            all.refused = found.refused;
+            all.has_unsettled = found.has_unsettled;
+            if all.signalled.len() == known {
+                break;
+            }
+        }
+        Ok(all)
+    }
+
+    /// Goes through all processes once and signals the marked ones.
+    fn scan(&mut self, signal: PinnedSignal) -> io::Result<Found> {
+        let mut found = Found::default();
+        for entry in fs::read_dir("/proc")? {
+            let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
+                continue;
+            };
+            if pid == self.own_pid {
+                continue;
+            }
+            match self.look(pid) {
+                Sight::Another => {}
+                Sight::Unsettled => found.has_unsettled = true,
+                Sight::Marked => match self.signal(pid, signal) {
+                    Ok(true) => drop(found.signalled.insert(pid)),
+                    Ok(false) => {}
+                    Err(_) => found.refused += 1,
+                },
+            }
+        }
+        Ok(found)
+    }
+
+    /// Says whether it was signalled; it was not if it has ended meanwhile.
+    fn signal(&mut self, pid: i32, signal: PinnedSignal) -> io::Result<bool> {
+        let Ok(pinned) = Pinned::open(pid) else { return Ok(false) };
+        // The look before was at whoever had the id then. If this one is at a later process than the pinned one,
+        // that has ended, and the signal reaches nobody.
+        if self.look(pid) != Sight::Marked {
+            return Ok(false);
+        }
+        pinned.signal(signal)
+    }
+
+    fn look(&mut self, pid: i32) -> Sight {
+        self.environment.clear();
+        let opened = File::open(format!("/proc/{pid}/environ"));
+        // It has ended, or is none of our business.
+        let Ok(_) = opened.and_then(|mut file| file.read_to_end(&mut self.environment)) else {
+            return Sight::Another;
+        };
+        if self.environment.is_empty() {
+            let stat = fs::read(format!("/proc/{pid}/stat"));
+            let is_unsettled = stat.is_ok_and(|stat| is_in_exec(&stat));
+            return if is_unsettled { Sight::Unsettled } else { Sight::Another };
+        }
+        if has_entry(&self.environment, &self.marks) { Sight::Marked } else { Sight::Another }
+    }
+}
+
+/// Whether one of the `marks` is an entry of the environment: all of one, not part of it.
+fn has_entry(environment: &[u8], marks: &[Vec<u8>]) -> bool {
+    environment.split(|&byte| byte == 0).any(|entry| marks.iter().any(|mark| mark == entry))
+}
+
+/// Whether a process with nothing in its environment has no environment at all, from `/proc/<pid>/stat`: so are
+/// those whose new program is being loaded, if they are neither ended nor threads of the kernel.
+fn is_in_exec(stat: &[u8]) -> bool {
+    /// `PF_KTHREAD` of the kernel's `sched.h`.
+    const KERNEL_THREAD: u64 = 0x0020_0000;
+    // The second field is the name in parentheses, which may contain anything, parentheses too.
+    let Some(end_of_name) = stat.iter().rposition(|&byte| byte == b')') else { return false };
+    let Ok(rest) = std::str::from_utf8(&stat[end_of_name + 1..]) else { return false };
+    let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+    // By the manual's numbers, which count from 1, the name being number 2.
+    let field = |number: usize| fields.get(number - 3).copied();
+    let number = |at: usize| field(at).and_then(|text| text.parse::<u64>().ok());
+    let (Some(state), Some(flags), Some(end_of_environment)) = (field(3), number(9), number(51)) else {
+        return false;
+    };
+    !matches!(state, "Z" | "X" | "x") && flags & KERNEL_THREAD == 0 && end_of_environment == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_whole_entry_counts() {
+        let marks = [b"NODE=a-1-0f".to_vec(), b"NODE=b".to_vec()];
+        let yes: [&[u8]; 4] = [b"NODE=a-1-0f\0", b"A=1\0NODE=a-1-0f\0B=2\0", b"A=1\0NODE=b\0", b"NODE=b"];
+        let no: [&[u8]; 8] = [
+            b"",
+            b"\0",
+            b"NODE=a-1-0f0\0",
+            b"NODE=a-1-0\0",
+            b"XNODE=a-1-0f\0",
+            b"A=NODE=a-1-0f\0",
+            b"A=x\nNODE=a-1-0f\nB=2\0",
+            b"NODE=a-1-0f \0",
+        ];
+        for environment in yes {
+            assert!(has_entry(environment, &marks), "{}", String::from_utf8_lossy(environment));
+        }
+        for environment in no {
+            assert!(!has_entry(environment, &marks), "{}", String::from_utf8_lossy(environment));
+        }
+    }
+
+    #[test]
+    fn a_process_in_exec_is_told_from_one_with_an_empty_environment() {
+        let stat = |state: &str, flags: u64, end: u64| {
+            let between = |count| "1 ".repeat(count);
+            let text = format!("42 (a) b) {state} {}{flags} {}{end} 0\n", between(5), between(41));
+            text.into_bytes()
+        };
+        assert!(is_in_exec(&stat("R", 0x0040_0000, 0)));
+        assert!(!is_in_exec(&stat("R", 0x0040_0000, 140_727_000_000_000)), "env -i");
+        assert!(!is_in_exec(&stat("Z", 0x0040_0000, 0)), "it has ended");
+        assert!(!is_in_exec(&stat("S", 0x0020_8040, 0)), "a thread of the kernel");
+        assert!(!is_in_exec(b"42 (a) S 1 2"));
+        let own = fs::read("/proc/self/stat").unwrap();
+        assert!(!is_in_exec(&own), "{}", String::from_utf8_lossy(&own));
+    }
+}
