@@ -33,20 +33,25 @@ WITH RECURSIVE level AS (
     SET status = 'IN_PROGRESS', started_at = coalesce(p.started_at, now()), updated_at = now()
     FROM claimed
     WHERE p.process_id = claimed.task_instance
-    RETURNING p.process_id, p.current_task_index, p.total_tasks, p.input_data, p.process_context
+    RETURNING claimed.*, p.current_task_index, p.total_tasks, p.input_data, p.process_context
 ), task AS (
     UPDATE tasks t
     SET status = 'IN_PROGRESS', attempt = t.attempt + 1, started_at = now(), updated_at = now()
     FROM process
-    WHERE t.process_id = process.process_id AND t.task_index = process.current_task_index
-    RETURNING t.process_id, t.task_index, t.name, t.command, t.shell, t.working_directory, t.environment,
+    WHERE t.process_id = process.task_instance AND t.task_index = process.current_task_index
+    RETURNING process.*, t.task_index, t.name, t.command, t.shell, t.working_directory, t.environment,
         t.timeout_minutes, t.max_retries, t.retry, t.max_output_bytes, t.attempt, t.retry_count
 )
-SELECT claimed.task_instance, claimed.task_name, claimed.version, claimed.priority,
-    process.total_tasks, process.input_data, process.process_context,
-    task.task_index, task.name, task.command, task.shell, task.working_directory, task.environment,
-    task.timeout_minutes, task.max_retries, task.retry, task.max_output_bytes, task.attempt, task.retry_count
+-- A row for each claim and one more for each whose process and task are there: joined here, by a plan that does not
+-- know how many there are, they would be compared each with each.
+SELECT task_instance, task_name, version, priority, execution_time, NULL::integer AS total_tasks,
+    NULL::jsonb AS input_data, NULL::jsonb AS process_context, NULL::integer AS task_index, NULL::text AS name,
+    NULL::text AS command, NULL::boolean AS shell, NULL::text AS working_directory, NULL::jsonb AS environment,
+    NULL::double precision AS timeout_minutes, NULL::integer AS max_retries, NULL::jsonb AS retry,
+    NULL::bigint AS max_output_bytes, NULL::integer AS attempt, NULL::integer AS retry_count
 FROM claimed
-LEFT JOIN process ON process.process_id = claimed.task_instance
-LEFT JOIN task ON task.process_id = claimed.task_instance
-ORDER BY claimed.priority DESC, claimed.execution_time
+UNION ALL
+SELECT task_instance, task_name, version, priority, execution_time, total_tasks, input_data, process_context,
+    task_index, name, command, shell, working_directory, environment, timeout_minutes, max_retries, retry,
+    max_output_bytes, attempt, retry_count
+FROM task

@@ -4,7 +4,7 @@ WITH claimed AS (
     UPDATE scheduled_tasks s
     SET picked = true, picked_by = $1, version = s.version + 1
     WHERE s.task_instance = $2 AND NOT s.picked AND s.execution_time <= now()
-    RETURNING s.task_instance, s.task_name, s.version, s.priority
+    RETURNING s.task_instance, s.task_name, s.version, s.priority, s.execution_time
 ), process AS (
     UPDATE processes p
     SET status = 'IN_PROGRESS', started_at = coalesce(p.started_at, now()), updated_at = now()
@@ -19,7 +19,7 @@ WITH claimed AS (
     RETURNING t.process_id, t.task_index, t.name, t.command, t.shell, t.working_directory, t.environment,
         t.timeout_minutes, t.max_retries, t.retry, t.max_output_bytes, t.attempt, t.retry_count
 )
-SELECT claimed.task_instance, claimed.task_name, claimed.version, claimed.priority,
+SELECT claimed.task_instance, claimed.task_name, claimed.version, claimed.priority, claimed.execution_time,
     process.total_tasks, process.input_data, process.process_context,
     task.task_index, task.name, task.command, task.shell, task.working_directory, task.environment,
     task.timeout_minutes, task.max_retries, task.retry, task.max_output_bytes, task.attempt, task.retry_count

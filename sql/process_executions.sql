@@ -1,7 +1,8 @@
--- The executions of a process in the order in which they ran. $1 process id.
+-- The executions of a process in the order in which they ran. $1 process id, $2 whether their
+-- output is wanted.
 SELECT e.process_id, e.task_index, t.name AS task_name, e.attempt, e.node_id, e.command, e.outcome, e.exit_code,
-    e.signal, e.started_at, e.completed_at, e.duration_ms, e.cpu_ms, e.peak_memory_bytes, e.output, e.output_bytes,
-    e.error_message
+    e.signal, e.started_at, e.completed_at, e.duration_ms, e.cpu_ms, e.peak_memory_bytes,
+    CASE WHEN $2::boolean THEN e.output END AS output, e.output_bytes, e.error_message
 FROM task_executions e LEFT JOIN tasks t ON t.process_id = e.process_id AND t.task_index = e.task_index
 WHERE e.process_id = $1
 ORDER BY e.task_index, e.attempt

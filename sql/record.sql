@@ -63,7 +63,14 @@ WITH result AS (
     USING mine
     WHERE mine.claim = 'END' AND s.task_instance = mine.process_id
 )
-SELECT mine.process_id,
-    next.task_index, next.name, next.command, next.shell, next.working_directory, next.environment,
-    next.timeout_minutes, next.max_retries, next.retry, next.max_output_bytes, next.attempt, next.retry_count
-FROM mine LEFT JOIN next ON next.process_id = mine.process_id
+-- A row for each result that was written and one more for each next task: joined here, by a plan that does not know
+-- how large the batch is, they would be compared each with each.
+SELECT process_id, NULL::integer AS task_index, NULL::text AS name, NULL::text AS command, NULL::boolean AS shell,
+    NULL::text AS working_directory, NULL::jsonb AS environment, NULL::double precision AS timeout_minutes,
+    NULL::integer AS max_retries, NULL::jsonb AS retry, NULL::bigint AS max_output_bytes, NULL::integer AS attempt,
+    NULL::integer AS retry_count
+FROM mine
+UNION ALL
+SELECT process_id, task_index, name, command, shell, working_directory, environment, timeout_minutes, max_retries,
+    retry, max_output_bytes, attempt, retry_count
+FROM next

@@ -126,7 +126,15 @@ CREATE TABLE nodes (
     state           text        NOT NULL DEFAULT 'RUNNING'
         CHECK (state IN ('RUNNING', 'STOPPING', 'STOPPED', 'DEAD')),
     started_at      timestamptz NOT NULL DEFAULT now(),
-    last_heartbeat  timestamptz NOT NULL DEFAULT now()
+    last_heartbeat  timestamptz NOT NULL DEFAULT now(),
+    -- How long after its last heartbeat a node may still run commands; what others wait for, whatever else they see.
+    lease_seconds   double precision NOT NULL,
+    -- The session-level advisory lock that its keeper holds; null while it holds none.
+    lock_key        integer,
+    -- Where its pid means something: the same boot of a host and the same pid namespace.
+    boot_id         text,
+    pid_namespace   text,
+    pid_started     bigint
 ) WITH (fillfactor = 50);
 
 CREATE SEQUENCE process_number;

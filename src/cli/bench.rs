@@ -25,9 +25,11 @@ const STALL: Duration = Duration::from_secs(60);
 
 /// Measure the durable task rate beside a bare spawn-and-capture loop.
 #[derive(Debug, Clone, Args)]
-#[command(after_help = "Each round runs both in turn, the database included, on the same processors; what counts \
+#[command(
+    after_help = "Each round runs both in turn, the database included, on the same processors; what counts \
                         is the ratio within a round and the median of the rounds. The tables lie in a schema of \
-                        their own, which is dropped afterwards.")]
+                        their own, which is dropped afterwards."
+)]
 pub struct BenchArgs {
     /// Processes in each round.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]

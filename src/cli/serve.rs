@@ -100,11 +100,11 @@ impl Options {
         let usual = NodeConfig::default();
         NodeConfig {
             schema: schema.to_owned(),
-            name: self.node_name.clone().unwrap_or(usual.name),
+            name: self.node_name.clone().unwrap_or_else(|| usual.name.clone()),
             executors: self.executors,
             poll_interval: self.poll_interval,
             drain_timeout: self.drain_timeout,
-            scope: usual.scope,
+            ..usual
         }
     }
 }
@@ -210,32 +210,6 @@ fn ready_line(vitals: &Vitals, address: Option<SocketAddr>, session: &Session) -
 impl From<HttpError> for CliError {
     fn from(error: HttpError) -> Self {
         Self::Failed(format!("failed to {error}"))
-    }
-}
-
-impl NodeVitals for Vitals {
-    fn is_ready(&self) -> bool {
-        self.is_ready()
-    }
-
-    fn problem(&self) -> Option<String> {
-        self.problem()
-    }
-
-    fn executors(&self) -> usize {
-        self.executors()
-    }
-
-    fn busy(&self) -> usize {
-        self.busy()
-    }
-
-    fn node_id(&self) -> &str {
-        self.node_id()
-    }
-
-    fn node_name(&self) -> &str {
-        self.node_name()
     }
 }
 

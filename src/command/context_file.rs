@@ -68,12 +68,12 @@ impl Drop for ContextDirectory {
     }
 }
 
-/// Reads and removes the context file that a successful command may have written. The error is a phrase
-/// that completes "the context file …".
-pub fn take(path: &Path) -> Result<Map<String, Value>, String> {
+/// Reads and removes the context file that a successful command may have written; none if it has not. The
+/// error is a phrase that completes "the context file …".
+pub fn take(path: &Path) -> Result<Option<Map<String, Value>>, String> {
     let values = match platform::open_foreign_file(path) {
-        Ok(file) => read(file).and_then(|text| context::parse(&text)),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Map::new()),
+        Ok(file) => read(file).and_then(|text| context::parse(&text)).map(Some),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => Err(format!("can't be read: {e}")),
     };
     discard(path);

@@ -24,8 +24,9 @@ impl Reason {
     /// The outcome of a command that was ended for this reason.
     pub const fn outcome(self) -> Outcome {
         match self {
-            Self::Stop => Outcome::Interrupted,
-            Self::Cancel | Self::Fenced => Outcome::Cancelled,
+            // Of a fenced one nothing is recorded if the claim was taken; if it was not, the task is due again.
+            Self::Stop | Self::Fenced => Outcome::Interrupted,
+            Self::Cancel => Outcome::Cancelled,
         }
     }
 }

@@ -152,6 +152,15 @@ mod tests {
         );
     }
 
+    #[test]
+    fn memory_stays_bounded_whatever_is_printed() {
+        let mut capture = Capture::new(100_000);
+        let piece = vec![b'x'; 64 * 1024];
+        (0..200_000_000 / piece.len()).for_each(|_| capture.push(&piece));
+        let held = capture.head.capacity() + capture.tail.capacity();
+        assert!(held <= 200_000, "{held} bytes for 100000 that are kept");
+    }
+
     proptest! {
         #[test]
         fn head_and_tail_are_those_of_the_whole(

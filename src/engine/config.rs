@@ -31,6 +31,12 @@ pub struct NodeConfig {
     pub drain_timeout: Duration,
     /// Which processes it claims.
     pub scope: Scope,
+    /// How often it renews its lease.
+    pub heartbeat: Duration,
+    /// Silence after which a node whose session lock is gone counts as dead.
+    pub dead_after: Duration,
+    /// Silence after which a node counts as dead whatever its lock says; it stops its own commands at two thirds.
+    pub lease: Duration,
 }
 
 impl Default for NodeConfig {
@@ -42,6 +48,9 @@ impl Default for NodeConfig {
             poll_interval: Duration::from_secs(1),
             drain_timeout: Duration::from_secs(30),
             scope: Scope::All,
+            heartbeat: Duration::from_secs(2),
+            dead_after: Duration::from_secs(10),
+            lease: Duration::from_secs(300),
         }
     }
 }

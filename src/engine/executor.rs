@@ -13,7 +13,7 @@ use crate::command::Reason;
 pub(super) enum Done {
     /// The command was run, or could not be started.
     Ran(Box<(Work, RunReport)>),
-    /// The node drains: it was not begun.
+    /// The node drains or has lost its lease: it was not begun.
     NotBegun(Box<Work>),
 }
 
@@ -33,7 +33,7 @@ pub(super) fn run(
             recv(quit) -> _ => return,
         };
         let Ok(work) = work else { return };
-        let result = if shared.is_draining() {
+        let result = if shared.is_draining() || shared.lease.is_void() {
             Done::NotBegun(Box::new(work))
         } else {
             let report = execute(index, shared, &mut *runner, &work);

@@ -1,56 +1,266 @@
-//! The keeper renews the node's row and ends commands whose claims have been taken.
+//! The keeper renews the node's lease, ends commands whose claims were taken, and takes over what dead nodes held.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
-use log::{error, warn};
+use log::{debug, error, info, warn};
 
 use super::link::Link;
 use super::shared::{Phase, Shared};
+use super::takeover::{Viewer, death_of, lost_result};
 use crate::command::Reason;
+use crate::platform::processes::is_alive;
+use crate::platform::{process_started, time_since_boot};
 use crate::store::StoreError;
-use crate::store::nodes::NodeState;
+use crate::store::nodes::{NodeState, Place};
 
-/// How often a node says that it lives.
-pub(super) const HEARTBEAT: Duration = Duration::from_secs(2);
+/// Claims taken over by one statement.
+const TAKEOVER_BATCH: usize = 500;
+/// How often claims without a living node are looked for when nobody has died: those of a node that ended while
+/// the database was away.
+const SWEEP_EVERY: Duration = Duration::from_secs(30);
+/// A suspected death is looked at again this soon.
+const SUSPICION_PAUSE: Duration = Duration::from_millis(500);
+/// Seconds beyond the lease for which the server is asked to keep the lock's session.
+const OUTLAST_MARGIN: Duration = Duration::from_secs(30);
 
-/// Runs until `quit` is closed, which is the last thing at a stop.
-pub(super) fn run(shared: &Arc<Shared>, quit: &Receiver<()>) {
-    let mut link = Link::new(Arc::clone(shared), "keeper");
-    loop {
-        let pause = match beat(shared, &mut link) {
-            Ok(()) => HEARTBEAT,
-            Err(error) => {
-                if !error.is_transient() {
-                    error!("heartbeat failed: failed to {error}");
-                }
-                link.pause().min(HEARTBEAT)
-            }
-        };
-        match quit.recv_timeout(pause) {
-            Err(RecvTimeoutError::Timeout) => {}
-            Ok(()) | Err(RecvTimeoutError::Disconnected) => break,
+pub(super) struct Keeper {
+    shared: Arc<Shared>,
+    link: Link,
+    place: Option<Place>,
+    lock_key: i32,
+    lock: Lock,
+    connected_since: Option<Instant>,
+    last_sweep: Option<Instant>,
+}
+
+/// The session lock that tells others we live, as far as the present connection goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lock {
+    /// Not asked for on this connection.
+    Untried,
+    /// This connection holds it.
+    Held,
+    /// A session of ours that the server still keeps holds it, or a pooler mixes sessions.
+    Elsewhere,
+}
+
+impl Keeper {
+    pub(super) fn new(shared: Arc<Shared>, place: Option<Place>) -> Self {
+        let link = Link::new(Arc::clone(&shared), "keeper");
+        Self {
+            shared,
+            link,
+            place,
+            lock_key: fastrand::i32(..),
+            lock: Lock::Untried,
+            connected_since: None,
+            last_sweep: None,
         }
     }
-    if let Err(error) = link.run(|store| store.heartbeat(&shared.node_id, NodeState::Stopped)) {
-        warn!("the node's end was not recorded: failed to {error}");
+
+    /// Runs until `quit` is closed, which is the last thing at a stop.
+    pub(super) fn run(mut self, quit: &Receiver<()>) {
+        loop {
+            let pause = match self.beat() {
+                Ok(pause) => pause,
+                Err(error) => {
+                    if !error.is_transient() {
+                        error!("heartbeat failed: failed to {error}");
+                    }
+                    self.link.pause().min(self.shared.config.heartbeat)
+                }
+            };
+            match quit.recv_timeout(pause) {
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(()) | Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        let node_id = &self.shared.node_id;
+        if let Err(error) = self.link.run(|store| store.heartbeat(node_id, NodeState::Stopped, None)) {
+            warn!("the node's end was not recorded: failed to {error}");
+        }
+    }
+
+    /// One round; returns the pause until the next.
+    fn beat(&mut self) -> Result<Duration, StoreError> {
+        self.notice_new_connection();
+        self.take_lock()?;
+        self.renew()?;
+        self.end_lost_commands()?;
+        let is_anybody_suspect = self.look_after_peers()?;
+        let is_sweep_due = self.last_sweep.is_none_or(|at| at.elapsed() >= SWEEP_EVERY);
+        if is_sweep_due && self.is_settled() {
+            self.take_over()?;
+        }
+        let heartbeat = self.shared.config.heartbeat;
+        Ok(if is_anybody_suspect { heartbeat.min(SUSPICION_PAUSE) } else { heartbeat })
+    }
+
+    fn notice_new_connection(&mut self) {
+        if !self.link.is_open() {
+            self.lock = Lock::Untried;
+            self.connected_since = None;
+        }
+    }
+
+    /// Whether we have had the connection long enough to judge others by their silence.
+    fn is_settled(&self) -> bool {
+        self.connected_since.is_some_and(|at| at.elapsed() >= self.shared.config.dead_after)
+    }
+
+    fn take_lock(&mut self) -> Result<(), StoreError> {
+        if self.lock == Lock::Held {
+            return Ok(());
+        }
+        let (key, lease) = (self.lock_key, self.shared.config.lease);
+        let was_untried = self.lock == Lock::Untried;
+        let is_taken = self.link.run(|store| {
+            if was_untried {
+                store.outlast(lease + OUTLAST_MARGIN)?;
+            }
+            store.take_node_lock(key)
+        })?;
+        self.connected_since.get_or_insert_with(Instant::now);
+        if !is_taken && was_untried {
+            debug!("the node's lock is held by a session of ours that the server has not ended yet");
+        }
+        self.lock = if is_taken { Lock::Held } else { Lock::Elsewhere };
+        Ok(())
+    }
+
+    fn renew(&mut self) -> Result<(), StoreError> {
+        let shared = Arc::clone(&self.shared);
+        let state = if shared.phase() >= Phase::Draining { NodeState::Stopping } else { NodeState::Running };
+        let sent = time_since_boot();
+        let key = Some(self.lock_key);
+        if self.link.run(|store| store.heartbeat(&shared.node_id, state, key))? {
+            shared.lease.renew(sent);
+            return Ok(());
+        }
+        shared.lease.declared_dead();
+        let ended = shared.running.interrupt_all(Reason::Fenced);
+        warn!("this node was declared dead while it could not be heard; commands ended={ended}");
+        // Its claims are taken over by others, or by ourselves, before it goes on.
+        self.take_over()?;
+        if self.link.run(|store| store.rejoin(&shared.node_id))? {
+            shared.lease.renew(sent);
+            info!("node goes on node_id={}", shared.node_id);
+            shared.wake_poller();
+        }
+        Ok(())
+    }
+
+    fn end_lost_commands(&mut self) -> Result<(), StoreError> {
+        let shared = Arc::clone(&self.shared);
+        let held = shared.claims.snapshot();
+        if held.is_empty() {
+            return Ok(());
+        }
+        for (process_id, version) in self.link.run(|store| store.lost_claims(&shared.node_id, &held))? {
+            if shared.running.interrupt_claim(&process_id, version, Reason::Fenced) {
+                warn!("command ended process_id={process_id:?} version={version}: its claim was taken");
+            }
+        }
+        Ok(())
+    }
+
+    /// Declares the dead dead and takes over what they held; says whether somebody may be.
+    fn look_after_peers(&mut self) -> Result<bool, StoreError> {
+        let shared = Arc::clone(&self.shared);
+        let peers = self.link.run(|store| store.peers(&shared.node_id))?;
+        let viewer = Viewer {
+            place: self.place.as_ref(),
+            connected_for: self.connected_since.map_or(Duration::ZERO, |at| at.elapsed()),
+            dead_after: shared.config.dead_after,
+        };
+        let mut deaths = Vec::new();
+        let mut is_anybody_suspect = false;
+        for peer in &peers {
+            match death_of(peer, &viewer, has_ended) {
+                Some(death) => deaths.push((peer, death)),
+                None => is_anybody_suspect |= peer.had_lock && !peer.is_locked,
+            }
+        }
+        let mut has_declared = false;
+        for (peer, death) in deaths {
+            if self.link.run(|store| store.declare_dead(peer))? {
+                has_declared = true;
+                warn!(
+                    "node declared dead node_id={} silent_s={:.1}: {}",
+                    peer.node_id,
+                    peer.silence.as_secs_f64(),
+                    death.as_str()
+                );
+            }
+        }
+        if has_declared {
+            self.take_over()?;
+        }
+        Ok(is_anybody_suspect)
+    }
+
+    /// Records a LOST execution for every claim without a living node and makes its process due again.
+    fn take_over(&mut self) -> Result<(), StoreError> {
+        loop {
+            let claims = self.link.run(|store| store.abandoned_claims(TAKEOVER_BATCH))?;
+            let mut taken = 0;
+            for node_id in nodes_of(&claims) {
+                let lost: Vec<_> =
+                    claims.iter().filter(|it| it.node_id == node_id).map(lost_result).collect();
+                let recorded = self.link.run(|store| store.record(&node_id, &lost))?;
+                taken += recorded.len();
+                for failed in lost.iter().filter_map(|it| it.process_error.as_ref().zip(Some(it))) {
+                    warn!("process failed process_id={:?}: {}", failed.1.process_id, failed.0);
+                }
+                info!("taken over node_id={node_id} processes={}", recorded.len());
+            }
+            if taken > 0 {
+                self.shared.wake_poller();
+            }
+            // Whoever else takes over at the same time gets its share: what is left is theirs.
+            if claims.len() < TAKEOVER_BATCH || taken == 0 {
+                self.last_sweep = Some(Instant::now());
+                return Ok(());
+            }
+        }
     }
 }
 
-fn beat(shared: &Shared, link: &mut Link) -> Result<(), StoreError> {
-    let state = if shared.phase() >= Phase::Draining { NodeState::Stopping } else { NodeState::Running };
-    if !link.run(|store| store.heartbeat(&shared.node_id, state))? {
-        warn!("this node's row is gone or says DEAD");
-    }
-    let held = shared.claims.snapshot();
-    if held.is_empty() {
-        return Ok(());
-    }
-    for (process_id, version) in link.run(|store| store.lost_claims(&shared.node_id, &held))? {
-        if shared.running.interrupt_claim(&process_id, version, Reason::Fenced) {
-            warn!("command ended process_id={process_id:?} version={version}: its claim was taken");
+fn nodes_of(claims: &[crate::store::nodes::AbandonedClaim]) -> Vec<String> {
+    let mut nodes: Vec<String> = claims.iter().map(|it| it.node_id.clone()).collect();
+    nodes.sort();
+    nodes.dedup();
+    nodes
+}
+
+/// Whether the process that a neighbour says it is has ended; its id may be another's by now.
+fn has_ended(pid: i32, started: Option<i64>) -> bool {
+    let Ok(pid) = u32::try_from(pid) else { return false };
+    let is_another = started.is_some() && process_started(pid).is_some_and(|now| Some(now) != started);
+    is_another || !is_alive(pid)
+}
+
+/// Fences the node when its lease runs out although the keeper is stuck: in a query that is never answered, for
+/// one. Needs no database. Runs until `quit` is closed.
+pub(super) fn watch_lease(shared: &Arc<Shared>, quit: &Receiver<()>) {
+    /// Far below the third of a lease that is left when it is void.
+    const LOOK: Duration = Duration::from_millis(250);
+    let mut is_fenced = false;
+    while quit.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+        if !shared.lease.is_void() {
+            is_fenced = false;
+            continue;
         }
+        // Again at each look: a command may have begun just before.
+        let ended = shared.running.interrupt_all(Reason::Fenced);
+        if !is_fenced || ended > 0 {
+            warn!(
+                "lease not renewed for {:.1} s: the node claims nothing and has ended its commands ended={ended}",
+                shared.lease.age().as_secs_f64()
+            );
+        }
+        is_fenced = true;
     }
-    Ok(())
 }

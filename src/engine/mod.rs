@@ -5,7 +5,7 @@
 //!                        ▲                   ▲                                         │
 //!                        │                   └──── next task of the same process ──────┤
 //!                        └──────────────── free executors ─────────────────────────────┘
-//!  keeper: renews the node's row, ends commands whose claim has been taken
+//!  keeper: renews the node's lease, takes over dead nodes' processes, ends commands whose claim was taken
 //! ```
 //!
 //! A claim takes one executor from its commit to its end, so neither channel can overflow. Threads end in one
@@ -16,6 +16,7 @@ mod config;
 mod decide;
 mod executor;
 mod keeper;
+mod lease;
 mod link;
 mod listener;
 mod poller;
@@ -23,12 +24,13 @@ mod recorder;
 mod runner;
 mod running;
 mod shared;
+mod takeover;
 mod threads;
 
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use log::{info, warn};
@@ -39,9 +41,10 @@ pub use shared::Vitals;
 
 use crate::command::Reason;
 use crate::database::ConnectionSource;
-use crate::platform::host_name;
-use crate::store::nodes::NodeIdentity;
+use crate::platform::{host_name, pid_space, process_started};
+use crate::store::nodes::{NodeIdentity, Place};
 use crate::store::{Store, StoreError};
+use keeper::Keeper;
 use poller::Poller;
 use recorder::Recorder;
 use running::Running;
@@ -53,6 +56,11 @@ const STACK_BYTES: usize = 512 * 1024;
 const WIND_UP: Duration = Duration::from_secs(15);
 /// The last try of the recorder once the node gives up.
 const LAST_RECORD: Duration = Duration::from_secs(6);
+
+/// How long a thread may take to end once it was told to.
+const JOIN_MAX: Duration = Duration::from_secs(15);
+/// How often it is looked whether it has.
+const JOIN_LOOK: Duration = Duration::from_millis(2);
 
 /// Why a node could not start.
 #[derive(Debug)]
@@ -104,6 +112,7 @@ struct Threads {
     recorder: JoinHandle<()>,
     listener: JoinHandle<()>,
     keeper: JoinHandle<()>,
+    lease: JoinHandle<()>,
     quit_keeper: Sender<()>,
 }
 
@@ -152,12 +161,13 @@ impl Node {
     ) -> Result<Self, StartError> {
         check(&config)?;
         let identity = identify(&config);
+        let place = identity.place.clone();
         Store::open(&*source, "start", &config.schema)?.register_node(&identity)?;
         let running = Running::new(config.executors)?;
         let (wake_poller, wake) = bounded(1);
         let shared = Arc::new(Shared::new(identity.node_id, config, source, running, wake_poller));
         let (report_failure, failed) = bounded(1);
-        let threads = Threads::start(&shared, &runners, wake, &report_failure)?;
+        let threads = Threads::start(&shared, &runners, place, wake, &report_failure)?;
         info!(
             "node started node_id={} name={:?} executors={}",
             shared.node_id, shared.config.name, shared.config.executors
@@ -182,11 +192,11 @@ impl Node {
 
     /// Stops in this order: the poller; the commands, by themselves within the drain timeout or else ended; the
     /// executors; the recorder, when everything is recorded; the listener; and last the keeper, so that the node
-    /// is known to live until the end.
+    /// is known to live until the end. A thread that is stuck in the database is left behind after a while.
     pub fn stop(self) -> StopReport {
         let Self { shared, threads, failed } = self;
         shared.advance_to(Phase::Draining);
-        join(threads.poller);
+        let mut is_whole = join(threads.poller);
         let mut report = StopReport { interrupted: 0, unrecorded: 0 };
         let has_drained = wait_for_commands(&shared, &failed);
         shared.advance_to(Phase::Interrupting);
@@ -200,13 +210,19 @@ impl Node {
         }
         drop(threads.quit_executors);
         if report.unrecorded == 0 {
-            threads.executors.into_iter().for_each(join);
-            join(threads.recorder);
+            is_whole &= threads.executors.into_iter().all(join);
+            is_whole &= join(threads.recorder);
         }
-        join(threads.listener);
+        is_whole &= join(threads.listener);
         drop(threads.quit_keeper);
-        join(threads.keeper);
-        info!("node stopped node_id={} interrupted={}", shared.node_id, report.interrupted);
+        is_whole &= join(threads.keeper) & join(threads.lease);
+        info!(
+            "node stopped node_id={} interrupted={} unrecorded={}{}",
+            shared.node_id,
+            report.interrupted,
+            report.unrecorded,
+            if is_whole { "" } else { " (not all of its threads have ended)" }
+        );
         report
     }
 }
@@ -228,17 +244,25 @@ fn wait_for_commands(shared: &Shared, failed: &Receiver<String>) -> bool {
     shared.claims.len() == 0
 }
 
-/// A panic was reported when it happened; here the thread is only waited for.
-fn join(thread: JoinHandle<()>) {
-    if thread.join().is_err() {
-        warn!("a thread of the node ended by a panic");
+/// Waits for a thread to end, but not for ever: a server that accepts and never answers holds a query, and with it
+/// the thread, for as long as it likes. A panic was reported when it happened.
+fn join(thread: JoinHandle<()>) -> bool {
+    let deadline = Instant::now() + JOIN_MAX;
+    while !thread.is_finished() {
+        if Instant::now() >= deadline {
+            warn!("thread {} does not end", thread.thread().name().unwrap_or("without a name"));
+            return false;
+        }
+        std::thread::park_timeout(JOIN_LOOK);
     }
+    thread.join().is_ok()
 }
 
 impl Threads {
     fn start(
         shared: &Arc<Shared>,
         runners: &Arc<dyn Runners>,
+        place: Option<Place>,
         wake: Receiver<()>,
         failed: &Sender<String>,
     ) -> io::Result<Self> {
@@ -260,14 +284,17 @@ impl Threads {
             .collect::<io::Result<_>>()?;
         let recorder = Recorder::new(Arc::clone(shared), take_done, jobs.clone());
         let poller = Poller::new(Arc::clone(shared), jobs, wake);
-        let (for_listener, for_keeper) = (Arc::clone(shared), Arc::clone(shared));
+        let keeper = Keeper::new(Arc::clone(shared), place);
+        let (for_listener, for_lease) = (Arc::clone(shared), Arc::clone(shared));
+        let lease_quit = keeper_quit.clone();
         Ok(Self {
             executors,
             quit_executors,
             recorder: thread("recorder", Box::new(move || recorder.run()))?,
             poller: thread("poller", Box::new(move || poller.run()))?,
             listener: thread("listener", Box::new(move || listener::run(&for_listener)))?,
-            keeper: thread("keeper", Box::new(move || keeper::run(&for_keeper, &keeper_quit)))?,
+            keeper: thread("keeper", Box::new(move || keeper.run(&keeper_quit)))?,
+            lease: thread("lease", Box::new(move || keeper::watch_lease(&for_lease, &lease_quit)))?,
             quit_keeper,
         })
     }
@@ -282,6 +309,13 @@ fn check(config: &NodeConfig) -> Result<(), StartError> {
         return setting(format!(
             "the poll interval is {:?}; it must be 10 ms to 1 hour",
             config.poll_interval
+        ));
+    }
+    if config.heartbeat * 3 > config.dead_after || config.dead_after * 3 > config.lease {
+        return setting(format!(
+            "heartbeat {:?}, dead_after {:?} and lease {:?} have to be at least three times one another: a node \
+             must be able to miss a heartbeat or two",
+            config.heartbeat, config.dead_after, config.lease
         ));
     }
     if let Some(problem) = crate::model::names::name_problem(&config.name) {
@@ -299,5 +333,11 @@ fn identify(config: &NodeConfig) -> NodeIdentity {
         host: host_name(),
         pid: i32::try_from(pid).unwrap_or(0),
         executors: i32::try_from(config.executors).unwrap_or(i32::MAX),
+        lease: config.lease,
+        place: pid_space().map(|space| Place {
+            boot_id: space.boot_id,
+            pid_namespace: space.namespace,
+            pid_started: process_started(pid),
+        }),
     }
 }

@@ -75,6 +75,9 @@ impl Poller {
     }
 
     fn look(&mut self) -> Result<Look, StoreError> {
+        if self.shared.lease.is_void() {
+            return Ok(Look::SleepFor(self.shared.config.poll_interval));
+        }
         if self.has_doubt {
             self.settle_doubt()?;
             self.has_doubt = false;

@@ -1,6 +1,5 @@
 //! The recorder commits results in groups and hands the next tasks on.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -15,6 +14,7 @@ use super::runner::Work;
 use super::shared::{Phase, Shared};
 use crate::model::lifecycle::ClaimMove;
 use crate::store::StoreError;
+use crate::store::claims::ClaimedTask;
 use crate::store::record::{Recorded, TaskResult};
 
 /// Most results in one transaction: past a few hundred the cost of the commit is spread thin enough.
@@ -143,13 +143,11 @@ impl Recorder {
     }
 
     /// Hands on what was recorded; returns what has to be recorded still.
-    fn settle(&self, batch: Batch, recorded: Vec<Recorded>, missing: Missing) -> Batch {
-        let mut answers: HashMap<String, Recorded> =
-            recorded.into_iter().map(|it| (it.process_id.clone(), it)).collect();
+    fn settle(&self, batch: Batch, mut recorded: Recorded, missing: Missing) -> Batch {
         let (mut rest, mut is_room_made) = (Batch::default(), false);
         for (work, result) in batch.into_pairs() {
-            match (answers.remove(&*result.process_id), missing) {
-                (Some(answer), _) => is_room_made |= self.go_on(work, result, answer),
+            match (recorded.remove(&*result.process_id), missing) {
+                (Some(next), _) => is_room_made |= self.go_on(work, result, next),
                 (None, Missing::NotRecorded) => rest.push(work, result),
                 (None, Missing::Stale) => {
                     self.drop_stale(&work, &result);
@@ -173,10 +171,10 @@ impl Recorder {
     }
 
     /// Starts the next task under the kept claim, or frees the executor: `true` then.
-    fn go_on(&self, work: Work, result: TaskResult, answer: Recorded) -> bool {
+    fn go_on(&self, work: Work, result: TaskResult, next: Result<Option<ClaimedTask>, StoreError>) -> bool {
         self.shared.vitals.executions.fetch_add(1, Ordering::Relaxed);
         log_end(&work, &result);
-        match answer.next {
+        match next {
             Ok(Some(task)) if result.transition.claim == ClaimMove::Keep => {
                 let claim = match result.context {
                     None => work.claim,

@@ -8,6 +8,7 @@ use crossbeam_channel::{Sender, TrySendError};
 
 use super::claims::HeldClaims;
 use super::config::NodeConfig;
+use super::lease::Lease;
 use super::running::Running;
 use crate::database::ConnectionSource;
 
@@ -33,6 +34,7 @@ pub(super) struct Shared {
     pub(super) running: Running,
     pub(super) waiting: WaitingPriorities,
     pub(super) vitals: Arc<Vitals>,
+    pub(super) lease: Lease,
     phase: AtomicU8,
     wake_poller: Sender<()>,
 }
@@ -49,6 +51,7 @@ impl Shared {
             claims: HeldClaims::new(config.executors),
             waiting: WaitingPriorities::default(),
             vitals: Arc::new(Vitals::new(&node_id, &config)),
+            lease: Lease::new(config.lease),
             node_id,
             config,
             source,

@@ -68,7 +68,6 @@ impl Child {
 #[derive(Debug, Clone)]
 pub struct PreparedVariables {
     pairs: Vec<(OsString, OsString)>,
-    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "only the direct way needs them"))]
     entries: Vec<CString>,
 }
 

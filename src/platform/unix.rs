@@ -131,24 +131,36 @@ pub fn has_exited(pid: i32) -> io::Result<bool> {
 
 /// Reaps the child `pid`, waiting for its end if need be. From here on `pid` means nothing.
 pub fn reap(pid: i32) -> io::Result<Reaped> {
+    loop {
+        if let Some(reaped) = wait4(pid, 0)? {
+            return Ok(reaped);
+        }
+    }
+}
+
+/// Reaps the child `pid` if it has exited, after which `pid` means nothing.
+pub fn reap_if_exited(pid: i32) -> io::Result<Option<Reaped>> {
+    wait4(pid, libc::WNOHANG)
+}
+
+fn wait4(pid: i32, options: libc::c_int) -> io::Result<Option<Reaped>> {
     let mut status = 0;
     let mut usage = MaybeUninit::<libc::rusage>::zeroed();
-    loop {
-        // SAFETY: both pointers are valid for the call.
-        match check(unsafe { libc::wait4(pid, &mut status, 0, usage.as_mut_ptr()) }) {
-            Ok(_) => break,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
+    // SAFETY: both pointers are valid for the call.
+    match check(unsafe { libc::wait4(pid, &mut status, options, usage.as_mut_ptr()) }) {
+        Ok(0) => return Ok(None),
+        Ok(_) => {}
+        Err(e) if e.kind() == io::ErrorKind::Interrupted => return Ok(None),
+        Err(e) => return Err(e),
     }
     // SAFETY: wait4 has filled it (and it was zeroed before, which is valid too).
     let usage = unsafe { usage.assume_init() };
     let reaped = Reaped::from(ExitStatus::from_raw(status));
-    Ok(Reaped {
+    Ok(Some(Reaped {
         cpu: Some(duration_of(usage.ru_utime) + duration_of(usage.ru_stime)),
         max_rss_bytes: Some(max_rss_bytes(&usage)),
         ..reaped
-    })
+    }))
 }
 
 /// Sends a signal to the whole process group led by the child `pid`, which must not have been reaped: an

@@ -1,8 +1,9 @@
 //! Claiming due processes, giving claims back, and seeing what waits.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use postgres::Row;
 use serde_json::{Map, Value};
@@ -101,7 +102,7 @@ impl Store {
     pub fn claim_due(&mut self, node: &str, limit: usize) -> Result<Vec<Claimed>, StoreError> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let rows = self.query(&CLAIM, &[&node, &limit])?;
-        rows.iter().map(read_claimed).collect()
+        read_all_claimed(&rows)
     }
 
     /// Claims one process if it is due and not picked.
@@ -182,6 +183,29 @@ fn read_wait(row: &Row) -> Result<Option<Duration>, StoreError> {
     Ok(millis.map(|ms| Duration::from_secs_f64((ms / 1000.0).clamp(0.0, 86_400.0))))
 }
 
+/// Every claim has a row of its own, and a second one with its task unless a row is missing. Highest priority first,
+/// then the one that has been due longest.
+fn read_all_claimed(rows: &[Row]) -> Result<Vec<Claimed>, StoreError> {
+    let mut fullest: HashMap<&str, &Row> = HashMap::with_capacity(rows.len());
+    for row in rows {
+        let has_task = get::<Option<i32>>(row, "task_index", "a claim")?.is_some();
+        let place = fullest.entry(get(row, "task_instance", "a claim")?).or_insert(row);
+        if has_task {
+            *place = row;
+        }
+    }
+    let mut ordered = fullest
+        .into_values()
+        .map(|row| {
+            let priority: i32 = get(row, "priority", "a claim")?;
+            let due: SystemTime = get(row, "execution_time", "a claim")?;
+            Ok((Reverse(priority), due, row))
+        })
+        .collect::<Result<Vec<_>, StoreError>>()?;
+    ordered.sort_by_key(|&(priority, due, _)| (priority, due));
+    ordered.into_iter().map(|(_, _, row)| read_claimed(row)).collect()
+}
+
 fn read_claimed(row: &Row) -> Result<Claimed, StoreError> {
     let process_id: &str = get(row, "task_instance", "a claim")?;
     let version: i64 = get(row, "version", "a claim")?;
@@ -194,7 +218,10 @@ fn read_claimed(row: &Row) -> Result<Claimed, StoreError> {
 fn read_ready(row: &Row, process_id: &str, version: i64) -> Result<(Claim, ClaimedTask), StoreError> {
     let what = format!("process \"{process_id}\"");
     if get::<Option<i32>>(row, "total_tasks", &what)?.is_none() {
-        return Err(unreadable(&what, "it is scheduled, but its row in processes is missing"));
+        return Err(unreadable(
+            &what,
+            "it is scheduled, but its row in processes or that of its task is missing",
+        ));
     }
     let input: Value = get(row, "input_data", &what)?;
     let input = ProcessInputData::from_value(&input, "input_data")

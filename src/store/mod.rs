@@ -24,6 +24,7 @@ pub mod types;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::time::Duration;
 
 use postgres::types::ToSql;
 use postgres::{Row, Statement};
@@ -77,7 +78,7 @@ impl Store {
         schema: &str,
     ) -> Result<Self, StoreError> {
         let settings = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; \
-                        SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off";
+                        SET enable_bitmapscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off";
         Self::connect(source, role, schema, settings)
     }
 
@@ -88,10 +89,25 @@ impl Store {
         settings: &str,
     ) -> Result<Self, StoreError> {
         let mut connection = source.connect(role)?;
+        // A pool's connection may have served a reader before, who set a timeout.
         connection
-            .batch_execute(&format!("SET search_path = {}; {settings}", quote_identifier(schema)))
+            .batch_execute(&format!(
+                "RESET statement_timeout; SET search_path = {}; {settings}",
+                quote_identifier(schema)
+            ))
             .map_err(|source| StoreError::database("prepare a connection", source))?;
         Ok(Self { connection, schema: schema.to_owned(), prepared: HashMap::new() })
+    }
+
+    /// Has the server end every later statement of this connection that takes longer; in whole milliseconds.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn set_statement_timeout(&mut self, timeout: Duration) -> Result<(), StoreError> {
+        // SET takes no parameters; a number needs no quoting.
+        self.connection
+            .batch_execute(&format!("SET statement_timeout = {}", timeout.as_millis()))
+            .map_err(|source| StoreError::database("set the statement timeout", source))
     }
 
     /// The schema it works in.

@@ -111,7 +111,15 @@ impl Store {
     /// # Errors
     /// When the database fails or a row can't be read.
     pub fn tasks(&mut self, process_id: &str) -> Result<Vec<TaskData>, StoreError> {
-        self.query(&TASKS, &[&process_id])?.iter().map(read_task_data).collect()
+        self.query(&TASKS, &[&process_id, &true])?.iter().map(read_task_data).collect()
+    }
+
+    /// The same with every `output` left unread, which may be a megabyte for each task.
+    ///
+    /// # Errors
+    /// When the database fails or a row can't be read.
+    pub fn tasks_without_output(&mut self, process_id: &str) -> Result<Vec<TaskData>, StoreError> {
+        self.query(&TASKS, &[&process_id, &false])?.iter().map(read_task_data).collect()
     }
 
     /// The executions of a process, by task and attempt.
@@ -119,7 +127,15 @@ impl Store {
     /// # Errors
     /// When the database fails or a row can't be read.
     pub fn executions(&mut self, process_id: &str) -> Result<Vec<TaskExecution>, StoreError> {
-        self.query(&EXECUTIONS, &[&process_id])?.iter().map(read_execution).collect()
+        self.query(&EXECUTIONS, &[&process_id, &true])?.iter().map(read_execution).collect()
+    }
+
+    /// The same with every `output` left unread, which may be a megabyte for each execution.
+    ///
+    /// # Errors
+    /// When the database fails or a row can't be read.
+    pub fn executions_without_output(&mut self, process_id: &str) -> Result<Vec<TaskExecution>, StoreError> {
+        self.query(&EXECUTIONS, &[&process_id, &false])?.iter().map(read_execution).collect()
     }
 
     /// Counts by status, the queue, and the nodes that run.

@@ -1,5 +1,6 @@
 //! Recording the results of executions, a batch in one transaction.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -64,14 +65,9 @@ pub struct TaskResult {
     pub context: Option<Map<String, Value>>,
 }
 
-/// A result that is durable now.
-#[derive(Debug)]
-pub struct Recorded {
-    /// The process.
-    pub process_id: String,
-    /// The task that is in progress now under the kept claim; an error when its row can't be read.
-    pub next: Result<Option<ClaimedTask>, StoreError>,
-}
+/// The results that are durable now, by process: each with the task that is in progress since then under the kept
+/// claim, if there is one, or why its row can't be read.
+pub type Recorded = HashMap<String, Result<Option<ClaimedTask>, StoreError>>;
 
 impl Store {
     /// Records a batch: all results whose claims are still `node`'s, and none of the others. A result that is not
@@ -80,7 +76,7 @@ impl Store {
     /// # Errors
     /// When the database fails or refuses a value; nothing of the batch is written then, unless the connection
     /// was lost at the commit: ask [`Store::recorded`] before trying again.
-    pub fn record(&mut self, node: &str, results: &[TaskResult]) -> Result<Vec<Recorded>, StoreError> {
+    pub fn record(&mut self, node: &str, results: &[TaskResult]) -> Result<Recorded, StoreError> {
         let now = Instant::now();
         let column = Columns { results };
         let rows = self.query(
@@ -120,7 +116,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub fn recorded(&mut self, node: &str, results: &[TaskResult]) -> Result<Vec<Recorded>, StoreError> {
+    pub fn recorded(&mut self, node: &str, results: &[TaskResult]) -> Result<Recorded, StoreError> {
         let column = Columns { results };
         let rows = self.query(
             &RECORDED,
@@ -136,14 +132,17 @@ impl Store {
     }
 }
 
-fn read_recorded(rows: &[postgres::Row]) -> Result<Vec<Recorded>, StoreError> {
-    rows.iter()
-        .map(|row| {
-            let process_id: String = get(row, "process_id", "a recorded result")?;
-            let next = read_task(row, &format!("the next task of process \"{process_id}\""));
-            Ok(Recorded { process_id, next })
-        })
-        .collect()
+/// A process has one row, and where a task of it begins, a row with that task, alone or beside the other.
+fn read_recorded(rows: &[postgres::Row]) -> Result<Recorded, StoreError> {
+    let mut recorded = Recorded::with_capacity(rows.len());
+    for row in rows {
+        let process_id: &str = get(row, "process_id", "a recorded result")?;
+        match read_task(row, "the next task") {
+            Ok(None) => drop(recorded.entry(process_id.to_owned()).or_insert(Ok(None))),
+            task => drop(recorded.insert(process_id.to_owned(), task)),
+        }
+    }
+    Ok(recorded)
 }
 
 /// The batch seen by columns, as `unnest` takes it.

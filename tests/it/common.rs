@@ -22,7 +22,7 @@ pub fn data_dir() -> PathBuf {
     std::env::temp_dir().join(format!("process-orchestrator-tests-{user}"))
 }
 
-fn settings() -> &'static ConnectionSettings {
+pub fn settings() -> &'static ConnectionSettings {
     static SETTINGS: OnceLock<ConnectionSettings> = OnceLock::new();
     SETTINGS.get_or_init(|| {
         process_orchestrator::platform::prepare_signals().unwrap();

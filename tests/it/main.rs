@@ -4,7 +4,9 @@
 mod cli;
 mod common;
 mod engine;
+mod http;
 mod library;
 mod migrate;
+mod nodes;
 mod record;
 mod start;

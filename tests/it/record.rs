@@ -81,8 +81,8 @@ fn neighbours_of_a_stale_result_are_recorded() {
     ];
     let recorded = database.store().record("node-a", &results).unwrap();
     assert_eq!(recorded.len(), 1);
-    assert_eq!(recorded[0].process_id, *good.process_id);
-    assert_eq!(recorded[0].next.as_ref().unwrap().as_ref().unwrap().name, "b");
+    let next = recorded[&*good.process_id].as_ref().unwrap().as_ref().unwrap();
+    assert_eq!(next.name, "b");
 }
 
 #[test]
@@ -96,8 +96,7 @@ fn what_was_committed_before_the_answer_was_lost_is_found_and_goes_on() {
     database.store().record("node-a", &results[..1]).unwrap();
     let known = database.store().recorded("node-a", &results).unwrap();
     assert_eq!(known.len(), 1);
-    assert_eq!(known[0].process_id, *first.process_id);
-    let next = known[0].next.as_ref().unwrap().as_ref().unwrap();
+    let next = known[&*first.process_id].as_ref().unwrap().as_ref().unwrap();
     assert_eq!((next.index, next.attempt), (1, 1));
 }
 

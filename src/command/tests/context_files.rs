@@ -70,3 +70,20 @@ fn a_bad_file_fails_the_task_but_not_for_good() {
         assert!(report.context.is_empty(), "{script}");
     }
 }
+
+#[test]
+fn a_late_child_of_one_command_can_not_write_into_the_file_of_another() {
+    let folder = Folder::new();
+    let (go, gone) = (folder.pipe("go"), folder.pipe("gone"));
+    let mut runner = runner();
+    let script = format!(
+        "(read word < {}; echo late=1 > $PROCESS_CONTEXT_FILE; echo gone > {}) &",
+        go.display(),
+        gone.display()
+    );
+    let report = pass_on(&mut runner, &script);
+    assert_eq!((report.outcome, report.context.len()), (Outcome::Succeeded, 0), "{report:?}");
+    let script = format!("echo go > {}; read word < {}", go.display(), gone.display());
+    let report = pass_on(&mut runner, &script);
+    assert_eq!((report.outcome, report.context.len()), (Outcome::Succeeded, 0), "{report:?}");
+}

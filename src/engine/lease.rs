@@ -1,0 +1,65 @@
+//! The node's lease: how long it may believe that its claims are its own.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::platform::time_since_boot;
+
+/// Counts from the last heartbeat that reached the database, by a clock that goes on while the machine sleeps.
+pub(super) struct Lease {
+    length: Duration,
+    /// Milliseconds since boot at which the last successful heartbeat was sent.
+    renewed_ms: AtomicU64,
+    /// Somebody has declared this node dead, and it has not rejoined.
+    is_dead: AtomicBool,
+}
+
+impl Lease {
+    /// A lease that begins now.
+    pub(super) fn new(length: Duration) -> Self {
+        let lease = Self { length, renewed_ms: AtomicU64::new(0), is_dead: AtomicBool::new(false) };
+        lease.renew(time_since_boot());
+        lease
+    }
+
+    /// A heartbeat that was sent at `sent` has arrived; its answer's way does not count.
+    pub(super) fn renew(&self, sent: Duration) {
+        self.renewed_ms.store(u64::try_from(sent.as_millis()).unwrap_or(u64::MAX), Ordering::SeqCst);
+        self.is_dead.store(false, Ordering::SeqCst);
+    }
+
+    pub(super) fn declared_dead(&self) {
+        self.is_dead.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether the node has to let go of everything: others may take its claims from now on, or have. A third of
+    /// the lease is left for commands to die and for clocks that run apart.
+    pub(super) fn is_void(&self) -> bool {
+        self.is_dead.load(Ordering::SeqCst) || self.age() > self.length * 2 / 3
+    }
+
+    pub(super) fn age(&self) -> Duration {
+        let renewed = Duration::from_millis(self.renewed_ms.load(Ordering::SeqCst));
+        time_since_boot().saturating_sub(renewed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_is_void_after_two_thirds_or_when_the_node_is_declared_dead() {
+        let lease = Lease::new(Duration::from_secs(300));
+        assert!(!lease.is_void());
+        lease.renew(time_since_boot().saturating_sub(Duration::from_secs(199)));
+        assert!(!lease.is_void());
+        lease.renew(time_since_boot().saturating_sub(Duration::from_secs(201)));
+        assert_eq!(lease.is_void(), time_since_boot() > Duration::from_secs(201));
+        lease.renew(time_since_boot());
+        lease.declared_dead();
+        assert!(lease.is_void());
+        lease.renew(time_since_boot());
+        assert!(!lease.is_void());
+    }
+}

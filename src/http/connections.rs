@@ -1,0 +1,298 @@
+//! The clients' connections: a thread for each, and never more than a fixed number of them.
+//!
+//! When all places are taken, the connection that has kept its place longest without asking anything gives way to
+//! the new one: clients that only hold connections open can't keep others out. Deadlines are kept by the gate,
+//! which closes the sockets of those that are late: whatever the thread waits for then ends.
+
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, select};
+
+use super::answer::{Answer, Problem};
+use super::handlers::Service;
+use super::places::{Phase, Room, gives_way, patience};
+use super::wire::{self, BODY_BYTES_MAX, Head, ReadFailure, Requests};
+
+/// Connections at once: far more than pollers, browsers and scrapers of one node, far less than the descriptors
+/// that its commands need.
+pub(super) const CONNECTIONS_MAX: usize = 128;
+/// Threads at once: those of connections that have just lost their place end a moment later.
+const WORKERS_MAX: usize = CONNECTIONS_MAX + 32;
+/// A thread without a connection waits this long for one.
+const WORKER_IDLE_MS_MAX: u64 = 5_000;
+/// Bytes of stack; the deepest thing a worker does is to write JSON.
+const WORKER_STACK_BYTES: usize = 512 * 1024;
+/// Reads of what a refused client still sends, so that it gets to read the answer.
+const LINGER_READS_MAX: usize = 16;
+const LINGER_MS_MAX: u64 = 300;
+/// When stopping, answers that are under way get this long.
+const STOP_MS_MAX: u64 = 2_000;
+
+struct Connection {
+    stream: TcpStream,
+    at: Mutex<(Phase, Instant)>,
+}
+
+impl Connection {
+    fn enter(&self, phase: Phase) {
+        *lock(&self.at) = (phase, Instant::now());
+    }
+
+    fn close(&self) {
+        // It may be closed already, by the client.
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+}
+
+/// All connections and their threads.
+pub(super) struct Connections {
+    service: Arc<Service>,
+    open: Mutex<Vec<Arc<Connection>>>,
+    emptied: Condvar,
+    workers: Mutex<Vec<JoinHandle<()>>>,
+    hand_over: Sender<Arc<Connection>>,
+    taken: Receiver<Arc<Connection>>,
+    stopped: Receiver<()>,
+    stopping: AtomicBool,
+    sending: AtomicUsize,
+}
+
+impl Connections {
+    /// `stopped` is disconnected when the threads shall end.
+    pub fn new(service: Arc<Service>, stopped: Receiver<()>) -> Self {
+        // A connection is handed to a thread that waits for one, never queued.
+        let (hand_over, taken) = bounded(0);
+        Self {
+            service,
+            open: Mutex::new(Vec::new()),
+            emptied: Condvar::new(),
+            workers: Mutex::new(Vec::new()),
+            hand_over,
+            taken,
+            stopped,
+            stopping: AtomicBool::new(false),
+            sending: AtomicUsize::new(0),
+        }
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+
+    pub fn begin_stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+    }
+
+    pub fn is_empty(&self) -> bool {
+        lock(&self.open).is_empty()
+    }
+
+    /// Takes a connection in and has a thread serve it.
+    pub fn admit(self: &Arc<Self>, stream: TcpStream) {
+        let connection = Arc::new(Connection { stream, at: Mutex::new((Phase::Idle, Instant::now())) });
+        let mut open = lock(&self.open);
+        if open.len() >= CONNECTIONS_MAX && !evict(&mut open) {
+            drop(open);
+            return self.refuse(&connection);
+        }
+        open.push(Arc::clone(&connection));
+        drop(open);
+        if let Err(cause) = self.start_worker(&connection) {
+            log::debug!("http: failed to serve a connection: {cause}");
+            self.release(&connection);
+        }
+    }
+
+    /// Has one connection give way, as its descriptor is needed; `false` when none does.
+    pub fn evict_one(&self) -> bool {
+        evict(&mut lock(&self.open))
+    }
+
+    fn refuse(&self, connection: &Connection) {
+        let answer = Problem::new(
+            503,
+            "busy",
+            format!("all {CONNECTIONS_MAX} connections are in use; ask again later"),
+        );
+        // The gate must not wait for anybody: what does not go out at once is lost.
+        if connection.stream.set_nonblocking(true).is_ok() {
+            let _ = wire::send(&connection.stream, &answer.into_answer(), 1, false, true);
+        }
+        connection.close();
+    }
+
+    fn start_worker(self: &Arc<Self>, connection: &Arc<Connection>) -> std::io::Result<()> {
+        match self.hand_over.try_send(Arc::clone(connection)) {
+            Ok(()) => return Ok(()),
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
+        }
+        let mut workers = lock(&self.workers);
+        workers.retain(|it| !it.is_finished());
+        if workers.len() >= WORKERS_MAX {
+            return Err(std::io::Error::other(format!("all {WORKERS_MAX} threads are busy")));
+        }
+        let (this, first) = (Arc::clone(self), Arc::clone(connection));
+        let thread = thread::Builder::new().name("http-conn".into()).stack_size(WORKER_STACK_BYTES);
+        workers.push(thread.spawn(move || this.work(first))?);
+        Ok(())
+    }
+
+    fn work(&self, first: Arc<Connection>) {
+        let mut next = Some(first);
+        while let Some(connection) = next.take() {
+            let served = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.serve(&connection)));
+            if served.is_err() {
+                log::error!("http: serving a connection panicked");
+            }
+            self.release(&connection);
+            drop(connection);
+            select! {
+                recv(self.taken) -> another => next = another.ok(),
+                recv(self.stopped) -> _ => {}
+                default(Duration::from_millis(WORKER_IDLE_MS_MAX)) => {}
+            }
+        }
+    }
+
+    fn release(&self, connection: &Arc<Connection>) {
+        connection.close();
+        let mut open = lock(&self.open);
+        open.retain(|it| !Arc::ptr_eq(it, connection));
+        if open.is_empty() {
+            self.emptied.notify_all();
+        }
+    }
+
+    fn serve(&self, connection: &Connection) {
+        let mut requests = Requests::new(&connection.stream);
+        loop {
+            // Looked at while the phase is Idle: whoever sets it afterwards closes those that are idle.
+            if self.is_stopping() {
+                return;
+            }
+            let head = match requests.next_head(|| connection.enter(Phase::Head)) {
+                Ok(Some(head)) => head,
+                Ok(None) => return,
+                Err(ReadFailure::Connection(cause)) => {
+                    return log::debug!("http: a connection ended: {cause}");
+                }
+                Err(ReadFailure::Refused(problem)) => {
+                    return self.send_last(connection, &problem.into_answer(), true);
+                }
+            };
+            if !self.serve_one(connection, &mut requests, &head) {
+                return;
+            }
+            connection.enter(Phase::Idle);
+        }
+    }
+
+    /// Answers one request; `false` when the connection ends with it.
+    fn serve_one(&self, connection: &Connection, requests: &mut Requests<&TcpStream>, head: &Head) -> bool {
+        let with_body = head.method != tiny_http::Method::Head;
+        if head.content_length > BODY_BYTES_MAX {
+            let problem = Problem::new(
+                413,
+                "body_too_large",
+                format!("a body of {} bytes; {BODY_BYTES_MAX} are the most", head.content_length),
+            );
+            self.send_last(connection, &problem.into_answer(), with_body);
+            return false;
+        }
+        if let Err(cause) = requests.skip_body(head.content_length) {
+            log::debug!("http: a connection ended within a request: {cause:?}");
+            return false;
+        }
+        connection.enter(Phase::Answering);
+        let answer = connection.stream.local_addr().map(|here| self.answer(head, here));
+        let Ok(answer) = answer else { return false };
+        log::debug!("http: {} {} {}", head.method.as_str(), head.target, answer.status);
+        let room = Room::take(&self.sending, answer.body.len());
+        let answer = if room.is_some() { answer } else { no_room() };
+        connection.enter(Phase::Sending);
+        let keep = head.keeps_connection() && !self.is_stopping();
+        wire::send(&connection.stream, &answer, head.minor_version, keep, with_body).is_ok() && keep
+    }
+
+    fn answer(&self, head: &Head, here: SocketAddr) -> Answer {
+        let answer =
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.service.answer(head, here)));
+        answer.unwrap_or_else(|_| {
+            log::error!("http: answering {} {} panicked", head.method.as_str(), head.target);
+            Problem::new(500, "internal_error", "answering failed; the log says why").into_answer()
+        })
+    }
+
+    /// Answers a client that may still be sending: closing at once would have its system throw the answer away.
+    fn send_last(&self, connection: &Connection, answer: &Answer, with_body: bool) {
+        connection.enter(Phase::Sending);
+        let mut stream = &connection.stream;
+        let sent = wire::send(stream, answer, 1, false, with_body)
+            .and_then(|()| stream.shutdown(Shutdown::Write))
+            .and_then(|()| stream.set_read_timeout(Some(Duration::from_millis(LINGER_MS_MAX))));
+        let mut rest = [0; 4096];
+        for _ in 0..LINGER_READS_MAX {
+            if sent.is_err() || !matches!(std::io::Read::read(&mut stream, &mut rest), Ok(1..)) {
+                return;
+            }
+        }
+    }
+
+    /// Closes the connections that are late.
+    pub fn sweep(&self, now: Instant) {
+        for connection in &*lock(&self.open) {
+            let (phase, since) = *lock(&connection.at);
+            if now.saturating_duration_since(since) > patience(phase) {
+                connection.close();
+            }
+        }
+    }
+
+    /// Ends all connections: idle ones at once, the others after a moment. Begin to stop first, and have no gate.
+    pub fn close_all(&self) {
+        let mut open = lock(&self.open);
+        for connection in &*open {
+            if matches!(lock(&connection.at).0, Phase::Idle | Phase::Head) {
+                connection.close();
+            }
+        }
+        let grace = Duration::from_millis(STOP_MS_MAX);
+        let waited = self.emptied.wait_timeout_while(open, grace, |open| !open.is_empty());
+        open = waited.unwrap_or_else(PoisonError::into_inner).0;
+        for connection in &*open {
+            connection.close();
+        }
+    }
+
+    /// Joins the threads, once all connections are closed and `stopped` is disconnected.
+    pub fn join(&self) {
+        let workers = std::mem::take(&mut *lock(&self.workers));
+        for worker in workers {
+            if worker.join().is_err() {
+                log::error!("http: a connection's thread had panicked");
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What these hold is never half changed while something may panic.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Closes one that gives way, if there is one.
+fn evict(open: &mut Vec<Arc<Connection>>) -> bool {
+    let places: Vec<(Phase, Instant)> = open.iter().map(|it| *lock(&it.at)).collect();
+    let Some(place) = gives_way(&places, Instant::now()) else { return false };
+    open.swap_remove(place).close();
+    true
+}
+
+fn no_room() -> Answer {
+    let message = "too many large answers are being sent; ask again later, or with output=false";
+    Problem::new(503, "busy", message).into_answer()
+}

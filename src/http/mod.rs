@@ -1,0 +1,218 @@
+//! The status endpoint: what the tables hold and how this node fares, as JSON over HTTP/1.1, for reading only.
+//!
+//! ```text
+//!  clients ─► gate ─► connection threads (≤ 128) ─► router ─► handlers ──questions──► readers (4) ─► database
+//!              │           one for each client                   │
+//!              └ closes those that are late              counts: cached, one query for all who poll
+//! ```
+//!
+//! | file | role |
+//! |---|---|
+//! | `gate` | lets clients in, whatever fails |
+//! | `connections` | serves each in its own thread, within bounds and deadlines |
+//! | `places` | which connection gives way, and when each is late |
+//! | `wire` | requests from the wire, answers to it |
+//! | `guard` | refuses what other sites' pages send |
+//! | `router` | method, path and query become a route |
+//! | `handlers` | answers to the routes |
+//! | `answer` | JSON bodies, errors, heads |
+//! | `cache` | counts that all who poll share |
+//! | `readers` | the threads that ask the database |
+//!
+//! Answers are JSON. Errors are `{"error": {"code", "message"}}`: the code is for programs and keeps its meaning,
+//! the message is for people. `/processes/{id}/tasks` and `/processes/{id}/executions` hold each output, up to what
+//! the task keeps (1 MiB unless it says otherwise) for every one of them; `output=false` leaves the key out.
+//!
+//! Of `tiny_http` the vocabulary and the writing of heads are used, not its server: that one gives every connection
+//! a thread without limit, reads heads of any length without a deadline, ends for good at the first error of
+//! `accept`, and aborts the whole program when a client announces a body larger than memory. What commands run
+//! beside it must not depend on who connects to a port.
+
+mod answer;
+mod cache;
+mod connections;
+mod gate;
+mod guard;
+mod handlers;
+mod places;
+mod readers;
+mod router;
+mod wire;
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use crossbeam_channel::{Sender, bounded};
+use mio::Waker;
+
+use crate::database::ConnectionSource;
+use connections::Connections;
+use gate::Gate;
+use handlers::Service;
+use readers::Readers;
+
+/// How the node fares that this endpoint belongs to. Asked often: no call may wait.
+pub trait NodeVitals: Send + Sync {
+    /// Whether it takes work: it reaches the database and is not stopping.
+    fn is_ready(&self) -> bool;
+    /// Why it is not ready, a sentence.
+    fn problem(&self) -> Option<String>;
+    /// How many commands it runs at once.
+    fn executors(&self) -> usize;
+    /// How many it runs now.
+    fn busy(&self) -> usize;
+    /// Identified anew at every start.
+    fn node_id(&self) -> &str;
+    /// The name the operator gave it.
+    fn node_name(&self) -> &str;
+}
+
+impl NodeVitals for crate::engine::Vitals {
+    fn is_ready(&self) -> bool {
+        Self::is_ready(self)
+    }
+    fn problem(&self) -> Option<String> {
+        Self::problem(self)
+    }
+    fn executors(&self) -> usize {
+        Self::executors(self)
+    }
+    fn busy(&self) -> usize {
+        Self::busy(self)
+    }
+    fn node_id(&self) -> &str {
+        Self::node_id(self)
+    }
+    fn node_name(&self) -> &str {
+        Self::node_name(self)
+    }
+}
+
+/// Why an endpoint could not be started. Displayed, it completes the phrase "failed to …".
+#[derive(Debug)]
+pub enum HttpError {
+    /// The address can't be listened on.
+    Listen {
+        /// The address asked for.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A thread could not be started.
+    Thread(io::Error),
+}
+
+impl fmt::Display for HttpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Listen { address, source } => {
+                let remedy = match source.kind() {
+                    io::ErrorKind::AddrInUse => {
+                        "another program listens there; give another --listen, or port 0 for any"
+                    }
+                    io::ErrorKind::AddrNotAvailable => {
+                        "this machine has no such address; give another --listen"
+                    }
+                    io::ErrorKind::PermissionDenied => {
+                        "ports below 1024 need a privilege; give another --listen"
+                    }
+                    _ => "give another --listen",
+                };
+                write!(f, "listen on {address}: {source}; {remedy}")
+            }
+            Self::Thread(source) => write!(f, "start a thread of the status endpoint: {source}"),
+        }
+    }
+}
+
+impl std::error::Error for HttpError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Listen { source, .. } | Self::Thread(source) => Some(source),
+        }
+    }
+}
+
+/// A running status endpoint. Dropped, it is stopped.
+pub struct Endpoint {
+    address: SocketAddr,
+    waker: Waker,
+    gate: Option<JoinHandle<()>>,
+    connections: Option<Arc<Connections>>,
+    service: Option<Arc<Service>>,
+    stop: Option<Sender<()>>,
+}
+
+impl Endpoint {
+    /// Listens on `listen` (port 0: any free one) and answers from `schema`, whether the database can be reached
+    /// or not. `vitals` is the node that it belongs to, if any.
+    ///
+    /// # Errors
+    /// When the address can't be listened on or a thread can't be started.
+    pub fn start(
+        listen: SocketAddr,
+        source: Arc<dyn ConnectionSource>,
+        schema: String,
+        vitals: Option<Arc<dyn NodeVitals>>,
+    ) -> Result<Self, HttpError> {
+        // Nothing is ever sent: dropped, it tells all threads to end.
+        let (stop, stopped) = bounded(0);
+        let readers = Readers::start(source, schema.clone(), stopped.clone()).map_err(HttpError::Thread)?;
+        let service = Arc::new(Service::new(readers, vitals, schema));
+        let connections = Arc::new(Connections::new(Arc::clone(&service), stopped));
+        let (gate, waker) = Gate::bind(listen, Arc::clone(&connections))
+            .map_err(|source| HttpError::Listen { address: listen, source })?;
+        let address = gate.address();
+        let gate = thread::Builder::new()
+            .name("http-gate".into())
+            .spawn(|| gate.run())
+            .map_err(HttpError::Thread)?;
+        Ok(Self {
+            address,
+            waker,
+            gate: Some(gate),
+            connections: Some(connections),
+            service: Some(service),
+            stop: Some(stop),
+        })
+    }
+
+    /// Where it listens, with the port that was really bound.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Frees the address, lets answers that are under way go out for up to two seconds, and joins all threads.
+    pub fn stop(mut self) {
+        self.shut_down();
+    }
+
+    /// The gate first, so that nobody comes in; then the clients; then those who read for them.
+    fn shut_down(&mut self) {
+        let Some(connections) = self.connections.take() else { return };
+        connections.begin_stop();
+        if let Err(cause) = self.waker.wake() {
+            log::error!("http: failed to wake the gate: {cause}");
+        }
+        if self.gate.take().is_some_and(|gate| gate.join().is_err()) {
+            log::error!("http: the gate had panicked");
+        }
+        connections.close_all();
+        self.stop = None;
+        connections.join();
+        drop(connections);
+        // All others who had it are joined.
+        if let Some(mut service) = self.service.take().and_then(Arc::into_inner) {
+            service.join();
+        }
+    }
+}
+
+impl Drop for Endpoint {
+    fn drop(&mut self) {
+        self.shut_down();
+    }
+}

@@ -1,0 +1,207 @@
+//! Nodes that die, are thought dead, or lose their claims.
+
+use std::time::Duration;
+
+use process_orchestrator::engine::NodeConfig;
+use process_orchestrator::platform::{pid_space, process_started};
+use process_orchestrator::store::nodes::{NodeIdentity, Place};
+use process_orchestrator::{OnCrash, Outcome, ProcessInputData, ProcessStatus, ProcessType, TaskDefinition};
+
+use crate::common::{TestDatabase, one_task, script, wait_until};
+
+/// A node that says it is the process `pid` of this host.
+fn neighbour(node_id: &str, pid: u32, pid_started: Option<i64>) -> NodeIdentity {
+    let space = pid_space().unwrap();
+    NodeIdentity {
+        node_id: node_id.to_owned(),
+        name: node_id.to_owned(),
+        host: "here".to_owned(),
+        pid: i32::try_from(pid).unwrap(),
+        executors: 1,
+        lease: Duration::from_secs(300),
+        place: Some(Place { boot_id: space.boot_id, pid_namespace: space.namespace, pid_started }),
+    }
+}
+
+/// A node of another host, whose process nobody here can look at.
+fn stranger(node_id: &str) -> NodeIdentity {
+    NodeIdentity { place: None, ..neighbour(node_id, 1, None) }
+}
+
+/// The id of a process that has ended.
+fn ended_pid() -> u32 {
+    let mut child = std::process::Command::new("true").spawn().unwrap();
+    let pid = child.id();
+    child.wait().unwrap();
+    pid
+}
+
+fn quick(database: &TestDatabase) -> NodeConfig {
+    NodeConfig {
+        heartbeat: Duration::from_millis(50),
+        dead_after: Duration::from_millis(300),
+        lease: Duration::from_secs(60),
+        ..database.config()
+    }
+}
+
+#[test]
+fn a_predecessor_whose_process_is_gone_is_taken_over_at_once() {
+    let database = TestDatabase::new("predecessor");
+    database.register(&one_task("true"));
+    let id = database.start("one-task", ProcessInputData::new());
+    let mut store = database.store();
+    store.register_node(&neighbour("dead-1", ended_pid(), None)).unwrap();
+    assert_eq!(store.claim_due("dead-1", 5).unwrap().len(), 1);
+    // Default settings: neither its lease nor its silence would tell for a long time.
+    let node = database.node();
+    let process = database.wait_for(&id);
+    node.stop();
+    assert_eq!(process.status, ProcessStatus::Completed);
+    let executions = store.executions(&id).unwrap();
+    let seen: Vec<_> = executions.iter().map(|it| (it.attempt, it.outcome, it.node == "dead-1")).collect();
+    assert_eq!(seen, [(1, Outcome::Lost, true), (2, Outcome::Succeeded, false)]);
+    assert_eq!(store.tasks(&id).unwrap()[0].retry_count, 0);
+    assert_eq!(database.count("nodes WHERE node_id = 'dead-1' AND state = 'DEAD'"), 1);
+}
+
+#[test]
+fn a_pid_that_belongs_to_another_process_by_now_does_not_keep_a_node_alive() {
+    let database = TestDatabase::new("reused_pid");
+    database.register(&one_task("true"));
+    let id = database.start("one-task", ProcessInputData::new());
+    let ours = std::process::id();
+    let before = process_started(ours).unwrap() - 1;
+    database.store().register_node(&neighbour("dead-1", ours, Some(before))).unwrap();
+    database.store().claim_due("dead-1", 5).unwrap();
+    let node = database.node();
+    assert_eq!(database.wait_for(&id).status, ProcessStatus::Completed);
+    node.stop();
+}
+
+#[test]
+fn a_silent_node_without_its_lock_is_taken_over_one_with_it_is_not() {
+    let database = TestDatabase::new("silence");
+    database.register(&one_task("true"));
+    let ids = database.start_many("one-task", 2);
+    let mut crashed = database.store();
+    crashed.register_node(&stranger("crashed")).unwrap();
+    crashed.claim_due("crashed", 1).unwrap();
+    let mut cut_off = database.store();
+    cut_off.register_node(&stranger("cut-off")).unwrap();
+    cut_off.claim_due("cut-off", 1).unwrap();
+    let key = fastrand::i32(..);
+    assert!(cut_off.take_node_lock(key).unwrap());
+    database
+        .sql()
+        .execute(
+            "UPDATE nodes SET lock_key = CASE node_id WHEN 'cut-off' THEN $1 ELSE $1 + 1 END, \
+             last_heartbeat = now() - interval '20 seconds'",
+            &[&key],
+        )
+        .unwrap();
+    let node = database.node_with(quick(&database));
+    let of = |node: &str| {
+        let row = database.sql().query_opt("SELECT 1 FROM scheduled_tasks WHERE picked_by = $1", &[&node]);
+        row.unwrap().is_some()
+    };
+    wait_until("the crashed node is taken over", || (!of("crashed")).then_some(()));
+    assert!(of("cut-off"), "its session lives: it keeps its claim until its lease is over");
+    // The server ends its session: the lock goes, and with it the claim.
+    drop(cut_off);
+    for id in &ids {
+        assert_eq!(database.wait_for(id).status, ProcessStatus::Completed);
+    }
+    node.stop();
+}
+
+#[test]
+fn a_lease_that_has_run_out_counts_whatever_the_lock_says() {
+    let database = TestDatabase::new("lease_over");
+    database.register(&one_task("true"));
+    let id = database.start("one-task", ProcessInputData::new());
+    let mut stuck = database.store();
+    let key = fastrand::i32(..);
+    assert!(stuck.take_node_lock(key).unwrap());
+    stuck.register_node(&stranger("stuck")).unwrap();
+    stuck.claim_due("stuck", 1).unwrap();
+    database
+        .sql()
+        .execute("UPDATE nodes SET lock_key = $1, last_heartbeat = now() - interval '301 seconds'", &[&key])
+        .unwrap();
+    let node = database.node_with(quick(&database));
+    assert_eq!(database.wait_for(&id).status, ProcessStatus::Completed);
+    node.stop();
+}
+
+#[test]
+fn a_node_that_others_took_for_dead_ends_its_commands_and_goes_on() {
+    let database = TestDatabase::new("rejoin");
+    let text = "if [ $TASK_ATTEMPT = 1 ]; then sleep 600; fi";
+    database.register(&ProcessType::new("once-slow", "").add(script("slow", text)));
+    let id = database.start("once-slow", ProcessInputData::new());
+    let node = database.node_with(quick(&database));
+    let vitals = node.vitals();
+    wait_until("the command runs", || (vitals.busy() == 1).then_some(()));
+    database.sql().execute("UPDATE nodes SET state = 'DEAD'", &[]).unwrap();
+    let process = database.wait_for(&id);
+    assert_eq!(process.status, ProcessStatus::Completed);
+    assert_eq!(database.count("nodes WHERE state = 'RUNNING'"), 1, "it goes on as a healthy node");
+    node.stop();
+    let outcomes: Vec<_> = database.store().executions(&id).unwrap().iter().map(|it| it.outcome).collect();
+    assert_eq!(outcomes, [Outcome::Lost, Outcome::Succeeded]);
+}
+
+#[test]
+fn a_command_whose_claim_was_taken_is_ended_and_its_result_dropped() {
+    let database = TestDatabase::new("taken");
+    database.register(&one_task("sleep 600"));
+    let id = database.start("one-task", ProcessInputData::new());
+    let node = database.node_with(quick(&database));
+    let vitals = node.vitals();
+    wait_until("the command runs", || (vitals.busy() == 1).then_some(()));
+    database
+        .sql()
+        .execute(
+            "UPDATE scheduled_tasks SET picked = false, picked_by = NULL, version = version + 1, \
+             execution_time = 'infinity'",
+            &[],
+        )
+        .unwrap();
+    wait_until("the command has ended", || (vitals.busy() == 0).then_some(()));
+    wait_until("the result was dropped", || (vitals.stale_results() == 1).then_some(()));
+    node.stop();
+    assert!(database.store().executions(&id).unwrap().is_empty());
+}
+
+#[test]
+fn on_crash_fail_and_the_fifth_crash_fail_the_process() {
+    let database = TestDatabase::new("poison");
+    let fail = TaskDefinition { on_crash: OnCrash::Fail, ..TaskDefinition::new("only", "true") };
+    database.register(&ProcessType::new("not-twice", "").add(fail));
+    database.register(&one_task("true"));
+    let not_twice = database.start("not-twice", ProcessInputData::new());
+    let poison = database.start("one-task", ProcessInputData::new());
+    let mut store = database.store();
+    store.register_node(&neighbour("dead-1", ended_pid(), None)).unwrap();
+    store.claim_due("dead-1", 5).unwrap();
+    database
+        .sql()
+        .execute(
+            "INSERT INTO task_executions (process_id, task_index, attempt, node_id, outcome, started_at, \
+             completed_at, duration_ms, output_bytes) SELECT $1, 0, n - 4, 'x', 'LOST', now(), now(), 0, 0 \
+             FROM generate_series(1, 4) AS n",
+            &[&poison],
+        )
+        .unwrap();
+    let node = database.node();
+    let (not_twice, poison) = (database.wait_for(&not_twice), database.wait_for(&poison));
+    node.stop();
+    for (process, part) in
+        [(not_twice, "on_crash is \"fail\""), (poison, "5 nodes have died under this task")]
+    {
+        assert_eq!(process.status, ProcessStatus::Failed);
+        let message = process.error_message.unwrap_or_default();
+        assert!(message.contains(part), "{message}");
+    }
+}
