@@ -15,7 +15,7 @@ use super::signals::{self, Signals};
 use super::terminal::message;
 use super::{documents, stopping, types};
 use crate::engine::{CommandRunners, Node, NodeConfig, Vitals};
-use crate::http::{Endpoint, HttpError, NodeVitals};
+use crate::http::{Endpoint, HttpError};
 use crate::model::duration::parse_duration;
 
 /// Reached from this machine only: whoever reaches it can read every input and output.
