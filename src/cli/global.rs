@@ -11,30 +11,32 @@ use crate::store::DEFAULT_SCHEMA;
 /// PostgreSQL cuts longer names (its NAMEDATALEN, less one).
 const SCHEMA_BYTES_MAX: usize = 63;
 
+/// Where help lists these options.
+const HEADING: &str = "Global options";
+
 /// Where the database is, and how much is told.
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Global options")]
 pub struct GlobalOptions {
     // The variable is read where the settings are resolved, so that its value never shows up in help or errors.
     /// The database, such as postgresql://user@host/database [env: DATABASE_URL, or libpq's PGHOST and so on];
     /// without any of them a private PostgreSQL in the data directory
-    #[arg(long, value_name = "URL", global = true, hide_env_values = true)]
+    #[arg(long, value_name = "URL", global = true, help_heading = HEADING, hide_env_values = true)]
     pub database_url: Option<String>,
     /// The schema that holds the tables
-    #[arg(long, value_name = "NAME", global = true, env = "PROCESS_ORCHESTRATOR_SCHEMA", hide_env_values = true,
+    #[arg(long, value_name = "NAME", global = true, help_heading = HEADING, env = "PROCESS_ORCHESTRATOR_SCHEMA", hide_env_values = true,
         default_value = DEFAULT_SCHEMA, value_parser = parse_schema)]
     pub schema: String,
     /// Where the private PostgreSQL is kept
     #[arg(
         long,
         value_name = "DIR",
-        global = true,
+        global = true, help_heading = HEADING,
         env = "PROCESS_ORCHESTRATOR_DATA_DIR",
         hide_env_values = true
     )]
     pub data_dir: Option<PathBuf>,
     /// How much is logged to standard error: off, error, warn, info, debug or trace; RUST_LOG for single modules
-    #[arg(long, value_name = "LEVEL", global = true, env = "PROCESS_ORCHESTRATOR_LOG_LEVEL", hide_env_values = true,
+    #[arg(long, value_name = "LEVEL", global = true, help_heading = HEADING, env = "PROCESS_ORCHESTRATOR_LOG_LEVEL", hide_env_values = true,
         value_parser = levels(), hide_possible_values = true)]
     pub log_level: Option<LevelFilter>,
 }

@@ -17,27 +17,29 @@ const INPUTS_BYTES_MAX: u64 = 512 * 1024 * 1024;
 /// Faulty lines that are told in full; a file in the wrong format has as many as it has lines.
 const FAULTY_LINES_MAX: usize = 20;
 
+/// Where help lists the options of this file.
+const HEADING: &str = "Input";
+
 /// The input of one process, as options.
 #[derive(Debug, Default, Args)]
-#[command(next_help_heading = "Input")]
 pub struct InputOptions {
     /// The source file: ${input_file} in commands
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = HEADING)]
     pub input_file: Option<String>,
     /// The directory for results: ${output_dir} in commands
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", help_heading = HEADING)]
     pub output_dir: Option<String>,
     /// Whom the process runs for: ${user_id} in commands
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", help_heading = HEADING)]
     pub user_id: Option<String>,
     /// A configuration value: ${config.KEY} in commands; may be repeated
-    #[arg(long, value_name = "KEY=VALUE", value_parser = parse_pair)]
+    #[arg(long, value_name = "KEY=VALUE", help_heading = HEADING, value_parser = parse_pair)]
     pub config: Vec<(String, String)>,
     /// A metadata value: ${metadata.KEY} in commands; may be repeated
-    #[arg(long, value_name = "KEY=VALUE", value_parser = parse_pair)]
+    #[arg(long, value_name = "KEY=VALUE", help_heading = HEADING, value_parser = parse_pair)]
     pub metadata: Vec<(String, String)>,
     /// The whole input as JSON, as @FILE, or as @- for standard input; the single options win over it
-    #[arg(long, value_name = "JSON|@FILE|@-")]
+    #[arg(long, value_name = "JSON|@FILE|@-", help_heading = HEADING)]
     pub input: Option<String>,
 }
 

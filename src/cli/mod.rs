@@ -108,6 +108,10 @@ enum Command {
   process-orchestrator migrate")]
     Migrate(migrate::Options),
     /// Measure how fast this machine runs commands durably
+    #[command(before_help = "Examples:
+  process-orchestrator bench
+  process-orchestrator bench --processes 5000 --tasks 10 --xargs
+  process-orchestrator bench --latency 200 --json")]
     Bench(measure::Options),
     /// Print a script that completes commands and options in your shell
     #[command(before_help = "Examples:
@@ -180,10 +184,11 @@ impl Command {
         }
     }
 
-    /// A node that nobody watches says what it does; other commands say what they were asked.
+    /// A node that nobody watches says what it does; `run` shows its one process itself, failures included.
     const fn log_level(&self) -> LevelFilter {
         match self {
             Self::Serve(_) => LevelFilter::Info,
+            Self::Run(_) => LevelFilter::Error,
             _ => LevelFilter::Warn,
         }
     }

@@ -70,7 +70,11 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
     let record = Record::read(&mut store, id, global)?;
     match woken? {
         Some(signal) if !record.process.status.is_final() => {
-            message(go_on(id, options, global, signal));
+            // Our own node has given it back: whoever holds it now runs it on.
+            match &record.process.picked_by {
+                Some(node) => message(runs_elsewhere(id, node, global, signal)),
+                None => message(go_on(id, options, global, signal)),
+            }
             Err(CliError::Interrupted(signal))
         }
         _ => report(&record, options.json, global),
@@ -103,6 +107,17 @@ fn execute(session: &Session, id: &str, signals: &Signals, json: bool) -> Result
             Err(error)
         }
     }
+}
+
+fn runs_elsewhere(id: &str, node: &str, global: &GlobalOptions, signal: i32) -> String {
+    format!(
+        "{}: no longer waiting; node {} runs process {} on: {} show {}",
+        signals::name(signal),
+        text::escape(node),
+        text::escape(id),
+        global.program(),
+        shell_words::quote(id)
+    )
 }
 
 fn go_on(id: &str, options: &Options, global: &GlobalOptions, signal: i32) -> String {

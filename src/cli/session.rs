@@ -66,7 +66,7 @@ impl Session {
                 return Err(nothing_yet(&format!("{} holds no database", data_dir.display()), global));
             }
             message(format!(
-                "no DATABASE_URL or PGHOST is set: making a private PostgreSQL in {}",
+                "no DATABASE_URL or PGHOST is set: making a private PostgreSQL in {}, where everything is kept",
                 data_dir.display()
             ));
         }

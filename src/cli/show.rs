@@ -72,8 +72,10 @@ impl Record {
             STATUS_COLUMN => Look::of_task(self.tasks[row].status).paint(face, &cell),
             _ => cell,
         }));
+        let told = self.process.error_message.as_deref().unwrap_or_default();
         for task in &self.tasks {
-            if let Some(error) = &task.error_message {
+            // What failed the process is part of the process's own error.
+            if let Some(error) = task.error_message.as_ref().filter(|error| !told.contains(error.as_str())) {
                 lines.push(format!("{}: {}", text::escape(&task.name), text::escape(error)));
             }
         }
@@ -136,19 +138,26 @@ impl Record {
             ("#", Fit::Right),
             ("TASK", Fit::Shrinks(12)),
             ("STATUS", Fit::Whole),
-            ("ATTEMPT", Fit::Right),
+            ("ATTEMPTS", Fit::Right),
+            ("RETRIES", Fit::Right),
             ("TIME", Fit::Right),
             ("EXIT", Fit::Right),
         ]);
         for task in &self.tasks {
             let end = if task.status == TaskStatus::InProgress { Some(now) } else { task.completed_at };
             let time = task.started_at.zip(end).map(|(from, to)| text::duration(text::between(from, to)));
-            let attempts = task.max_retries + 1;
+            // Attempts that a crash or a stop ended spend no retry, so neither number tells the other.
+            let has_begun = task.attempt > 0;
             table.row(vec![
                 task.task_index.to_string(),
                 text::escape(&task.name).into_owned(),
                 task.status.to_string(),
-                if task.attempt > 0 { format!("{} of {attempts}", task.attempt) } else { String::new() },
+                if has_begun { task.attempt.to_string() } else { String::new() },
+                if has_begun {
+                    format!("{} of {}", task.retry_count, task.max_retries)
+                } else {
+                    String::new()
+                },
                 time.unwrap_or_default(),
                 task.exit_code.map(|code| code.to_string()).unwrap_or_default(),
             ]);
@@ -222,7 +231,11 @@ mod tests {
             status,
             started_at: (status != TaskStatus::NotStarted).then(|| at(10)),
             completed_at: status.is_final().then(|| at(12)),
-            error_message: (status == TaskStatus::Failed).then(|| "exit code 3\x1b[0m".to_owned()),
+            error_message: match status {
+                TaskStatus::Failed => Some("exit code 3".to_owned()),
+                TaskStatus::Completed => Some("killed by SIGTERM\x1b[0m".to_owned()),
+                _ => None,
+            },
             exit_code: (status == TaskStatus::Failed).then_some(3),
             output: None,
             environment: BTreeMap::new(),
@@ -273,11 +286,11 @@ mod tests {
             format!("Started   {}", clock.full(at(10))),
             format!("Ended     {} (after 4.0 s)", clock.full(at(14))),
             String::new(),
-            "#  TASK  STATUS       ATTEMPT   TIME  EXIT".to_owned(),
-            "0  load  COMPLETED     1 of 3  2.0 s".to_owned(),
-            "1  send  FAILED        1 of 3  2.0 s     3".to_owned(),
+            "#  TASK  STATUS       ATTEMPTS  RETRIES   TIME  EXIT".to_owned(),
+            "0  load  COMPLETED           1   0 of 2  2.0 s".to_owned(),
+            "1  send  FAILED              1   0 of 2  2.0 s     3".to_owned(),
             "2  tidy  NOT_STARTED".to_owned(),
-            "send: exit code 3\\x1b[0m".to_owned(),
+            "load: killed by SIGTERM\\x1b[0m".to_owned(),
             String::new(),
             "Input".to_owned(),
             "  input_file = /a\\nb".to_owned(),

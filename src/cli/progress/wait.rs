@@ -7,6 +7,7 @@ use crossbeam_channel::{Receiver, never, select};
 use crate::cli::error::CliError;
 use crate::cli::session::Session;
 use crate::cli::signals::Signals;
+use crate::cli::terminal::message;
 use crate::store::{Store, StoreError};
 
 /// After a change, when the next one may follow at once.
@@ -134,7 +135,7 @@ impl Eyes<'_> {
         match seen {
             Ok(seen) => {
                 if std::mem::take(&mut self.is_warned) {
-                    log::warn!("the database is back");
+                    message("the database is back");
                 }
                 Ok(seen)
             }
@@ -142,10 +143,7 @@ impl Eyes<'_> {
             Err(LookError::Store(error)) if error.is_transient() => {
                 self.store = None;
                 if !std::mem::replace(&mut self.is_warned, true) {
-                    log::warn!(
-                        "waiting goes on, but the database can't be reached: {}",
-                        CliError::from(error)
-                    );
+                    message(format!("waiting goes on without the database: {}", CliError::from(error)));
                 }
                 Ok(Seen::Same)
             }

@@ -1,0 +1,416 @@
+//! The real binary: what it prints, where, and the exit codes.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use process_orchestrator::{ProcessInputData, ProcessStatus, ProcessType};
+use serde_json::Value;
+
+use crate::common::{TestDatabase, data_dir, one_task, script, wait_until};
+
+/// The program, a database of its own, and a folder for its files.
+struct Bench {
+    database: TestDatabase,
+    folder: PathBuf,
+}
+
+/// How a command ended.
+#[derive(Debug)]
+struct Ended {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl Bench {
+    fn new(test: &str) -> Self {
+        let database = TestDatabase::bare(test);
+        let folder = std::env::temp_dir().join(format!("{}-files", database.schema));
+        fs::create_dir(&folder).unwrap();
+        // The private cluster has to be there: some commands do not make one.
+        drop(database.store());
+        Self { database, folder }
+    }
+
+    fn with_tables(test: &str) -> Self {
+        let bench = Self::new(test);
+        bench.database.store().migrate(false).unwrap();
+        bench
+    }
+
+    /// A process type as a file; its name in the folder.
+    fn file(&self, process_type: &ProcessType) -> String {
+        let name = format!("{}.json", process_type.name);
+        fs::write(self.folder.join(&name), process_type.to_value().to_string()).unwrap();
+        name
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_process-orchestrator"));
+        for (name, _) in std::env::vars_os() {
+            let name = name.to_string_lossy().into_owned();
+            if ["PG", "PROCESS_ORCHESTRATOR_", "DATABASE_URL", "RUST_LOG"]
+                .iter()
+                .any(|it| name.starts_with(it))
+            {
+                command.env_remove(name);
+            }
+        }
+        command.args(words).env("TZ", "UTC").current_dir(&self.folder).stdin(Stdio::null());
+        command.env("PROCESS_ORCHESTRATOR_DATA_DIR", data_dir());
+        command.env("PROCESS_ORCHESTRATOR_SCHEMA", &self.database.schema);
+        command
+    }
+
+    fn run(&self, words: &[&str]) -> Ended {
+        ended(&mut self.command(words))
+    }
+
+    fn spawn(&self, words: &[&str]) -> Child {
+        self.command(words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            fs::remove_dir_all(&self.folder).unwrap();
+        }
+    }
+}
+
+fn ended(command: &mut Command) -> Ended {
+    let output = command.output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Ended { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+}
+
+impl Ended {
+    fn expect(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "{self:#?}");
+        self
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:#?}"))
+    }
+}
+
+fn signal(child: &Child, name: &str) {
+    let status = Command::new("kill").args([name, &child.id().to_string()]).status().unwrap();
+    assert!(status.success());
+}
+
+/// Reads standard error until a line that holds `part`; returns the rest to read.
+fn until_line(child: &mut Child, part: &str) -> BufReader<std::process::ChildStderr> {
+    let mut reader = BufReader::new(child.stderr.take().unwrap());
+    let mut seen = String::new();
+    while !seen.contains(part) {
+        let read = reader.read_line(&mut seen).unwrap();
+        assert!(read > 0, "no line with {part:?} in {seen:?}");
+    }
+    reader
+}
+
+fn two_tasks() -> ProcessType {
+    ProcessType::new("two-tasks", "")
+        .add(script("load", "echo loading ${input_file}; echo rows=7 > \"$PROCESS_CONTEXT_FILE\""))
+        .add(script("send", "echo sent ${processContext.rows}"))
+}
+
+#[test]
+fn run_executes_a_file_and_shows_the_process() {
+    let bench = Bench::new("cli_run");
+    let file = bench.file(&two_tasks());
+    let run = bench.run(&["run", &file, "--input-file", "a b.csv"]).expect(0);
+    assert!(
+        run.out.starts_with("Process   two-tasks-1\nType      two-tasks\nStatus    COMPLETED\n"),
+        "{run:#?}"
+    );
+    for part in ["input_file = a b.csv", "rows = 7"] {
+        assert!(run.out.contains(part), "{run:#?}");
+    }
+    for part in [" load COMPLETED ", " send COMPLETED ", " two-tasks-1 COMPLETED "] {
+        assert!(run.err.contains(part), "{run:#?}");
+    }
+    assert!(!(run.out + &run.err).contains('\x1b'), "no colours in a pipe");
+
+    let document =
+        bench.run(&["run", "two-tasks", "--input", r#"{"input_file": "x"}"#, "--json"]).expect(0).json();
+    assert_eq!(
+        (&document["status"], &document["tasks"][1]["output"]),
+        (&"COMPLETED".into(), &"sent 7\n".into())
+    );
+    let created = document["created_at"].as_str().unwrap();
+    assert!(created.ends_with('Z'), "{created} is in UTC");
+}
+
+#[test]
+fn run_of_a_process_that_fails_shows_why_and_where_to_look() {
+    let bench = Bench::new("cli_run_fails");
+    let file = bench.file(&one_task("sh -c 'seq 20; exit 3'"));
+    let run = bench.run(&["run", &file]).expect(1);
+    assert!(run.out.contains("Status    FAILED\n"), "{run:#?}");
+    assert!(run.err.contains("last output of only:\n  11\n"), "{run:#?}");
+    assert!(run.err.ends_with("  20\nall of it: process-orchestrator logs one-task-1 only\n"), "{run:#?}");
+
+    let logs = bench.run(&["logs", "one-task-1", "only"]).expect(0);
+    assert_eq!(logs.out, (1..=20).map(|n| format!("{n}\n")).collect::<String>());
+    assert!(logs.err.starts_with("==> only, attempt 1: FAILED after "), "{logs:#?}");
+}
+
+#[test]
+fn run_that_is_interrupted_leaves_the_process_due_and_goes_on_later() {
+    let bench = Bench::new("cli_run_signal");
+    let go = bench.folder.join("go");
+    let wait = format!("echo begun; while [ ! -e '{}' ]; do sleep 0.02; done", go.display());
+    let file =
+        bench.file(&ProcessType::new("held", "").add(script("wait", &wait)).add(script("end", "echo end")));
+    let mut run = bench.spawn(&["run", &file]);
+    let mut rest = until_line(&mut run, " wait IN_PROGRESS");
+    signal(&run, "-INT");
+    let mut line = String::new();
+    rest.read_line(&mut line).unwrap();
+    assert!(line.starts_with("stopping: waiting up to 30s for 1 command to end"), "{line}");
+    signal(&run, "-INT");
+    assert_eq!(run.wait().unwrap().code(), Some(130));
+    let mut said = String::new();
+    rest.read_to_string(&mut said).unwrap();
+    assert!(said.contains("process held-1 is not finished and stays due"), "{said}");
+    assert!(said.contains("run held.json --process-id held-1"), "{said}");
+
+    fs::write(go, "").unwrap();
+    let again = bench.run(&["run", &file, "--process-id", "held-1"]).expect(0);
+    assert!(again.out.contains("Status    COMPLETED"), "{again:#?}");
+}
+
+#[test]
+fn serve_runs_what_start_starts_and_stops_in_order() {
+    let bench = Bench::new("cli_serve");
+    fs::create_dir(bench.folder.join("types")).unwrap();
+    let file = bench.file(&two_tasks());
+    fs::rename(bench.folder.join(&file), bench.folder.join("types").join(&file)).unwrap();
+    let mut serve =
+        bench.spawn(&["serve", "--process-types", "types", "--listen", "127.0.0.1:0", "--executors", "2"]);
+    let rest = until_line(&mut serve, " ready: node ");
+
+    fs::write(bench.folder.join("many.jsonl"), "{\"process_id\": \"mine\"}\n\n{\"input_file\": \"b\"}\n")
+        .unwrap();
+    let start =
+        bench.run(&["start", "two-tasks", "--inputs", "many.jsonl", "--input-file", "c", "--wait"]).expect(0);
+    assert_eq!(start.out, "mine\ntwo-tasks-1\n");
+    let one = bench.run(&["start", "two-tasks", "--input-file", "c", "--wait", "--json"]).expect(0).json();
+    assert_eq!(one["processes"][0]["status"], "COMPLETED");
+
+    let page = bench.run(&["list", "--limit", "2", "--json"]).expect(0).json();
+    assert_eq!(page["processes"][0]["process_id"], "two-tasks-2");
+    let next = page["next"].as_str().unwrap();
+    let page = bench
+        .run(&["list", "--limit", "2", "--after", next, "--status", "completed", "--json"])
+        .expect(0)
+        .json();
+    assert_eq!((page["processes"].as_array().map(Vec::len), &page["next"]), (Some(1), &Value::Null));
+    let nodes = bench.run(&["nodes", "--json"]).expect(0).json();
+    assert_eq!(
+        (&nodes["nodes"][0]["state"], &nodes["nodes"][0]["executors"]),
+        (&"RUNNING".into(), &2.into())
+    );
+
+    signal(&serve, "-TERM");
+    drop(rest);
+    assert_eq!(serve.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_wait_that_is_interrupted_leaves_the_process_alone() {
+    let bench = Bench::with_tables("cli_wait_signal");
+    bench.database.register(&one_task("true"));
+    let mut start = bench.spawn(&["start", "one-task", "--wait"]);
+    drop(until_line(&mut start, "no node is running now"));
+    signal(&start, "-TERM");
+    assert_eq!(start.wait().unwrap().code(), Some(143));
+    let node = bench.database.node();
+    assert_eq!(bench.database.wait_for("one-task-1").status, ProcessStatus::Completed);
+    node.stop();
+}
+
+#[test]
+fn every_kind_of_failure_has_its_exit_code_and_says_what_to_do() {
+    let bench = Bench::with_tables("cli_failures");
+    bench.database.register(&two_tasks());
+    fs::write(bench.folder.join("bad.json"), r#"{"name": "x", "taks": []}"#).unwrap();
+    fs::write(bench.folder.join("in.jsonl"), "{}\n{\"user_id\": 5}\n").unwrap();
+    for (words, code, part) in [
+        (&["run", "bad.json"][..], 2, "error: bad.json: taks: unknown key; did you mean \"tasks\"?"),
+        (&["run", "none.json"], 2, "error: none.json: can't be read: No such file"),
+        (
+            &["run", "nothing"],
+            3,
+            "error: unknown process type \"nothing\"; register it first; known are: two-tasks",
+        ),
+        (&["start", "bad.json"], 2, "error: \"bad.json\" looks like a file"),
+        (&["start", "two-tasks"], 2, "error: input lacks ${input_file}"),
+        (&["start", "two-tasks", "--inputs", "in.jsonl"], 2, "error: in.jsonl:2: user_id: 5 is not a text"),
+        (&["start", "two-tasks", "--at", "soon"], 2, "\"soon\" is not a time; write 2026-"),
+        (
+            &["show", "none"],
+            3,
+            "error: no process has the id \"none\"; see them all: process-orchestrator list",
+        ),
+        (&["logs", "none"], 3, "error: no process has the id \"none\""),
+        (&["types", "show", "none"], 3, "error: no process type is named \"none\""),
+        (&["list", "--status", "done"], 2, "possible values: NOT_STARTED, IN_PROGRESS"),
+        (&["serve", "--process-types", "bad.json"], 2, "error: bad.json: taks: unknown key"),
+    ] {
+        let ended = bench.run(words).expect(code);
+        assert!(ended.err.contains(part), "{words:?} should say {part:?}: {ended:#?}");
+        assert_eq!(ended.out, "", "{words:?}");
+    }
+}
+
+#[test]
+fn an_empty_place_says_how_to_begin() {
+    let bench = Bench::new("cli_empty");
+    for words in [&["list"][..], &["show", "x"], &["logs", "x"], &["nodes"], &["types", "list"]] {
+        let ended = bench.run(words).expect(1);
+        assert!(ended.err.starts_with("error: nothing here yet: schema "), "{ended:#?}");
+        assert!(ended.err.ends_with("or make the tables (process-orchestrator migrate)\n"), "{ended:#?}");
+    }
+    let elsewhere = bench.folder.join("no-cluster");
+    let ended = ended(bench.command(&["list"]).arg("--data-dir").arg(&elsewhere)).expect(1);
+    assert!(ended.err.contains("no-cluster holds no database"), "{ended:#?}");
+    assert!(!elsewhere.exists(), "looking makes nothing");
+}
+
+#[test]
+fn migrate_says_what_it_does_and_does_it_once() {
+    let bench = Bench::new("cli_migrate");
+    let would = bench.run(&["migrate", "--dry-run"]).expect(0);
+    assert!(would.out.starts_with("would apply 0001_tables\n"), "{would:#?}");
+    let done = bench.run(&["migrate"]).expect(0);
+    assert_eq!(done.out, would.out.replace("would apply", "applied"));
+    let again = bench.run(&["migrate", "--json"]).expect(0).json();
+    assert_eq!(again["migrations"], Value::Array(Vec::new()));
+}
+
+#[test]
+fn an_unreachable_database_is_told_without_the_password() {
+    let bench = Bench::new("cli_unreachable");
+    let ended =
+        ended(bench.command(&["list"]).args(["--database-url", "postgresql://me:sesame@127.0.0.1:1/db"]))
+            .expect(4);
+    assert!(
+        ended.err.starts_with("error: failed to connect to database \"db\" at 127.0.0.1:1"),
+        "{ended:#?}"
+    );
+    assert!(!ended.err.contains("sesame"), "{ended:#?}");
+}
+
+#[test]
+fn process_types_are_registered_shown_and_checked() {
+    let bench = Bench::new("cli_types");
+    let file = bench.file(&two_tasks());
+    assert_eq!(bench.run(&["types", "register", &file]).expect(0).out, "two-tasks new\n");
+    assert_eq!(bench.run(&["types", "register", &file]).expect(0).out, "two-tasks unchanged\n");
+    let shown = bench.run(&["types", "show", "two-tasks"]).expect(0);
+    assert!(shown.out.contains("Needs input   input_file\n"), "{shown:#?}");
+    let list = bench.run(&["types", "list", "--json"]).expect(0).json();
+    assert_eq!(list["process_types"][0]["definition"]["name"], "two-tasks");
+
+    fs::write(bench.folder.join("bad.json"), "[]").unwrap();
+    let checked = bench.run(&["types", "validate", "bad.json", &file, "--json"]).expect(2).json();
+    assert_eq!(checked["files"][0]["faults"].as_array().map(Vec::len), Some(1));
+    assert_eq!(checked["files"][1]["name"], "two-tasks");
+    assert!(bench.run(&["types", "schema"]).expect(0).json()["properties"]["tasks"].is_object());
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_the_command_quietly() {
+    let bench = Bench::with_tables("cli_pipe");
+    bench.database.register(&one_task("true"));
+    bench.database.start("one-task", ProcessInputData::new());
+    let mut list = bench.spawn(&["list", "--json"]);
+    drop(list.stdout.take());
+    let mut said = String::new();
+    list.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!((list.wait().unwrap().code(), said.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn logs_give_the_output_unchanged_and_json_gives_everything() {
+    let bench = Bench::new("cli_logs");
+    let file = bench.file(&one_task(r"printf 'a\033[1mb\r\nno end'"));
+    bench.run(&["run", &file]).expect(0);
+    assert_eq!(bench.run(&["logs", "one-task-1", "0"]).expect(0).out, "a\x1b[1mb\r\nno end");
+    let document = bench.run(&["logs", "one-task-1", "--attempt", "1", "--json"]).expect(0).json();
+    assert_eq!(document["executions"][0]["outcome"], "SUCCEEDED");
+    assert_eq!(bench.run(&["logs", "one-task-1", "--attempt", "2"]).expect(0).out, "");
+    let unknown = bench.run(&["logs", "one-task-1", "second"]).expect(3);
+    assert!(unknown.err.contains("has no task \"second\"; it has only"), "{unknown:#?}");
+}
+
+#[test]
+fn completions_are_for_every_shell() {
+    let bench = Bench::new("cli_completions");
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(bench.run(&["completions", shell]).expect(0).out.contains("process-orchestrator"));
+    }
+}
+
+#[test]
+fn a_listening_address_that_is_taken_is_told_before_anything_runs() {
+    let bench = Bench::with_tables("cli_taken");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let serve = bench.run(&["serve", "--listen", &address]).expect(1);
+    assert!(serve.err.contains(&format!("error: failed to listen on {address}")), "{serve:#?}");
+    assert_eq!(bench.database.count("nodes"), 0);
+}
+
+/// `script` gives the program a terminal; where there is none, the test of the picture itself has to do.
+#[test]
+fn a_terminal_gets_a_live_view_and_its_cursor_back() {
+    let bench = Bench::new("cli_live");
+    let file = bench.file(&two_tasks());
+    let Some(output) = on_a_terminal(&bench, &["run", &file, "--input-file", "x"]) else { return };
+    let hidden = output.find("\x1b[?25l").unwrap_or_else(|| panic!("{output:?}"));
+    let shown = output.rfind("\x1b[?25h").unwrap_or_else(|| panic!("{output:?}"));
+    assert!(hidden < shown, "{output:?}");
+    assert!(output[..shown].contains("/2 tasks"), "{output:?}");
+    assert!(output[shown..].contains("COMPLETED"), "{output:?}");
+}
+
+/// What a program writes to a terminal of 80 by 24, by util-linux's `script`; `None` where that is not installed.
+fn on_a_terminal(bench: &Bench, words: &[&str]) -> Option<String> {
+    let has_script = cfg!(target_os = "linux") && Path::new("/usr/bin/script").exists();
+    if !has_script {
+        return None;
+    }
+    let program = bench.command(words);
+    let mut line = vec![program.get_program().to_string_lossy().into_owned()];
+    line.extend(program.get_args().map(|word| word.to_string_lossy().into_owned()));
+    let mut command = Command::new("/usr/bin/script");
+    for (name, value) in program.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command.env("TERM", "xterm").env_remove("NO_COLOR").current_dir(&bench.folder).stdin(Stdio::null());
+    command.args(["-qec", &shell_words::join(line), "/dev/null"]);
+    Some(ended(&mut command).expect(0).out)
+}
+
+#[test]
+fn a_second_run_of_an_id_that_has_ended_reports_it_again() {
+    let bench = Bench::new("cli_again");
+    let file = bench.file(&one_task("echo once"));
+    bench.run(&["run", &file, "--process-id", "p"]).expect(0);
+    bench.run(&["run", &file, "--process-id", "p"]).expect(0);
+    assert_eq!(bench.database.count("task_executions"), 1);
+    let taken = bench.run(&["run", &file, "--process-id", "p", "--user-id", "other"]).expect(2);
+    assert!(taken.err.contains("process id \"p\" is taken by a process of type \"one-task\""), "{taken:#?}");
+    wait_until("the process is still there", || bench.database.store().process("p").unwrap());
+}
