@@ -60,9 +60,9 @@ impl Default for NodeConfig {
     }
 }
 
-/// Commands mostly wait: for a disk, a network, another program. Four for each processor keep it busy, and eight
-/// are the least with which a small machine hides the time that a commit takes.
+/// Commands mostly wait: for a disk, a network, another program. Eight for each processor keep it busy also while
+/// the results of some are being committed.
 fn default_executors() -> usize {
     let processors = std::thread::available_parallelism().map_or(2, usize::from);
-    (processors * 4).clamp(8, EXECUTORS_MAX)
+    (processors * 8).clamp(8, EXECUTORS_MAX)
 }
