@@ -11,6 +11,7 @@ use super::config::NodeConfig;
 use super::guard::Guard;
 use super::lease::Lease;
 use super::running::Running;
+use crate::command::Reason;
 use crate::database::ConnectionSource;
 
 /// How far a node has gone towards its end. Only ever rises.
@@ -38,6 +39,7 @@ pub(super) struct Shared {
     pub(super) lease: Lease,
     pub(super) guard: Option<Guard>,
     phase: AtomicU8,
+    interrupted: AtomicUsize,
     wake_poller: Sender<()>,
 }
 
@@ -61,6 +63,7 @@ impl Shared {
             running,
             guard,
             phase: AtomicU8::new(Phase::Running as u8),
+            interrupted: AtomicUsize::new(0),
             wake_poller,
         }
     }
@@ -79,6 +82,17 @@ impl Shared {
         self.phase.fetch_max(phase as u8, Ordering::SeqCst);
         self.vitals.is_stopping.store(self.phase() as u8, Ordering::SeqCst);
         self.wake_poller();
+    }
+
+    /// Ends every command that runs; asking again asks those that were asked already.
+    pub(super) fn interrupt(&self) {
+        self.advance_to(Phase::Interrupting);
+        self.interrupted.fetch_max(self.running.interrupt_all(Reason::Stop), Ordering::SeqCst);
+    }
+
+    /// How many commands were ended by [`Shared::interrupt`].
+    pub(super) fn interrupted(&self) -> usize {
+        self.interrupted.load(Ordering::SeqCst)
     }
 
     pub(super) fn is_draining(&self) -> bool {

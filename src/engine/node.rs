@@ -1,0 +1,339 @@
+//! The node as its owner holds it: it starts the threads and stops them, in one order.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use log::{debug, info, warn};
+
+use super::config::{EXECUTORS_MAX, NodeConfig};
+use super::guard::{self, Guard};
+use super::keeper::{self, Keeper};
+use super::poller::Poller;
+use super::recorder::Recorder;
+use super::runner::Runners;
+use super::running::Running;
+use super::shared::{Phase, Shared, Vitals};
+use super::{executor, listener, threads};
+use crate::database::ConnectionSource;
+use crate::platform::{host_name, pid_space, process_started};
+use crate::store::nodes::{NodeIdentity, Place};
+use crate::store::{Store, StoreError};
+
+/// What a thread of ours needs of stack: no recursion, buffers are on the heap.
+const STACK_BYTES: usize = 512 * 1024;
+/// After the commands were ended: their grace, and time to record what came of them.
+const WIND_UP: Duration = Duration::from_secs(15);
+/// The last try of the recorder once the node gives up.
+const LAST_RECORD: Duration = Duration::from_secs(6);
+
+/// How long a thread may take to end once it was told to.
+const JOIN_MAX: Duration = Duration::from_secs(15);
+/// How often it is looked whether it has.
+const JOIN_LOOK: Duration = Duration::from_millis(2);
+
+/// Why a node could not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// The database.
+    Store(StoreError),
+    /// No threads or file descriptors.
+    Resources(io::Error),
+    /// A setting that makes no sense, as a sentence.
+    Setting(String),
+}
+
+impl std::fmt::Display for StartError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Store(error) => error.fmt(f),
+            Self::Resources(error) => write!(f, "start the node's threads: {error}"),
+            Self::Setting(problem) => f.write_str(problem),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl From<StoreError> for StartError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<io::Error> for StartError {
+    fn from(error: io::Error) -> Self {
+        Self::Resources(error)
+    }
+}
+
+/// A running orchestrator. Dropping it without [`Node::stop`] leaves its threads running.
+pub struct Node {
+    shared: Arc<Shared>,
+    threads: Threads,
+    failed: Receiver<String>,
+}
+
+/// In the order in which they end.
+struct Threads {
+    poller: JoinHandle<()>,
+    executors: Vec<JoinHandle<()>>,
+    quit_executors: Sender<()>,
+    recorder: JoinHandle<()>,
+    listener: JoinHandle<()>,
+    keeper: JoinHandle<()>,
+    lease: JoinHandle<()>,
+    quit_keeper: Sender<()>,
+}
+
+/// Stops a node from another thread, such as the one that hears signals.
+#[derive(Clone)]
+pub struct Stopper {
+    shared: Arc<Shared>,
+}
+
+impl Stopper {
+    /// The node claims no more; commands run on, and each process is given back when its task has ended.
+    pub fn stop_claiming(&self) {
+        self.shared.advance_to(Phase::Draining);
+    }
+
+    /// Ends every command now; their executions are recorded as interrupted and spend no retry.
+    pub fn interrupt(&self) {
+        self.shared.interrupt();
+    }
+
+    /// How many processes the node still holds.
+    pub fn held(&self) -> usize {
+        self.shared.claims.len()
+    }
+}
+
+/// How a stop went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StopReport {
+    /// Commands that had to be ended.
+    pub interrupted: usize,
+    /// Processes whose last result could not be recorded; a takeover will find them lost.
+    pub unrecorded: usize,
+}
+
+impl Node {
+    /// Registers the node and starts its threads. The schema has to be at this binary's version.
+    ///
+    /// # Errors
+    /// When a setting is out of range, the database fails, or the system has no threads left.
+    pub fn start(
+        source: Arc<dyn ConnectionSource>,
+        config: NodeConfig,
+        runners: Arc<dyn Runners>,
+    ) -> Result<Self, StartError> {
+        check(&config)?;
+        let identity = identify(&config);
+        let place = identity.place.clone();
+        Store::open(&*source, "start", &config.schema)?.register_node(&identity)?;
+        let running = Running::new(config.executors)?;
+        let (wake_poller, wake) = bounded(1);
+        let guard = start_guard(&identity.node_id, &config)?;
+        let runners = runners.of_node(&identity.node_id);
+        let shared = Arc::new(Shared::new(identity.node_id, config, source, running, guard, wake_poller));
+        let (report_failure, failed) = bounded(1);
+        let threads = Threads::start(&shared, &runners, place, wake, &report_failure)?;
+        info!(
+            "node started node_id={} name={:?} executors={}",
+            shared.node_id, shared.config.name, shared.config.executors
+        );
+        Ok(Self { shared, threads, failed })
+    }
+
+    /// The node's own state, for its status endpoint.
+    pub fn vitals(&self) -> Arc<Vitals> {
+        Arc::clone(&self.shared.vitals)
+    }
+
+    /// Gets one message if a thread has panicked: the node is to be stopped and the program to fail.
+    pub fn failed(&self) -> &Receiver<String> {
+        &self.failed
+    }
+
+    /// A handle that stops the node from another thread.
+    pub fn stopper(&self) -> Stopper {
+        Stopper { shared: Arc::clone(&self.shared) }
+    }
+
+    /// Stops in this order: the poller; the commands, by themselves within the drain timeout or else ended; the
+    /// executors; the recorder, when everything is recorded; the listener; and last the keeper, so that the node
+    /// is known to live until the end. A thread that is stuck in the database is left behind after a while.
+    pub fn stop(self) -> StopReport {
+        let Self { shared, threads, failed } = self;
+        shared.advance_to(Phase::Draining);
+        let mut is_whole = join(threads.poller);
+        let mut unrecorded = 0;
+        let has_drained = wait_for_commands(&shared, &failed);
+        shared.advance_to(Phase::Interrupting);
+        if !has_drained {
+            shared.interrupt();
+            if !shared.claims.wait_until_none(WIND_UP) {
+                shared.advance_to(Phase::GivingUp);
+                shared.claims.wait_until_none(LAST_RECORD);
+                unrecorded = shared.claims.len();
+            }
+        }
+        drop(threads.quit_executors);
+        if unrecorded == 0 {
+            is_whole &= threads.executors.into_iter().all(join);
+            is_whole &= join(threads.recorder);
+        }
+        is_whole &= join(threads.listener);
+        drop(threads.quit_keeper);
+        is_whole &= join(threads.keeper) & join(threads.lease);
+        if let Some(guard) = &shared.guard {
+            // What is unrecorded may still run.
+            if unrecorded == 0 { guard.dismiss() } else { guard.end_commands() }
+        }
+        let report = StopReport { interrupted: shared.interrupted(), unrecorded };
+        info!(
+            "node stopped node_id={} interrupted={} unrecorded={}{}",
+            shared.node_id,
+            report.interrupted,
+            report.unrecorded,
+            if is_whole { "" } else { " (not all of its threads have ended)" }
+        );
+        report
+    }
+}
+
+/// Waits until every claim has ended; a second signal or a panic cuts it short.
+fn wait_for_commands(shared: &Shared, failed: &Receiver<String>) -> bool {
+    /// How often it looks for a second signal.
+    const LOOK: Duration = Duration::from_millis(100);
+    let mut left = shared.config.drain_timeout;
+    while shared.phase() < Phase::Interrupting && failed.is_empty() {
+        if shared.claims.wait_until_none(left.min(LOOK)) {
+            return true;
+        }
+        left = left.saturating_sub(LOOK);
+        if left.is_zero() {
+            return false;
+        }
+    }
+    shared.claims.len() == 0
+}
+
+/// Waits for a thread to end, but not for ever: a server that accepts and never answers holds a query, and with it
+/// the thread, for as long as it likes. A panic was reported when it happened.
+fn join(thread: JoinHandle<()>) -> bool {
+    let deadline = Instant::now() + JOIN_MAX;
+    while !thread.is_finished() {
+        if Instant::now() >= deadline {
+            warn!("thread {} does not end", thread.thread().name().unwrap_or("without a name"));
+            return false;
+        }
+        std::thread::park_timeout(JOIN_LOOK);
+    }
+    thread.join().is_ok()
+}
+
+impl Threads {
+    fn start(
+        shared: &Arc<Shared>,
+        runners: &Arc<dyn Runners>,
+        place: Option<Place>,
+        wake: Receiver<()>,
+        failed: &Sender<String>,
+    ) -> io::Result<Self> {
+        // Neither can hold more than one message for each claim, and there is a claim for each executor at most.
+        let (jobs, take_jobs) = bounded(shared.config.executors);
+        let (done, take_done) = bounded(shared.config.executors);
+        let (quit_executors, executors_quit) = bounded(0);
+        let (quit_keeper, keeper_quit) = bounded(0);
+        let thread = |name: &str, body: Box<dyn FnOnce() + Send>| {
+            threads::spawn(name.to_owned(), STACK_BYTES, failed, body)
+        };
+        let executors = (0..shared.config.executors)
+            .map(|index| {
+                let (shared, runners) = (Arc::clone(shared), Arc::clone(runners));
+                let (jobs, done, quit) = (take_jobs.clone(), done.clone(), executors_quit.clone());
+                let body = move || executor::run(index, &shared, &runners, &jobs, &done, &quit);
+                thread(&format!("executor-{index}"), Box::new(body))
+            })
+            .collect::<io::Result<_>>()?;
+        let recorder = Recorder::new(Arc::clone(shared), take_done, jobs.clone());
+        let poller = Poller::new(Arc::clone(shared), jobs, wake);
+        let keeper = Keeper::new(Arc::clone(shared), place);
+        let (for_listener, for_lease) = (Arc::clone(shared), Arc::clone(shared));
+        let lease_quit = keeper_quit.clone();
+        Ok(Self {
+            executors,
+            quit_executors,
+            recorder: thread("recorder", Box::new(move || recorder.run()))?,
+            poller: thread("poller", Box::new(move || poller.run()))?,
+            listener: thread("listener", Box::new(move || listener::run(&for_listener)))?,
+            keeper: thread("keeper", Box::new(move || keeper.run(&keeper_quit)))?,
+            lease: thread("lease", Box::new(move || keeper::watch_lease(&for_lease, &lease_quit)))?,
+            quit_keeper,
+        })
+    }
+}
+
+fn check(config: &NodeConfig) -> Result<(), StartError> {
+    let setting = |text: String| Err(StartError::Setting(text));
+    if !(1..=EXECUTORS_MAX).contains(&config.executors) {
+        return setting(format!("executors is {}; it must be 1 to {EXECUTORS_MAX}", config.executors));
+    }
+    if !(Duration::from_millis(10)..=Duration::from_secs(3600)).contains(&config.poll_interval) {
+        return setting(format!(
+            "the poll interval is {:?}; it must be 10 ms to 1 hour",
+            config.poll_interval
+        ));
+    }
+    if config.heartbeat * 3 > config.dead_after || config.dead_after * 3 > config.lease {
+        return setting(format!(
+            "heartbeat {:?}, dead_after {:?} and lease {:?} have to be at least three times one another: a node \
+             must be able to miss a heartbeat or two",
+            config.heartbeat, config.dead_after, config.lease
+        ));
+    }
+    if let Some(problem) = crate::model::names::name_problem(&config.name) {
+        return setting(format!("the node name {problem}"));
+    }
+    Ok(())
+}
+
+fn start_guard(node_id: &str, config: &NodeConfig) -> Result<Option<Guard>, StartError> {
+    match &config.guard {
+        Some(program) if guard::IS_AVAILABLE => {
+            let failed = |error| {
+                StartError::Setting(format!(
+                    "failed to start {} as the node's guard: {error}",
+                    program.display()
+                ))
+            };
+            Ok(Some(Guard::start(program, node_id).map_err(failed)?))
+        }
+        _ => {
+            debug!("no guard: if this node is killed its commands run on");
+            Ok(None)
+        }
+    }
+}
+
+fn identify(config: &NodeConfig) -> NodeIdentity {
+    let pid = std::process::id();
+    NodeIdentity {
+        // The random part tells two starts apart that share name and pid, as in containers.
+        node_id: format!("{}-{pid}-{:08x}", config.name, fastrand::u32(..)),
+        name: config.name.clone(),
+        host: host_name(),
+        pid: i32::try_from(pid).unwrap_or(0),
+        executors: i32::try_from(config.executors).unwrap_or(i32::MAX),
+        lease: config.lease,
+        place: pid_space().map(|space| Place {
+            boot_id: space.boot_id,
+            pid_namespace: space.namespace,
+            pid_started: process_started(pid),
+        }),
+    }
+}
