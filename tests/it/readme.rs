@@ -361,8 +361,9 @@ fn its_commands_and_queries_run_and_print_what_it_shows() {
     assert_eq!(database.texts(failed), ["orders-report-2"]);
 
     let tables = "SELECT tablename::text FROM pg_tables WHERE schemaname = 'process_orchestrator'";
+    let told = README.split("\nThe tables, in ").nth(1).and_then(|rest| rest.split("\n\n").nth(1)).unwrap();
     for table in database.texts(tables) {
-        assert!(README.contains(&format!("| `{table}` |")), "README.md does not tell of table {table}");
+        assert!(told.contains(&format!("| `{table}` |")), "README.md does not tell of table {table}");
     }
     let index: Value = serde_json::from_str(&get(stage.nodes[0].address, "/")).unwrap();
     for path in index["paths"].as_array().unwrap() {
