@@ -9,5 +9,7 @@ mod http;
 mod library;
 mod migrate;
 mod nodes;
+mod readme;
+mod readme_example;
 mod record;
 mod start;
