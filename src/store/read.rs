@@ -51,7 +51,7 @@ pub struct Cursor {
 }
 
 impl Cursor {
-    /// Reads the text of [`Cursor::to_string`]; `None` if it is not one.
+    /// Reads the text of its `Display`; `None` if it is not one.
     pub fn parse(text: &str) -> Option<Self> {
         let (micros, process_id) = text.split_once('.')?;
         let created_at = Timestamp::from_microsecond(micros.parse().ok()?).ok()?;
