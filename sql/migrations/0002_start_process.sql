@@ -92,9 +92,9 @@ BEGIN
         END IF;
     END IF;
 
-    INSERT INTO tasks (process_id, task_index, name, command, shell, working_directory, environment,
+    INSERT INTO tasks (task_id, process_id, task_index, name, command, shell, working_directory, environment,
         timeout_minutes, max_retries, retry, on_crash, max_output_bytes)
-    SELECT id, t.task_index, t.name, t.command, t.shell, t.working_directory, t.environment,
+    SELECT id || ':' || t.task_index, id, t.task_index, t.name, t.command, t.shell, t.working_directory, t.environment,
         t.timeout_minutes, t.max_retries, t.retry, t.on_crash, t.max_output_bytes
     FROM unnest(inserted) AS id, jsonb_to_recordset(kind.tasks) AS t (
         task_index integer, name text, command text, shell boolean, working_directory text, environment jsonb,
