@@ -1,5 +1,5 @@
 -- Claims whose node is dead, has ended, or is not known, each with its task and how often a node died under it.
--- $1 how many at the most. One pass over the small queue; it runs when a node was declared dead and now and then.
+-- $1 how many at the most; or, of node $2, those on the processes $3, which it has lost sight of. One pass over the small queue; it runs when a node was declared dead and now and then.
 SELECT s.task_instance, s.picked_by, s.version, p.total_tasks, t.task_index, t.name, t.attempt, t.retry_count,
     t.max_retries, t.on_crash, t.status,
     extract(epoch FROM now() - t.started_at)::float8 * 1000 AS running_ms,
@@ -9,5 +9,6 @@ FROM scheduled_tasks s
 LEFT JOIN nodes n ON n.node_id = s.picked_by
 JOIN processes p ON p.process_id = s.task_instance
 JOIN tasks t ON t.process_id = p.process_id AND t.task_index = p.current_task_index
-WHERE s.picked AND (n.node_id IS NULL OR n.state IN ('DEAD', 'STOPPED')) AND t.status = 'IN_PROGRESS'
+WHERE s.picked AND t.status = 'IN_PROGRESS'
+    AND (n.node_id IS NULL OR n.state IN ('DEAD', 'STOPPED') OR s.picked_by = $2 AND s.task_instance = ANY($3))
 LIMIT $1

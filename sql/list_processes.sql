@@ -7,7 +7,7 @@
 -- the small queue, the rest the index of all by creation.
 SELECT p.process_id, p.process_type, p.status, p.current_task_index, p.total_tasks, p.priority, p.started_at,
     p.completed_at, p.error_message, p.input_data, p.process_context, p.created_at, p.updated_at,
-    CASE WHEN NOT s.picked THEN s.execution_time END AS execution_time, s.picked_by
+    CASE WHEN NOT s.picked AND isfinite(s.execution_time) THEN s.execution_time END AS execution_time, s.picked_by
 FROM processes p LEFT JOIN scheduled_tasks s ON s.task_instance = p.process_id
 WHERE ($1::text IS NULL OR p.status = $1)
     AND ($1 IS NULL OR $1 NOT IN ('FAILED', 'CANCELLED') OR p.error_message IS NOT NULL)

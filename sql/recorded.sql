@@ -7,6 +7,7 @@ SELECT e.process_id,
 FROM unnest($2::text[], $3::bigint[], $4::int[], $5::int[]) AS r (process_id, version, task_index, attempt)
 JOIN task_executions e
     ON e.process_id = r.process_id AND e.task_index = r.task_index AND e.attempt = r.attempt AND e.node_id = $1
+        AND e.outcome <> 'LOST' -- a takeover's entry says nothing of our result
 LEFT JOIN scheduled_tasks s
     ON s.task_instance = r.process_id AND s.picked_by = $1 AND s.version = r.version
 LEFT JOIN tasks next

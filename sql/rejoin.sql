@@ -1,5 +1,11 @@
--- A node that was declared dead and lives goes on, once nothing is left of the claims that it had then.
+-- A node that was declared dead and lives goes on, once nothing is left of the claims that it had then. Claims that
+-- no takeover can read do not count: they would hold it back for ever.
 -- $1 node id. A takeover that still has a list of its claims is fenced by their versions.
 UPDATE nodes SET state = 'RUNNING', last_heartbeat = clock_timestamp()
 WHERE node_id = $1 AND state = 'DEAD'
-    AND NOT EXISTS (SELECT FROM scheduled_tasks WHERE picked_by = $1)
+    AND NOT EXISTS (
+        SELECT FROM scheduled_tasks s
+        JOIN processes p ON p.process_id = s.task_instance
+        JOIN tasks t ON t.process_id = p.process_id AND t.task_index = p.current_task_index
+        WHERE s.picked_by = $1 AND t.status = 'IN_PROGRESS'
+    )

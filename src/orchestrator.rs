@@ -249,16 +249,13 @@ impl ProcessOrchestrator {
         }
     }
 
-    /// Waits, or fails as soon as a thread of our node has panicked.
+    /// Waits, and fails if a thread of our node has panicked. The message stays for whoever stops the node.
     fn pause(&self, time: Duration) -> Result<(), OrchestratorError> {
-        let failed = lock(&self.node).as_ref().map(|node| node.failed().clone());
-        match failed {
-            None => std::thread::park_timeout(time),
-            Some(failed) => {
-                if let Ok(message) = failed.recv_timeout(time) {
-                    return Err(OrchestratorError::NodeFailed(message));
-                }
-            }
+        std::thread::park_timeout(time);
+        let has_failed = lock(&self.node).as_ref().is_some_and(|node| !node.failed().is_empty());
+        if has_failed {
+            let message = "a thread has panicked, see the log; stop the node".to_owned();
+            return Err(OrchestratorError::NodeFailed(message));
         }
         Ok(())
     }

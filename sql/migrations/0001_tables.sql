@@ -18,7 +18,8 @@ CREATE TABLE process_types (
     max_concurrent  integer     CHECK (max_concurrent > 0),
     created_at      timestamptz NOT NULL DEFAULT now(),
     updated_at      timestamptz NOT NULL DEFAULT now(),
-    CHECK (char_length(name) BETWEEN 1 AND 200 AND name !~ '[[:cntrl:]]')
+    CHECK (char_length(name) BETWEEN 1 AND 200 AND name !~ '[[:cntrl:]]'),
+    CHECK (jsonb_array_length(tasks) > 0)
 );
 
 CREATE TABLE processes (
@@ -136,5 +137,8 @@ CREATE TABLE nodes (
     pid_namespace   text,
     pid_started     bigint
 ) WITH (fillfactor = 50);
+
+-- What every node looks at at each heartbeat.
+CREATE INDEX nodes_alive ON nodes (node_id) WHERE state IN ('RUNNING', 'STOPPING');
 
 CREATE SEQUENCE process_number;

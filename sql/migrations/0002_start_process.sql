@@ -1,7 +1,7 @@
 -- The one way to start processes, from any language, inside the caller's own transaction.
 --
 -- Errors carry SQLSTATEs of their own: PO001 unknown process type, PO002 invalid input, PO003 input lacks a
--- variable, PO004 process id taken by another process, PO005 invalid process id.
+-- variable, PO004 process id taken by another process, PO005 invalid process id, PO006 invalid start time.
 
 CREATE FUNCTION start_processes(
     process_type  text,
@@ -17,9 +17,13 @@ AS $function$
 DECLARE
     kind      process_types%ROWTYPE;
     bad       record;
-    ids       text[];
-    inserted  text[];
-    how_many  integer := coalesce(array_length(inputs, 1), 0);
+    wanted    jsonb[];  -- the inputs, counted from 1
+    ids       text[];   -- of the same places: the caller's own, then those made here
+    candidate text[];
+    fresh     text[];
+    inserted  text[] := '{}';
+    how_many  integer := coalesce(cardinality(inputs), 0);
+    weight    integer := coalesce(priority, 0);
 BEGIN
     SELECT * INTO kind FROM process_types WHERE name = start_processes.process_type;
     IF NOT FOUND THEN
@@ -28,9 +32,17 @@ BEGIN
                 coalesce((SELECT string_agg(name, ', ' ORDER BY name) FROM
                     (SELECT name FROM process_types ORDER BY name LIMIT 20) AS known), 'none');
     END IF;
-    IF process_ids IS NOT NULL AND coalesce(array_length(process_ids, 1), 0) <> how_many THEN
-        RAISE EXCEPTION '% inputs but % process ids', how_many, coalesce(array_length(process_ids, 1), 0)
+    IF array_ndims(inputs) > 1 OR array_ndims(process_ids) > 1 THEN
+        RAISE EXCEPTION 'inputs and process_ids are lists, not arrays of arrays' USING ERRCODE = 'PO002',
+            HINT = 'pass one-dimensional arrays';
+    END IF;
+    IF process_ids IS NOT NULL AND cardinality(process_ids) <> how_many THEN
+        RAISE EXCEPTION '% inputs but % process ids', how_many, cardinality(process_ids)
             USING ERRCODE = 'PO005', HINT = 'give one id for each input, or none at all';
+    END IF;
+    IF start_at NOT BETWEEN '0001-01-01 00:00:00+00' AND '9999-12-30 00:00:00+00' THEN
+        RAISE EXCEPTION 'invalid start time %', start_at
+            USING ERRCODE = 'PO006', HINT = 'give a time before the year 10000, or null for now';
     END IF;
 
     SELECT n, what INTO bad FROM (
@@ -66,31 +78,50 @@ BEGIN
                 'and no white space at its ends';
     END IF;
 
-    -- Ids for those that have none; numbers whose id somebody has taken by hand are passed over.
-    SELECT array_agg(coalesce(process_ids[n], unused_process_id(kind.name)) ORDER BY n) INTO ids
-    FROM generate_series(1, how_many) AS n;
+    SELECT array_agg(i.input ORDER BY i.n) INTO wanted FROM unnest(inputs) WITH ORDINALITY AS i (input, n);
+    SELECT coalesce(array_agg(i.id ORDER BY i.n), array_fill(NULL::text, ARRAY[how_many])) INTO ids
+    FROM unnest(process_ids) WITH ORDINALITY AS i (id, n);
 
+    -- Those with an id of the caller's own; in one order everywhere, so that two calls cannot wait for each other.
     WITH new_processes AS (
         INSERT INTO processes (process_id, process_type, total_tasks, priority, input_data)
-        SELECT i.id, kind.name, jsonb_array_length(kind.tasks), start_processes.priority, i.input
-        FROM unnest(ids, inputs) AS i (id, input)
+        SELECT i.id, kind.name, jsonb_array_length(kind.tasks), weight, i.input
+        FROM unnest(ids, wanted) AS i (id, input)
+        WHERE i.id IS NOT NULL
+        ORDER BY i.id
         ON CONFLICT (process_id) DO NOTHING
         RETURNING process_id
     )
-    SELECT array_agg(process_id) INTO inserted FROM new_processes;
+    SELECT coalesce(array_agg(process_id), '{}') INTO inserted FROM new_processes;
 
-    IF coalesce(array_length(inserted, 1), 0) < how_many THEN
-        SELECT p.process_id, p.process_type INTO bad
-        FROM unnest(ids, inputs) AS i (id, input) JOIN processes p ON p.process_id = i.id
-        WHERE p.process_type <> kind.name OR p.input_data <> i.input
-        LIMIT 1;
-        IF FOUND THEN
-            RAISE EXCEPTION 'process id "%" is taken by a process of type "%" with other input',
-                bad.process_id, bad.process_type
-                USING ERRCODE = 'PO004', HINT = 'choose another id; the same id with the same type and input '
-                    'gives back the process that is there';
-        END IF;
+    SELECT p.process_id, p.process_type INTO bad
+    FROM unnest(ids, wanted) AS i (id, input) JOIN processes p ON p.process_id = i.id
+    WHERE p.process_type <> kind.name OR p.input_data <> i.input
+    LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'process id "%" is taken by a process of type "%" with other input',
+            bad.process_id, bad.process_type
+            USING ERRCODE = 'PO004', HINT = 'choose another id; the same id with the same type and input '
+                'gives back the process that is there';
     END IF;
+
+    -- The others get an id from the type's name and a number, the next one where somebody has taken that by hand.
+    WHILE array_position(ids, NULL) IS NOT NULL LOOP
+        SELECT array_agg(CASE WHEN i.id IS NULL THEN kind.name || '-' || nextval('process_number') END ORDER BY i.n)
+        INTO candidate FROM unnest(ids) WITH ORDINALITY AS i (id, n);
+        WITH new_processes AS (
+            INSERT INTO processes (process_id, process_type, total_tasks, priority, input_data)
+            SELECT i.id, kind.name, jsonb_array_length(kind.tasks), weight, i.input
+            FROM unnest(candidate, wanted) AS i (id, input)
+            WHERE i.id IS NOT NULL
+            ON CONFLICT (process_id) DO NOTHING
+            RETURNING process_id
+        )
+        SELECT coalesce(array_agg(process_id), '{}') INTO fresh FROM new_processes;
+        inserted := inserted || fresh;
+        SELECT array_agg(coalesce(i.id, f.id) ORDER BY i.n) INTO ids
+        FROM unnest(ids, candidate) WITH ORDINALITY AS i (id, made, n) LEFT JOIN unnest(fresh) AS f (id) ON f.id = i.made;
+    END LOOP;
 
     INSERT INTO tasks (task_id, process_id, task_index, name, command, shell, working_directory, environment,
         timeout_minutes, max_retries, retry, on_crash, max_output_bytes)
@@ -103,11 +134,11 @@ BEGIN
 
     -- Those that are due at once keep the order in which they were given: a microsecond apart, none in the future.
     INSERT INTO scheduled_tasks (task_name, task_instance, execution_time, priority)
-    SELECT kind.name, id, coalesce(start_at, now() - (cardinality(inserted) - n) * interval '1 microsecond'),
-        start_processes.priority
-    FROM unnest(inserted) WITH ORDINALITY AS i (id, n);
+    SELECT kind.name, id, coalesce(start_at, now() - (how_many - place.n) * interval '1 microsecond'), weight
+    FROM unnest(inserted) AS id
+    JOIN (SELECT i.id, min(i.n) AS n FROM unnest(ids) WITH ORDINALITY AS i (id, n) GROUP BY i.id) AS place USING (id);
 
-    IF inserted IS NOT NULL AND coalesce(start_at <= now(), true) THEN
+    IF cardinality(inserted) > 0 AND coalesce(start_at <= now(), true) THEN
         PERFORM pg_notify(current_schema(), kind.name);
     END IF;
     RETURN QUERY SELECT unnest(ids);
@@ -160,19 +191,4 @@ AS $function$
             ORDER BY key LIMIT 1
         )
     END
-$function$;
-
-CREATE FUNCTION unused_process_id(type_name text) RETURNS text
-LANGUAGE plpgsql
-SET search_path FROM CURRENT
-AS $function$
-DECLARE
-    candidate text;
-BEGIN
-    LOOP
-        candidate := type_name || '-' || nextval('process_number');
-        EXIT WHEN NOT EXISTS (SELECT 1 FROM processes WHERE process_id = candidate);
-    END LOOP;
-    RETURN candidate;
-END
 $function$;

@@ -97,7 +97,8 @@ impl From<StoreError> for CliError {
                 RefusalReason::InvalidInput
                 | RefusalReason::MissingVariable
                 | RefusalReason::ProcessIdTaken
-                | RefusalReason::InvalidProcessId => Self::Usage(message),
+                | RefusalReason::InvalidProcessId
+                | RefusalReason::InvalidStartTime => Self::Usage(message),
             },
             StoreError::Database { source, .. } if source.is_closed() || source.as_db_error().is_none() => {
                 Self::Unreachable(message)

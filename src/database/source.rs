@@ -22,6 +22,11 @@ pub trait ConnectionSource: Send + Sync {
 
     /// The database, for messages: never a password.
     fn shown(&self) -> String;
+
+    /// Whether its connections go back to others when they are dropped.
+    fn is_pooled(&self) -> bool {
+        false
+    }
 }
 
 /// An open connection; use it as a [`Client`]. One of a pool goes back when it is dropped.
@@ -122,5 +127,9 @@ where
 
     fn shown(&self) -> String {
         "the pool's database".to_string()
+    }
+
+    fn is_pooled(&self) -> bool {
+        true
     }
 }

@@ -40,9 +40,13 @@ impl HeldClaims {
         self.lock().insert(Arc::clone(&claim.process_id), held);
     }
 
-    /// The claim has ended or was given back; its executor is free.
-    pub(super) fn remove(&self, process_id: &str) {
-        self.lock().remove(process_id);
+    /// The claim of this version has ended or was given back; its executor is free. The process may have been
+    /// claimed anew before we heard of the end: that claim stays.
+    pub(super) fn remove(&self, process_id: &str, version: i64) {
+        let mut held = self.lock();
+        if held.get(process_id).is_some_and(|claim| claim.version == version) {
+            held.remove(process_id);
+        }
         self.changed.notify_all();
     }
 

@@ -15,7 +15,7 @@ use crate::command::Reason;
 use crate::platform::processes::is_alive;
 use crate::platform::{process_started, time_since_boot};
 use crate::store::StoreError;
-use crate::store::nodes::{NodeState, Place};
+use crate::store::nodes::{NodeIdentity, NodeState};
 
 /// Claims taken over by one statement.
 const TAKEOVER_BATCH: usize = 500;
@@ -30,11 +30,13 @@ const OUTLAST_MARGIN: Duration = Duration::from_secs(30);
 pub(super) struct Keeper {
     shared: Arc<Shared>,
     link: Link,
-    place: Option<Place>,
+    identity: NodeIdentity,
     lock_key: i32,
     lock: Lock,
     connected_since: Option<Instant>,
     last_sweep: Option<Instant>,
+    /// Claims that the database said are ours at the last sweep and that nobody here knows of.
+    strays: Vec<(String, i64)>,
 }
 
 /// The session lock that tells others we live, as far as the present connection goes.
@@ -49,16 +51,17 @@ enum Lock {
 }
 
 impl Keeper {
-    pub(super) fn new(shared: Arc<Shared>, place: Option<Place>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, identity: NodeIdentity) -> Self {
         let link = Link::new(Arc::clone(&shared), "keeper");
         Self {
             shared,
             link,
-            place,
+            identity,
             lock_key: fastrand::i32(..),
             lock: Lock::Untried,
             connected_since: None,
             last_sweep: None,
+            strays: Vec::new(),
         }
     }
 
@@ -96,6 +99,7 @@ impl Keeper {
         let is_anybody_suspect = self.look_after_peers()?;
         let is_sweep_due = self.last_sweep.is_none_or(|at| at.elapsed() >= SWEEP_EVERY);
         if is_sweep_due && self.is_settled() {
+            self.look_for_strays()?;
             self.take_over()?;
         }
         let heartbeat = self.shared.config.heartbeat;
@@ -148,7 +152,8 @@ impl Keeper {
         warn!("this node was declared dead while it could not be heard; commands ended={ended}");
         // Its claims are taken over by others, or by ourselves, before it goes on.
         self.take_over()?;
-        if self.link.run(|store| store.rejoin(&shared.node_id))? {
+        let identity = &self.identity;
+        if self.link.run(|store| Ok(store.rejoin(&shared.node_id)? || store.register_again(identity)?))? {
             shared.lease.renew(sent);
             info!("node goes on node_id={}", shared.node_id);
             shared.wake_poller();
@@ -175,7 +180,7 @@ impl Keeper {
         let shared = Arc::clone(&self.shared);
         let peers = self.link.run(|store| store.peers(&shared.node_id))?;
         let viewer = Viewer {
-            place: self.place.as_ref(),
+            place: self.identity.place.as_ref(),
             connected_for: self.connected_since.map_or(Duration::ZERO, |at| at.elapsed()),
             dead_after: shared.config.dead_after,
         };
@@ -208,6 +213,29 @@ impl Keeper {
         Ok(is_anybody_suspect)
     }
 
+    /// A claim that is ours in the database and unknown here at two sweeps running was lost between the two, whatever
+    /// the way: it is treated as that of a dead node.
+    fn look_for_strays(&mut self) -> Result<(), StoreError> {
+        let shared = Arc::clone(&self.shared);
+        let mut unknown = self.link.run(|store| store.held_claims(&shared.node_id))?;
+        unknown.retain(|(id, version)| shared.claims.version_of(id) != Some(*version));
+        let lost: Vec<String> =
+            unknown.iter().filter(|it| self.strays.contains(it)).map(|it| it.0.clone()).collect();
+        if !lost.is_empty() {
+            let claims = self.link.run(|store| store.stray_claims(&shared.node_id, &lost))?;
+            let results: Vec<_> = claims
+                .iter()
+                .filter(|it| unknown.contains(&(it.process_id.clone(), it.version)))
+                .map(lost_result)
+                .collect();
+            let recorded = self.link.run(|store| store.record(&shared.node_id, &results))?;
+            warn!("claims of this node that it had lost were made due again processes={}", recorded.len());
+            shared.wake_poller();
+        }
+        self.strays = unknown;
+        Ok(())
+    }
+
     /// Records a LOST execution for every claim without a living node and makes its process due again.
     fn take_over(&mut self) -> Result<(), StoreError> {
         loop {
@@ -216,7 +244,15 @@ impl Keeper {
             for node_id in nodes_of(&claims) {
                 let lost: Vec<_> =
                     claims.iter().filter(|it| it.node_id == node_id).map(lost_result).collect();
-                let recorded = self.link.run(|store| store.record(&node_id, &lost))?;
+                let recorded = match self.link.run(|store| store.record(&node_id, &lost)) {
+                    Ok(recorded) => recorded,
+                    Err(error) if error.is_recorded_already() => {
+                        // It lives and has recorded one of them in between: look at the rest anew, soon.
+                        self.last_sweep = None;
+                        return Ok(());
+                    }
+                    Err(error) => return Err(error),
+                };
                 taken += recorded.len();
                 for failed in lost.iter().filter_map(|it| it.process_error.as_ref().zip(Some(it))) {
                     warn!("process failed process_id={:?}: {}", failed.1.process_id, failed.0);

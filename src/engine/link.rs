@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use log::{info, warn};
 
 use super::shared::Shared;
-use crate::store::{Store, StoreError};
+use crate::store::{Backend, Store, StoreError};
 
 /// The first pause after a failure, doubled at each further one.
 const PAUSE_MS_MIN: u64 = 100;
@@ -20,6 +20,8 @@ pub(super) struct Link {
     shared: Arc<Shared>,
     role: &'static str,
     store: Option<Store>,
+    /// The server's side of the connection that was lost last.
+    lost_backend: Option<Backend>,
     failures: u32,
     failing_since: Option<Instant>,
     last_logged: Option<Instant>,
@@ -27,7 +29,15 @@ pub(super) struct Link {
 
 impl Link {
     pub(super) fn new(shared: Arc<Shared>, role: &'static str) -> Self {
-        Self { shared, role, store: None, failures: 0, failing_since: None, last_logged: None }
+        Self {
+            shared,
+            role,
+            store: None,
+            lost_backend: None,
+            failures: 0,
+            failing_since: None,
+            last_logged: None,
+        }
     }
 
     /// Whether a connection is open; after an error that may have been lost at the commit it is not.
@@ -54,7 +64,12 @@ impl Link {
             Some(store) => Ok(store),
             place => {
                 let shared = &self.shared;
-                let store = Store::open_hot(&*shared.source, self.role, &shared.config.schema)?;
+                let mut store = Store::open_hot(&*shared.source, self.role, &shared.config.schema)?;
+                if let Some(lost) = &self.lost_backend {
+                    // Its last statement may still be at work: what it will have done is not to be seen yet.
+                    store.end_backend(lost)?;
+                    self.lost_backend = None;
+                }
                 Ok(place.insert(store))
             }
         }
@@ -72,8 +87,10 @@ impl Link {
         self.shared.vitals.database_errors.fetch_add(1, Ordering::Relaxed);
         self.failures = self.failures.saturating_add(1);
         self.failing_since.get_or_insert_with(Instant::now);
-        if error.is_transient() {
-            self.store = None;
+        if !error.leaves_connection_whole() && !error.is_refused_value() && !error.is_recorded_already() {
+            // Whatever else it is, a prepared statement that no longer fits included, a new connection starts clean.
+            self.lost_backend =
+                self.store.take().and_then(|store| store.backend()).or(self.lost_backend.take());
         }
         if self.last_logged.is_none_or(|at| at.elapsed() >= LOG_EVERY) {
             self.last_logged = Some(Instant::now());

@@ -132,15 +132,15 @@ impl Node {
     ) -> Result<Self, StartError> {
         check(&config)?;
         let identity = identify(&config);
-        let place = identity.place.clone();
         Store::open(&*source, "start", &config.schema)?.register_node(&identity)?;
         let running = Running::new(config.executors)?;
         let (wake_poller, wake) = bounded(1);
         let guard = start_guard(&identity.node_id, &config)?;
         let runners = runners.of_node(&identity.node_id);
-        let shared = Arc::new(Shared::new(identity.node_id, config, source, running, guard, wake_poller));
+        let node_id = identity.node_id.clone();
+        let shared = Arc::new(Shared::new(node_id, config, source, running, guard, wake_poller));
         let (report_failure, failed) = bounded(1);
-        let threads = Threads::start(&shared, &runners, place, wake, &report_failure)?;
+        let threads = Threads::start(&shared, &runners, identity, wake, &report_failure)?;
         info!(
             "node started node_id={} name={:?} executors={}",
             shared.node_id, shared.config.name, shared.config.executors
@@ -240,7 +240,7 @@ impl Threads {
     fn start(
         shared: &Arc<Shared>,
         runners: &Arc<dyn Runners>,
-        place: Option<Place>,
+        identity: NodeIdentity,
         wake: Receiver<()>,
         failed: &Sender<String>,
     ) -> io::Result<Self> {
@@ -262,7 +262,7 @@ impl Threads {
             .collect::<io::Result<_>>()?;
         let recorder = Recorder::new(Arc::clone(shared), take_done, jobs.clone());
         let poller = Poller::new(Arc::clone(shared), jobs, wake);
-        let keeper = Keeper::new(Arc::clone(shared), place);
+        let keeper = Keeper::new(Arc::clone(shared), identity);
         let (for_listener, for_lease) = (Arc::clone(shared), Arc::clone(shared));
         let lease_quit = keeper_quit.clone();
         Ok(Self {

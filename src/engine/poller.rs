@@ -26,6 +26,8 @@ pub(super) struct Poller {
     wake: Receiver<()>,
     /// A connection was lost while we claimed: the database may know claims of ours that we don't.
     has_doubt: bool,
+    /// Looks in a row that found something due and claimed nothing.
+    vain_looks: u32,
 }
 
 /// What one look at the queue found.
@@ -39,7 +41,7 @@ enum Look {
 impl Poller {
     pub(super) fn new(shared: Arc<Shared>, jobs: Sender<Work>, wake: Receiver<()>) -> Self {
         let link = Link::new(Arc::clone(&shared), "poller");
-        Self { shared, link, jobs, wake, has_doubt: false }
+        Self { shared, link, jobs, wake, has_doubt: false, vain_looks: 0 }
     }
 
     /// Claims until the node drains.
@@ -49,10 +51,8 @@ impl Poller {
                 Ok(Look::Full) => continue,
                 Ok(Look::SleepFor(time)) => time,
                 Err(error) => {
-                    self.has_doubt |= error.is_transient();
-                    if !error.is_transient() {
-                        error!("claiming failed, trying again: failed to {error}");
-                    }
+                    // The link has logged it.
+                    self.has_doubt |= !error.leaves_connection_whole();
                     self.link.pause()
                 }
             };
@@ -92,6 +92,7 @@ impl Poller {
         let claimed = self.claim(wanted)?;
         self.shared.vitals.polled();
         let is_full = claimed.len() == wanted;
+        let claimed_none = claimed.is_empty();
         self.shared.waiting.set(Vec::new());
         for one in claimed {
             self.take(one);
@@ -107,7 +108,11 @@ impl Poller {
             Scope::All => store.next_due(),
             Scope::Process(id) => store.next_due_of(id),
         })?;
-        Ok(Look::SleepFor(due_in.map_or(longest, |time| time.clamp(SLEEP_MIN, longest))))
+        // Due and yet not to be had: somebody holds a lock on it, another node for a moment or an operator for long.
+        let is_in_vain = claimed_none && due_in.is_some_and(|time| time.is_zero());
+        self.vain_looks = if is_in_vain { self.vain_looks + 1 } else { 0 };
+        let shortest = SLEEP_MIN * (1 << self.vain_looks.min(12));
+        Ok(Look::SleepFor(due_in.map_or(longest, |time| time.max(shortest).min(longest))))
     }
 
     fn claim(&mut self, wanted: usize) -> Result<Vec<Claimed>, StoreError> {
@@ -119,7 +124,7 @@ impl Poller {
     }
 
     /// Passes a claim on to the executors. The channel has room for every claim the node may hold.
-    fn take(&self, claimed: Claimed) {
+    fn take(&mut self, claimed: Claimed) {
         match claimed {
             Claimed::Ready(claim, task) => {
                 self.shared.claims.insert(&claim);
@@ -127,8 +132,14 @@ impl Poller {
                     warn!("a claim came after the executors had gone; its lease will run out");
                 }
             }
-            Claimed::Unreadable { process_id, error, .. } => {
-                error!("process_id={process_id:?} stays claimed and does not run: failed to {error}");
+            Claimed::Unreadable { process_id, version, error } => {
+                let reason = format!("failed to {error}");
+                error!("process set aside process_id={process_id:?}: {reason}");
+                let node = &self.shared.node_id;
+                let done = self.link.run(|store| store.quarantine(node, &process_id, version, &reason));
+                if let Err(error) = done {
+                    warn!("process_id={process_id:?} stays claimed: failed to {error}");
+                }
             }
         }
     }

@@ -95,6 +95,7 @@ impl Recorder {
     /// Tries until the database has answered for every result of the batch.
     fn record(&mut self, mut batch: Batch) {
         let mut is_doubtful = false;
+        let mut has_settled = false;
         while !batch.results.is_empty() {
             let node = &self.shared.node_id;
             let answer = if is_doubtful {
@@ -107,18 +108,23 @@ impl Recorder {
                 Ok(recorded) => {
                     let missing = if is_doubtful { Missing::NotRecorded } else { Missing::Stale };
                     batch = self.settle(batch, recorded, missing);
+                    has_settled |= is_doubtful;
                     is_doubtful = false;
                 }
-                Err(error) if error.is_transient() => {
+                Err(error) if error.is_recorded_already() && !has_settled => is_doubtful = true,
+                Err(error) if error.is_refused_value() || error.is_recorded_already() => {
+                    match self.narrow(batch, &error) {
+                        Some(rest) => batch = rest,
+                        None => return,
+                    }
+                }
+                // Anything else may pass: the database away, a lock, a right or a table missing for a while.
+                Err(_) => {
                     is_doubtful = true;
                     if !self.wait_or_give_up(&batch) {
                         return;
                     }
                 }
-                Err(error) => match self.narrow(batch, &error) {
-                    Some(rest) => batch = rest,
-                    None => return,
-                },
             }
         }
     }
@@ -133,6 +139,12 @@ impl Recorder {
             }
             return None;
         }
+        if error.is_recorded_already() {
+            // Not by us, or the audit trail would have said so: it was taken over.
+            batch.into_pairs().for_each(|(work, result)| self.drop_stale(&work, &result));
+            self.shared.wake_poller();
+            return None;
+        }
         let one = batch.results.first_mut()?;
         if one.process_error.as_deref().is_some_and(|it| it.contains(REFUSED)) {
             self.abandon(&batch, error);
@@ -143,7 +155,7 @@ impl Recorder {
     }
 
     /// Hands on what was recorded; returns what has to be recorded still.
-    fn settle(&self, batch: Batch, mut recorded: Recorded, missing: Missing) -> Batch {
+    fn settle(&mut self, batch: Batch, mut recorded: Recorded, missing: Missing) -> Batch {
         let (mut rest, mut is_room_made) = (Batch::default(), false);
         for (work, result) in batch.into_pairs() {
             match (recorded.remove(&*result.process_id), missing) {
@@ -167,11 +179,16 @@ impl Recorder {
             "stale result dropped process_id={:?} task={:?} version={}: the claim was taken",
             result.process_id, work.task.name, result.version
         );
-        self.shared.claims.remove(&result.process_id);
+        self.shared.claims.remove(&result.process_id, result.version);
     }
 
     /// Starts the next task under the kept claim, or frees the executor: `true` then.
-    fn go_on(&self, work: Work, result: TaskResult, next: Result<Option<ClaimedTask>, StoreError>) -> bool {
+    fn go_on(
+        &mut self,
+        work: Work,
+        result: TaskResult,
+        next: Result<Option<ClaimedTask>, StoreError>,
+    ) -> bool {
         self.shared.vitals.executions.fetch_add(1, Ordering::Relaxed);
         log_end(&work, &result);
         match next {
@@ -186,15 +203,23 @@ impl Recorder {
                 return false;
             }
             Ok(None) if result.transition.claim == ClaimMove::Keep => {
-                error!("process_id={:?} stays claimed: its next task is missing", result.process_id);
+                self.set_aside(&result, "failed to read the next task: its row is missing");
             }
             Ok(_) => {}
-            Err(error) => {
-                error!("process_id={:?} stays claimed: failed to {error}", result.process_id);
-            }
+            Err(error) => self.set_aside(&result, &format!("failed to {error}")),
         }
-        self.shared.claims.remove(&result.process_id);
+        self.shared.claims.remove(&result.process_id, result.version);
         true
+    }
+
+    /// The process can't go on: it ends as FAILED with the reason.
+    fn set_aside(&mut self, result: &TaskResult, reason: &str) {
+        let (id, node) = (&result.process_id, Arc::clone(&self.shared));
+        error!("process set aside process_id={id:?}: {reason}");
+        let done = self.link.run(|store| store.quarantine(&node.node_id, id, result.version, reason));
+        if let Err(error) = done {
+            warn!("process_id={id:?} stays claimed: failed to {error}");
+        }
     }
 
     fn release(&mut self, works: &[Work]) {
@@ -213,8 +238,8 @@ impl Recorder {
                 }
             }
         }
-        for (process_id, _) in &claims {
-            shared.claims.remove(process_id);
+        for (process_id, version) in &claims {
+            shared.claims.remove(process_id, *version);
         }
     }
 
@@ -230,15 +255,15 @@ impl Recorder {
                  ends; another node will find it lost",
                 result.process_id, work.task.name, result.execution.outcome
             );
-            self.shared.claims.remove(&result.process_id);
+            self.shared.claims.remove(&result.process_id, result.version);
         }
         false
     }
 
-    fn abandon(&self, batch: &Batch, error: &StoreError) {
+    fn abandon(&mut self, batch: &Batch, error: &StoreError) {
         for result in &batch.results {
-            error!("process_id={:?} stays claimed: failed to {error}", result.process_id);
-            self.shared.claims.remove(&result.process_id);
+            self.set_aside(result, &format!("failed to {error}"));
+            self.shared.claims.remove(&result.process_id, result.version);
         }
         self.shared.wake_poller();
     }

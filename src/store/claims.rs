@@ -30,6 +30,8 @@ const HELD: Sql = Sql::new(
 
 const LOST: Sql = Sql::new("look after this node's claims", include_str!("../../sql/lost_claims.sql"));
 
+const QUARANTINE: Sql = Sql::new("set an unreadable process aside", include_str!("../../sql/quarantine.sql"));
+
 /// A node's exclusive right to advance a process, with what the process brings along.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Claim {
@@ -121,6 +123,20 @@ impl Store {
         let ids: Vec<&str> = claims.iter().map(|it| &*it.0).collect();
         let versions: Vec<i64> = claims.iter().map(|it| it.1).collect();
         self.execute(&RELEASE, &[&node, &ids, &versions])
+    }
+
+    /// Ends a process whose rows can't be read as FAILED with the reason, if we still hold its claim.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn quarantine(
+        &mut self,
+        node: &str,
+        process_id: &str,
+        version: i64,
+        reason: &str,
+    ) -> Result<(), StoreError> {
+        self.execute(&QUARANTINE, &[&node, &process_id, &version, &reason]).map(drop)
     }
 
     /// The time until the next waiting process is due, zero if one is; `None` when none waits.

@@ -46,6 +46,11 @@ pub enum StoreError {
         /// What is wrong with it.
         problem: String,
     },
+    /// The server's side of a lost connection does not end.
+    BackendStays {
+        /// Its process on the server.
+        pid: i32,
+    },
     /// PostgreSQL failed or refused a statement.
     Database {
         /// Completes "failed to …".
@@ -79,6 +84,8 @@ pub enum RefusalReason {
     ProcessIdTaken,
     /// `PO005`
     InvalidProcessId,
+    /// `PO006`
+    InvalidStartTime,
 }
 
 impl RefusalReason {
@@ -89,6 +96,7 @@ impl RefusalReason {
             "PO003" => Some(Self::MissingVariable),
             "PO004" => Some(Self::ProcessIdTaken),
             "PO005" => Some(Self::InvalidProcessId),
+            "PO006" => Some(Self::InvalidStartTime),
             _ => None,
         }
     }
@@ -113,13 +121,40 @@ impl StoreError {
     /// server is going down or coming up, a lock or serialization conflict, resources used up.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Connect(_) => true,
+            Self::Connect(_) | Self::BackendStays { .. } => true,
             Self::Database { source, .. } => {
                 source.is_closed()
                     || source.as_db_error().is_none_or(|answer| is_transient_state(answer.code()))
             }
             _ => false,
         }
+    }
+
+    /// Whether the database refuses a value (SQLSTATE classes 22, 23 and 54): the same statement would be refused
+    /// again, with other values it would not.
+    pub fn is_refused_value(&self) -> bool {
+        let Self::Database { source, .. } = self else { return false };
+        let is_value = source.code().is_some_and(|state| ["22", "23", "54"].contains(&&state.code()[..2]));
+        is_value && !self.is_recorded_already()
+    }
+
+    /// Whether an execution is in the audit trail already: somebody was faster, or we were, and did not hear of it.
+    pub fn is_recorded_already(&self) -> bool {
+        let Self::Database { source, .. } = self else { return false };
+        source.as_db_error().is_some_and(|answer| {
+            *answer.code() == SqlState::UNIQUE_VIOLATION && answer.table() == Some("task_executions")
+        })
+    }
+
+    /// Whether the connection is as good as before: a conflict over a lock, a statement that took too long.
+    pub fn leaves_connection_whole(&self) -> bool {
+        let Self::Database { source, .. } = self else { return false };
+        !source.is_closed()
+            && source.code().is_some_and(|state| {
+                state.code().starts_with("40")
+                    || *state == SqlState::LOCK_NOT_AVAILABLE
+                    || *state == SqlState::QUERY_CANCELED
+            })
     }
 
     /// Whether the schema that is needed is not there (any more).
@@ -168,6 +203,12 @@ impl fmt::Display for StoreError {
                  install the binary that applied it or a newer one"
             ),
             Self::Unreadable { row, problem } => write!(f, "read {row}: {problem}"),
+            Self::BackendStays { pid } => {
+                write!(
+                    f,
+                    "end this node's lost session: server process {pid} goes on; its statement must end first"
+                )
+            }
             Self::Database { action, source } => {
                 write!(f, "{action}: ")?;
                 describe(source, f)

@@ -24,10 +24,10 @@ pub mod types;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use postgres::types::ToSql;
-use postgres::{Row, Statement};
+use postgres::{Row, SimpleQueryMessage, Statement};
 
 use crate::database::{Connection, ConnectionSource};
 pub use error::{Refusal, RefusalReason, StoreError};
@@ -48,9 +48,35 @@ impl Sql {
     }
 }
 
+/// The server's side of a connection: its process and when that began, which tells it from a later one of the
+/// same number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backend {
+    pid: i32,
+    /// Seconds since 1970, as the server wrote them.
+    began: String,
+}
+
+const END_BACKEND: Sql = Sql::new(
+    "end a lost session",
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+     WHERE pid = $1 AND extract(epoch FROM backend_start)::text = $2",
+);
+
+/// How long [`Store::end_backend`] waits for a backend to be gone.
+const BACKEND_END_MAX: Duration = Duration::from_secs(5);
+
+/// Takes back what [`Store`] sets on a session that goes back to a pool, which is not ours.
+const RESTORE: &str = "RESET search_path; RESET plan_cache_mode; RESET enable_seqscan; RESET enable_bitmapscan; \
+    RESET enable_hashjoin; RESET enable_mergejoin; RESET jit; RESET statement_timeout; RESET lock_timeout; \
+    RESET tcp_keepalives_idle; RESET tcp_user_timeout; RESET idle_in_transaction_session_timeout; \
+    SELECT pg_advisory_unlock_all()";
+
 /// One connection with its prepared statements; every verb is a method of it.
 pub struct Store {
     connection: Connection,
+    backend: Option<Backend>,
+    is_pooled: bool,
     schema: String,
     prepared: HashMap<&'static str, Statement>,
 }
@@ -90,13 +116,42 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let mut connection = source.connect(role)?;
         // A pool's connection may have served a reader before, who set a timeout.
-        connection
-            .batch_execute(&format!(
-                "RESET statement_timeout; SET search_path = {}; {settings}",
+        let answers = connection
+            .simple_query(&format!(
+                "RESET statement_timeout; SET search_path = {}; {settings}; \
+                 SELECT pid, extract(epoch FROM backend_start) FROM pg_stat_activity WHERE pid = pg_backend_pid()",
                 quote_identifier(schema)
             ))
             .map_err(|source| StoreError::database("prepare a connection", source))?;
-        Ok(Self { connection, schema: schema.to_owned(), prepared: HashMap::new() })
+        let backend = answers.iter().find_map(|answer| match answer {
+            SimpleQueryMessage::Row(row) => {
+                Some(Backend { pid: row.get(0)?.parse().ok()?, began: row.get(1)?.to_owned() })
+            }
+            _ => None,
+        });
+        let (schema, is_pooled) = (schema.to_owned(), source.is_pooled());
+        Ok(Self { connection, backend, is_pooled, schema, prepared: HashMap::new() })
+    }
+
+    /// The server's side of this connection; `None` where the server does not show it.
+    pub(crate) fn backend(&self) -> Option<Backend> {
+        self.backend.clone()
+    }
+
+    /// Makes sure that the server's side of an earlier connection has ended, and with it whatever statement it was
+    /// at: only then is it settled what that did.
+    ///
+    /// # Errors
+    /// When the database fails, or the backend is still there after a few seconds.
+    pub(crate) fn end_backend(&mut self, lost: &Backend) -> Result<(), StoreError> {
+        let deadline = Instant::now() + BACKEND_END_MAX;
+        while self.query_opt(&END_BACKEND, &[&lost.pid, &lost.began])?.is_some() {
+            if Instant::now() >= deadline {
+                return Err(StoreError::BackendStays { pid: lost.pid });
+            }
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+        Ok(())
     }
 
     /// Has the server end every later statement of this connection that takes longer; in whole milliseconds.
@@ -145,6 +200,18 @@ impl Store {
     fn execute(&mut self, sql: &Sql, params: &[&(dyn ToSql + Sync)]) -> Result<u64, StoreError> {
         let statement = self.prepare(sql)?;
         self.connection.execute(&statement, params).map_err(|source| StoreError::database(sql.action, source))
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        // A connection of our own ends here; one of a pool goes back to its owner as it came.
+        if self.is_pooled
+            && !self.connection.is_closed()
+            && let Err(error) = self.connection.batch_execute(RESTORE)
+        {
+            log::debug!("a pool's connection goes back with our settings: {error}");
+        }
     }
 }
 

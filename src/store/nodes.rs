@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use postgres::Row;
 
-use super::row::{count, get, time, unreadable};
+use super::row::{count, get, time};
 use super::{Sql, Store, StoreError};
 use crate::model::process_type::OnCrash;
 use crate::model::records::NodeData;
@@ -13,7 +13,12 @@ use crate::model::records::NodeData;
 const REGISTER: Sql = Sql::new(
     "register this node",
     "INSERT INTO nodes (node_id, name, host, pid, version, executors, lease_seconds, boot_id, pid_namespace, \
-     pid_started) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+     pid_started) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (node_id) DO NOTHING",
+);
+const FORGET: Sql = Sql::new(
+    "forget nodes that ended long ago",
+    "DELETE FROM nodes n WHERE n.state IN ('STOPPED', 'DEAD') AND n.last_heartbeat < now() - interval '7 days' \
+     AND NOT EXISTS (SELECT FROM scheduled_tasks s WHERE s.picked_by = n.node_id)",
 );
 const HEARTBEAT: Sql = Sql::new("renew this node's lease", include_str!("../../sql/heartbeat.sql"));
 const REJOIN: Sql = Sql::new("rejoin", include_str!("../../sql/rejoin.sql"));
@@ -25,7 +30,7 @@ const ABANDONED: Sql =
 const NODES: Sql = Sql::new(
     "read the nodes",
     "SELECT node_id, name, host, pid, version, executors, state, started_at, last_heartbeat \
-     FROM nodes ORDER BY started_at DESC, node_id LIMIT $1",
+     FROM nodes WHERE state = ANY($2) ORDER BY started_at DESC, node_id LIMIT $1",
 );
 
 /// Advisory locks of living nodes have this as their first key.
@@ -135,14 +140,23 @@ pub struct AbandonedClaim {
 }
 
 impl Store {
-    /// Inserts the row of a node that starts.
+    /// Inserts the row of a node that starts, and forgets nodes that ended more than a week ago.
     ///
     /// # Errors
     /// When the database fails.
     pub fn register_node(&mut self, node: &NodeIdentity) -> Result<(), StoreError> {
+        self.execute(&FORGET, &[])?;
+        self.register_again(node).map(drop)
+    }
+
+    /// Inserts a node's row if it is not there (any more); `false` if it is.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn register_again(&mut self, node: &NodeIdentity) -> Result<bool, StoreError> {
         let version = env!("CARGO_PKG_VERSION");
         let place = node.place.as_ref();
-        self.execute(
+        let inserted = self.execute(
             &REGISTER,
             &[
                 &node.node_id,
@@ -157,7 +171,7 @@ impl Store {
                 &place.and_then(|it| it.pid_started),
             ],
         )?;
-        Ok(())
+        Ok(inserted > 0)
     }
 
     /// Renews a node's lease; `false` when the node has been declared dead.
@@ -191,7 +205,8 @@ impl Store {
         row.map_or(Ok(false), |row| get(&row, "is_taken", "a lock"))
     }
 
-    /// Keeps the server from ending this session before `time` without a word from us: it holds the node's lock.
+    /// Keeps the server from ending this session before `time` without a word from us: it holds the node's lock. And
+    /// keeps it from waiting for others' locks: it has a lease to renew.
     ///
     /// # Errors
     /// When the database fails.
@@ -201,7 +216,7 @@ impl Store {
         self.connection
             .batch_execute(&format!(
                 "SET tcp_keepalives_idle = {seconds}; SET tcp_user_timeout = {user_timeout}; \
-                 SET idle_in_transaction_session_timeout = 0"
+                 SET idle_in_transaction_session_timeout = 0; SET lock_timeout = '1s'"
             ))
             .map_err(|source| StoreError::database("keep a session", source))
     }
@@ -228,7 +243,22 @@ impl Store {
     /// When the database fails or a row can't be read.
     pub fn abandoned_claims(&mut self, limit: usize) -> Result<Vec<AbandonedClaim>, StoreError> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        self.query(&ABANDONED, &[&limit])?.iter().map(read_abandoned).collect()
+        let (nobody, none): (&str, Vec<&str>) = ("", Vec::new());
+        self.query(&ABANDONED, &[&limit, &nobody, &none])?.iter().map(read_abandoned).collect()
+    }
+
+    /// Claims of `node` on these processes, which it has lost sight of.
+    ///
+    /// # Errors
+    /// When the database fails or a row can't be read.
+    pub fn stray_claims(
+        &mut self,
+        node: &str,
+        processes: &[String],
+    ) -> Result<Vec<AbandonedClaim>, StoreError> {
+        let rows = self.query(&ABANDONED, &[&i64::MAX, &node, &processes])?;
+        let claims = rows.iter().map(read_abandoned).collect::<Result<Vec<_>, _>>()?;
+        Ok(claims.into_iter().filter(|claim| claim.node_id == node).collect())
     }
 
     /// The latest nodes, those that have ended included.
@@ -236,7 +266,19 @@ impl Store {
     /// # Errors
     /// When the database fails or a row can't be read.
     pub fn nodes(&mut self, limit: u32) -> Result<Vec<NodeData>, StoreError> {
-        self.query(&NODES, &[&i64::from(limit)])?.iter().map(read_node).collect()
+        self.nodes_in(limit, &["RUNNING", "STOPPING", "STOPPED", "DEAD"])
+    }
+
+    /// The latest of the nodes that run or are about to stop.
+    ///
+    /// # Errors
+    /// When the database fails or a row can't be read.
+    pub fn running_nodes(&mut self, limit: u32) -> Result<Vec<NodeData>, StoreError> {
+        self.nodes_in(limit, &["RUNNING", "STOPPING"])
+    }
+
+    fn nodes_in(&mut self, limit: u32, states: &[&str]) -> Result<Vec<NodeData>, StoreError> {
+        self.query(&NODES, &[&i64::from(limit), &states])?.iter().map(read_node).collect()
     }
 }
 
@@ -293,8 +335,8 @@ fn read_abandoned(row: &Row) -> Result<AbandonedClaim, StoreError> {
         attempt: count(row, "attempt", &what)?,
         retry_count: count(row, "retry_count", &what)?,
         max_retries: count(row, "max_retries", &what)?,
-        on_crash: OnCrash::parse(on_crash)
-            .ok_or_else(|| unreadable(&what, format!("column on_crash is {on_crash:?}")))?,
+        // An unknown word must not stop the takeover of others; not to run it twice is the safer reading.
+        on_crash: OnCrash::parse(on_crash).unwrap_or(OnCrash::Fail),
         running: seconds(running_ms.unwrap_or(0.0) / 1000.0),
         times_lost: u32::try_from(get::<i64>(row, "times_lost", &what)?).unwrap_or(u32::MAX),
         process_id,

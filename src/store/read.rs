@@ -151,8 +151,7 @@ impl Store {
         }
         let rows = self.query(&QUEUE, &[])?;
         let row = rows.first().ok_or_else(|| super::row::unreadable("the queue", "no row"))?;
-        let mut nodes = self.nodes(RUNNING_NODES_MAX)?;
-        nodes.retain(|node| matches!(node.state.as_str(), "RUNNING" | "STOPPING"));
+        let nodes = self.running_nodes(RUNNING_NODES_MAX)?;
         Ok(StatusCounts {
             processes,
             queue_depth: get(row, "waiting", "the queue")?,

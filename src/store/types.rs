@@ -96,6 +96,10 @@ pub(super) fn retry_of(row: &Row, what: &str) -> Result<RetryPolicy, StoreError>
         Duration::try_from_secs_f64(value)
             .map_err(|_| super::row::unreadable(what, format!("column retry holds the delay {value}")))
     };
+    if !(column.multiplier.is_finite() && column.multiplier >= 0.0) {
+        let problem = format!("column retry holds the multiplier {}", column.multiplier);
+        return Err(super::row::unreadable(what, problem));
+    }
     Ok(RetryPolicy {
         initial_delay: seconds(column.initial_delay_seconds)?,
         multiplier: column.multiplier,

@@ -149,7 +149,11 @@ fn a_node_that_others_took_for_dead_ends_its_commands_and_goes_on() {
     assert_eq!(database.count("nodes WHERE state = 'RUNNING'"), 1, "it goes on as a healthy node");
     node.stop();
     let outcomes: Vec<_> = database.store().executions(&id).unwrap().iter().map(|it| it.outcome).collect();
-    assert_eq!(outcomes, [Outcome::Lost, Outcome::Succeeded]);
+    // Whoever is first records the end of the first: the takeover, or the node whose claim is not taken yet.
+    assert!(
+        matches!(outcomes[..], [Outcome::Lost | Outcome::Interrupted, Outcome::Succeeded]),
+        "{outcomes:?}"
+    );
 }
 
 #[test]

@@ -128,7 +128,7 @@ fn generated_ids_pass_over_those_that_somebody_took_by_hand() {
     let taken = StartRequest { process_id: Some("one-task-2".to_owned()), ..StartRequest::default() };
     store.start_processes("one-task", &[taken], StartOptions::default()).unwrap();
     let ids = store.start_processes("one-task", &vec![StartRequest::default(); 3], StartOptions::default());
-    assert_eq!(ids.unwrap(), ["one-task-1", "one-task-3", "one-task-4"]);
+    assert_eq!(ids.unwrap(), ["one-task-1", "one-task-4", "one-task-3"]);
 }
 
 #[test]
