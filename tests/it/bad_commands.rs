@@ -41,7 +41,10 @@ fn commands_that_cannot_be_started_fail_at_once_with_the_reason() {
             "no such program: `no-such-program-anywhere` is in none of",
         ),
         (hopeless("absent-path", "/nowhere/program"), "no such program: `/nowhere/program` does not exist"),
-        (hopeless("not-executable", tool.to_str().unwrap()), "/tool` is not executable; chmod +x it"),
+        (
+            hopeless("not-executable", tool.to_str().unwrap()),
+            "/tool` is not executable for this user; try: chmod +x ",
+        ),
         (
             in_directory("no-directory", "/nowhere/${process_id}"),
             "no such working directory: `/nowhere/no-directory`; create it, or change the task's working_directory",
