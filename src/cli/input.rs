@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::error::CliError;
 use crate::model::faults::{Fault, Faults};
 use crate::model::input::ProcessInputData;
+use crate::model::names::{PROCESS_ID_REMEDY, process_id_problem};
 use crate::store::start::StartRequest;
 
 /// PostgreSQL takes no statement beyond 1 GiB; all inputs of one call are one statement.
@@ -20,23 +21,23 @@ const FAULTY_LINES_MAX: usize = 20;
 /// Where help lists the options of this file.
 const HEADING: &str = "Input";
 
-/// The input of one process, as options.
+/// The input of one process, as options. Their values may begin with a dash, as everything that commands take.
 #[derive(Debug, Default, Args)]
 pub struct InputOptions {
     /// The source file: ${input_file} in commands
-    #[arg(long, value_name = "FILE", help_heading = HEADING)]
+    #[arg(long, value_name = "FILE", help_heading = HEADING, allow_hyphen_values = true)]
     pub input_file: Option<String>,
     /// The directory for results: ${output_dir} in commands
-    #[arg(long, value_name = "DIR", help_heading = HEADING)]
+    #[arg(long, value_name = "DIR", help_heading = HEADING, allow_hyphen_values = true)]
     pub output_dir: Option<String>,
     /// Whom the process runs for: ${user_id} in commands
-    #[arg(long, value_name = "ID", help_heading = HEADING)]
+    #[arg(long, value_name = "ID", help_heading = HEADING, allow_hyphen_values = true)]
     pub user_id: Option<String>,
     /// A configuration value: ${config.KEY} in commands; may be repeated
-    #[arg(long, value_name = "KEY=VALUE", help_heading = HEADING, value_parser = parse_pair)]
+    #[arg(long, value_name = "KEY=VALUE", help_heading = HEADING, value_parser = parse_pair, allow_hyphen_values = true)]
     pub config: Vec<(String, String)>,
     /// A metadata value: ${metadata.KEY} in commands; may be repeated
-    #[arg(long, value_name = "KEY=VALUE", help_heading = HEADING, value_parser = parse_pair)]
+    #[arg(long, value_name = "KEY=VALUE", help_heading = HEADING, value_parser = parse_pair, allow_hyphen_values = true)]
     pub metadata: Vec<(String, String)>,
     /// The whole input as JSON, as @FILE, or as @- for standard input; the single options win over it
     #[arg(long, value_name = "JSON|@FILE|@-", help_heading = HEADING)]
@@ -144,8 +145,10 @@ impl InputOptions {
             source: source.to_owned(),
             faults: vec![Fault::new(path, problem, remedy)],
         };
-        let mut value: Value = serde_json::from_slice(line)
-            .map_err(|cause| fault("", format!("malformed JSON: {cause}"), "write one JSON object a line"))?;
+        let line = std::str::from_utf8(line.trim_ascii_end())
+            .map_err(|_| fault("", "is not UTF-8".to_owned(), "save the file as UTF-8"))?;
+        let mut value: Value = serde_json::from_str(line)
+            .map_err(|cause| fault("", malformed(&cause), "write one JSON object a line"))?;
         let process_id = match value.as_object_mut().and_then(|keys| keys.shift_remove("process_id")) {
             None | Some(Value::Null) => None,
             Some(Value::String(id)) => Some(id),
@@ -157,6 +160,9 @@ impl InputOptions {
                 ));
             }
         };
+        if let Some(problem) = process_id.as_deref().and_then(process_id_problem) {
+            return Err(fault("process_id", problem, PROCESS_ID_REMEDY));
+        }
         let input = self.on_top_of(ProcessInputData::from_value(&value, source)?);
         input.validate(source)?;
         let missing: Vec<Fault> = required
@@ -172,6 +178,14 @@ impl InputOptions {
             Err(Faults { source: source.to_owned(), faults: missing })
         }
     }
+}
+
+/// What is wrong with a line of JSON, by its column: the line is the file's, which the message names.
+fn malformed(error: &serde_json::Error) -> String {
+    let whole = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    let what = whole.strip_suffix(&place).unwrap_or(&whole);
+    format!("malformed JSON at column {}: {what}", error.column())
 }
 
 /// Whether an input supplies what a process type names as required, such as `config.batch_size`.
@@ -297,7 +311,7 @@ mod tests {
             "in.jsonl:3: input_file: 7 is not a text",
             "in.jsonl:3: x: unknown key",
             "in.jsonl:4: process_id: 5 is not a text; quote it",
-            "in.jsonl:5: malformed JSON: expected ident at line 1 column 2; write one JSON object a line",
+            "in.jsonl:5: malformed JSON at column 2: expected ident; write one JSON object a line",
             "in.jsonl:6: an array is not an input",
         ]) {
             assert!(fault.starts_with(expected), "{fault:?} does not start with {expected:?}");

@@ -30,7 +30,7 @@ pub struct Options {
     #[arg(value_name = "FILE|TYPE")]
     pub what: String,
     /// An id of your own; the id of a process that was stopped goes on with it, given the same input
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
     pub process_id: Option<String>,
     #[command(flatten)]
     pub input: InputOptions,

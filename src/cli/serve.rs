@@ -35,7 +35,7 @@ pub struct Options {
     pub process_types: Vec<PathBuf>,
     /// How many commands run at once, 1 to 1024
     #[arg(long, value_name = "N", env = "PROCESS_ORCHESTRATOR_EXECUTORS", hide_env_values = true,
-        default_value_t = NodeConfig::default().executors, value_parser = parse_executors)]
+        default_value_t = NodeConfig::default().executors, allow_negative_numbers = true, value_parser = parse_executors)]
     pub executors: usize,
     /// Where the status endpoint listens
     #[arg(long, value_name = "ADDR", env = "PROCESS_ORCHESTRATOR_LISTEN", hide_env_values = true,
@@ -50,11 +50,11 @@ pub struct Options {
     pub node_name: Option<String>,
     /// How long SIGTERM or SIGINT waits for running commands before it ends them; a second one ends them at once
     #[arg(long, value_name = "TIME", env = "PROCESS_ORCHESTRATOR_DRAIN_TIMEOUT", hide_env_values = true,
-        default_value = DRAIN_TIMEOUT_DEFAULT, value_parser = parse_duration)]
+        default_value = DRAIN_TIMEOUT_DEFAULT, allow_hyphen_values = true, value_parser = parse_duration)]
     pub drain_timeout: Duration,
     /// How often it looks for due processes at the least; what is started wakes it at once
     #[arg(long, value_name = "TIME", env = "PROCESS_ORCHESTRATOR_POLL_INTERVAL", hide_env_values = true,
-        default_value = POLL_INTERVAL_DEFAULT, value_parser = parse_duration)]
+        default_value = POLL_INTERVAL_DEFAULT, allow_hyphen_values = true, value_parser = parse_duration)]
     pub poll_interval: Duration,
 }
 

@@ -33,7 +33,7 @@ pub struct Options {
     #[arg(value_name = "TYPE")]
     pub process_type: String,
     /// An id of your own; the same id with the same input gives back the process that is there
-    #[arg(long, value_name = "ID", conflicts_with = "inputs")]
+    #[arg(long, value_name = "ID", allow_hyphen_values = true, conflicts_with = "inputs")]
     pub process_id: Option<String>,
     #[command(flatten)]
     pub input: InputOptions,
@@ -42,7 +42,7 @@ pub struct Options {
     #[arg(long, value_name = "FILE.jsonl|-", conflicts_with = "input", help_heading = "Input")]
     pub inputs: Option<String>,
     /// When they are due: 2026-12-01T08:00:00Z, "2026-12-01 08:00" in your zone, or +10m from now
-    #[arg(long, value_name = "TIME", value_parser = when::parse)]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = when::parse)]
     pub at: Option<Timestamp>,
     /// Higher runs first
     #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]

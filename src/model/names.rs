@@ -5,6 +5,10 @@ pub const PROCESS_ID_CHARS_MAX: usize = 255;
 /// Longest name of a process type or task; leaves a generated process id room for its number.
 pub const NAME_CHARS_MAX: usize = 200;
 
+/// What an id may be, as a remedy.
+pub const PROCESS_ID_REMEDY: &str =
+    "an id has 1 to 255 characters, none of them a control character, and no white space at its ends";
+
 /// Says what is wrong with a process id, or nothing.
 pub fn process_id_problem(id: &str) -> Option<String> {
     problem(id, PROCESS_ID_CHARS_MAX)
@@ -19,10 +23,10 @@ fn problem(text: &str, chars_max: usize) -> Option<String> {
     let chars = text.chars().count();
     if text.trim().is_empty() {
         Some("is empty".to_owned())
-    } else if text.trim() != text {
-        Some(format!("{text:?} begins or ends with white space"))
     } else if chars > chars_max {
         Some(format!("is {chars} characters long; at most {chars_max} are allowed"))
+    } else if text.trim() != text {
+        Some(format!("{text:?} begins or ends with white space"))
     } else {
         let control = text.chars().find(|c| c.is_control());
         control.map(|control| format!("{text:?} holds the control character {control:?}"))

@@ -86,11 +86,11 @@ mod tests {
         assert_eq!(
             registry.register(invalid).expect_err("invalid").to_string().lines().collect::<Vec<_>>(),
             [
-                "process type \"other\": tasks[0].timeout_minutes: \"NaN\" is not a number above 0 and at most 525600; \
+                "process type \"other\": tasks[0].timeout_minutes: \"NaN\" is not a number from 0.0001 to 525600; \
                  write minutes, such as 30, or 0.5 for thirty seconds",
                 "process type \"other\": tasks[1].command: is empty; write the program and its arguments, such as \
                  \"sort ${input_file}\" or [\"sort\", \"${input_file}\"]",
-                "process type \"other\": tasks[1].timeout_minutes: -1 is not a number above 0 and at most 525600; write \
+                "process type \"other\": tasks[1].timeout_minutes: -1 is not a number from 0.0001 to 525600; write \
                  minutes, such as 30, or 0.5 for thirty seconds",
                 "process type \"other\": tasks[1].max_retries: 2000 is not an integer from 0 to 1000; write how many \
                  attempts may follow the first, 0 for none",

@@ -22,9 +22,10 @@ pub fn is_alive(pid: u32) -> bool {
     exists && !is_zombie(pid)
 }
 
-/// The state follows the command's name, which stands in parentheses and may hold some itself.
-/// Without /proc (macOS) nothing is known to be one.
-fn is_zombie(pid: u32) -> bool {
+/// Whether a process has ended and nobody has reaped it: its id is taken still. Without /proc (macOS) nothing is known
+/// to be one.
+pub fn is_zombie(pid: u32) -> bool {
+    // The state follows the command's name, which stands in parentheses and may hold some itself.
     let Ok(stat) = std::fs::read(format!("/proc/{pid}/stat")) else { return false };
     let after_name = stat.iter().rposition(|byte| *byte == b')').map(|at| &stat[at + 1..]);
     matches!(after_name, Some([b' ', b'Z' | b'X', ..]))

@@ -4,8 +4,9 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::row::get;
-use super::{Sql, Store, StoreError};
+use super::{Refusal, RefusalReason, Sql, Store, StoreError};
 use crate::model::input::ProcessInputData;
+use crate::model::names::{PROCESS_ID_REMEDY, process_id_problem};
 
 const START_ALL: Sql =
     Sql::new("start processes", "SELECT process_id FROM start_processes($1, $2, $3, $4, $5) AS process_id");
@@ -41,11 +42,25 @@ impl Store {
         requests: &[StartRequest],
         options: StartOptions,
     ) -> Result<Vec<String>, StoreError> {
+        requests.iter().filter_map(|it| it.process_id.as_deref()).try_for_each(check_id)?;
         let inputs: Vec<Value> = requests.iter().map(|request| request.input.to_value()).collect();
         let ids: Vec<Option<&str>> = requests.iter().map(|it| it.process_id.as_deref()).collect();
         self.query(&START_ALL, &[&process_type, &inputs, &ids, &options.start_at, &options.priority])?
             .iter()
             .map(|row| get(row, "process_id", "a started process"))
             .collect()
+    }
+}
+
+/// The schema's functions check ids too. Here a message can say what is wrong, and an id that cannot even be sent
+/// (with a NUL) is refused like the others.
+fn check_id(id: &str) -> Result<(), StoreError> {
+    match process_id_problem(id) {
+        None => Ok(()),
+        Some(problem) => Err(StoreError::Refused(Refusal {
+            reason: RefusalReason::InvalidProcessId,
+            message: format!("the process id {problem}"),
+            remedy: PROCESS_ID_REMEDY.to_owned(),
+        })),
     }
 }

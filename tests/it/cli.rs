@@ -1,118 +1,15 @@
 //! The real binary: what it prints, where, and the exit codes.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::io::{BufRead, Read};
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use process_orchestrator::{ProcessInputData, ProcessStatus, ProcessType};
 use serde_json::Value;
 
-use crate::common::{TestDatabase, data_dir, one_task, script, wait_until};
-
-/// The program, a database of its own, and a folder for its files.
-struct Bench {
-    database: TestDatabase,
-    folder: PathBuf,
-}
-
-/// How a command ended.
-#[derive(Debug)]
-struct Ended {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
-
-impl Bench {
-    fn new(test: &str) -> Self {
-        let database = TestDatabase::bare(test);
-        let folder = std::env::temp_dir().join(format!("{}-files", database.schema));
-        fs::create_dir(&folder).unwrap();
-        // The private cluster has to be there: some commands do not make one.
-        drop(database.store());
-        Self { database, folder }
-    }
-
-    fn with_tables(test: &str) -> Self {
-        let bench = Self::new(test);
-        bench.database.store().migrate(false).unwrap();
-        bench
-    }
-
-    /// A process type as a file; its name in the folder.
-    fn file(&self, process_type: &ProcessType) -> String {
-        let name = format!("{}.json", process_type.name);
-        fs::write(self.folder.join(&name), process_type.to_value().to_string()).unwrap();
-        name
-    }
-
-    fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_process-orchestrator"));
-        for (name, _) in std::env::vars_os() {
-            let name = name.to_string_lossy().into_owned();
-            if ["PG", "PROCESS_ORCHESTRATOR_", "DATABASE_URL", "RUST_LOG"]
-                .iter()
-                .any(|it| name.starts_with(it))
-            {
-                command.env_remove(name);
-            }
-        }
-        command.args(words).env("TZ", "UTC").current_dir(&self.folder).stdin(Stdio::null());
-        command.env("PROCESS_ORCHESTRATOR_DATA_DIR", data_dir());
-        command.env("PROCESS_ORCHESTRATOR_SCHEMA", &self.database.schema);
-        command
-    }
-
-    fn run(&self, words: &[&str]) -> Ended {
-        ended(&mut self.command(words))
-    }
-
-    fn spawn(&self, words: &[&str]) -> Child {
-        self.command(words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
-    }
-}
-
-impl Drop for Bench {
-    fn drop(&mut self) {
-        if !std::thread::panicking() {
-            fs::remove_dir_all(&self.folder).unwrap();
-        }
-    }
-}
-
-fn ended(command: &mut Command) -> Ended {
-    let output = command.output().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    Ended { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
-}
-
-impl Ended {
-    fn expect(self, code: i32) -> Self {
-        assert_eq!(self.code, Some(code), "{self:#?}");
-        self
-    }
-
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:#?}"))
-    }
-}
-
-fn signal(child: &Child, name: &str) {
-    let status = Command::new("kill").args([name, &child.id().to_string()]).status().unwrap();
-    assert!(status.success());
-}
-
-/// Reads standard error until a line that holds `part`; returns the rest to read.
-fn until_line(child: &mut Child, part: &str) -> BufReader<std::process::ChildStderr> {
-    let mut reader = BufReader::new(child.stderr.take().unwrap());
-    let mut seen = String::new();
-    while !seen.contains(part) {
-        let read = reader.read_line(&mut seen).unwrap();
-        assert!(read > 0, "no line with {part:?} in {seen:?}");
-    }
-    reader
-}
+use crate::common::{one_task, script, wait_until};
+use crate::program::{Bench, ended, signal, until_line};
 
 fn two_tasks() -> ProcessType {
     ProcessType::new("two-tasks", "")

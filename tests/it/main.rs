@@ -1,6 +1,9 @@
 //! The suite: real PostgreSQL, real threads, real commands. Every test has a schema of its own.
 #![allow(clippy::unwrap_used, missing_docs)] // a failed unwrap is a failed test
 
+mod bad_commands;
+mod bad_input;
+mod bad_surroundings;
 mod cli;
 mod common;
 mod engine;
@@ -9,6 +12,7 @@ mod http;
 mod library;
 mod migrate;
 mod nodes;
+mod program;
 mod readme;
 mod readme_example;
 mod record;

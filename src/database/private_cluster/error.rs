@@ -158,6 +158,9 @@ impl fmt::Display for ClusterFailure {
                 cluster.display(),
                 if found.is_empty() { "no PostgreSQL server".to_string() } else { found.join(", ") }
             ),
+            Self::NotWritable { path, cause } if cause.kind() == io::ErrorKind::AlreadyExists => {
+                write!(f, "{} is not a directory; {OTHER_PLACE}", path.display())
+            }
             Self::NotWritable { path, cause } => {
                 write!(f, "{} cannot be written: {cause}; {}", path.display(), remedy_for(cause))
             }

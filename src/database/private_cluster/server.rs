@@ -141,6 +141,9 @@ impl Server {
         Ok(match LockFile::read(&self.cluster)? {
             None => Sight::Nothing,
             Some(LockFile { pid: None, .. }) => Sight::Leftover,
+            // To the server an id that is taken is a server that runs. In a container whose first process does not
+            // reap, a killed one's id is taken for ever.
+            Some(LockFile { pid: Some(pid), .. }) if processes::is_zombie(pid) => Sight::Leftover,
             // A dead one's file is what the server itself puts right at its start.
             Some(LockFile { pid: Some(pid), .. }) if !processes::is_alive(pid) => Sight::Nothing,
             Some(LockFile { pid: Some(pid), .. }) if self.is_of_this_cluster(pid) => Sight::Silent(pid),

@@ -90,9 +90,15 @@ fn what_a_crash_left_is_put_right() {
     let text = std::fs::read_to_string(&lock_file).unwrap();
     cluster.close().unwrap();
 
-    // A lock file whose id has been given to another process of ours since; and broken ones.
+    // A lock file whose id has been given to another process of ours since, or is that of one that nobody has reaped;
+    // and broken ones.
     let (_, rest) = text.split_once('\n').unwrap();
-    for leftover in [format!("{}\n{rest}", std::process::id()), text.clone(), String::new(), "12".into()] {
+    let mut unreaped = Command::new("true").spawn().unwrap();
+    while processes::is_alive(unreaped.id()) {
+        std::thread::yield_now();
+    }
+    let taken = [std::process::id(), unreaped.id()].map(|pid| format!("{pid}\n{rest}"));
+    for leftover in taken.into_iter().chain([text.clone(), String::new(), "12".into()]) {
         std::fs::write(&lock_file, &leftover).unwrap();
         std::fs::write(scratch.join("run/.s.PGSQL.5432"), "").unwrap();
         std::fs::write(scratch.join("run/.s.PGSQL.5432.lock"), format!("{}\n", std::process::id())).unwrap();
@@ -102,6 +108,7 @@ fn what_a_crash_left_is_put_right() {
         assert_eq!(kept, 1, "after {leftover:?}");
         cluster.close().unwrap();
     }
+    unreaped.wait().unwrap();
 }
 
 #[test]

@@ -8,10 +8,8 @@ pub const TASKS_MAX: usize = 1_000;
 /// What a number may be.
 #[derive(Debug, Clone, Copy)]
 pub struct NumberRule {
-    /// The least value, or with `is_above` the one it must exceed.
+    /// The least value.
     pub min: f64,
-    /// Whether `min` itself is excluded.
-    pub is_above: bool,
     /// The greatest value.
     pub max: f64,
     /// Whether fractions are excluded.
@@ -20,10 +18,9 @@ pub struct NumberRule {
     pub remedy: &'static str,
 }
 
-/// Minutes a task may run: up to a year.
+/// Minutes a task may run: from 6 ms, in which hardly a command ends, up to a year.
 pub const TIMEOUT_MINUTES: NumberRule = NumberRule {
-    min: 0.0,
-    is_above: true,
+    min: 0.0001,
     max: 525_600.0,
     is_integer: false,
     remedy: "write minutes, such as 30, or 0.5 for thirty seconds",
@@ -32,7 +29,6 @@ pub const TIMEOUT_MINUTES: NumberRule = NumberRule {
 /// Retries after the first attempt.
 pub const MAX_RETRIES: NumberRule = NumberRule {
     min: 0.0,
-    is_above: false,
     max: 1_000.0,
     is_integer: true,
     remedy: "write how many attempts may follow the first, 0 for none",
@@ -41,7 +37,6 @@ pub const MAX_RETRIES: NumberRule = NumberRule {
 /// Bytes of output that are kept: PostgreSQL and whoever reads it must be able to hold them.
 pub const MAX_OUTPUT_BYTES: NumberRule = NumberRule {
     min: 1.0,
-    is_above: false,
     max: 67_108_864.0,
     is_integer: true,
     remedy: "write bytes, such as 1048576 for 1 MiB; more than 64 MiB belongs in a file",
@@ -50,7 +45,6 @@ pub const MAX_OUTPUT_BYTES: NumberRule = NumberRule {
 /// Seconds between attempts: up to 30 days.
 pub const RETRY_DELAY_SECONDS: NumberRule = NumberRule {
     min: 0.0,
-    is_above: false,
     max: 2_592_000.0,
     is_integer: false,
     remedy: "write seconds, such as 2 or 0.5, or a text such as \"500ms\", \"5m\" or \"1h\", up to 30 days",
@@ -59,7 +53,6 @@ pub const RETRY_DELAY_SECONDS: NumberRule = NumberRule {
 /// Factor from one wait to the next.
 pub const RETRY_MULTIPLIER: NumberRule = NumberRule {
     min: 1.0,
-    is_above: false,
     max: 100.0,
     is_integer: false,
     remedy: "write 1 for equal waits, 2 to double each",
@@ -68,7 +61,6 @@ pub const RETRY_MULTIPLIER: NumberRule = NumberRule {
 /// An exit code that ends all attempts. 0 is success and cannot be fatal.
 pub const FATAL_EXIT_CODE: NumberRule = NumberRule {
     min: 1.0,
-    is_above: false,
     max: 255.0,
     is_integer: true,
     remedy: "write the exit codes as integers, such as [2, 64]",
@@ -77,25 +69,20 @@ pub const FATAL_EXIT_CODE: NumberRule = NumberRule {
 impl NumberRule {
     /// Whether `number` keeps the rule.
     pub fn allows(&self, number: f64) -> bool {
-        let is_high_enough = if self.is_above { number > self.min } else { number >= self.min };
-        is_high_enough && number <= self.max && (!self.is_integer || number.fract() == 0.0)
+        (self.min..=self.max).contains(&number) && (!self.is_integer || number.fract() == 0.0)
     }
 
     /// The rule in words, such as `an integer from 0 to 1000`.
     pub fn phrase(&self) -> String {
         let kind = if self.is_integer { "an integer" } else { "a number" };
-        if self.is_above {
-            format!("{kind} above {} and at most {}", self.min, self.max)
-        } else {
-            format!("{kind} from {} to {}", self.min, self.max)
-        }
+        format!("{kind} from {} to {}", self.min, self.max)
     }
 
     /// The rule as a JSON Schema.
     pub fn schema(&self) -> Value {
         json!({
             "type": if self.is_integer { "integer" } else { "number" },
-            (if self.is_above { "exclusiveMinimum" } else { "minimum" }): json_number(self.min),
+            "minimum": json_number(self.min),
             "maximum": json_number(self.max),
         })
     }

@@ -256,7 +256,7 @@ fn bad_names_are_faults() {
 
 #[test]
 fn bad_timeouts_are_faults() {
-    let rule = "a number above 0 and at most 525600";
+    let rule = "a number from 0.0001 to 525600";
     for (value, remedy) in [
         ("0", TIMEOUT_HELP),
         ("-5", TIMEOUT_HELP),
