@@ -105,6 +105,7 @@ CREATE TABLE scheduled_tasks (
     priority              integer     NOT NULL DEFAULT 0,
     consecutive_failures  integer     NOT NULL DEFAULT 0,
     version               bigint      NOT NULL DEFAULT 1,
+    reserved_for          text, -- the node that alone may claim it, as `run` wants it; null for everybody
     CHECK (picked = (picked_by IS NOT NULL))
 ) WITH (
     fillfactor = 60,

@@ -207,14 +207,20 @@ fn start_logging(cli: &Cli) {
     if cli.global.log_level.is_none() {
         builder.parse_env("RUST_LOG");
     }
-    builder.format(|out, record| {
-        writeln!(
-            out,
-            "{} {} {}",
-            record.level().as_str().to_ascii_lowercase(),
-            record.target(),
-            record.args()
-        )
+    // journald puts its own time before each line.
+    let has_clock = std::env::var_os("JOURNAL_STREAM").is_some();
+    builder.format(move |out, record| {
+        if !has_clock {
+            let now = jiff::Timestamp::now();
+            write!(out, "{now:.3} ")?;
+        }
+        let level = record.level().as_str().to_ascii_lowercase();
+        // The part of ours that speaks; of others the whole path.
+        let target = record.target();
+        let who = target
+            .strip_prefix("process_orchestrator::")
+            .map_or(target, |own| own.rsplit("::").next().unwrap_or(own));
+        writeln!(out, "{level} {who}: {}", record.args())
     });
     builder.target(env_logger::Target::Pipe(Box::new(terminal::LogWriter)));
     builder.init();

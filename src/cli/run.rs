@@ -15,10 +15,10 @@ use super::show::Record;
 use super::signals::{self, Signals};
 use super::terminal::{Face, message};
 use super::{stopping, text};
-use crate::engine::{CommandRunners, Node, NodeConfig, Scope, guard};
+use crate::engine::{CommandRunners, Node, NodeConfig, Scope, guard, new_node_id};
 use crate::model::lifecycle::ProcessStatus;
 use crate::model::records::TaskData;
-use crate::store::start::{StartOptions, StartRequest};
+use crate::store::start::StartRequest;
 
 /// Lines of a failed task's output that are shown; the rest is in `logs`.
 const OUTPUT_LINES_MAX: usize = 10;
@@ -62,11 +62,16 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
     let (session, mut store) = Session::open(global, Need::Migrated)?;
     super::types::register_all(&mut store, &types)?;
     let signals = Signals::listen()?;
-    let ids = store.start_processes(name, &[request], StartOptions::default())?;
-    let [id] = ids.as_slice() else {
-        return Err(CliError::Failed(format!("the database started {} processes instead of one", ids.len())));
-    };
-    let woken = execute(&session, id, &signals, options.json);
+    let node_id = new_node_id(&NodeConfig::default().name);
+    let (id, is_reserved) = store.start_reserved(name, &request, &node_id)?;
+    let id = id.as_str();
+    if !is_reserved {
+        message(format!(
+            "process {} is there already: it has ended, or another node runs it",
+            text::escape(id)
+        ));
+    }
+    let woken = execute(&session, id, node_id, &signals, options.json);
     let record = Record::read(&mut store, id, global)?;
     match woken? {
         Some(signal) if !record.process.status.is_final() => {
@@ -82,8 +87,15 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
 }
 
 /// Runs the process on a node of its own until it ends or a signal comes, which it returns.
-fn execute(session: &Session, id: &str, signals: &Signals, json: bool) -> Result<Option<i32>, CliError> {
+fn execute(
+    session: &Session,
+    id: &str,
+    node_id: String,
+    signals: &Signals,
+    json: bool,
+) -> Result<Option<i32>, CliError> {
     let config = NodeConfig {
+        node_id: Some(node_id),
         schema: session.schema().to_owned(),
         // The tasks of a process run one after the other.
         executors: 1,

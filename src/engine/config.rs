@@ -24,6 +24,8 @@ pub struct NodeConfig {
     pub schema: String,
     /// The name the operator gives the node; the host's name by default.
     pub name: String,
+    /// Its id where that has to be known before it starts, see [`super::new_node_id`]; usually it is made then.
+    pub node_id: Option<String>,
     /// How many commands it runs at once, 1 to [`EXECUTORS_MAX`].
     pub executors: usize,
     /// How long it sleeps at the most before it looks for due processes; wake-ups make it look at once.
@@ -48,6 +50,7 @@ impl Default for NodeConfig {
         Self {
             schema: DEFAULT_SCHEMA.to_owned(),
             name: crate::platform::host_name(),
+            node_id: None,
             executors: default_executors(),
             poll_interval: Duration::from_secs(1),
             drain_timeout: Duration::from_secs(30),

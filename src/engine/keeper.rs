@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use log::{debug, error, info, warn};
 
+use super::config::Scope;
 use super::guard::{self, Guard};
 use super::link::Link;
 use super::shared::{Phase, Shared};
@@ -85,7 +86,12 @@ impl Keeper {
             }
         }
         let node_id = &self.shared.node_id;
-        if let Err(error) = self.link.run(|store| store.heartbeat(node_id, NodeState::Stopped, None)) {
+        let is_reserving = self.shared.config.scope != Scope::All;
+        let ended = self.link.run(|store| {
+            store.heartbeat(node_id, NodeState::Stopped, None)?;
+            if is_reserving { store.end_reservations(Some(node_id)).map(drop) } else { Ok(()) }
+        });
+        if let Err(error) = ended {
             warn!("the node's end was not recorded: failed to {error}");
         }
     }
@@ -238,6 +244,9 @@ impl Keeper {
 
     /// Records a LOST execution for every claim without a living node and makes its process due again.
     fn take_over(&mut self) -> Result<(), StoreError> {
+        if self.link.run(|store| store.end_reservations(None))? > 0 {
+            self.shared.wake_poller();
+        }
         loop {
             let claims = self.link.run(|store| store.abandoned_claims(TAKEOVER_BATCH))?;
             let mut taken = 0;

@@ -30,6 +30,6 @@ mod takeover;
 mod threads;
 
 pub use config::{EXECUTORS_MAX, NodeConfig, Scope};
-pub use node::{Node, StartError, StopReport, Stopper};
+pub use node::{Node, StartError, StopReport, Stopper, new_node_id};
 pub use runner::{CommandRunners, NoopRunners, RunReport, Runner, Runners, Work};
 pub use shared::Vitals;

@@ -320,11 +320,15 @@ fn start_guard(node_id: &str, config: &NodeConfig) -> Result<Option<Guard>, Star
     }
 }
 
+/// An id for one start of a node. The random part tells two starts apart that share name and pid, as in containers.
+pub fn new_node_id(name: &str) -> String {
+    format!("{name}-{}-{:08x}", std::process::id(), fastrand::u32(..))
+}
+
 fn identify(config: &NodeConfig) -> NodeIdentity {
     let pid = std::process::id();
     NodeIdentity {
-        // The random part tells two starts apart that share name and pid, as in containers.
-        node_id: format!("{}-{pid}-{:08x}", config.name, fastrand::u32(..)),
+        node_id: config.node_id.clone().unwrap_or_else(|| new_node_id(&config.name)),
         name: config.name.clone(),
         host: host_name(),
         pid: i32::try_from(pid).unwrap_or(0),

@@ -237,9 +237,11 @@ mod tests {
         let closed = first_closed_to(&stranger, &inner).unwrap().map(Path::to_path_buf);
         set(&base.join("closed"), 0o711);
         let open = first_closed_to(&stranger, &base.join("closed")).unwrap().map(Path::to_path_buf);
+        // The directory for temporary files may be closed to others itself, as macOS has it.
+        let above = first_closed_to(&stranger, &base).unwrap().map(Path::to_path_buf);
         std::fs::remove_dir_all(&base).unwrap();
-        assert_eq!(closed, Some(base.join("closed")));
-        assert_eq!(open, None);
+        assert_eq!(closed, above.clone().or(Some(base.join("closed"))));
+        assert_eq!(open, above);
     }
 
     #[test]

@@ -175,6 +175,28 @@ impl Store {
         self.connection.is_closed()
     }
 
+    /// Does `work` in one transaction.
+    fn in_transaction<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let failed = |source| StoreError::database("run a transaction", source);
+        self.connection.batch_execute("BEGIN").map_err(failed)?;
+        match work(self) {
+            Ok(done) => {
+                self.connection.batch_execute("COMMIT").map_err(failed)?;
+                Ok(done)
+            }
+            Err(error) => {
+                // The first error is the one to tell; a connection that can't roll back is lost anyway.
+                if let Err(also) = self.connection.batch_execute("ROLLBACK") {
+                    log::debug!("a transaction was not rolled back: {also}");
+                }
+                Err(error)
+            }
+        }
+    }
+
     fn prepare(&mut self, sql: &Sql) -> Result<Statement, StoreError> {
         match self.prepared.entry(sql.text) {
             Entry::Occupied(known) => Ok(known.get().clone()),

@@ -27,6 +27,8 @@ const PEERS: Sql = Sql::new("look after the other nodes", include_str!("../../sq
 const DECLARE_DEAD: Sql = Sql::new("declare a node dead", include_str!("../../sql/declare_dead.sql"));
 const ABANDONED: Sql =
     Sql::new("read the claims of dead nodes", include_str!("../../sql/abandoned_claims.sql"));
+const END_RESERVATIONS: Sql =
+    Sql::new("end the reservations of nodes", include_str!("../../sql/end_reservations.sql"));
 const NODES: Sql = Sql::new(
     "read the nodes",
     "SELECT node_id, name, host, pid, version, executors, state, started_at, last_heartbeat \
@@ -235,6 +237,14 @@ impl Store {
     /// When the database fails.
     pub fn declare_dead(&mut self, peer: &Peer) -> Result<bool, StoreError> {
         Ok(self.execute(&DECLARE_DEAD, &[&peer.node_id, &peer.last_heartbeat])? > 0)
+    }
+
+    /// Lets everybody have the processes that were kept for `node`, and those kept for nodes that are dead.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn end_reservations(&mut self, node: Option<&str>) -> Result<u64, StoreError> {
+        self.execute(&END_RESERVATIONS, &[&node])
     }
 
     /// Claims whose node is dead, has ended or is unknown, at most `limit`.

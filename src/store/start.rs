@@ -11,6 +11,8 @@ use crate::model::names::{PROCESS_ID_REMEDY, process_id_problem};
 const START_ALL: Sql =
     Sql::new("start processes", "SELECT process_id FROM start_processes($1, $2, $3, $4, $5) AS process_id");
 
+const RESERVE: Sql = Sql::new("keep a process for a node", include_str!("../../sql/reserve.sql"));
+
 /// A process to be started.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StartRequest {
@@ -30,6 +32,30 @@ pub struct StartOptions {
 }
 
 impl Store {
+    /// Starts one process for `node` alone, which claims it when it runs: in one transaction, so that nobody else can
+    /// be faster. Returns its id, and whether it waits for that node: a process of that id that was there already
+    /// may have ended, or run elsewhere.
+    ///
+    /// # Errors
+    /// As [`Store::start_processes`].
+    pub fn start_reserved(
+        &mut self,
+        process_type: &str,
+        request: &StartRequest,
+        node: &str,
+    ) -> Result<(String, bool), StoreError> {
+        self.in_transaction(|store| {
+            let mut ids = store.start_processes(
+                process_type,
+                std::slice::from_ref(request),
+                StartOptions::default(),
+            )?;
+            let id = ids.pop().ok_or_else(|| super::row::unreadable("a started process", "no row"))?;
+            let is_reserved = store.execute(&RESERVE, &[&node, &id])? > 0;
+            Ok((id, is_reserved))
+        })
+    }
+
     /// Starts processes of one type in one statement and returns their ids in the order of the requests: all of
     /// them or, upon an error, none. An id that is there already with the same input gives back that process.
     ///

@@ -397,3 +397,50 @@ fn usage_is_recorded() {
     }
     assert!(execution.duration_ms >= 10.0, "{execution:?}");
 }
+
+#[test]
+fn a_process_that_is_kept_for_a_node_is_run_by_no_other_retries_included() {
+    let database = TestDatabase::new("reserved");
+    let task =
+        TaskDefinition { max_retries: 1, retry: quick_retry(), ..script("heals", "test $TASK_ATTEMPT = 2") };
+    database.register(&ProcessType::new("heals", "").add(task));
+    database.register(&one_task("true"));
+    let everybody = database.node();
+    let (id, is_reserved) =
+        database.store().start_reserved("heals", &StartRequest::default(), "only-me").unwrap();
+    assert!(is_reserved);
+    database.wait_for(&database.start("one-task", ProcessInputData::new()));
+    assert_eq!(database.store().process(&id).unwrap().unwrap().status, ProcessStatus::NotStarted);
+
+    let own = NodeConfig {
+        node_id: Some("only-me".to_owned()),
+        scope: Scope::Process(id.clone()),
+        ..database.config()
+    };
+    let node = database.node_with(own);
+    assert_eq!(database.wait_for(&id).status, ProcessStatus::Completed);
+    node.stop();
+    everybody.stop();
+    let executions = database.store().executions(&id).unwrap();
+    let nodes: Vec<_> = executions.iter().map(|it| it.node.as_str()).collect();
+    assert_eq!(nodes, ["only-me", "only-me"]);
+}
+
+#[test]
+fn a_reservation_ends_with_its_node() {
+    let database = TestDatabase::new("reservation_ends");
+    database.register(&one_task("sleep 600"));
+    let (id, _) = database.store().start_reserved("one-task", &StartRequest::default(), "only-me").unwrap();
+    let own = NodeConfig {
+        node_id: Some("only-me".to_owned()),
+        scope: Scope::Process(id),
+        drain_timeout: Duration::ZERO,
+        ..database.config()
+    };
+    let node = database.node_with(own);
+    let vitals = node.vitals();
+    wait_until("the command runs", || (vitals.busy() == 1).then_some(()));
+    assert_eq!(database.count("scheduled_tasks WHERE reserved_for = 'only-me'"), 1);
+    node.stop();
+    assert_eq!(database.count("scheduled_tasks WHERE reserved_for IS NULL AND NOT picked"), 1);
+}

@@ -1,0 +1,8 @@
+-- Lets everybody have the processes that were kept for nodes which have ended: for $1, and for those that are known
+-- to be dead. A node that reserves registers itself a moment later: one that is unknown gets a minute.
+UPDATE scheduled_tasks s SET reserved_for = NULL
+WHERE s.reserved_for IS NOT NULL AND (
+    s.reserved_for = $1
+    OR EXISTS (SELECT FROM nodes n WHERE n.node_id = s.reserved_for AND n.state IN ('DEAD', 'STOPPED'))
+    OR s.execution_time < now() - interval '1 minute'
+        AND NOT EXISTS (SELECT FROM nodes n WHERE n.node_id = s.reserved_for))
