@@ -358,7 +358,7 @@ fn its_commands_and_queries_run_and_print_what_it_shows() {
         (database.texts(open) == ["orders-later"]).then_some(())
     });
     let failed = "SELECT process_id FROM process_orchestrator.processes WHERE status = 'FAILED'";
-    assert_eq!(database.texts(failed), ["orders-report-2"]);
+    assert_eq!(database.texts(failed), ["orders-report-1"]);
 
     let tables = "SELECT tablename::text FROM pg_tables WHERE schemaname = 'process_orchestrator'";
     let told = README.split("\nThe tables, in ").nth(1).and_then(|rest| rest.split("\n\n").nth(1)).unwrap();
