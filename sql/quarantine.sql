@@ -1,4 +1,4 @@
--- Ends a process whose rows can't be read, with the reason; its row leaves the queue.
+-- Ends a process whose rows can't be read, with the reason; its row leaves the queue. Gives a row if we held it.
 -- $1 node id, $2 process id, $3 version of our claim, $4 the reason.
 WITH mine AS (
     DELETE FROM scheduled_tasks WHERE task_instance = $2 AND picked_by = $1 AND version = $3
@@ -9,8 +9,10 @@ WITH mine AS (
     FROM mine
     WHERE p.process_id = mine.task_instance
     RETURNING p.process_id
+), task AS (
+    UPDATE tasks t
+    SET status = 'FAILED', error_message = $4, completed_at = now(), updated_at = now()
+    FROM process
+    WHERE t.process_id = process.process_id AND t.status = 'IN_PROGRESS'
 )
-UPDATE tasks t
-SET status = 'FAILED', error_message = $4, completed_at = now(), updated_at = now()
-FROM process
-WHERE t.process_id = process.process_id AND t.status = 'IN_PROGRESS'
+SELECT task_instance FROM mine

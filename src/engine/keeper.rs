@@ -20,9 +20,9 @@ use crate::store::nodes::{NodeIdentity, NodeState};
 
 /// Claims taken over by one statement.
 const TAKEOVER_BATCH: usize = 500;
-/// How often claims without a living node are looked for when nobody has died: those of a node that ended while
-/// the database was away.
-const SWEEP_EVERY: Duration = Duration::from_secs(30);
+/// How often claims without a living node are looked for when nobody has died, in times of `dead_after` (30 s by
+/// default): those of a node that ended while the database was away, and our own that we have lost sight of.
+const SWEEP_DEAD_AFTERS: u32 = 3;
 /// A suspected death is looked at again this soon.
 const SUSPICION_PAUSE: Duration = Duration::from_millis(500);
 /// Seconds beyond the lease for which the server is asked to keep the lock's session.
@@ -103,7 +103,8 @@ impl Keeper {
         self.renew()?;
         self.end_lost_commands()?;
         let is_anybody_suspect = self.look_after_peers()?;
-        let is_sweep_due = self.last_sweep.is_none_or(|at| at.elapsed() >= SWEEP_EVERY);
+        let sweep_every = self.shared.config.dead_after * SWEEP_DEAD_AFTERS;
+        let is_sweep_due = self.last_sweep.is_none_or(|at| at.elapsed() >= sweep_every);
         if is_sweep_due && self.is_settled() {
             self.look_for_strays()?;
             self.take_over()?;

@@ -134,11 +134,13 @@ impl Poller {
             }
             Claimed::Unreadable { process_id, version, error } => {
                 let reason = format!("failed to {error}");
-                error!("process set aside process_id={process_id:?}: {reason}");
                 let node = &self.shared.node_id;
                 let done = self.link.run(|store| store.quarantine(node, &process_id, version, &reason));
-                if let Err(error) = done {
-                    warn!("process_id={process_id:?} stays claimed: failed to {error}");
+                match done {
+                    Ok(_) => error!("process set aside process_id={process_id:?}: {reason}"),
+                    Err(error) => {
+                        warn!("process_id={process_id:?} stays claimed after {reason}: failed to {error}");
+                    }
                 }
             }
         }

@@ -34,6 +34,8 @@ pub(super) struct Recorder {
 struct Batch {
     works: Vec<Work>,
     results: Vec<TaskResult>,
+    /// The only result is what takes the place of one that the database has refused.
+    is_stripped: bool,
 }
 
 impl Batch {
@@ -135,7 +137,7 @@ impl Recorder {
         if batch.results.len() > 1 {
             warn!("recording {} results one by one: failed to {error}", batch.results.len());
             for (work, result) in batch.into_pairs() {
-                self.record(Batch { works: vec![work], results: vec![result] });
+                self.record(Batch { works: vec![work], results: vec![result], is_stripped: false });
             }
             return None;
         }
@@ -145,12 +147,13 @@ impl Recorder {
             self.shared.wake_poller();
             return None;
         }
-        let one = batch.results.first_mut()?;
-        if one.process_error.as_deref().is_some_and(|it| it.contains(REFUSED)) {
+        if batch.is_stripped {
             self.abandon(&batch, error);
             return None;
         }
-        *one = unrecordable(one, &format!("{REFUSED}: {error}"));
+        let one = batch.results.first_mut()?;
+        *one = unrecordable(one, &format!("the database refused it: {error}"));
+        batch.is_stripped = true;
         Some(batch)
     }
 
@@ -215,10 +218,11 @@ impl Recorder {
     /// The process can't go on: it ends as FAILED with the reason.
     fn set_aside(&mut self, result: &TaskResult, reason: &str) {
         let (id, node) = (&result.process_id, Arc::clone(&self.shared));
-        error!("process set aside process_id={id:?}: {reason}");
-        let done = self.link.run(|store| store.quarantine(&node.node_id, id, result.version, reason));
-        if let Err(error) = done {
-            warn!("process_id={id:?} stays claimed: failed to {error}");
+        match self.link.run(|store| store.quarantine(&node.node_id, id, result.version, reason)) {
+            Ok(true) => error!("process set aside process_id={id:?}: {reason}"),
+            // Taken over while we did not hear whether our result was recorded: others go on with it.
+            Ok(false) => info!("process_id={id:?} is no longer this node's"),
+            Err(error) => warn!("process_id={id:?} stays claimed after {reason}: failed to {error}"),
         }
     }
 
@@ -268,9 +272,6 @@ impl Recorder {
         self.shared.wake_poller();
     }
 }
-
-/// Marks the result that takes the place of one the database has refused.
-const REFUSED: &str = "the database refused it";
 
 /// What it means that the database did not answer for a result.
 #[derive(Clone, Copy)]

@@ -125,7 +125,7 @@ impl Store {
         self.execute(&RELEASE, &[&node, &ids, &versions])
     }
 
-    /// Ends a process whose rows can't be read as FAILED with the reason, if we still hold its claim.
+    /// Ends a process whose rows can't be read as FAILED with the reason; `false` if we no longer hold its claim.
     ///
     /// # Errors
     /// When the database fails.
@@ -135,8 +135,8 @@ impl Store {
         process_id: &str,
         version: i64,
         reason: &str,
-    ) -> Result<(), StoreError> {
-        self.execute(&QUARANTINE, &[&node, &process_id, &version, &reason]).map(drop)
+    ) -> Result<bool, StoreError> {
+        Ok(self.query_opt(&QUARANTINE, &[&node, &process_id, &version, &reason])?.is_some())
     }
 
     /// The time until the next waiting process is due, zero if one is; `None` when none waits.

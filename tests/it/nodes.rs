@@ -1,13 +1,15 @@
 //! Nodes that die, are thought dead, or lose their claims.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use process_orchestrator::engine::NodeConfig;
+use process_orchestrator::database::{ConnectError, ConnectFailure, Connection, ConnectionSource};
+use process_orchestrator::engine::{CommandRunners, Node, NodeConfig};
 use process_orchestrator::platform::{pid_space, process_started};
 use process_orchestrator::store::nodes::{NodeIdentity, Place};
 use process_orchestrator::{OnCrash, Outcome, ProcessInputData, ProcessStatus, ProcessType, TaskDefinition};
 
-use crate::common::{TestDatabase, one_task, script, wait_until};
+use crate::common::{TestDatabase, one_task, script, settings, wait_until};
 
 /// A node that says it is the process `pid` of this host.
 fn neighbour(node_id: &str, pid: u32, pid_started: Option<i64>) -> NodeIdentity {
@@ -208,4 +210,115 @@ fn on_crash_fail_and_the_fifth_crash_fail_the_process() {
         let message = process.error_message.unwrap_or_default();
         assert!(message.contains(part), "{message}");
     }
+}
+
+#[test]
+fn a_row_that_cannot_be_read_ends_its_own_process_and_no_other() {
+    let database = TestDatabase::new("unreadable");
+    database.register(&one_task("true"));
+    let ids = database.start_many("one-task", 3);
+    let mut client = database.sql();
+    client
+        .execute("UPDATE processes SET input_data = '{\"config\": 7}' WHERE process_id = $1", &[&ids[0]])
+        .unwrap();
+    client.execute("DELETE FROM processes WHERE process_id = $1", &[&ids[1]]).unwrap();
+    let node = database.node();
+    let bad = database.wait_for(&ids[0]);
+    assert_eq!(database.wait_for(&ids[2]).status, ProcessStatus::Completed);
+    wait_until("nothing is left in the queue", || (database.count("scheduled_tasks") == 0).then_some(()));
+    node.stop();
+    assert_eq!(bad.status, ProcessStatus::Failed);
+    let message = bad.error_message.unwrap_or_default();
+    assert!(message.contains("input_data") && message.contains("config"), "{message}");
+}
+
+#[test]
+fn a_claim_that_its_own_node_does_not_know_is_made_due_again() {
+    let database = TestDatabase::new("strays");
+    database.register(&one_task("true"));
+    database.sql().execute("UPDATE process_types SET paused = true", &[]).unwrap();
+    let id = database.start("one-task", ProcessInputData::new());
+    let config = NodeConfig { node_id: Some("forgetful".to_owned()), ..quick(&database) };
+    let node = database.node_with(config);
+    // As if the answer to this claim had never arrived; the pause keeps the node itself from claiming it first.
+    assert!(database.store().claim_one("forgetful", &id).unwrap().is_some());
+    wait_until("it is due again", || (database.count("scheduled_tasks WHERE NOT picked") == 1).then_some(()));
+    database.sql().execute("UPDATE process_types SET paused = false", &[]).unwrap();
+    assert_eq!(database.wait_for(&id).status, ProcessStatus::Completed);
+    node.stop();
+    let outcomes: Vec<_> = database.store().executions(&id).unwrap().iter().map(|it| it.outcome).collect();
+    assert_eq!(outcomes, [Outcome::Lost, Outcome::Succeeded]);
+}
+
+/// Connections that bear the test's name, so that it can end its own and nobody else's.
+struct Named(String);
+
+impl ConnectionSource for Named {
+    fn connect(&self, role: &str) -> Result<Connection, ConnectError> {
+        let mut config = settings().config().clone();
+        config.application_name(&format!("{}/{role}", self.0));
+        config.connect(postgres::NoTls).map(Connection::from).map_err(|error| ConnectError {
+            target: settings().shown(),
+            failure: ConnectFailure::Unreachable { cause: error.to_string() },
+        })
+    }
+
+    fn shown(&self) -> String {
+        settings().shown()
+    }
+}
+
+#[test]
+fn sessions_that_are_ended_again_and_again_lose_nothing_and_run_nothing_twice() {
+    let database = TestDatabase::new("terminated");
+    let kind =
+        (0..3).fold(ProcessType::new("three", ""), |kind, i| kind.add(script(&format!("t{i}"), "true")));
+    database.register(&kind);
+    let ids = database.start_many("three", 100);
+    let source = Arc::new(Named(database.schema.clone()));
+    let node = Node::start(source, database.config(), Arc::new(CommandRunners::new())).unwrap();
+    let vitals = node.vitals();
+    let mut client = database.sql();
+    for _ in 0..10 {
+        let before = vitals.executions();
+        client
+            .execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE $1",
+                &[&format!("{}/%", database.schema)],
+            )
+            .unwrap();
+        wait_until("the node goes on", || {
+            (vitals.executions() > before || vitals.executions() == 300).then_some(())
+        });
+    }
+    for id in &ids {
+        assert_eq!(database.wait_for(id).status, ProcessStatus::Completed);
+    }
+    node.stop();
+    assert!(vitals.database_errors() > 0, "no session was ended");
+    assert_eq!(database.count("task_executions"), 300);
+    assert_eq!(database.count("task_executions WHERE outcome = 'SUCCEEDED'"), 300);
+}
+
+#[test]
+fn trouble_with_the_schema_for_a_while_loses_no_result() {
+    let database = TestDatabase::new("trouble");
+    let gate = std::env::temp_dir().join(format!("po-trouble-{}", std::process::id()));
+    let wait = format!("while [ ! -e {} ]; do sleep 0.01; done", gate.display());
+    database.register(&ProcessType::new("wait", "").add(script("wait", &wait)));
+    let ids = database.start_many("wait", 4);
+    let node = database.node();
+    let vitals = node.vitals();
+    wait_until("all commands run", || (vitals.busy() == 4).then_some(()));
+    database.sql().batch_execute("ALTER TABLE task_executions RENAME TO elsewhere").unwrap();
+    let errors = vitals.database_errors();
+    std::fs::write(&gate, "").unwrap();
+    wait_until("the recorder has failed twice", || (vitals.database_errors() >= errors + 2).then_some(()));
+    database.sql().batch_execute("ALTER TABLE elsewhere RENAME TO task_executions").unwrap();
+    for id in &ids {
+        assert_eq!(database.wait_for(id).status, ProcessStatus::Completed);
+    }
+    node.stop();
+    std::fs::remove_file(&gate).unwrap();
+    assert_eq!(database.count("task_executions WHERE outcome = 'SUCCEEDED' AND attempt = 1"), 4);
 }
