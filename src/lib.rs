@@ -55,6 +55,7 @@
 //! | [`engine`] | a [`Node`](engine::Node) and its threads; takeover; the guard |
 //! | [`http`] | the status endpoint |
 //! | [`orchestrator`] | the library's front door |
+//! | `failpoint` | places where tests hold or kill the program; nothing without the feature of that name |
 //! | [`platform`] | what the operating system has to be asked for: the only unsafe code |
 
 #![cfg_attr(test, allow(clippy::unwrap_used))] // a failed unwrap is a failed test
@@ -64,6 +65,7 @@ pub mod cli;
 pub mod command;
 pub mod database;
 pub mod engine;
+mod failpoint;
 pub mod http;
 pub mod model;
 pub mod orchestrator;

@@ -10,6 +10,7 @@ use std::time::Instant;
 use super::program::{self, SpawnFault};
 use super::watch::{ExitNotice, Watch};
 use super::{BaseEnvironment, ContextDirectory, Invocation, NODE_VARIABLE, Report, context_file};
+use crate::failpoint::{self, Point};
 use crate::model::lifecycle::Outcome;
 use crate::platform::{self, Child, SpawnRequest, SpawnWay};
 
@@ -52,7 +53,9 @@ impl Runner {
             return Report::interrupted_before(reason, invocation, began);
         }
         let prepared = self.context_path(invocation).and_then(|context_path| {
+            failpoint::hit(Point::BeforeSpawn);
             let (child, reader) = self.spawn(invocation, context_path.as_deref())?;
+            failpoint::hit(Point::AfterSpawn);
             Ok((child, reader, context_path))
         });
         let (child, reader, context_path) = match prepared {
@@ -61,6 +64,7 @@ impl Runner {
         };
         let watch = Watch::new(child, reader, invocation, began, &mut self.buffer, self.exit_notice);
         let ended = watch.run_to_end();
+        failpoint::hit(Point::AfterExit);
         let left_children = ended.left_children;
         let mut report = Report::of_ended(ended, invocation, began);
         if let Some(path) = context_path {

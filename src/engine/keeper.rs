@@ -13,6 +13,7 @@ use super::link::Link;
 use super::shared::{Phase, Shared};
 use super::takeover::{Death, Viewer, death_of, lost_result};
 use crate::command::Reason;
+use crate::failpoint::{self, Point};
 use crate::platform::processes::is_alive;
 use crate::platform::{process_started, time_since_boot};
 use crate::store::StoreError;
@@ -100,6 +101,7 @@ impl Keeper {
     fn beat(&mut self) -> Result<Duration, StoreError> {
         self.notice_new_connection();
         self.take_lock()?;
+        failpoint::hit(Point::BeforeHeartbeat);
         self.renew()?;
         self.end_lost_commands()?;
         let is_anybody_suspect = self.look_after_peers()?;
@@ -215,6 +217,7 @@ impl Keeper {
             }
         }
         if has_declared {
+            failpoint::hit(Point::BeforeTakeover);
             self.take_over()?;
         }
         Ok(is_anybody_suspect)

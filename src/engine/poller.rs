@@ -10,6 +10,7 @@ use super::config::Scope;
 use super::link::Link;
 use super::runner::Work;
 use super::shared::Shared;
+use crate::failpoint::{self, Point};
 use crate::store::StoreError;
 use crate::store::claims::Claimed;
 
@@ -90,6 +91,9 @@ impl Poller {
         }
         let wanted = free.min(CLAIM_MAX);
         let claimed = self.claim(wanted)?;
+        if !claimed.is_empty() {
+            failpoint::hit(Point::AfterClaim);
+        }
         self.shared.vitals.polled();
         let is_full = claimed.len() == wanted;
         let claimed_none = claimed.is_empty();

@@ -12,6 +12,7 @@ use super::executor::Done;
 use super::link::Link;
 use super::runner::Work;
 use super::shared::{Phase, Shared};
+use crate::failpoint::{self, Point};
 use crate::model::lifecycle::ClaimMove;
 use crate::store::StoreError;
 use crate::store::claims::ClaimedTask;
@@ -104,7 +105,10 @@ impl Recorder {
                 // The connection went at the commit: what is in the audit trail needs no second record.
                 self.link.run(|store| store.recorded(node, &batch.results))
             } else {
-                self.link.run(|store| store.record(node, &batch.results))
+                failpoint::hit(Point::BeforeRecord);
+                let answer = self.link.run(|store| store.record(node, &batch.results));
+                failpoint::hit(Point::AfterRecord);
+                answer
             };
             match answer {
                 Ok(recorded) => {

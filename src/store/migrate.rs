@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::{Store, StoreError, quote_identifier};
+use crate::failpoint::{self, Point};
 
 /// One numbered file of `sql/migrations`.
 struct Migration {
@@ -122,6 +123,7 @@ impl Store {
                 &[&migration.version, &migration.name, &migration.checksum()],
             )
             .map_err(failed)?;
+        failpoint::hit(Point::InMigration);
         transaction.commit().map_err(failed)?;
         Ok(true)
     }

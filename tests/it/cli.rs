@@ -61,12 +61,14 @@ fn run_of_a_process_that_fails_shows_why_and_where_to_look() {
 #[test]
 fn run_that_is_interrupted_leaves_the_process_due_and_goes_on_later() {
     let bench = Bench::new("cli_run_signal");
-    let go = bench.folder.join("go");
-    let wait = format!("echo begun; while [ ! -e '{}' ]; do sleep 0.02; done", go.display());
+    let (go, begun) = (bench.folder.join("go"), bench.folder.join("begun"));
+    let wait = format!(": > '{}'; while [ ! -e '{}' ]; do sleep 0.02; done", begun.display(), go.display());
     let file =
         bench.file(&ProcessType::new("held", "").add(script("wait", &wait)).add(script("end", "echo end")));
     let mut run = bench.spawn(&["run", &file]);
     let mut rest = until_line(&mut run, " wait IN_PROGRESS");
+    // The status says that the task was claimed; only its command can say that it runs.
+    wait_until("the command to begin", || begun.exists().then_some(()));
     signal(&run, "-INT");
     let mut line = String::new();
     rest.read_line(&mut line).unwrap();

@@ -1,0 +1,177 @@
+//! Named places where a test can hold, kill or upset the program. Compiled in only with the feature `failpoints`;
+//! without it every [`hit`] is nothing.
+//!
+//! `PROCESS_ORCHESTRATOR_FAILPOINTS` lists what is to happen, as `POINT[@N]=ACTION` separated by commas:
+//!
+//! | action | what happens at the point |
+//! |---|---|
+//! | `hold:DIR` | makes the file `DIR/POINT.reached`, then waits until `DIR/POINT.go` is there |
+//! | `kill` | the program kills itself with SIGKILL |
+//! | `panic` | the thread panics |
+//!
+//! `@N` means the Nth time only, counted from 1; without it, every time.
+
+/// A place in the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Point {
+    /// The poller has claims that are committed, and no executor knows of them.
+    AfterClaim,
+    /// An executor is about to start a command.
+    BeforeSpawn,
+    /// A command runs, and nobody watches it yet.
+    AfterSpawn,
+    /// A command has ended and is reaped; the recorder does not know.
+    AfterExit,
+    /// The recorder has a batch and has sent nothing.
+    BeforeRecord,
+    /// A batch is committed; nothing of it was handed on.
+    AfterRecord,
+    /// The keeper is about to renew the lease.
+    BeforeHeartbeat,
+    /// A dead node was found; nothing of it is taken over.
+    BeforeTakeover,
+    /// A migration's statements have run; its transaction is open.
+    InMigration,
+}
+
+#[cfg(not(feature = "failpoints"))]
+#[inline(always)]
+pub(crate) fn hit(_point: Point) {}
+
+#[cfg(feature = "failpoints")]
+pub(crate) use active::hit;
+
+#[cfg(feature = "failpoints")]
+mod active {
+    use std::path::{Path, PathBuf};
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::time::Duration;
+    use std::{fs, process, thread};
+
+    use super::Point;
+
+    const VARIABLE: &str = "PROCESS_ORCHESTRATOR_FAILPOINTS";
+    const LOOK_EVERY: Duration = Duration::from_millis(2);
+
+    #[derive(Debug, PartialEq)]
+    enum Action {
+        Hold(PathBuf),
+        Kill,
+        Panic,
+    }
+
+    #[derive(Debug)]
+    struct Rule {
+        point: Point,
+        /// 0: every time.
+        only_at: u32,
+        action: Action,
+        hits: AtomicU32,
+    }
+
+    /// Does what the environment wants done at `point`.
+    pub(crate) fn hit(point: Point) {
+        static RULES: OnceLock<Vec<Rule>> = OnceLock::new();
+        let rules = RULES.get_or_init(|| match std::env::var(VARIABLE) {
+            Ok(text) => text.split(',').map(parse).collect(),
+            Err(_) => Vec::new(),
+        });
+        for rule in rules.iter().filter(|it| it.point == point) {
+            let hits = rule.hits.fetch_add(1, Ordering::Relaxed) + 1;
+            if rule.only_at == 0 || rule.only_at == hits {
+                rule.act();
+            }
+        }
+    }
+
+    impl Rule {
+        fn act(&self) {
+            match &self.action {
+                Action::Hold(directory) => hold(directory, self.point.name()),
+                Action::Panic => panic!("failpoint {}", self.point.name()),
+                Action::Kill => {
+                    let own = process::id().to_string();
+                    let killed = process::Command::new("kill").args(["-KILL", &own]).status();
+                    panic!("failpoint {}: kill ended with {killed:?}", self.point.name());
+                }
+            }
+        }
+    }
+
+    fn hold(directory: &Path, name: &str) {
+        let reached = directory.join(format!("{name}.reached"));
+        fs::write(&reached, "").unwrap_or_else(|e| panic!("failpoint {}: {e}", reached.display()));
+        while !directory.join(format!("{name}.go")).exists() {
+            thread::park_timeout(LOOK_EVERY);
+        }
+    }
+
+    fn parse(text: &str) -> Rule {
+        let rule = || -> Option<Rule> {
+            let (place, action) = text.split_once('=')?;
+            let (name, only_at) = match place.split_once('@') {
+                Some((name, number)) => (name, number.parse().ok()?),
+                None => (place, 0),
+            };
+            let action = match action.split_once(':') {
+                Some(("hold", directory)) => Action::Hold(directory.into()),
+                None if action == "kill" => Action::Kill,
+                None if action == "panic" => Action::Panic,
+                _ => return None,
+            };
+            Some(Rule { point: Point::named(name)?, only_at, action, hits: AtomicU32::new(0) })
+        };
+        rule().unwrap_or_else(|| panic!("{VARIABLE}: {text:?} is no POINT[@N]=hold:DIR, kill or panic"))
+    }
+
+    impl Point {
+        const ALL: [Self; 9] = [
+            Self::AfterClaim,
+            Self::BeforeSpawn,
+            Self::AfterSpawn,
+            Self::AfterExit,
+            Self::BeforeRecord,
+            Self::AfterRecord,
+            Self::BeforeHeartbeat,
+            Self::BeforeTakeover,
+            Self::InMigration,
+        ];
+
+        fn named(name: &str) -> Option<Self> {
+            Self::ALL.into_iter().find(|it| it.name() == name)
+        }
+
+        const fn name(self) -> &'static str {
+            match self {
+                Self::AfterClaim => "after-claim",
+                Self::BeforeSpawn => "before-spawn",
+                Self::AfterSpawn => "after-spawn",
+                Self::AfterExit => "after-exit",
+                Self::BeforeRecord => "before-record",
+                Self::AfterRecord => "after-record",
+                Self::BeforeHeartbeat => "before-heartbeat",
+                Self::BeforeTakeover => "before-takeover",
+                Self::InMigration => "in-migration",
+            }
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn rules_are_read() {
+            let rule = parse("after-claim@3=hold:/a/b");
+            assert_eq!(
+                (rule.point, rule.only_at, rule.action),
+                (Point::AfterClaim, 3, Action::Hold("/a/b".into()))
+            );
+            assert_eq!(parse("before-record=kill").action, Action::Kill);
+            for bad in ["", "nowhere=kill", "after-claim=sleep", "after-claim@x=kill"] {
+                assert!(std::panic::catch_unwind(|| parse(bad)).is_err(), "{bad:?} was taken");
+            }
+        }
+    }
+}
