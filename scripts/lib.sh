@@ -23,6 +23,35 @@ ensure_tools() {
     [ -z "$missing" ] || fail "still not found after the installation: $missing"
 }
 
+# What some tests of faults need besides. It is installed only in CI, by apt: a developer's machine should not
+# get a pooler's service for the sake of a test. Where a tool is missing its tests leave themselves out and say so.
+want_test_tools() {
+    missing=
+    for word in pgbouncer ip libfaketime; do
+        has_test_tool "$word" || missing="$missing $(test_package_of "$word")"
+    done
+    missing=${missing# }
+    [ -n "$missing" ] || return 0
+    if [ -z "${CI:-}" ] || ! have apt-get; then
+        say "some tests leave themselves out, for want of the packages: $missing"
+        return 0
+    fi
+    command="apt-get install -y" packages=$missing
+    become_root
+    say "installing for the tests: $missing"
+    # shellcheck disable=SC2086 # a list of words
+    install_with_apt $missing >&2 </dev/null || fail "apt-get could not install $missing: its message is above"
+}
+
+has_test_tool() {
+    case $1 in
+    libfaketime) [ -n "$(find /usr/lib* -name libfaketime.so.1 2>/dev/null)" ] ;;
+    *) have "$1" || [ -x "/usr/sbin/$1" ] || [ -x "/sbin/$1" ] ;;
+    esac
+}
+
+test_package_of() { case $1 in ip) echo iproute2 ;; *) echo "$1" ;; esac }
+
 # Sets `missing` to the words of package_of for what is not there.
 list_missing() {
     missing=

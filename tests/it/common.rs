@@ -166,6 +166,18 @@ pub fn script(name: &str, text: &str) -> TaskDefinition {
     TaskDefinition { shell: true, max_retries: 0, ..TaskDefinition::new(name, text) }
 }
 
+/// A program that only some tests need, such as `pgbouncer`; a machine may be without it, CI may not.
+pub fn tool(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let places = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
+    let found = places.map(|place| place.join(name)).find(|it| it.is_file());
+    if found.is_none() {
+        assert!(std::env::var_os("CI").is_none(), "{name} is not installed: scripts/test installs it in CI");
+        eprintln!("left out: {name} is not installed");
+    }
+    found
+}
+
 /// Asks until there is an answer; what is waited for is named when there is none.
 pub fn wait_until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let began = Instant::now();
