@@ -10,6 +10,7 @@ mod conninfo;
 pub mod data_dir;
 mod error;
 mod passfile;
+mod pooler;
 #[cfg(unix)]
 pub mod private_cluster;
 mod reader;
@@ -18,6 +19,7 @@ mod source;
 
 pub use connect::{Access, OLDEST_SERVER, Patience, ServerFacts, check_server};
 pub use error::{ConnectError, ConnectFailure, SettingsError};
+pub use pooler::Pooler;
 pub use settings::{ConnectionSettings, Environment, PasswordSource, Target, process_environment};
 pub use source::{Connection, ConnectionManager, ConnectionSource};
 

@@ -44,6 +44,13 @@ pub(super) struct Place {
 }
 
 impl Place {
+    pub fn add_to(&self, config: &mut postgres::Config) {
+        config.host(&self.host).port(self.port);
+        if let Some(address) = self.address {
+            config.hostaddr(address);
+        }
+    }
+
     pub fn shown(&self) -> String {
         match self.address {
             Some(address) if address.to_string() != self.host => {

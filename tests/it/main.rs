@@ -12,6 +12,8 @@ mod http;
 mod library;
 mod migrate;
 mod nodes;
+mod pgbouncer;
+mod pooler;
 mod program;
 mod readme;
 mod readme_example;
