@@ -9,7 +9,7 @@ use postgres::config::{LoadBalanceHosts, TargetSessionAttrs};
 use postgres::{Client, NoTls, SimpleQueryMessage};
 
 use super::error::{Attempt, ConnectError, ConnectFailure, chain, diagnose};
-use super::settings::{ConnectionSettings, TlsMode};
+use super::settings::{ConnectionSettings, Server, TlsMode};
 
 /// The oldest major version of the server that works.
 pub const OLDEST_SERVER: u32 = 12;
@@ -90,7 +90,7 @@ impl ConnectionSettings {
                     .keepalives_retries(patience.probes)
                     .tcp_user_timeout(patience.unacknowledged);
             }
-            match self.dial(&config, &server.abandoned) {
+            match self.dial(&config, server) {
                 Ok(client) => {
                     self.reached_last.store(at, Ordering::Relaxed);
                     return Ok(client);
@@ -117,18 +117,14 @@ impl ConnectionSettings {
     }
 
     /// The one place that picks between plain and encrypted connections. `config` has one host.
-    fn dial(
-        &self,
-        config: &postgres::Config,
-        abandoned: &Arc<AtomicUsize>,
-    ) -> Result<Client, ConnectFailure> {
+    fn dial(&self, config: &postgres::Config, server: &Server) -> Result<Client, ConnectFailure> {
         if let TlsMode::Needed(mode) = self.tls {
             return Err(ConnectFailure::TlsNotSupported { asked_by: format!("sslmode={mode}") });
         }
         let config = config.clone();
-        // The library's limit is for the socket of each of a host's addresses; as much again for the words after that.
-        let outcome = match config.get_connect_timeout().map(|each| *each * 2) {
-            Some(limit) => within(limit, abandoned, move || config.connect(NoTls))?,
+        // The library's own limit is for the socket of each of a host's addresses, not for the words after that.
+        let outcome = match config.get_connect_timeout().map(|each| *each * (1 + u32::from(server.is_name))) {
+            Some(limit) => within(limit, &server.abandoned, move || config.connect(NoTls))?,
             None => config.connect(NoTls),
         };
         outcome.map_err(|error| {

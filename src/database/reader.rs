@@ -51,6 +51,11 @@ impl Place {
         }
     }
 
+    /// Whether it has to be looked up: neither an address nor a socket's directory.
+    pub fn is_name(&self) -> bool {
+        self.address.is_none() && !self.host.starts_with('/') && self.host.parse::<IpAddr>().is_err()
+    }
+
     pub fn shown(&self) -> String {
         match self.address {
             Some(address) if address.to_string() != self.host => {

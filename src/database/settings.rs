@@ -84,13 +84,15 @@ pub(super) struct Server {
     pub(super) config: postgres::Config,
     /// Host and port, for messages.
     pub(super) endpoint: String,
+    /// A name, which may have several addresses that are tried in turn.
+    pub(super) is_name: bool,
     /// Attempts that were given up while this server kept them waiting; each holds a thread and a socket.
     pub(super) abandoned: Arc<AtomicUsize>,
 }
 
 impl Server {
-    fn new(config: postgres::Config, endpoint: String) -> Self {
-        Self { config, endpoint, abandoned: Arc::default() }
+    fn new(config: postgres::Config, endpoint: String, is_name: bool) -> Self {
+        Self { config, endpoint, is_name, abandoned: Arc::default() }
     }
 }
 
@@ -156,7 +158,11 @@ impl ConnectionSettings {
         config.ssl_mode(postgres::config::SslMode::Disable);
         config.connect_timeout(Duration::from_secs(CONNECT_TIMEOUT_S_DEFAULT));
         Self {
-            servers: vec![Server::new(config.clone(), reader::endpoint(&directory.to_string_lossy(), port))],
+            servers: vec![Server::new(
+                config.clone(),
+                reader::endpoint(&directory.to_string_lossy(), port),
+                false,
+            )],
             config,
             tls: TlsMode::Optional,
             password_source: PasswordSource::Nowhere,
@@ -204,7 +210,7 @@ impl ConnectionSettings {
         let alone = |place: &Place| {
             let mut config = config.clone();
             place.add_to(&mut config);
-            Server::new(config, place.shown())
+            Server::new(config, place.shown(), place.is_name())
         };
         let servers = places.iter().map(alone).collect();
         places.iter().for_each(|place| place.add_to(&mut config));
