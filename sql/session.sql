@@ -1,6 +1,7 @@
 -- What is at the other end of a connection: the server's process, when that began, and who told it the encoding and
--- the name of the application. Every client of ours says both when it connects: a server that has them from anywhere
--- else than the start of the session ('client') has not heard us, but a pooler, which began its sessions by itself.
+-- the name of the application. Our client library says the encoding when it connects, and the name where there is one.
+-- A server that did not hear that at the start of the session ('client') has heard a pooler there, which begins its
+-- sessions by itself and passes on with SET ('session') what its own clients say.
 SELECT a.pid, extract(epoch FROM a.backend_start) AS began, s.encoding_from, s.name_from
 FROM (
     SELECT max(source) FILTER (WHERE name = 'client_encoding') AS encoding_from,

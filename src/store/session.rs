@@ -69,8 +69,8 @@ impl Session {
 }
 
 impl Facts {
-    /// `is_foreign`: the connection's name is its owner's affair and may have been set at any time.
-    fn ask(connection: &mut Connection, is_foreign: bool) -> Result<Self, StoreError> {
+    /// Of a pool the connection's name is its owner's affair, and may have been set at any time.
+    fn ask(connection: &mut Connection, is_pooled: bool) -> Result<Self, StoreError> {
         let answers = connection
             .simple_query(SESSION)
             .map_err(|source| StoreError::database("look at a connection", source))?;
@@ -80,8 +80,10 @@ impl Facts {
         });
         let field = |at: usize| row.and_then(|row| row.try_get(at).ok().flatten());
         let backend = || Some(Backend { pid: field(0)?.parse().ok()?, began: field(1)?.to_owned() });
-        let is_said_at_start = |at: usize| field(at) == Some("client");
-        Ok(Self { backend: backend(), is_ours: is_said_at_start(2) && (is_foreign || is_said_at_start(3)) })
+        let is_encoding_ours = field(2) == Some("client");
+        // A pooler may have been told an encoding of its own; the name it passes on afterwards.
+        let is_name_set_later = !is_pooled && field(3) == Some("session");
+        Ok(Self { backend: backend(), is_ours: is_encoding_ours && !is_name_set_later })
     }
 }
 

@@ -61,7 +61,9 @@ fn assert_nothing_is_lost(pair: &mut Pair, fail: impl FnOnce(&mut Pair)) {
     assert!(before < (PROCESSES * TASKS) as u64, "the failover came after the work was done");
     pair.promote_standby();
     wait_until("every process has ended", || (count(&*source, "scheduled_tasks") == 0).then_some(()));
-    nodes.into_iter().for_each(|node| drop(node.stop()));
+    for node in nodes {
+        node.stop();
+    }
     let all = (PROCESSES * TASKS) as i64;
     assert_eq!(count(&*source, "processes WHERE status = 'COMPLETED'"), PROCESSES as i64);
     assert_eq!(count(&*source, "task_executions WHERE outcome = 'SUCCEEDED' AND attempt = 1"), all);

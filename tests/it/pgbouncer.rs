@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
@@ -24,6 +25,14 @@ pub struct PgBouncer {
 impl PgBouncer {
     /// `None` where it is not installed.
     pub fn start(test: &str, pool_mode: &str, pool_size: u32) -> Option<Self> {
+        let [Host::Unix(sockets)] = settings().config().get_hosts() else { panic!("no socket") };
+        let bouncer = Self::in_front_of(test, pool_mode, pool_size, sockets.to_str().unwrap())?;
+        wait_until("PgBouncer answers", || bouncer.settings().open("test", &Patience::DEFAULT).ok());
+        Some(bouncer)
+    }
+
+    /// The same in front of another server, whose socket lies in `host`; it listens.
+    pub fn in_front_of(test: &str, pool_mode: &str, pool_size: u32, host: &str) -> Option<Self> {
         let program = tool("pgbouncer")?;
         let [Host::Unix(sockets)] = settings().config().get_hosts() else { panic!("no socket") };
         let folder = std::env::temp_dir().join(format!("pb-{test}-{}", std::process::id()));
@@ -32,10 +41,9 @@ impl PgBouncer {
         let user = files::user_by_id(fs::metadata(sockets).unwrap().uid()).unwrap().unwrap();
         files::give_to(&folder, &user).unwrap();
         let config = format!(
-            "[databases]\n* = host={} port={} user={}\n[pgbouncer]\nlisten_addr =\nlisten_port = {PORT}\n\
+            "[databases]\n* = host={host} port={} user={}\n[pgbouncer]\nlisten_addr =\nlisten_port = {PORT}\n\
              unix_socket_dir = {}\nauth_type = any\npool_mode = {pool_mode}\ndefault_pool_size = {pool_size}\n\
              max_client_conn = 200\n",
-            sockets.display(),
             settings().config().get_ports()[0],
             settings().user(),
             folder.display()
@@ -43,7 +51,7 @@ impl PgBouncer {
         fs::write(folder.join("pgbouncer.ini"), config).unwrap();
         let process = launch(&program, &folder, &user);
         let bouncer = Self { program, folder, user, process };
-        bouncer.wait_until_it_answers();
+        bouncer.wait_until_it_listens();
         Some(bouncer)
     }
 
@@ -68,11 +76,12 @@ impl PgBouncer {
 
     pub fn start_again(&mut self) {
         self.process = launch(&self.program, &self.folder, &self.user);
-        self.wait_until_it_answers();
+        self.wait_until_it_listens();
     }
 
-    fn wait_until_it_answers(&self) {
-        wait_until("PgBouncer answers", || self.settings().open("test", &Patience::DEFAULT).ok());
+    fn wait_until_it_listens(&self) {
+        let socket = self.folder.join(format!(".s.PGSQL.{PORT}"));
+        wait_until("PgBouncer listens", || UnixStream::connect(&socket).ok());
     }
 
     /// What is left on its sessions, all of which are held at once to be looked at: settings, prepared statements,

@@ -8,7 +8,7 @@ use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use process_orchestrator::database::{ConnectionManager, ConnectionSource, Pooler};
+use process_orchestrator::database::{ConnectionManager, ConnectionSettings, ConnectionSource, Pooler};
 use process_orchestrator::engine::{CommandRunners, Node, NodeConfig};
 use process_orchestrator::store::Store;
 use process_orchestrator::store::nodes::NodeIdentity;
@@ -309,4 +309,58 @@ fn a_commit_that_is_under_way_when_the_pooler_dies_is_waited_for() {
     fs::remove_file(&gate).unwrap();
     assert_each_once(&database, 8);
     assert_eq!(database.count("task_executions"), 8);
+}
+
+#[test]
+fn behind_a_pooler_sessions_that_are_ended_again_and_again_lose_nothing_and_run_nothing_twice() {
+    let Some(bouncer) = PgBouncer::start("ended", "transaction", POOL_SIZE) else { return };
+    let database = TestDatabase::new("pooler_ended");
+    database.register(&three_tasks());
+    database.start_many("three", 100);
+    // The name tells the test's own sessions from everybody else's; the pooler passes it on.
+    let url = format!("{}&application_name={}", bouncer.url(), database.schema);
+    let settings = ConnectionSettings::from_url("test", &url, &|_| None).unwrap();
+    let source: Arc<dyn ConnectionSource> = Arc::new(settings);
+    let node = node(&source, database.config());
+    let vitals = node.vitals();
+    let mut client = database.sql();
+    for _ in 0..10 {
+        let before = vitals.executions();
+        client
+            .execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE $1",
+                &[&format!("{} %", database.schema)],
+            )
+            .unwrap();
+        wait_until("the node goes on", || {
+            (vitals.executions() > before || vitals.executions() == 300).then_some(())
+        });
+    }
+    wait_for_all(&database);
+    node.stop();
+    assert_each_once(&database, 300);
+    assert_eq!(database.count("task_executions"), 300);
+    assert_eq!(vitals.stale_results(), 0);
+}
+
+#[test]
+fn one_session_behind_a_pooler_is_enough() {
+    let Some(bouncer) = PgBouncer::start("one", "transaction", 1) else { return };
+    let database = TestDatabase::new("pooler_one");
+    database.register(&three_tasks());
+    database.start_many("three", 20);
+    let source: Arc<dyn ConnectionSource> = Arc::new(bouncer.settings());
+    let node = node(&source, database.config());
+    wait_for_all(&database);
+    node.stop();
+    assert_each_once(&database, 60);
+    assert_eq!(bouncer.traces(1), Vec::<String>::new());
+}
+
+#[test]
+fn a_pooler_without_its_server_is_a_database_that_cannot_be_reached() {
+    let Some(bouncer) = PgBouncer::in_front_of("gone", "transaction", 1, "/nonexistent") else { return };
+    let bench = Bench::new("pooler_gone");
+    let listed = crate::program::ended(bench.command(&["list"]).env("DATABASE_URL", bouncer.url())).expect(4);
+    assert!(listed.err.contains("check that the server runs"), "{listed:#?}");
 }
