@@ -59,6 +59,9 @@ const END_BACKEND: Sql = Sql::new(
      WHERE pid = $1 AND extract(epoch FROM backend_start)::text = $2",
 );
 
+/// A parameter with its type, for a statement that is not prepared.
+type Typed<'a> = (&'a (dyn ToSql + Sync), Type);
+
 /// How long [`Store::end_backend`] waits for a backend to be gone.
 const BACKEND_END_MAX: Duration = Duration::from_secs(5);
 
@@ -270,7 +273,7 @@ impl Store {
         &mut self,
         sql: &Sql,
         params: &[&(dyn ToSql + Sync)],
-        send: fn(&mut Client, &str, &[(&(dyn ToSql + Sync), Type)]) -> Result<T, postgres::Error>,
+        send: fn(&mut Client, &str, &[Typed<'_>]) -> Result<T, postgres::Error>,
     ) -> Result<T, StoreError> {
         let Self { connection, borrowed: Some(borrowed), .. } = self else {
             return Err(row::unreadable("a connection", "it has a session of its own"));
