@@ -21,3 +21,4 @@ mod readme_example;
 mod record;
 mod replication;
 mod start;
+mod systemd;
