@@ -10,6 +10,8 @@
 //! | `nodes` | register a node, renew it, end it |
 //! | `progress` | watch processes as they go |
 //! | `read` | what the faces show |
+//!
+//! Beneath them: `session` finds out whose session a connection leads to, `borrowed` works on those of a pooler.
 
 mod borrowed;
 pub mod claims;
