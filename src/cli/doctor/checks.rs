@@ -220,10 +220,19 @@ pub fn of_wake_ups(heard: &Result<Duration, String>) -> Check {
         Err(problem) => Check::warn(
             "wake-ups",
             format!("LISTEN does not work: {problem}"),
-            "a pooler in transaction mode is between: nodes poll instead, and take over a dead node's processes when \
-             its lease (5 min) has run out; connect to the server itself to have both at once",
+            "nodes poll instead: what is started is found at the poll interval (1 s)",
         ),
     }
+}
+
+/// No session of our own: a pooler gives another one to every transaction.
+pub fn of_pooler() -> Check {
+    Check::warn(
+        "wake-ups",
+        "a pooler in transaction mode is between: no LISTEN, no session locks",
+        "nodes poll instead, and take over from a dead one when its lease (5 min) has run out; connect to the server \
+         itself to have both at once",
+    )
 }
 
 /// The queue's own table.

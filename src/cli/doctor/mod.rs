@@ -104,7 +104,11 @@ fn examine(
     let schema = checks::of_schema(store.check_schema(), &global.program());
     let has_tables = schema.verdict == Level::Ok;
     checks.push(schema);
-    checks.push(checks::of_wake_ups(&wake_up(&*session.source(), session.schema())));
+    checks.push(if store.borrows_sessions() {
+        checks::of_pooler()
+    } else {
+        checks::of_wake_ups(&wake_up(&*session.source(), session.schema()))
+    });
     if has_tables {
         checks.push(checks::of_rights(&state));
         checks.extend(checks::of_queue(&state));
