@@ -51,10 +51,22 @@ impl Link {
         &mut self,
         work: impl FnOnce(&mut Store) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
+        let result = self.look(work);
+        if result.is_ok() {
+            self.note_success();
+        }
+        result
+    }
+
+    /// As [`Link::run`], for what only reads or locks: that it succeeds does not mean that the trouble is over. A
+    /// database that takes no writes answers it, and pauses that began anew each time would make us spin.
+    pub(super) fn look<T>(
+        &mut self,
+        work: impl FnOnce(&mut Store) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         let result = self.store().and_then(work);
-        match &result {
-            Ok(_) => self.note_success(),
-            Err(error) => self.note_failure(error),
+        if let Err(error) = &result {
+            self.note_failure(error);
         }
         result
     }
@@ -64,7 +76,12 @@ impl Link {
             Some(store) => Ok(store),
             place => {
                 let shared = &self.shared;
-                let mut store = Store::open_hot(&*shared.source, self.role, &shared.config.schema)?;
+                let mut store = Store::open_hot(
+                    &*shared.source,
+                    self.role,
+                    &shared.config.schema,
+                    shared.config.statement_timeout,
+                )?;
                 if let Some(lost) = &self.lost_backend {
                     // Its last statement may still be at work: what it will have done is not to be seen yet.
                     store.end_backend(lost)?;

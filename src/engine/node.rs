@@ -29,8 +29,10 @@ const WIND_UP: Duration = Duration::from_secs(15);
 /// The last try of the recorder once the node gives up.
 const LAST_RECORD: Duration = Duration::from_secs(6);
 
-/// How long a thread may take to end once it was told to.
+/// How long threads may take to end once they were told to, all together.
 const JOIN_MAX: Duration = Duration::from_secs(15);
+/// And each of them, when the others have used that up.
+const JOIN_EACH: Duration = Duration::from_secs(2);
 /// How often it is looked whether it has.
 const JOIN_LOOK: Duration = Duration::from_millis(2);
 
@@ -165,11 +167,13 @@ impl Node {
 
     /// Stops in this order: the poller; the commands, by themselves within the drain timeout or else ended; the
     /// executors; the recorder, when everything is recorded; the listener; and last the keeper, so that the node
-    /// is known to live until the end. A thread that is stuck in the database is left behind after a while.
+    /// is known to live until the end. A thread that is stuck in the database is left behind after a while: at the
+    /// worst, with results that nobody takes and a server that never answers, it is over 45 s after the drain timeout.
     pub fn stop(self) -> StopReport {
         let Self { shared, threads, failed } = self;
         shared.advance_to(Phase::Draining);
-        let mut is_whole = join(threads.poller);
+        let mut joining = Joining { left: JOIN_MAX };
+        let mut is_whole = joining.join(threads.poller);
         let mut unrecorded = 0;
         let has_drained = wait_for_commands(&shared, &failed);
         shared.advance_to(Phase::Interrupting);
@@ -183,12 +187,12 @@ impl Node {
         }
         drop(threads.quit_executors);
         if unrecorded == 0 {
-            is_whole &= threads.executors.into_iter().all(join);
-            is_whole &= join(threads.recorder);
+            is_whole &= threads.executors.into_iter().all(|it| joining.join(it));
+            is_whole &= joining.join(threads.recorder);
         }
-        is_whole &= join(threads.listener);
+        is_whole &= joining.join(threads.listener);
         drop(threads.quit_keeper);
-        is_whole &= join(threads.keeper) & join(threads.lease);
+        is_whole &= joining.join(threads.keeper) & joining.join(threads.lease);
         if let Some(guard) = &shared.guard {
             // What is unrecorded may still run.
             if unrecorded == 0 { guard.dismiss() } else { guard.end_commands() }
@@ -222,18 +226,27 @@ fn wait_for_commands(shared: &Shared, failed: &Receiver<String>) -> bool {
     shared.claims.len() == 0
 }
 
-/// Waits for a thread to end, but not for ever: a server that accepts and never answers holds a query, and with it
-/// the thread, for as long as it likes. A panic was reported when it happened.
-fn join(thread: JoinHandle<()>) -> bool {
-    let deadline = Instant::now() + JOIN_MAX;
-    while !thread.is_finished() {
-        if Instant::now() >= deadline {
-            warn!("thread {} does not end", thread.thread().name().unwrap_or("without a name"));
-            return false;
+/// Waits for threads to end, but not for ever: a server that accepts and never answers holds a query, and with it
+/// the thread, for as long as it likes.
+struct Joining {
+    left: Duration,
+}
+
+impl Joining {
+    /// Whether the thread has ended, and well. A panic was reported when it happened.
+    fn join(&mut self, thread: JoinHandle<()>) -> bool {
+        let began = Instant::now();
+        while !thread.is_finished() {
+            if began.elapsed() >= self.left.max(JOIN_EACH) {
+                warn!("thread {} does not end", thread.thread().name().unwrap_or("without a name"));
+                self.left = Duration::ZERO;
+                return false;
+            }
+            std::thread::park_timeout(JOIN_LOOK);
         }
-        std::thread::park_timeout(JOIN_LOOK);
+        self.left = self.left.saturating_sub(began.elapsed());
+        thread.join().is_ok()
     }
-    thread.join().is_ok()
 }
 
 impl Threads {

@@ -103,7 +103,7 @@ impl Recorder {
             let node = &self.shared.node_id;
             let answer = if is_doubtful {
                 // The connection went at the commit: what is in the audit trail needs no second record.
-                self.link.run(|store| store.recorded(node, &batch.results))
+                self.link.look(|store| store.recorded(node, &batch.results))
             } else {
                 failpoint::hit(Point::BeforeRecord);
                 let answer = self.link.run(|store| store.record(node, &batch.results));

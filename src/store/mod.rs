@@ -66,10 +66,16 @@ const END_BACKEND: Sql = Sql::new(
 /// How long [`Store::end_backend`] waits for a backend to be gone.
 const BACKEND_END_MAX: Duration = Duration::from_secs(5);
 
+/// A session of the engine's is idle whenever there is nothing to do. PostgreSQL 12 and 13 don't know the setting.
+const NO_IDLE_LIMIT: &str =
+    "SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'idle_session_timeout'";
+
 /// Takes back what [`Store`] sets on a session that goes back to a pool, which is not ours.
 const RESTORE: &str = "RESET search_path; RESET plan_cache_mode; RESET enable_seqscan; RESET enable_bitmapscan; \
     RESET enable_hashjoin; RESET enable_mergejoin; RESET jit; RESET statement_timeout; RESET lock_timeout; \
     RESET tcp_keepalives_idle; RESET tcp_user_timeout; RESET idle_in_transaction_session_timeout; \
+    RESET default_transaction_isolation; \
+    SELECT set_config(name, reset_val, false) FROM pg_settings WHERE name = 'idle_session_timeout'; \
     SELECT pg_advisory_unlock_all()";
 
 /// One connection with its prepared statements; every verb is a method of it.
@@ -96,16 +102,24 @@ impl Store {
     /// They are joins by key on tables that grow under them: a plan made while these were small must not scan
     /// them once they are large. And planning them takes longer than running them: one generic plan each.
     ///
+    /// Limits and an isolation level that somebody has set for the role are meant for other statements: under them the
+    /// engine would fail again and again where it only has to wait its turn. `statement_timeout` is its own.
+    ///
     /// # Errors
     /// When no connection can be had.
     pub(crate) fn open_hot(
         source: &dyn ConnectionSource,
         role: &str,
         schema: &str,
+        statement_timeout: Duration,
     ) -> Result<Self, StoreError> {
-        let settings = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; \
-                        SET enable_bitmapscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off";
-        Self::connect(source, role, schema, settings)
+        let settings = format!(
+            "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_bitmapscan = off; \
+             SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off; SET statement_timeout = {}; \
+             SET lock_timeout = 0; SET default_transaction_isolation = 'read committed'; {NO_IDLE_LIMIT}",
+            statement_timeout.as_millis()
+        );
+        Self::connect(source, role, schema, &settings)
     }
 
     fn connect(
@@ -125,7 +139,8 @@ impl Store {
             .map_err(|source| StoreError::database("prepare a connection", source))?;
         let backend = answers.iter().find_map(|answer| match answer {
             SimpleQueryMessage::Row(row) => {
-                Some(Backend { pid: row.get(0)?.parse().ok()?, began: row.get(1)?.to_owned() })
+                let began = row.try_get(1).ok()??;
+                Some(Backend { pid: row.get(0)?.parse().ok()?, began: began.to_owned() })
             }
             _ => None,
         });

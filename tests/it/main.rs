@@ -7,6 +7,7 @@ mod bad_surroundings;
 mod cli;
 mod common;
 mod engine;
+mod faults;
 mod guard;
 mod http;
 mod library;
