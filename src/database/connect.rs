@@ -1,7 +1,7 @@
 //! Opens connections and checks what answers.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -99,7 +99,7 @@ impl ConnectionSettings {
             *each * (u32::try_from(self.endpoints.len()).unwrap_or(u32::MAX).saturating_add(1))
         });
         let outcome = match limit {
-            Some(limit) => within(limit, move || config.connect(NoTls))?,
+            Some(limit) => within(limit, &self.endpoints, move || config.connect(NoTls))?,
             None => config.connect(NoTls),
         };
         outcome.map_err(|error| {
@@ -110,26 +110,41 @@ impl ConnectionSettings {
     }
 }
 
-/// Attempts that were given up while the server kept them waiting; each holds a thread and a socket.
-static ABANDONED: AtomicUsize = AtomicUsize::new(0);
-/// More are not made until one of them ends.
+/// Attempts that were given up while the server kept them waiting, by server; each holds a thread and a socket.
+static ABANDONED: Mutex<BTreeMap<Vec<String>, usize>> = Mutex::new(BTreeMap::new());
+/// More are not made to the same server until one of them ends.
 const ABANDONED_MAX: usize = 8;
+
+/// Changes the number of attempts that a server keeps waiting, and says what it is then.
+fn abandoned(server: &[String], change: impl FnOnce(usize) -> usize) -> usize {
+    // What it holds is whole whenever the lock is free.
+    let mut all = ABANDONED.lock().unwrap_or_else(PoisonError::into_inner);
+    let now = change(all.get(server).copied().unwrap_or(0));
+    if now == 0 {
+        all.remove(server);
+    } else {
+        all.insert(server.to_vec(), now);
+    }
+    now
+}
 
 /// Does `work` on a thread of its own and gives it up after `limit`: the library waits for ever for a
 /// server that takes the connection and then says nothing, as a stopped one does, or a web server.
 fn within<T: Send + 'static>(
     limit: Duration,
+    server: &[String],
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, ConnectFailure> {
-    if ABANDONED.load(Ordering::Relaxed) >= ABANDONED_MAX {
+    if abandoned(server, |count| count) >= ABANDONED_MAX {
         let cause = format!("the server keeps {ABANDONED_MAX} earlier attempts waiting");
         return Err(ConnectFailure::Unreachable { cause });
     }
     let (give, take) = mpsc::sync_channel(0);
+    let own = server.to_vec();
     let attempt = move || {
         // Nobody takes the outcome of an attempt that was given up.
         if give.send(work()).is_err() {
-            ABANDONED.fetch_sub(1, Ordering::Relaxed);
+            abandoned(&own, |count| count.saturating_sub(1));
         }
     };
     thread::Builder::new().name("connect".into()).spawn(attempt).map_err(|error| ConnectFailure::Other {
@@ -138,7 +153,7 @@ fn within<T: Send + 'static>(
     match take.recv_timeout(limit) {
         Ok(outcome) => Ok(outcome),
         Err(mpsc::RecvTimeoutError::Timeout) => {
-            ABANDONED.fetch_add(1, Ordering::Relaxed);
+            abandoned(server, |count| count + 1);
             Err(ConnectFailure::Unreachable {
                 cause: format!("the server did not answer in {} s", limit.as_secs_f32()),
             })

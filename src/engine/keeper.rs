@@ -11,6 +11,7 @@ use super::config::Scope;
 use super::guard::{self, Guard};
 use super::link::Link;
 use super::shared::{Phase, Shared};
+use super::silence;
 use super::takeover::{Death, Viewer, death_of, lost_result};
 use crate::command::Reason;
 use crate::failpoint::{self, Point};
@@ -54,7 +55,7 @@ enum Lock {
 
 impl Keeper {
     pub(super) fn new(shared: Arc<Shared>, identity: NodeIdentity) -> Self {
-        let link = Link::new(Arc::clone(&shared), "keeper");
+        let link = Link::new(Arc::clone(&shared), silence::KEEPER);
         Self {
             shared,
             link,

@@ -64,7 +64,15 @@ impl Link {
         &mut self,
         work: impl FnOnce(&mut Store) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let result = self.store().and_then(work);
+        let (shared, role) = (Arc::clone(&self.shared), self.role);
+        let result = self.store().and_then(|store| {
+            if let Some(backend) = store.backend() {
+                shared.asked.begin(role, backend);
+            }
+            let result = work(store);
+            shared.asked.end(role);
+            result
+        });
         if let Err(error) = &result {
             self.note_failure(error);
         }

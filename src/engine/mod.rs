@@ -26,6 +26,7 @@ mod recorder;
 mod runner;
 mod running;
 mod shared;
+mod silence;
 mod takeover;
 mod threads;
 

@@ -14,7 +14,7 @@ use crate::common::wait_until;
 
 /// Words that only the statement for it has.
 const RECORD: &str = "INSERT INTO task_executions";
-const CLAIM: &str = "WITH RECURSIVE level";
+const CLAIM: &str = "Claims due processes for a node";
 const RELEASE: &str = "Gives back claims whose task was never begun";
 
 fn wait_for_trap(sprung: &AtomicBool) {
@@ -135,14 +135,17 @@ fn silent_one_way(test: &str, way: Way) {
     let world = World::new(test);
     let proxy = world.proxy();
     let (gate, wait) = world.gate();
-    let ids = world.start("two", 4, &[&wait, "true"]);
+    // The first task gives the recorder its connection and its prepared statement.
+    let ids = world.start("three", 4, &["true", &wait, "true"]);
     let node = world.node(&world.through(&proxy), world.config());
     let vitals = node.vitals();
+    let running = "tasks WHERE task_index = 1 AND status = 'IN_PROGRESS'";
+    wait_for_count(&world, running, |it| it == 4);
     wait_until("all commands run", || (vitals.busy() == 4).then_some(()));
     proxy.swallow(way, true);
     fs::write(&gate, "").unwrap();
     if way == Way::ToClient {
-        wait_for_count(&world, "task_executions", |it| it > 0);
+        wait_for_count(&world, "task_executions WHERE task_index = 1", |it| it > 0);
     } else {
         wait_until("the commands have ended", || (vitals.busy() == 0).then_some(()));
     }
@@ -150,7 +153,7 @@ fn silent_one_way(test: &str, way: Way) {
     proxy.cut();
     world.wait_for_all(&ids);
     node.stop();
-    world.assert_ran_once(&ids, 2);
+    world.assert_ran_once(&ids, 3);
 }
 
 #[test]
@@ -185,12 +188,15 @@ fn a_stop_during_an_outage_ends_and_says_what_was_not_recorded() {
     assert!(began.elapsed() < Duration::from_secs(40), "{:?}", began.elapsed());
     // The next node finds what they left, and says so in the trail.
     proxy.refuse(false);
-    let next = world.node(&world.settings, NodeConfig {
-        heartbeat: Duration::from_millis(100),
-        dead_after: Duration::from_millis(400),
-        lease: Duration::from_secs(5),
-        ..world.config()
-    });
+    let next = world.node(
+        &world.settings,
+        NodeConfig {
+            heartbeat: Duration::from_millis(100),
+            dead_after: Duration::from_millis(400),
+            lease: Duration::from_secs(5),
+            ..world.config()
+        },
+    );
     wait_until("the stopped node counts as dead", || {
         let silent = "UPDATE nodes SET last_heartbeat = now() - interval '1 hour' WHERE node_id <> $1";
         world.sql().execute(silent, &[&next.vitals().node_id()]).unwrap();

@@ -1,7 +1,7 @@
 //! The database and the way to it, made to fail in every way we know: what must come out is the same every time.
 
-mod lost_answers;
 mod locks;
+mod lost_answers;
 mod network;
 mod proxy;
 mod restarts;

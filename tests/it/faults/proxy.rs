@@ -59,6 +59,8 @@ struct Link {
     caught: Mutex<Option<Arc<AtomicBool>>>,
     /// It was silenced while it stood; later ones are not.
     swallows: [AtomicBool; 2],
+    /// The server is not told that the client has gone.
+    outlives_client: AtomicBool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -100,14 +102,15 @@ impl Proxy {
         self.state.swallows[way as usize].store(is_on, Ordering::SeqCst);
     }
 
-    /// The connections that stand now fall silent for good, both ways; new ones are well.
+    /// The connections that stand now fall silent for good, both ways; new ones are well. Only that the server closes
+    /// one is passed on, as every pooler and load balancer does.
     pub fn silence_standing(&self) {
         for link in lock(&self.state.links).iter() {
             link.swallows.iter().for_each(|way| way.store(true, Ordering::SeqCst));
         }
     }
 
-    /// Cuts every connection that stands, for the client only if `Some(Way::ToClient)`.
+    /// Cuts every connection that stands.
     pub fn cut(&self) {
         lock(&self.state.links).drain(..).for_each(|link| link.cut());
     }
@@ -115,7 +118,7 @@ impl Proxy {
     /// Cuts the clients off; the server does not hear of it.
     pub fn cut_clients(&self) {
         for link in lock(&self.state.links).iter() {
-            link.swallows[Way::ToClient as usize].store(true, Ordering::SeqCst);
+            link.outlives_client.store(true, Ordering::SeqCst);
             // An error means that it is gone already.
             drop(link.client.shutdown(Shutdown::Both));
         }
@@ -131,11 +134,6 @@ impl Proxy {
         let sprung = Arc::new(AtomicBool::new(false));
         *lock(&self.state.trap) = Some(Trap { text, sprung: Arc::clone(&sprung) });
         sprung
-    }
-
-    /// `key=value` settings of a connection through here.
-    pub fn url(&self) -> String {
-        format!("host=127.0.0.1 port={} user=postgres dbname=postgres", self.port)
     }
 }
 
@@ -160,6 +158,7 @@ impl State {
             server,
             caught: Mutex::default(),
             swallows: Default::default(),
+            outlives_client: AtomicBool::new(false),
         });
         lock(&self.links).push(Arc::clone(&link));
         let (state, same) = (Arc::clone(self), Arc::clone(&link));
@@ -209,8 +208,7 @@ impl State {
                 break;
             }
         }
-        let is_silent = link.swallows.iter().chain(&self.swallows).any(|it| it.load(Ordering::SeqCst));
-        if !is_silent {
+        if way == Way::ToClient || !link.outlives_client.load(Ordering::SeqCst) {
             link.cut();
         }
     }
@@ -287,19 +285,22 @@ impl Statements {
             let after = bytes.len() - (self.start.len() - end);
             bytes = &bytes[after..];
         }
-        self.frames.take(bytes).into_iter().filter_map(|(kind, body)| {
-            let mut strings = body.split(|&byte| byte == 0);
-            let (first, second) = (strings.next()?, strings.next().unwrap_or_default());
-            match kind {
-                b'P' => {
-                    self.prepared.insert(first.to_vec(), String::from_utf8_lossy(second).into_owned());
-                    None
+        self.frames
+            .take(bytes)
+            .into_iter()
+            .filter_map(|(kind, body)| {
+                let mut strings = body.split(|&byte| byte == 0);
+                let (first, second) = (strings.next()?, strings.next().unwrap_or_default());
+                match kind {
+                    b'P' => {
+                        self.prepared.insert(first.to_vec(), String::from_utf8_lossy(second).into_owned());
+                        None
+                    }
+                    b'B' => self.prepared.get(second).cloned(),
+                    b'Q' => Some(String::from_utf8_lossy(first).into_owned()),
+                    _ => None,
                 }
-                b'B' => self.prepared.get(second).cloned(),
-                b'Q' => Some(String::from_utf8_lossy(first).into_owned()),
-                _ => None,
-            }
-        })
-        .collect()
+            })
+            .collect()
     }
 }

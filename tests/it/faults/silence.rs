@@ -86,14 +86,29 @@ fn connections_that_fall_silent_are_replaced_by_new_ones() {
     let world = World::new("black_hole");
     let proxy = world.proxy();
     let (gate, wait) = world.gate();
-    let ids = world.start("two", 4, &[&wait, "true"]);
-    let config = NodeConfig { statement_timeout: Duration::from_millis(500), ..world.config() };
+    let mut ids = world.start("two", 4, &[&wait, "true"]);
+    let config = NodeConfig {
+        statement_timeout: Duration::from_secs(1),
+        heartbeat: Duration::from_millis(200),
+        ..world.config()
+    };
     let node = world.node(&world.through(&proxy), config);
     let vitals = node.vitals();
     wait_until("all commands run", || (vitals.busy() == 4).then_some(()));
+    let last_heartbeat = || -> std::time::SystemTime {
+        world.sql().query_one("SELECT last_heartbeat FROM nodes", &[]).unwrap().get(0)
+    };
     proxy.silence_standing();
+    let silenced = last_heartbeat();
     fs::write(&gate, "").unwrap();
+    // What is new is claimed: the poller has a new connection, as has the recorder.
+    ids.extend(world.start("new", 4, &["true", "true"]));
     world.wait_for_all(&ids);
+    let lock = "nodes WHERE lock_key IN (SELECT ((objid::bigint + 2147483648) % 4294967296 - 2147483648)::int \
+                FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2)";
+    wait_until("the keeper renews the lease on a new connection, with the node's lock", || {
+        (last_heartbeat() > silenced && world.count(lock) == 1).then_some(())
+    });
     node.stop();
     world.assert_ran_once(&ids, 2);
 }

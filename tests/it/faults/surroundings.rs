@@ -41,8 +41,15 @@ fn connections_used_up_at_the_start_and_later_are_waited_for_once_the_node_runs(
                WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()";
     let mut taken = take_all(&world);
     for _ in 0..20 {
-        client.execute(&format!("{end} AND application_name LIKE 'process-orchestrator%' \
-                                 AND application_name NOT LIKE '% hog'"), &[]).unwrap();
+        client
+            .execute(
+                &format!(
+                    "{end} AND application_name LIKE 'process-orchestrator%' \
+                                 AND application_name NOT LIKE '% hog'"
+                ),
+                &[],
+            )
+            .unwrap();
         taken.extend(take_all(&world));
     }
     let idle = Idle::begin(&serve);
@@ -106,8 +113,8 @@ fn tight_limits_of_the_role_do_not_hinder_the_engine() {
         world.alter_database("SET idle_session_timeout = '100ms'");
     }
     let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
-               WHERE datname = current_database() AND application_name LIKE $1";
-    world.sql().execute(end, &[&"process-orchestrator%"]).unwrap();
+               WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    world.sql().execute(end, &[]).unwrap();
     fs::write(&gate, "").unwrap();
     world.wait_for_all(&ids);
     let errors = serve.log().matches("database trouble").count();

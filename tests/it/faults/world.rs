@@ -59,10 +59,13 @@ impl Server {
 
     pub fn stop(&self, how: Stop) {
         let pid = self.pid();
-        signal(pid, match how {
-            Stop::Fast => "-INT",
-            Stop::Immediate => "-QUIT",
-        });
+        signal(
+            pid,
+            match how {
+                Stop::Fast => "-INT",
+                Stop::Immediate => "-QUIT",
+            },
+        );
         wait_until("the server has stopped", || (!is_alive(pid)).then_some(()));
     }
 
@@ -126,7 +129,12 @@ impl World {
         Self::with(bench, settings, None, Some(server))
     }
 
-    fn with(bench: Bench, settings: ConnectionSettings, database: Option<String>, server: Option<Server>) -> Self {
+    fn with(
+        bench: Bench,
+        settings: ConnectionSettings,
+        database: Option<String>,
+        server: Option<Server>,
+    ) -> Self {
         let schema = bench.database.schema.clone();
         let world = Self { serves: Vec::new(), settings, schema, bench, database, server };
         world.store().migrate(false).unwrap();
@@ -156,19 +164,25 @@ impl World {
         format!("host=127.0.0.1 port={} user=postgres dbname={database} connect_timeout=2", proxy.port)
     }
 
-    pub fn store(&self) -> Store {
-        Store::open(&self.settings, "test", &self.schema).unwrap()
+    /// Past the network, and past whatever is set for the database.
+    fn own_settings(&self) -> ConnectionSettings {
+        let options = "-c statement_timeout=0 -c lock_timeout=0 -c idle_in_transaction_session_timeout=0 \
+                       -c default_transaction_read_only=off -c default_transaction_isolation=read\\ committed";
+        settings_of(&format!(
+            "{} options='{}'",
+            postgres_place(&self.settings),
+            options.replace('\\', "\\\\")
+        ))
     }
 
-    /// A plain connection that looks into the schema, past whatever is set for the database.
+    pub fn store(&self) -> Store {
+        Store::open(&self.own_settings(), "test", &self.schema).unwrap()
+    }
+
+    /// A plain connection that looks into the schema.
     pub fn sql(&self) -> postgres::Client {
-        let mut client = self.settings.open("test", &Patience::DEFAULT).unwrap();
-        let settings = format!(
-            "SET default_transaction_read_only = off; SET statement_timeout = 0; SET lock_timeout = 0; \
-             SET default_transaction_isolation = 'read committed'; SET search_path = \"{}\"",
-            self.schema
-        );
-        client.batch_execute(&settings).unwrap();
+        let mut client = self.own_settings().open("test", &Patience::DEFAULT).unwrap();
+        client.batch_execute(&format!("SET search_path = \"{}\"", self.schema)).unwrap();
         client
     }
 
@@ -351,7 +365,9 @@ impl Serve {
     }
 
     pub fn wait(&mut self) -> ExitStatus {
-        wait_until(&format!("serve has ended; its log: {}", self.log.display()), || self.child.try_wait().unwrap())
+        wait_until(&format!("serve has ended; its log: {}", self.log.display()), || {
+            self.child.try_wait().unwrap()
+        })
     }
 
     /// SIGTERM; it has to end in order.
@@ -411,11 +427,15 @@ fn socket_directory() -> String {
 /// `key=value` settings of a server with a Unix socket.
 pub fn postgres_place(settings: &ConnectionSettings) -> String {
     let postgres::config::Host::Unix(path) = &settings.config().get_hosts()[0] else { panic!("no socket") };
-    format!("host='{}' user={} dbname={} connect_timeout=2", path.display(), settings.user(), settings.database())
+    format!(
+        "host='{}' user={} dbname={} connect_timeout=10",
+        path.display(),
+        settings.user(),
+        settings.database()
+    )
 }
 
 /// Until something in the tables is as `condition` says.
 pub fn wait_for_count(world: &World, what: &str, condition: impl Fn(i64) -> bool) {
     wait_until(&format!("the count of {what} is right"), || condition(world.count(what)).then_some(()));
 }
-
