@@ -168,23 +168,25 @@ fn results_whose_answers_vanish_are_not_recorded_again_after_the_connection_has_
 
 #[test]
 fn a_stop_during_an_outage_ends_and_says_what_was_not_recorded() {
-    let world = World::new("stop_in_outage");
+    let mut world = World::new("stop_in_outage");
     let proxy = world.proxy();
     let (gate, wait) = world.gate();
     let ids = world.start("one", 2, &[&wait]);
-    let config = NodeConfig { drain_timeout: Duration::from_millis(200), ..world.config() };
-    let node = world.node(&world.through(&proxy), config);
-    let vitals = node.vitals();
-    wait_until("both run", || (vitals.busy() == 2).then_some(()));
+    let url = world.url_through(&proxy);
+    let mut serve = world.serve_on(&url, &["--no-http", "--drain-timeout", "200ms"], &[]);
+    wait_for_count(&world, "tasks WHERE status = 'IN_PROGRESS'", |it| it == 2);
     proxy.refuse(true);
     proxy.cut();
     fs::write(&gate, "").unwrap();
-    wait_until("both have ended", || (vitals.busy() == 0).then_some(()));
+    serve.wait_for_line("database trouble role=recorder");
     let began = std::time::Instant::now();
-    let report = node.stop();
+    serve.send("-TERM");
+    let ended = serve.wait();
     println!("stopped after {:?}", began.elapsed());
-    assert_eq!(report.unrecorded, 2);
-    // 15 s for the commands' grace and their records, 6 s for the last try.
+    assert_eq!(ended.code(), Some(1), "{}", serve.log());
+    let told = "the database did not take the last result of 2 processes";
+    assert!(serve.log().contains(told), "{}", serve.log());
+    // 15 s for the commands' grace and their records, 6 s for the last try; the rest is for a busy machine.
     assert!(began.elapsed() < Duration::from_secs(40), "{:?}", began.elapsed());
     // The next node finds what they left, and says so in the trail.
     proxy.refuse(false);
