@@ -5,49 +5,50 @@
 //! keepalives reach no further than to it. A session that the server ends is closed all along the way. When no new
 //! connection can be had either, the server is away or frozen, and there is nothing to do but wait.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use log::{debug, warn};
 
+use super::pulse::CoreThread;
 use super::shared::{Phase, Shared};
 use crate::store::nodes::NodeState;
 use crate::store::{Backend, Store, StoreError};
 
-/// The role of the session that holds the node's lock.
-pub(super) const KEEPER: &str = "keeper";
-
-/// What threads of the engine are waiting to hear, by their roles.
+/// Since when each of the core threads has been waiting for an answer of which session.
 #[derive(Default)]
 pub(super) struct Asked {
-    since: Mutex<HashMap<&'static str, (Instant, Backend)>>,
+    since: Mutex<[Option<(Instant, Backend)>; CoreThread::ALL.len()]>,
 }
 
 impl Asked {
     /// What is held is whole between any two calls.
-    fn lock(&self) -> MutexGuard<'_, HashMap<&'static str, (Instant, Backend)>> {
+    fn lock(&self) -> MutexGuard<'_, [Option<(Instant, Backend)>; CoreThread::ALL.len()]> {
         self.since.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The thread of this role begins to wait for an answer of this session.
-    pub(super) fn begin(&self, role: &'static str, backend: Backend) {
-        self.lock().insert(role, (Instant::now(), backend));
+    /// The thread begins to wait for an answer of this session.
+    pub(super) fn begin(&self, thread: CoreThread, backend: Backend) {
+        self.lock()[thread as usize] = Some((Instant::now(), backend));
     }
 
-    pub(super) fn end(&self, role: &'static str) {
-        self.lock().remove(role);
+    pub(super) fn end(&self, thread: CoreThread) {
+        self.lock()[thread as usize] = None;
     }
 
-    fn longer_than(&self, limit: Duration) -> Vec<(&'static str, Instant, Backend)> {
+    /// Who has been waiting for longer than `limit`.
+    fn longer_than(&self, limit: Duration) -> Vec<(CoreThread, Instant, Backend)> {
         let since = self.lock();
-        let late = since.iter().filter(|it| it.1.0.elapsed() > limit);
-        late.map(|(role, (since, backend))| (*role, *since, backend.clone())).collect()
+        let all = CoreThread::ALL.into_iter().filter_map(|thread| {
+            let (began, backend) = since[thread as usize].as_ref()?;
+            (began.elapsed() > limit).then(|| (thread, *began, backend.clone()))
+        });
+        all.collect()
     }
 
-    fn is_waiting(&self, role: &str, began: Instant) -> bool {
-        self.lock().get(role).is_some_and(|it| it.0 == began)
+    fn is_waiting(&self, thread: CoreThread, began: Instant) -> bool {
+        self.lock()[thread as usize].as_ref().is_some_and(|it| it.0 == began)
     }
 }
 
@@ -62,9 +63,12 @@ pub(super) fn watch(shared: &Arc<Shared>, quit: &Receiver<()>) {
     let mut pause = LOOK;
     while quit.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
         pause = LOOK;
-        for (role, since, backend) in shared.asked.longer_than(limit) {
-            if let Err(error) = end_session(shared, role, since, &backend) {
-                debug!("role={role} gets no answer and its session was not ended: failed to {error}");
+        for (thread, since, backend) in shared.asked.longer_than(limit) {
+            if let Err(error) = end_session(shared, thread, since, &backend) {
+                debug!(
+                    "role={} gets no answer and its session was not ended: failed to {error}",
+                    thread.as_str()
+                );
                 pause = PAUSE;
                 break;
             }
@@ -74,22 +78,23 @@ pub(super) fn watch(shared: &Arc<Shared>, quit: &Receiver<()>) {
 
 fn end_session(
     shared: &Shared,
-    role: &'static str,
+    thread: CoreThread,
     since: Instant,
     backend: &Backend,
 ) -> Result<(), StoreError> {
     let timeout = shared.config.statement_timeout;
     let mut store = Store::open_hot(&*shared.source, "silence", &shared.config.schema, timeout)?;
-    if !shared.asked.is_waiting(role, since) {
+    if !shared.asked.is_waiting(thread, since) {
         return Ok(());
     }
-    if role == KEEPER {
+    if thread == CoreThread::Keeper {
         // The node's lock goes with its session: others, who have not heard of this node for a while, are to wait for
         // the new one. Our own view of the lease is not touched.
         let is_stopping = shared.phase() >= Phase::Draining;
         let state = if is_stopping { NodeState::Stopping } else { NodeState::Running };
         store.heartbeat(&shared.node_id, state, None)?;
     }
-    warn!("no answer for {:.1} s role={role}: its session is ended", since.elapsed().as_secs_f64());
+    let waited = since.elapsed().as_secs_f64();
+    warn!("no answer for {waited:.1} s role={}: its session is ended", thread.as_str());
     store.end_backend(backend)
 }
