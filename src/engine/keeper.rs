@@ -137,7 +137,7 @@ impl Keeper {
         }
         let (key, lease) = (self.lock_key, self.shared.config.lease);
         let was_untried = self.lock == Lock::Untried;
-        self.lock = self.link.run(|store| {
+        self.lock = self.link.look(|store| {
             if was_untried {
                 store.outlast(lease + OUTLAST_MARGIN)?;
             }
@@ -182,7 +182,7 @@ impl Keeper {
         if held.is_empty() {
             return Ok(());
         }
-        for (process_id, version) in self.link.run(|store| store.lost_claims(&shared.node_id, &held))? {
+        for (process_id, version) in self.link.look(|store| store.lost_claims(&shared.node_id, &held))? {
             if shared.running.interrupt_claim(&process_id, version, Reason::Fenced) {
                 warn!("command ended process_id={process_id:?} version={version}: its claim was taken");
             }
@@ -193,7 +193,7 @@ impl Keeper {
     /// Declares the dead dead and takes over what they held; says whether somebody may be.
     fn look_after_peers(&mut self) -> Result<bool, StoreError> {
         let shared = Arc::clone(&self.shared);
-        let peers = self.link.run(|store| store.peers(&shared.node_id))?;
+        let peers = self.link.look(|store| store.peers(&shared.node_id))?;
         let viewer = Viewer {
             place: self.identity.place.as_ref(),
             connected_for: self.connected_since.map_or(Duration::ZERO, |at| at.elapsed()),
@@ -233,12 +233,12 @@ impl Keeper {
     /// the way: it is treated as that of a dead node.
     fn look_for_strays(&mut self) -> Result<(), StoreError> {
         let shared = Arc::clone(&self.shared);
-        let mut unknown = self.link.run(|store| store.held_claims(&shared.node_id))?;
+        let mut unknown = self.link.look(|store| store.held_claims(&shared.node_id))?;
         unknown.retain(|(id, version)| shared.claims.version_of(id) != Some(*version));
         let lost: Vec<String> =
             unknown.iter().filter(|it| self.strays.contains(it)).map(|it| it.0.clone()).collect();
         if !lost.is_empty() {
-            let claims = self.link.run(|store| store.stray_claims(&shared.node_id, &lost))?;
+            let claims = self.link.look(|store| store.stray_claims(&shared.node_id, &lost))?;
             let results: Vec<_> = claims
                 .iter()
                 .filter(|it| unknown.contains(&(it.process_id.clone(), it.version)))
@@ -258,7 +258,7 @@ impl Keeper {
             self.shared.wake_poller();
         }
         loop {
-            let claims = self.link.run(|store| store.abandoned_claims(TAKEOVER_BATCH))?;
+            let claims = self.link.look(|store| store.abandoned_claims(TAKEOVER_BATCH))?;
             let mut taken = 0;
             for node_id in nodes_of(&claims) {
                 let lost: Vec<_> =

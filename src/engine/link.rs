@@ -55,12 +55,32 @@ impl Link {
         &mut self,
         work: impl FnOnce(&mut Store) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        self.shared.vitals.pulses.asks(self.thread);
-        let result = self.store().and_then(work);
+        let result = self.look(work);
+        if result.is_ok() {
+            self.note_success();
+        }
+        result
+    }
+
+    /// As [`Link::run`], for what only reads or locks: that it succeeds does not mean that the trouble is over. A
+    /// database that takes no writes answers it, and pauses that began anew each time would make us spin.
+    pub(super) fn look<T>(
+        &mut self,
+        work: impl FnOnce(&mut Store) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let (shared, thread) = (Arc::clone(&self.shared), self.thread);
+        shared.vitals.pulses.asks(thread);
+        let result = self.store().and_then(|store| {
+            if let Some(backend) = store.backend() {
+                shared.asked.begin(thread, backend);
+            }
+            let result = work(store);
+            shared.asked.end(thread);
+            result
+        });
         self.works();
-        match &result {
-            Ok(_) => self.note_success(),
-            Err(error) => self.note_failure(error),
+        if let Err(error) = &result {
+            self.note_failure(error);
         }
         result
     }
@@ -70,8 +90,9 @@ impl Link {
             Some(store) => Ok(store),
             place => {
                 let shared = &self.shared;
-                let role = self.thread.as_str();
-                let mut store = Store::open_hot(&*shared.source, role, &shared.config.schema, self.turn)?;
+                let (config, role) = (&shared.config, self.thread.as_str());
+                let timeout = config.statement_timeout;
+                let mut store = Store::open_hot(&*shared.source, role, &config.schema, self.turn, timeout)?;
                 if let Some(lost) = &self.lost_backend {
                     // Its last statement may still be at work: what it will have done is not to be seen yet.
                     store.end_backend(lost)?;

@@ -17,6 +17,8 @@ const TICK: Duration = Duration::from_millis(250);
 const TEST_EVERY: Duration = Duration::from_secs(30);
 /// How long the test may take.
 const TEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// A connection that was lost sooner than this after its start is not opened again at once.
+const SHORT: Duration = Duration::from_secs(2);
 /// Pause between attempts to connect, in ticks; polling does the work meanwhile.
 const RECONNECT_TICKS: u32 = 8;
 
@@ -35,7 +37,12 @@ pub(super) fn run(shared: &Arc<Shared>) {
                 is_failing = false;
                 // What was notified before we listened is found by looking.
                 shared.wake_poller();
+                let began = Instant::now();
                 listen(shared, connection);
+                if began.elapsed() < SHORT {
+                    // Whoever ends our sessions as soon as they begin must not make us spin.
+                    pause(shared);
+                }
             }
             Err(problem) => {
                 if !is_failing {

@@ -72,7 +72,7 @@ impl Borrowed {
         self.settings.retain(|it| it.0 != name);
         self.settings.push((name.to_owned(), value.to_owned()));
         let settings = self.settings.iter().map(|(name, value)| format!("SET LOCAL {name} = {value}; "));
-        self.begin = format!("BEGIN; {}", settings.collect::<String>());
+        self.begin = format!("BEGIN ISOLATION LEVEL READ COMMITTED; {}", settings.collect::<String>());
         if let Some(turn) = self.turn {
             self.begin.push_str(&format!("SELECT pg_advisory_xact_lock({TURN_CLASS}, {turn})"));
         }

@@ -69,10 +69,16 @@ type Typed<'a> = (&'a (dyn ToSql + Sync), Type);
 /// How long [`Store::end_backend`] waits for a backend to be gone.
 const BACKEND_END_MAX: Duration = Duration::from_secs(5);
 
+/// A session of the engine's is idle whenever there is nothing to do. PostgreSQL 12 and 13 don't know the setting.
+const NO_IDLE_LIMIT: &str =
+    "SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'idle_session_timeout'";
+
 /// Takes back what [`Store`] sets on a session that goes back to a pool, which is not ours.
 const RESTORE: &str = "RESET search_path; RESET plan_cache_mode; RESET enable_seqscan; RESET enable_bitmapscan; \
     RESET enable_hashjoin; RESET enable_mergejoin; RESET jit; RESET statement_timeout; RESET lock_timeout; \
     RESET tcp_keepalives_idle; RESET tcp_user_timeout; RESET idle_in_transaction_session_timeout; \
+    RESET default_transaction_isolation; \
+    SELECT set_config(name, reset_val, false) FROM pg_settings WHERE name = 'idle_session_timeout'; \
     SELECT pg_advisory_unlock_all()";
 
 /// One connection with its prepared statements; every verb is a method of it.
@@ -103,6 +109,9 @@ impl Store {
     ///
     /// `turn` is the caller's own number, the same at each of its connections: see [`borrowed`] for what it is for.
     ///
+    /// Limits and an isolation level that somebody has set for the role are meant for other statements: under them the
+    /// engine would fail again and again where it only has to wait its turn. `statement_timeout` is its own.
+    ///
     /// # Errors
     /// When no connection can be had.
     pub(crate) fn open_hot(
@@ -110,16 +119,21 @@ impl Store {
         role: &str,
         schema: &str,
         turn: i32,
+        statement_timeout: Duration,
     ) -> Result<Self, StoreError> {
-        const SETTINGS: Settings<'_> = &[
+        let timeout = statement_timeout.as_millis().to_string();
+        let settings: Settings<'_> = &[
             ("plan_cache_mode", "force_generic_plan"),
             ("enable_seqscan", "off"),
             ("enable_bitmapscan", "off"),
             ("enable_hashjoin", "off"),
             ("enable_mergejoin", "off"),
             ("jit", "off"),
+            ("statement_timeout", &timeout),
+            ("lock_timeout", "0"),
+            ("default_transaction_isolation", "'read committed'"),
         ];
-        Self::connect(source, role, schema, SETTINGS, Some(turn))
+        Self::connect(source, role, schema, settings, Some(turn))
     }
 
     fn connect(
@@ -134,10 +148,11 @@ impl Store {
         let borrowed = session.is_borrowed.then(|| Borrowed::new(schema, settings, turn));
         if borrowed.is_none() {
             let settings = settings.iter().map(|(name, value)| format!("; SET {name} = {value}"));
+            let idle = if turn.is_some() { NO_IDLE_LIMIT } else { "" };
             // A pool's connection may have served a reader before, who set a timeout.
             connection
                 .batch_execute(&format!(
-                    "RESET statement_timeout; SET search_path = {}{}",
+                    "RESET statement_timeout; SET search_path = {}{}; {idle}",
                     quote_identifier(schema),
                     settings.collect::<String>()
                 ))

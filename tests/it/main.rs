@@ -9,6 +9,7 @@ mod common;
 mod doctor;
 mod engine;
 mod failover;
+mod faults;
 mod guard;
 mod http;
 mod library;
