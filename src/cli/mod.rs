@@ -9,6 +9,7 @@
 //! | `signals`, `stopping` | ending in order |
 //! | `error` | what can go wrong, and the exit codes |
 
+mod background;
 pub mod bench;
 mod completions;
 mod documents;
@@ -143,7 +144,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(message) => return usage(&message),
     };
     start_logging(&cli);
-    match prepare().and_then(|()| cli.command.run(&cli.global)) {
+    let code = match prepare().and_then(|()| cli.command.run(&cli.global)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             for line in error.lines() {
@@ -151,7 +152,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             }
             ExitCode::from(error.exit_code())
         }
-    }
+    };
+    background::finish();
+    code
 }
 
 /// Help and version are data; anything else is a message, with clap's own words and exit code.

@@ -13,7 +13,7 @@ use super::global::GlobalOptions;
 use super::session::{Need, Session};
 use super::signals::{self, Signals};
 use super::terminal::message;
-use super::{documents, stopping, types};
+use super::{background, documents, stopping, types};
 use crate::engine::{CommandRunners, Node, NodeConfig, Vitals, guard};
 use crate::http::{Endpoint, HttpError};
 use crate::model::duration::parse_duration;
@@ -56,6 +56,15 @@ pub struct Options {
     #[arg(long, value_name = "TIME", env = "PROCESS_ORCHESTRATOR_POLL_INTERVAL", hide_env_values = true,
         default_value = POLL_INTERVAL_DEFAULT, allow_hyphen_values = true, value_parser = parse_duration)]
     pub poll_interval: Duration,
+    /// How often the node renews its lease
+    #[arg(long, value_name = "TIME", hide = true, value_parser = parse_duration)]
+    pub heartbeat: Option<Duration>,
+    /// Silence after which others take a node whose session has ended for dead
+    #[arg(long, value_name = "TIME", hide = true, value_parser = parse_duration)]
+    pub dead_after: Option<Duration>,
+    /// Silence after which others take the node for dead; it ends its commands itself at two thirds
+    #[arg(long, value_name = "TIME", hide = true, value_parser = parse_duration)]
+    pub lease: Option<Duration>,
 }
 
 fn parse_executors(text: &str) -> Result<usize, String> {
@@ -105,6 +114,9 @@ impl Options {
             poll_interval: self.poll_interval,
             drain_timeout: self.drain_timeout,
             guard: guard::own_program(),
+            heartbeat: self.heartbeat.unwrap_or(usual.heartbeat),
+            dead_after: self.dead_after.unwrap_or(usual.dead_after),
+            lease: self.lease.unwrap_or(usual.lease),
             ..usual
         }
     }
@@ -116,6 +128,7 @@ impl Options {
 /// Faults of process types, settings or addresses that can't be used, a failure of the database at the start, or of
 /// a thread later.
 pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
+    background::begin();
     let process_types = documents::load(&options.type_paths())?;
     let signals = Signals::listen()?;
     let (session, mut store) = Session::open(global, Need::Migrated)?;
