@@ -10,6 +10,8 @@ mod engine;
 mod guard;
 mod http;
 mod library;
+#[cfg(target_os = "linux")]
+mod machine;
 mod migrate;
 mod nodes;
 mod program;
