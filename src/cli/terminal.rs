@@ -96,6 +96,8 @@ impl From<(terminal_size::Width, terminal_size::Height)> for Size {
 /// # Errors
 /// When it can't be written; [`CliError::exit_code`] makes a closed pipe a quiet end.
 pub fn print(data: impl AsRef<[u8]>) -> Result<(), CliError> {
+    // What was said before has to stand before.
+    super::background::finish();
     let mut stdout = io::stdout().lock();
     stdout.write_all(data.as_ref()).and_then(|()| stdout.flush()).map_err(CliError::Output)
 }

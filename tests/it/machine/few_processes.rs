@@ -1,43 +1,15 @@
 //! A machine that refuses to make another process.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixStream;
 
 use process_orchestrator::platform::files::effective_uid;
 use process_orchestrator::{ProcessType, TaskDefinition};
 
-use super::{Served, all_complete_at_once, limit, socket_directory, status_of};
+use super::door::{Door, Pace};
+use super::{Served, all_complete_at_once, is_granted, limit, status_of};
 use crate::common::{tool, wait_until};
 use crate::program::{Bench, ended};
-
-/// Lets anybody on this machine reach the suite's server, whose socket is its owner's alone; until the suite ends.
-fn open_door() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let socket = socket_directory().join(".s.PGSQL.5432");
-    fn pass(mut from: impl Read, mut to: impl Write, end: impl FnOnce()) {
-        // Either end may hang up at any time.
-        let _ = std::io::copy(&mut from, &mut to);
-        end();
-    }
-    std::thread::spawn(move || {
-        for client in listener.incoming().flatten() {
-            let server = UnixStream::connect(&socket).unwrap();
-            let (from_client, from_server) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-            let (to_server, to_client) = (server.try_clone().unwrap(), client.try_clone().unwrap());
-            std::thread::spawn(move || {
-                pass(from_client, to_server, || drop(server.shutdown(Shutdown::Both)))
-            });
-            std::thread::spawn(move || {
-                pass(from_server, to_client, || drop(client.shutdown(Shutdown::Both)))
-            });
-        }
-    });
-    port
-}
 
 #[test]
 fn commands_wait_for_room_in_the_process_table_and_no_retry_is_spent() {
@@ -55,7 +27,10 @@ fn commands_wait_for_room_in_the_process_table_and_no_retry_is_spent() {
     }
     let user = (1_000_000 + std::process::id()).to_string();
     let starter = ["setpriv", "--reuid", &user, "--regid", &user, "--clear-groups", "--"];
-    let url = format!("postgresql://postgres@127.0.0.1:{}/postgres", open_door());
+    if !is_granted(&[&starter[..], &["true"]].concat()) {
+        return;
+    }
+    let url = Door::open(Pace::AtOnce).url();
     let serve = |words: &[&str]| {
         let template = bench.command(&[]);
         let mut command = std::process::Command::new(starter[0]);

@@ -4,9 +4,11 @@ mod clocks;
 mod commands;
 mod cut_network;
 mod disk_full;
+mod door;
 mod few_files;
 mod few_processes;
 mod process_one;
+mod slow_network;
 mod streams;
 
 use std::io::{BufRead, BufReader};
@@ -103,12 +105,13 @@ fn done(words: &[&str]) {
 
 /// Whether a program that needs rights succeeds; says so if it does not.
 fn is_granted(words: &[&str]) -> bool {
-    let output = Command::new(words[0]).args(&words[1..]).output().unwrap();
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        eprintln!("left out: this machine does not grant {words:?}: {}", said.trim_end());
-    }
-    output.status.success()
+    let refusal = match Command::new(words[0]).args(&words[1..]).output() {
+        Ok(output) if output.status.success() => return true,
+        Ok(output) => String::from_utf8_lossy(&output.stderr).trim_end().to_owned(),
+        Err(error) => error.to_string(),
+    };
+    eprintln!("left out: this machine does not grant {words:?}: {refusal}");
+    false
 }
 
 /// Makes a node's limit (`--nofile`, `--nproc`) what `number` says. `starter` makes us the node's user, as even root

@@ -66,6 +66,20 @@ fn a_node_whose_messages_nobody_reads_goes_on_and_stops() {
 }
 
 #[test]
+fn a_run_whose_progress_nobody_reads_ends_with_its_process() {
+    let bench = Bench::with_tables("unread_run");
+    let file =
+        bench.file(&ProcessType::new("chain", "").add(script("one", "echo 1")).add(script("two", "exit 3")));
+    let (_reader, stderr) = full_pipe();
+    let run = bench.command(&["run", &file, "--json"]).stdout(Stdio::piped()).stderr(stderr).spawn().unwrap();
+    let mut run = Unheard(run);
+    let status = wait_until("it has ended", || run.0.try_wait().unwrap());
+    assert_eq!(status.code(), Some(1));
+    let shown: serde_json::Value = serde_json::from_reader(run.0.stdout.take().unwrap()).unwrap();
+    assert_eq!((&shown["status"], &shown["tasks"][1]["exit_code"]), (&"FAILED".into(), &3.into()));
+}
+
+#[test]
 fn closed_and_full_streams_disturb_neither_node_nor_commands() {
     for (name, streams) in [("closed", "<&- >&- 2>&-"), ("full", ">/dev/full 2>/dev/full")] {
         let bench = Bench::with_tables("no_streams");
