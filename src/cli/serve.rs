@@ -1,7 +1,7 @@
 //! `serve`: a node that runs whatever is due, with its status endpoint.
 
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,11 +10,12 @@ use crossbeam_channel::{never, select};
 
 use super::error::CliError;
 use super::global::GlobalOptions;
+use super::service_manager::ServiceManager;
 use super::session::{Need, Session};
 use super::signals::{self, Signals};
 use super::terminal::message;
 use super::{background, documents, stopping, types};
-use crate::engine::{CommandRunners, Node, NodeConfig, Vitals, guard};
+use crate::engine::{CommandRunners, Node, NodeConfig, StartError, Vitals, guard};
 use crate::http::{Endpoint, HttpError};
 use crate::model::duration::parse_duration;
 
@@ -23,6 +24,9 @@ const LISTEN_DEFAULT: &str = "127.0.0.1:8710";
 /// The defaults of [`NodeConfig`] as the help shows them.
 const DRAIN_TIMEOUT_DEFAULT: &str = "30s";
 const POLL_INTERVAL_DEFAULT: &str = "1s";
+const HEARTBEAT_DEFAULT: &str = "2s";
+const DEAD_AFTER_DEFAULT: &str = "10s";
+const LEASE_DEFAULT: &str = "5m";
 /// Where process types are looked for if no option names them; several are separated as in PATH.
 const PROCESS_TYPES_VARIABLE: &str = "PROCESS_ORCHESTRATOR_PROCESS_TYPES";
 
@@ -56,15 +60,19 @@ pub struct Options {
     #[arg(long, value_name = "TIME", env = "PROCESS_ORCHESTRATOR_POLL_INTERVAL", hide_env_values = true,
         default_value = POLL_INTERVAL_DEFAULT, allow_hyphen_values = true, value_parser = parse_duration)]
     pub poll_interval: Duration,
-    /// How often the node renews its lease
-    #[arg(long, value_name = "TIME", hide = true, value_parser = parse_duration)]
-    pub heartbeat: Option<Duration>,
-    /// Silence after which others take a node whose session has ended for dead
-    #[arg(long, value_name = "TIME", hide = true, value_parser = parse_duration)]
-    pub dead_after: Option<Duration>,
-    /// Silence after which others take the node for dead; it ends its commands itself at two thirds
-    #[arg(long, value_name = "TIME", hide = true, value_parser = parse_duration)]
-    pub lease: Option<Duration>,
+    /// How often it renews its lease
+    #[arg(long, value_name = "TIME", env = "PROCESS_ORCHESTRATOR_HEARTBEAT", hide_env_values = true,
+        default_value = HEARTBEAT_DEFAULT, allow_hyphen_values = true, value_parser = parse_duration)]
+    pub heartbeat: Duration,
+    /// How long a node whose session has ended is silent before this one takes it for dead, at least 3 heartbeats
+    #[arg(long, value_name = "TIME", env = "PROCESS_ORCHESTRATOR_DEAD_AFTER", hide_env_values = true,
+        default_value = DEAD_AFTER_DEFAULT, allow_hyphen_values = true, value_parser = parse_duration)]
+    pub dead_after: Duration,
+    /// How long it keeps its claims while it cannot reach the database, at least 3 times --dead-after; its commands
+    /// are ended at two thirds of it
+    #[arg(long, value_name = "TIME", env = "PROCESS_ORCHESTRATOR_LEASE", hide_env_values = true,
+        default_value = LEASE_DEFAULT, allow_hyphen_values = true, value_parser = parse_duration)]
+    pub lease: Duration,
 }
 
 fn parse_executors(text: &str) -> Result<usize, String> {
@@ -94,12 +102,26 @@ fn parse_name(text: &str) -> Result<String, String> {
     }
 }
 
+fn is_empty_directory(path: &Path) -> bool {
+    let is_empty = std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
+    if is_empty {
+        log::warn!(
+            "{} of {PROCESS_TYPES_VARIABLE} is empty: no process type is registered from it",
+            path.display()
+        );
+    }
+    is_empty
+}
+
 impl Options {
     /// The paths of the options or, without any, of the environment.
     fn type_paths(&self) -> Vec<PathBuf> {
         match std::env::var_os(PROCESS_TYPES_VARIABLE) {
             Some(paths) if self.process_types.is_empty() => {
-                std::env::split_paths(&paths).filter(|path| !path.as_os_str().is_empty()).collect()
+                // A service is installed with a directory that is empty at first.
+                std::env::split_paths(&paths)
+                    .filter(|path| !path.as_os_str().is_empty() && !is_empty_directory(path))
+                    .collect()
             }
             _ => self.process_types.clone(),
         }
@@ -113,10 +135,10 @@ impl Options {
             executors: self.executors,
             poll_interval: self.poll_interval,
             drain_timeout: self.drain_timeout,
+            heartbeat: self.heartbeat,
+            dead_after: self.dead_after,
+            lease: self.lease,
             guard: guard::own_program(),
-            heartbeat: self.heartbeat.unwrap_or(usual.heartbeat),
-            dead_after: self.dead_after.unwrap_or(usual.dead_after),
-            lease: self.lease.unwrap_or(usual.lease),
             ..usual
         }
     }
@@ -151,8 +173,10 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
         }
     };
     message(ready_line(&node.vitals(), endpoint.as_ref().map(Endpoint::address), &session));
+    let reporter = ServiceManager::of_environment().report(node.vitals()).map_err(StartError::from)?;
     let outcome = until_signal(&signals, &node);
     // The endpoint answers to the end: whoever asks sees that the node is stopping.
+    reporter.stopping(options.drain_timeout);
     let stopped = match outcome {
         Ok(signal) => {
             message(format!("{}: no more processes are claimed", signals::name(signal)));
@@ -163,6 +187,7 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
     if let Some(endpoint) = endpoint {
         endpoint.stop();
     }
+    drop(reporter);
     stopped?;
     message("stopped");
     Ok(())
@@ -251,6 +276,9 @@ mod tests {
         let usual = NodeConfig::default();
         assert_eq!(parse_duration(DRAIN_TIMEOUT_DEFAULT), Ok(usual.drain_timeout));
         assert_eq!(parse_duration(POLL_INTERVAL_DEFAULT), Ok(usual.poll_interval));
+        assert_eq!(parse_duration(HEARTBEAT_DEFAULT), Ok(usual.heartbeat));
+        assert_eq!(parse_duration(DEAD_AFTER_DEFAULT), Ok(usual.dead_after));
+        assert_eq!(parse_duration(LEASE_DEFAULT), Ok(usual.lease));
     }
 
     #[test]

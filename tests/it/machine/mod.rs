@@ -68,7 +68,7 @@ impl Served {
     /// Stops it in order.
     fn stop(mut self) -> String {
         signal(&self.child, "-TERM");
-        let status = self.child.wait().unwrap();
+        let status = wait_until("the node has ended", || self.child.try_wait().unwrap());
         assert_eq!(status.code(), Some(0), "{}", self.log());
         self.log()
     }

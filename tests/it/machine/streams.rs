@@ -2,12 +2,12 @@
 
 use std::io::{PipeReader, Write, pipe};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use process_orchestrator::ProcessType;
 
 use super::all_complete_at_once;
-use crate::common::{PATIENCE, one_task, script, wait_until};
+use crate::common::{one_task, script, wait_until};
 use crate::program::{Bench, ended, signal};
 
 /// A program that is killed with its test.
@@ -31,7 +31,8 @@ impl Unheard {
 
     fn stop(&mut self) {
         signal(&self.0, "-TERM");
-        assert_eq!(self.0.wait().unwrap().code(), Some(0));
+        let status = wait_until("it has ended", || self.0.try_wait().unwrap());
+        assert_eq!(status.code(), Some(0));
     }
 }
 
@@ -59,9 +60,7 @@ fn a_node_whose_messages_nobody_reads_goes_on_and_stops() {
         .database
         .register(&ProcessType::new("chain", "").add(script("one", "echo 1")).add(script("two", "echo 2")));
     all_complete_at_once(&bench.database, &bench.database.start_many("chain", 50));
-    let began = Instant::now();
     node.stop();
-    assert!(began.elapsed() < PATIENCE);
     assert_eq!(bench.database.count("nodes WHERE state = 'STOPPED'"), 1);
 }
 
