@@ -63,7 +63,8 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
         return print_json(&json!({ "processes": page.processes, "next": next }));
     }
     let face = Face::stdout();
-    let table = table(&page.processes, &Clock::system(), Timestamp::now(), Size::of_stdout().is_some());
+    let now = store.now()?;
+    let table = table(&page.processes, &Clock::system(), now, Size::of_stdout().is_some());
     let columns = Size::of_stdout().map_or(COLUMNS_DEFAULT, |size| size.columns);
     print_lines(&table.lines(columns, |row, column, cell| match column {
         STATUS_COLUMN => Look::of_process(page.processes[row].status).paint(face, &cell),

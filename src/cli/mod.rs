@@ -10,6 +10,7 @@
 //! | `logging`, `service_manager` | what the journal and systemd are told |
 //! | `error` | what can go wrong, and the exit codes |
 
+mod background;
 pub mod bench;
 mod completions;
 mod doctor;
@@ -154,7 +155,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     logging::start(option.unwrap_or_else(|| cli.command.log_level()), option.is_some());
     let outcome = prepare().and_then(|()| cli.command.run(&cli.global));
     log::logger().flush();
-    match outcome {
+    let code = match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             for line in error.lines() {
@@ -162,7 +163,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             }
             ExitCode::from(error.exit_code())
         }
-    }
+    };
+    background::finish();
+    code
 }
 
 /// Help and version are data; anything else is a message, with clap's own words and exit code.

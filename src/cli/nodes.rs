@@ -33,8 +33,9 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
     if options.json {
         return print_json(&json!({ "nodes": nodes }));
     }
+    let now = store.now()?;
     let columns = Size::of_stdout().map_or(COLUMNS_DEFAULT, |size| size.columns);
-    print_lines(&table(&nodes, &Clock::system(), Timestamp::now()).lines(columns, |_, _, cell| cell))
+    print_lines(&table(&nodes, &Clock::system(), now).lines(columns, |_, _, cell| cell))
 }
 
 fn table(nodes: &[NodeData], clock: &Clock, now: Timestamp) -> Table {

@@ -14,7 +14,7 @@ use super::service_manager::ServiceManager;
 use super::session::{Need, Session};
 use super::signals::{self, Signals};
 use super::terminal::message;
-use super::{documents, stopping, types};
+use super::{background, documents, stopping, types};
 use crate::engine::{CommandRunners, Node, NodeConfig, StartError, Vitals, guard};
 use crate::http::{Endpoint, HttpError};
 use crate::model::duration::parse_duration;
@@ -24,6 +24,9 @@ const LISTEN_DEFAULT: &str = "127.0.0.1:8710";
 /// The defaults of [`NodeConfig`] as the help shows them.
 const DRAIN_TIMEOUT_DEFAULT: &str = "30s";
 const POLL_INTERVAL_DEFAULT: &str = "1s";
+const HEARTBEAT_DEFAULT: &str = "2s";
+const DEAD_AFTER_DEFAULT: &str = "10s";
+const LEASE_DEFAULT: &str = "5m";
 /// Where process types are looked for if no option names them; several are separated as in PATH.
 const PROCESS_TYPES_VARIABLE: &str = "PROCESS_ORCHESTRATOR_PROCESS_TYPES";
 
@@ -57,6 +60,19 @@ pub struct Options {
     #[arg(long, value_name = "TIME", env = "PROCESS_ORCHESTRATOR_POLL_INTERVAL", hide_env_values = true,
         default_value = POLL_INTERVAL_DEFAULT, allow_hyphen_values = true, value_parser = parse_duration)]
     pub poll_interval: Duration,
+    /// How often it renews its lease
+    #[arg(long, value_name = "TIME", env = "PROCESS_ORCHESTRATOR_HEARTBEAT", hide_env_values = true,
+        default_value = HEARTBEAT_DEFAULT, allow_hyphen_values = true, value_parser = parse_duration)]
+    pub heartbeat: Duration,
+    /// How long a node whose session has ended is silent before this one takes it for dead, at least 3 heartbeats
+    #[arg(long, value_name = "TIME", env = "PROCESS_ORCHESTRATOR_DEAD_AFTER", hide_env_values = true,
+        default_value = DEAD_AFTER_DEFAULT, allow_hyphen_values = true, value_parser = parse_duration)]
+    pub dead_after: Duration,
+    /// How long it keeps its claims while it cannot reach the database, at least 3 times --dead-after; its commands
+    /// are ended at two thirds of it
+    #[arg(long, value_name = "TIME", env = "PROCESS_ORCHESTRATOR_LEASE", hide_env_values = true,
+        default_value = LEASE_DEFAULT, allow_hyphen_values = true, value_parser = parse_duration)]
+    pub lease: Duration,
 }
 
 fn parse_executors(text: &str) -> Result<usize, String> {
@@ -119,6 +135,9 @@ impl Options {
             executors: self.executors,
             poll_interval: self.poll_interval,
             drain_timeout: self.drain_timeout,
+            heartbeat: self.heartbeat,
+            dead_after: self.dead_after,
+            lease: self.lease,
             guard: guard::own_program(),
             ..usual
         }
@@ -131,6 +150,7 @@ impl Options {
 /// Faults of process types, settings or addresses that can't be used, a failure of the database at the start, or of
 /// a thread later.
 pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
+    background::begin();
     let process_types = documents::load(&options.type_paths())?;
     let signals = Signals::listen()?;
     let (session, mut store) = Session::open(global, Need::Migrated)?;
@@ -256,6 +276,9 @@ mod tests {
         let usual = NodeConfig::default();
         assert_eq!(parse_duration(DRAIN_TIMEOUT_DEFAULT), Ok(usual.drain_timeout));
         assert_eq!(parse_duration(POLL_INTERVAL_DEFAULT), Ok(usual.poll_interval));
+        assert_eq!(parse_duration(HEARTBEAT_DEFAULT), Ok(usual.heartbeat));
+        assert_eq!(parse_duration(DEAD_AFTER_DEFAULT), Ok(usual.dead_after));
+        assert_eq!(parse_duration(LEASE_DEFAULT), Ok(usual.lease));
     }
 
     #[test]

@@ -35,6 +35,9 @@ pub struct Record {
     pub process: ProcessData,
     /// Its tasks in their order.
     pub tasks: Vec<TaskData>,
+    /// When it was read, by the database's clock.
+    #[serde(skip)]
+    pub read_at: Timestamp,
 }
 
 impl Record {
@@ -45,7 +48,7 @@ impl Record {
     pub fn read(store: &mut Store, process_id: &str, global: &GlobalOptions) -> Result<Self, CliError> {
         let process = store.process(process_id)?.ok_or_else(|| not_found(process_id, global))?;
         let tasks = store.tasks(process_id)?;
-        Ok(Self { process, tasks })
+        Ok(Self { process, tasks, read_at: store.now()? })
     }
 
     /// Prints it, for people or as JSON.
@@ -57,7 +60,7 @@ impl Record {
             return print_json(self);
         }
         let columns = Size::of_stdout().map_or(COLUMNS_DEFAULT, |size| size.columns);
-        print_lines(&self.lines(&Clock::system(), Timestamp::now(), Face::stdout(), columns))
+        print_lines(&self.lines(&Clock::system(), self.read_at, Face::stdout(), columns))
     }
 
     /// The first task that has failed.
@@ -268,6 +271,7 @@ mod tests {
                 task(1, "send", TaskStatus::Failed),
                 task(2, "tidy", TaskStatus::NotStarted),
             ],
+            read_at: at(20),
         }
     }
 

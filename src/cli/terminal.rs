@@ -96,6 +96,8 @@ impl From<(terminal_size::Width, terminal_size::Height)> for Size {
 /// # Errors
 /// When it can't be written; [`CliError::exit_code`] makes a closed pipe a quiet end.
 pub fn print(data: impl AsRef<[u8]>) -> Result<(), CliError> {
+    // What was said before has to stand before.
+    super::background::finish();
     let mut stdout = io::stdout().lock();
     stdout.write_all(data.as_ref()).and_then(|()| stdout.flush()).map_err(CliError::Output)
 }
@@ -136,7 +138,8 @@ fn erase(drawn: &mut usize) -> String {
 }
 
 /// Writes to standard error. There is nobody to tell when that fails.
-fn write_stderr(text: &str) {
+fn write_stderr(text: String) {
+    let Err(text) = super::background::offer(text) else { return };
     let mut stderr = io::stderr().lock();
     _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
 }
@@ -146,7 +149,7 @@ pub fn message(line: impl AsRef<str>) {
     let mut drawn = drawn_lines();
     let line = line.as_ref();
     let shown = if Face::stderr().is_terminal { super::text::escape_lines(line) } else { line.into() };
-    write_stderr(&format!("{}{shown}\n", erase(&mut drawn)));
+    write_stderr(format!("{}{shown}\n", erase(&mut drawn)));
 }
 
 /// Standard error for log records: they stand above a live view too.
@@ -169,7 +172,7 @@ pub struct Canvas(());
 impl Canvas {
     /// Hides the cursor.
     pub fn begin() -> Self {
-        write_stderr("\x1b[?25l");
+        write_stderr("\x1b[?25l".to_owned());
         Self(())
     }
 
@@ -179,7 +182,7 @@ impl Canvas {
         let up = if *drawn > 0 { format!("\r\x1b[{}A", *drawn) } else { String::new() };
         let lines_text: String = lines.iter().flat_map(|line| [line.as_str(), "\x1b[K\n"]).collect();
         // One write, so that the terminal never shows half a picture.
-        write_stderr(&format!("{up}{lines_text}\x1b[J"));
+        write_stderr(format!("{up}{lines_text}\x1b[J"));
         *drawn = lines.len();
     }
 }
@@ -188,7 +191,7 @@ impl Drop for Canvas {
     /// Leaves the last picture where it is and gives the cursor back.
     fn drop(&mut self) {
         *drawn_lines() = 0;
-        write_stderr("\x1b[?25h");
+        write_stderr("\x1b[?25h".to_owned());
     }
 }
 

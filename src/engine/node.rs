@@ -19,7 +19,7 @@ use super::running::Running;
 use super::shared::{Phase, Shared, Vitals};
 use super::{executor, listener, silence, threads};
 use crate::database::ConnectionSource;
-use crate::platform::{host_name, pid_space, process_started};
+use crate::platform::{host_name, open_files_max, pid_space, process_started, remedy_of_limit};
 use crate::store::nodes::{NodeIdentity, Place};
 use crate::store::{Store, StoreError};
 
@@ -52,7 +52,13 @@ impl std::fmt::Display for StartError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Store(error) => error.fmt(f),
-            Self::Resources(error) => write!(f, "start the node's threads: {error}"),
+            Self::Resources(error) => {
+                write!(f, "start the node's threads: {error}")?;
+                match remedy_of_limit(error) {
+                    Some(remedy) => write!(f, "; {remedy}"),
+                    None => Ok(()),
+                }
+            }
             Self::Setting(problem) => f.write_str(problem),
         }
     }
@@ -135,6 +141,7 @@ impl Node {
         runners: Arc<dyn Runners>,
     ) -> Result<Self, StartError> {
         check(&config)?;
+        warn_of_few_files(config.executors);
         let identity = identify(&config);
         let mut store = Store::open(&*source, "start", &config.schema)?;
         store.register_node(&identity)?;
@@ -325,6 +332,25 @@ fn check(config: &NodeConfig) -> Result<(), StartError> {
         return setting(format!("the node name {problem}"));
     }
     Ok(())
+}
+
+/// Files that are open whatever the node does: standard streams, the threads' connections, the guard's pipe, signals,
+/// the status endpoint with its connections, time zones.
+const FILES_BASE: u64 = 192;
+/// Of one executor: the two ends of its ear; of its command the pipe, for a moment its other end, and its exit.
+const FILES_EACH: u64 = 5;
+
+/// A node that runs out of files goes on, waiting for some at each command; that should not surprise anybody.
+fn warn_of_few_files(executors: usize) {
+    let needed = FILES_BASE + FILES_EACH * executors as u64;
+    match open_files_max() {
+        Some(limit) if limit < needed => warn!(
+            "this process may have {limit} files open and may need {FILES_BASE} + {FILES_EACH} x {executors} \
+             executors = {needed}: commands may have to wait for each other; raise the limit (ulimit -n {needed}, \
+             LimitNOFILE={needed} in a systemd unit) or lower --executors"
+        ),
+        _ => {}
+    }
 }
 
 fn start_guard(node_id: &str, config: &NodeConfig) -> Result<Option<Guard>, StartError> {

@@ -19,6 +19,7 @@ const EXECUTIONS: Sql =
 const STATUSES: Sql =
     Sql::new("count the processes", "SELECT status, count(*) AS how_many FROM processes GROUP BY status");
 const QUEUE: Sql = Sql::new("read the queue", include_str!("../../sql/queue.sql"));
+const NOW: Sql = Sql::new("ask for the time", "SELECT clock_timestamp() AS now");
 const RUNNING_NODES_MAX: u32 = 1000;
 
 /// Most processes on one page.
@@ -75,6 +76,18 @@ pub struct Page {
 }
 
 impl Store {
+    /// The time by the database's clock, which all recorded times are of; that of this machine may be wrong.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn now(&mut self) -> Result<Timestamp, StoreError> {
+        let row = self.query_opt(&NOW, &[])?;
+        row.map_or_else(
+            || Err(super::row::unreadable("the time", "no row")),
+            |row| get(&row, "now", "the time"),
+        )
+    }
+
     /// One process.
     ///
     /// # Errors

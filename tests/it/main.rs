@@ -13,6 +13,8 @@ mod faults;
 mod guard;
 mod http;
 mod library;
+#[cfg(target_os = "linux")]
+mod machine;
 mod migrate;
 mod nodes;
 mod pgbouncer;
