@@ -16,6 +16,7 @@ mod config;
 mod decide;
 mod executor;
 pub mod guard;
+mod heir;
 mod keeper;
 mod lease;
 mod link;
