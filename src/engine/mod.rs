@@ -14,6 +14,7 @@
 mod claims;
 mod config;
 mod decide;
+mod escapees;
 mod executor;
 pub mod guard;
 mod heir;
