@@ -10,6 +10,7 @@ mod engine;
 mod guard;
 mod http;
 mod library;
+mod liveness;
 mod migrate;
 mod nodes;
 mod program;
