@@ -11,6 +11,7 @@ use super::config::Scope;
 use super::guard::{self, Guard};
 use super::heir::Heir;
 use super::link::Link;
+use super::pulse::CoreThread;
 use super::shared::{Phase, Shared};
 use super::takeover::{Death, Viewer, death_of};
 use crate::command::Reason;
@@ -51,7 +52,7 @@ enum Lock {
 
 impl Keeper {
     pub(super) fn new(shared: Arc<Shared>, identity: NodeIdentity) -> Self {
-        let link = Link::new(Arc::clone(&shared), "keeper");
+        let link = Link::new(Arc::clone(&shared), CoreThread::Keeper);
         let heir = Heir::new(Arc::clone(&shared));
         Self {
             shared,
@@ -78,8 +79,9 @@ impl Keeper {
                     self.link.pause().min(self.shared.config.heartbeat)
                 }
             };
+            self.link.rests();
             match quit.recv_timeout(pause) {
-                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Timeout) => self.link.works(),
                 Ok(()) | Err(RecvTimeoutError::Disconnected) => break,
             }
         }
