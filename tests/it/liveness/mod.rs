@@ -2,6 +2,8 @@
 //!
 //! Linux only: guards, and what tells that a process of the same host is gone, are.
 #![cfg(target_os = "linux")]
+// Much of what is here is for the tests that need failpoints.
+#![cfg_attr(not(feature = "failpoints"), allow(dead_code))]
 
 #[cfg(feature = "failpoints")]
 mod crash;
