@@ -247,7 +247,7 @@ fn pages_with_unreadable_rows_show_the_others_and_say_what_is_wrong() {
         let Some(next) = page["next"].as_str() else { break };
         after = vec!["--after", Box::leak(next.to_owned().into_boxed_str())];
     }
-    assert_eq!(seen, [good.clone()]);
+    assert_eq!(seen, std::slice::from_ref(&good));
     assert_eq!(problems.len(), 4, "{problems:?}");
     for (id, part) in ids.iter().zip(["column status is", "created_at", "created_at", "created_at"]) {
         assert!(
