@@ -10,8 +10,10 @@
 //! | `nodes` | register a node, renew it, end it |
 //! | `progress` | watch processes as they go |
 //! | `read` | what the faces show |
+//! | `doctor` | what the server says of itself |
 
 pub mod claims;
+pub mod doctor;
 pub mod error;
 pub mod migrate;
 pub mod nodes;

@@ -6,6 +6,7 @@ mod bad_input;
 mod bad_surroundings;
 mod cli;
 mod common;
+mod doctor;
 mod engine;
 mod guard;
 mod http;
