@@ -191,7 +191,7 @@ impl ProcessOrchestrator {
     /// # Errors
     /// When the database fails.
     pub fn get_process_tasks(&self, process_id: &str) -> Result<Vec<TaskData>, OrchestratorError> {
-        self.with_store(|store| store.tasks(process_id))
+        self.with_store(|store| store.tasks(process_id)?.whole())
     }
 
     /// The audit trail of a process: one entry for every execution.
@@ -199,7 +199,7 @@ impl ProcessOrchestrator {
     /// # Errors
     /// When the database fails.
     pub fn get_process_executions(&self, process_id: &str) -> Result<Vec<TaskExecution>, OrchestratorError> {
-        self.with_store(|store| store.executions(process_id))
+        self.with_store(|store| store.executions(process_id)?.whole())
     }
 
     /// All processes, newest first, read a page at a time as the iterator goes: a history of millions is never
@@ -285,14 +285,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub struct Processes<'a> {
     orchestrator: &'a ProcessOrchestrator,
     filter: ProcessFilter,
-    page: VecDeque<ProcessData>,
+    /// A process that can't be read is an error in its place, and the others follow.
+    page: VecDeque<Result<ProcessData, OrchestratorError>>,
     is_last: bool,
 }
 
 impl Processes<'_> {
     fn read_page(&mut self) -> Result<(), OrchestratorError> {
         let page = self.orchestrator.with_store(|store| store.processes(&self.filter))?;
-        self.page = page.processes.into();
+        let unreadable = page.unreadable.into_iter().map(|row| Err(StoreError::UnreadableRow(row).into()));
+        self.page = unreadable.chain(page.processes.into_iter().map(Ok)).collect();
         let next: Option<Cursor> = page.next;
         self.is_last = next.is_none();
         self.filter.after = next;
@@ -311,6 +313,6 @@ impl Iterator for Processes<'_> {
             self.is_last = true;
             return Some(Err(error));
         }
-        self.page.pop_front().map(Ok)
+        self.page.pop_front()
     }
 }

@@ -28,10 +28,12 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
     let need = if options.dry_run { Need::DatabaseToRead } else { Need::Database };
     let (session, mut store) = Session::open(global, need)?;
     let applied = store.migrate(options.dry_run)?;
+    // A newer schema that works with this program stays at its own version.
+    let version = known_version().max(store.schema_version()?);
     if options.json {
         return print_json(&json!({
             "schema": session.schema(),
-            "version": known_version(),
+            "version": version,
             "dry_run": options.dry_run,
             "migrations": applied,
         }));
@@ -44,7 +46,7 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
             "schema {:?} of {} is at version {} already",
             session.schema(),
             session.shown(),
-            known_version()
+            version
         ));
     }
     Ok(())

@@ -219,13 +219,13 @@ fn start_endpoint(
 
 /// The first signal, or the message of a thread that failed.
 fn until_signal(signals: &Signals, node: &Node) -> Result<i32, String> {
-    let (mut signalled, mut failed) = (signals.receiver().clone(), node.failed().clone());
+    let mut failed = node.failed().clone();
     loop {
         select! {
-            recv(signalled) -> signal => match signal {
-                Ok(signal) => return Ok(signal),
-                Err(_) => signalled = never(),
-            },
+            // Without that thread nobody could stop the node in order any more.
+            recv(signals.receiver()) -> signal => {
+                return signal.map_err(|_| "the thread that hears signals has ended".to_owned());
+            }
             recv(failed) -> problem => match problem {
                 Ok(problem) => return Err(problem),
                 Err(_) => failed = never(),

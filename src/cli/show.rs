@@ -10,11 +10,12 @@ use super::global::GlobalOptions;
 use super::session::{Need, Session};
 use super::style::Look;
 use super::table::{Fit, Table};
-use super::terminal::{COLUMNS_DEFAULT, Face, Size, print_json, print_lines};
+use super::terminal::{COLUMNS_DEFAULT, Face, Size, print_json, print_lines, tell_unreadable};
 use super::text::{self, Clock};
 use crate::model::lifecycle::TaskStatus;
 use crate::model::records::{ProcessData, TaskData};
 use crate::store::Store;
+use crate::store::read::Listed;
 
 /// Which process to show.
 #[derive(Debug, Args)]
@@ -38,6 +39,9 @@ pub struct Record {
     /// When it was read, by the database's clock.
     #[serde(skip)]
     pub read_at: Timestamp,
+    /// What is wrong with tasks that can't be read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unreadable: Vec<String>,
 }
 
 impl Record {
@@ -47,8 +51,8 @@ impl Record {
     /// When there is no such process, or the database fails.
     pub fn read(store: &mut Store, process_id: &str, global: &GlobalOptions) -> Result<Self, CliError> {
         let process = store.process(process_id)?.ok_or_else(|| not_found(process_id, global))?;
-        let tasks = store.tasks(process_id)?;
-        Ok(Self { process, tasks, read_at: store.now()? })
+        let Listed { rows: tasks, unreadable } = store.tasks(process_id)?;
+        Ok(Self { process, tasks, unreadable, read_at: store.now()? })
     }
 
     /// Prints it, for people or as JSON.
@@ -59,6 +63,7 @@ impl Record {
         if json {
             return print_json(self);
         }
+        tell_unreadable(&self.unreadable);
         let columns = Size::of_stdout().map_or(COLUMNS_DEFAULT, |size| size.columns);
         print_lines(&self.lines(&Clock::system(), self.read_at, Face::stdout(), columns))
     }
@@ -272,6 +277,7 @@ mod tests {
                 task(2, "tidy", TaskStatus::NotStarted),
             ],
             read_at: at(20),
+            unreadable: Vec::new(),
         }
     }
 

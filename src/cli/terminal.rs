@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde::Serialize;
 
 use super::error::CliError;
+use crate::store::read::Listed;
 
 /// Width of a table where there is no terminal to ask.
 pub const COLUMNS_DEFAULT: usize = 80;
@@ -118,6 +119,20 @@ pub fn print_json(document: &impl Serialize) -> Result<(), CliError> {
     let text = serde_json::to_string_pretty(document)
         .map_err(|cause| CliError::Failed(format!("failed to write JSON: {cause}")))?;
     print(text + "\n")
+}
+
+/// Prints the document of a list: its rows under `key`, and what is wrong with those that can't be read.
+///
+/// # Errors
+/// When standard output can't be written.
+pub fn print_list<T: Serialize>(list: &Listed<T>, key: &str) -> Result<(), CliError> {
+    let document = list.to_document(key);
+    print_json(&document.map_err(|cause| CliError::Failed(format!("failed to write JSON: {cause}")))?)
+}
+
+/// Says what is wrong with rows that can't be read and are therefore missing from what is printed.
+pub fn tell_unreadable(problems: &[String]) {
+    problems.iter().for_each(|problem| message(format!("failed to read {problem}")));
 }
 
 /// The lines of a live view that stand at the end of standard error now.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::environment::EXECUTION_VARIABLE;
 use super::program::{self, SpawnFault};
 use super::watch::{ExitNotice, Watch};
 use super::{BaseEnvironment, ContextDirectory, Invocation, NODE_VARIABLE, Report, context_file};
@@ -31,6 +32,10 @@ pub struct Runner {
     // Changes whenever a name could still be known to somebody; see `context_path`.
     generation: u64,
     buffer: Vec<u8>,
+    /// How many commands were started.
+    started: u64,
+    /// What the last one carries, `NAME=value`.
+    mark: Option<String>,
     // Tests ask for what other systems have to do.
     pub(super) exit_notice: ExitNotice,
     pub(super) spawn_way: SpawnWay,
@@ -55,6 +60,8 @@ impl Runner {
             slot,
             generation: 0,
             buffer: Vec::new(),
+            started: 0,
+            mark: None,
             exit_notice: ExitNotice::Descriptor,
             spawn_way: SpawnWay::Direct,
             spawn_patience: SPAWN_PATIENCE,
@@ -68,6 +75,7 @@ impl Runner {
     /// ends by itself may leave children running, as in a shell; they can't print any more.
     pub fn run(&mut self, invocation: &Invocation<'_>) -> Report {
         let began = Instant::now();
+        self.mark = None;
         if let Some(reason) = invocation.interrupt.requested() {
             return Report::interrupted_before(reason, invocation, began);
         }
@@ -91,7 +99,11 @@ impl Runner {
 
     /// Starts the command. While the machine lacks what that takes it tries again, as a retry that is spent on a full
     /// process table says nothing of the command, and a node that has no room for a command needs no other.
-    fn start_patiently(&self, invocation: &Invocation<'_>, first: Instant) -> Result<Started, Box<Report>> {
+    fn start_patiently(
+        &mut self,
+        invocation: &Invocation<'_>,
+        first: Instant,
+    ) -> Result<Started, Box<Report>> {
         let mut began = first;
         let mut pause = SPAWN_PAUSE_MIN;
         loop {
@@ -118,12 +130,21 @@ impl Runner {
         }
     }
 
-    fn start(&self, invocation: &Invocation<'_>, began: Instant) -> Result<Started, SpawnFault> {
+    fn start(&mut self, invocation: &Invocation<'_>, began: Instant) -> Result<Started, SpawnFault> {
         let context_path = self.context_path(invocation)?;
         failpoint::hit(Point::BeforeSpawn);
+        self.started += 1;
+        let node_id = self.base.node_id();
+        self.mark = node_id.map(|id| format!("{EXECUTION_VARIABLE}={id}/{}/{}", self.slot, self.started));
         let (child, reader) = self.spawn(invocation, context_path.as_deref())?;
         failpoint::hit(Point::AfterSpawn);
         Ok(Started { child, reader, context_path, began })
+    }
+
+    /// What the command that was run last, and everything that it started, carries in its environment as `NAME=value`;
+    /// none if it was not started.
+    pub fn last_mark(&self) -> Option<&str> {
+        self.mark.as_deref()
     }
 
     /// Moves what the command passes on into its report. Says whether it has never made the file.
@@ -175,10 +196,13 @@ impl Runner {
         let program: Cow<'_, Path> = program::find(name, path, directory)?;
 
         // The node's mark is the base's: a command that carried another could outlive its node.
-        let own = invocation.environment.iter().filter(|(name, _)| name != NODE_VARIABLE);
+        let is_own = |name: &str| name != NODE_VARIABLE && name != EXECUTION_VARIABLE;
+        let own = invocation.environment.iter().filter(|(name, _)| is_own(name));
         let own = own.map(|(name, value)| (OsStr::new(name), OsStr::new(value)));
         let context = context_path.map(|path| (OsStr::new("PROCESS_CONTEXT_FILE"), path.as_os_str()));
-        let variables: Vec<_> = own.chain(context).collect();
+        let mark = self.mark.as_deref().and_then(|mark| mark.split_once('='));
+        let mark = mark.map(|(name, value)| (OsStr::new(name), OsStr::new(value)));
+        let variables: Vec<_> = own.chain(context).chain(mark).collect();
         let request = SpawnRequest {
             program: &program,
             argv: &invocation.argv,

@@ -9,6 +9,7 @@ use postgres::fallible_iterator::FallibleIterator;
 
 use super::shared::{Phase, Shared};
 use crate::database::Connection;
+use crate::failpoint::{self, Point};
 use crate::store::{Session, quote_identifier};
 
 /// How long it waits before it looks whether the node stops.
@@ -71,6 +72,7 @@ fn subscribe(shared: &Shared) -> Result<Option<Connection>, String> {
 /// Returns when the connection is lost or the node stops.
 fn listen(shared: &Shared, mut connection: Connection) {
     let mut tested = Instant::now();
+    failpoint::hit(Point::Listening);
     while shared.phase() < Phase::Interrupting {
         let heard = connection.notifications().timeout_iter(TICK).next();
         match heard {

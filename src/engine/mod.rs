@@ -14,8 +14,10 @@
 mod claims;
 mod config;
 mod decide;
+mod escapees;
 mod executor;
 pub mod guard;
+mod heir;
 mod keeper;
 mod lease;
 mod link;

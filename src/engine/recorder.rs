@@ -268,7 +268,7 @@ impl Recorder {
                  ends; another node will find it lost",
                 result.process_id, work.task.name, result.execution.outcome
             );
-            self.shared.unrecorded.fetch_add(1, Ordering::SeqCst);
+            self.shared.give_up(1);
             self.shared.claims.remove(&result.process_id, result.version);
         }
         false

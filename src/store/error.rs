@@ -46,6 +46,8 @@ pub enum StoreError {
         /// What is wrong with it.
         problem: String,
     },
+    /// The same, as the sentence that a list has for it.
+    UnreadableRow(String),
     /// The server's side of a lost connection does not end.
     BackendStays {
         /// Its process on the server.
@@ -194,8 +196,8 @@ impl fmt::Display for StoreError {
             ),
             Self::SchemaNewer { schema, found, known } => write!(
                 f,
-                "use schema \"{schema}\": it is at version {found}, this binary knows versions up to {known} only; \
-                 install the newer binary, or name another --schema"
+                "use schema \"{schema}\": it is at version {found}, this binary knows versions up to {known} only and \
+                 does not work with it; install the newer binary, or name another --schema"
             ),
             Self::MigrationChanged { version, name } => write!(
                 f,
@@ -203,6 +205,7 @@ impl fmt::Display for StoreError {
                  install the binary that applied it or a newer one"
             ),
             Self::Unreadable { row, problem } => write!(f, "read {row}: {problem}"),
+            Self::UnreadableRow(problem) => write!(f, "read {problem}"),
             Self::BackendStays { pid } => {
                 write!(
                     f,

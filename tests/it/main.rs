@@ -13,6 +13,7 @@ mod faults;
 mod guard;
 mod http;
 mod library;
+mod liveness;
 #[cfg(target_os = "linux")]
 mod machine;
 mod migrate;
