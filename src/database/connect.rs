@@ -8,7 +8,8 @@ use std::time::Duration;
 use postgres::{Client, NoTls, SimpleQueryMessage};
 
 use super::error::{Attempt, ConnectError, ConnectFailure, chain, diagnose};
-use super::settings::{ConnectionSettings, TlsMode};
+use super::settings::ConnectionSettings;
+use super::tls::Way;
 
 /// The oldest major version of the server that works.
 pub const OLDEST_SERVER: u32 = 12;
@@ -90,23 +91,65 @@ impl ConnectionSettings {
 
     /// The one place that picks between plain and encrypted connections.
     fn dial(&self, config: &postgres::Config) -> Result<Client, ConnectFailure> {
-        if let TlsMode::Needed(mode) = self.tls {
-            return Err(ConnectFailure::TlsNotSupported { asked_by: format!("sslmode={mode}") });
+        let (first, other) = self.tls.mode.ways();
+        let failure = match self.dial_so(first, config) {
+            Err(failure) => failure,
+            done => return done,
+        };
+        let Some(other) = other.filter(|_| may_help(first, &failure)) else { return Err(failure) };
+        if other == Way::Plain {
+            log::warn!("no TLS with {}, as sslmode=prefer allows: {failure}", self.shown());
         }
-        let config = config.clone();
+        self.dial_so(other, config).map_err(|second| match &second {
+            // Both ways are closed: why TLS failed is what has to be mended.
+            ConnectFailure::Tls { .. } if other == Way::Plain => failure,
+            _ => second,
+        })
+    }
+
+    fn dial_so(&self, way: Way, config: &postgres::Config) -> Result<Client, ConnectFailure> {
+        let mut config = config.clone();
+        config.ssl_mode(way.ssl_mode());
+        if self.tls.is_direct {
+            config.ssl_negotiation(postgres::config::SslNegotiation::Direct);
+        }
         let limit = config.get_connect_timeout().map(|each| {
             // The library's limit is for each server's socket; one more for the words after that.
             *each * (u32::try_from(self.endpoints.len()).unwrap_or(u32::MAX).saturating_add(1))
         });
-        let outcome = match limit {
-            Some(limit) => within(limit, move || config.connect(NoTls))?,
+        let connector = match way {
+            Way::Plain => None,
+            Way::Encrypted | Way::EncryptedIfOffered => Some(self.tls.connector()?),
+        };
+        let connect = move || match connector {
             None => config.connect(NoTls),
+            Some(connector) => config.connect(connector),
+        };
+        let outcome = match limit {
+            Some(limit) => within(limit, connect)?,
+            None => connect(),
         };
         outcome.map_err(|error| {
-            let attempt =
-                Attempt { user: self.user(), database: self.database(), password: self.password_source() };
+            let attempt = Attempt {
+                ssl_mode: self.tls.mode,
+                user: self.user(),
+                database: self.database(),
+                password: self.password_source(),
+            };
             diagnose(&error, &attempt)
         })
+    }
+}
+
+/// Whether a failure has to do with TLS, so that the other way may end better. A wrong password is not sent again.
+fn may_help(way: Way, failure: &ConnectFailure) -> bool {
+    match failure {
+        ConnectFailure::Tls { .. } => true,
+        // No line of pg_hba.conf for encrypted connections; the server's words before and since version 14.
+        ConnectFailure::AuthenticationFailed { message, .. } => {
+            way != Way::Plain && (message.contains("SSL encryption") || message.contains("SSL on"))
+        }
+        _ => false,
     }
 }
 

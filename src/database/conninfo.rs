@@ -216,6 +216,13 @@ fn read_value(text: &str) -> Result<(String, &str), String> {
 }
 
 fn add(parameters: &mut Parameters, key: String, value: String) -> Result<(), String> {
+    let (key, value) = parameter(key, value)?;
+    parameters.insert(key, value);
+    Ok(())
+}
+
+/// One parameter, if libpq knows it. The error shows no value.
+pub(super) fn parameter(key: String, value: String) -> Result<(String, String), String> {
     // JDBC's spelling, which stands in many a URL; libpq takes it too.
     let (key, value) = match (key.as_str(), value.as_str()) {
         ("ssl", "true") => ("sslmode".to_string(), "require".to_string()),
@@ -230,8 +237,7 @@ fn add(parameters: &mut Parameters, key: String, value: String) -> Result<(), St
              dbname, user, sslmode, connect_timeout"
         ));
     }
-    parameters.insert(key, value);
-    Ok(())
+    Ok((key, value))
 }
 
 #[cfg(test)]
