@@ -22,6 +22,7 @@ mod migrate;
 mod nodes;
 mod progress;
 mod run;
+mod secrecy;
 mod serve;
 mod session;
 mod show;
@@ -143,6 +144,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(message) => return usage(&message),
     };
     start_logging(&cli);
+    secrecy::keep(&cli.global);
     match prepare().and_then(|()| cli.command.run(&cli.global)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

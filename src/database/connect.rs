@@ -17,6 +17,9 @@ pub const OLDEST_SERVER: u32 = 12;
 /// The first part of every session's name in `pg_stat_activity`.
 const APPLICATION_NAME: &str = "process-orchestrator";
 
+/// PostgreSQL cuts longer ones (its NAMEDATALEN, less one), and with them the role.
+const SESSION_NAME_BYTES_MAX: usize = 63;
+
 /// How long a silent network is believed before a TCP connection counts as dead. Unix sockets know at
 /// once and ignore it, and so do connections whose settings name keepalives themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,8 +79,7 @@ impl ConnectionSettings {
     pub fn open(&self, role: &str, patience: &Patience) -> Result<Client, ConnectError> {
         let failed = |failure| ConnectError { target: self.shown(), failure };
         let mut config = self.config.clone();
-        let own = self.application_name.as_deref().unwrap_or(APPLICATION_NAME);
-        config.application_name(&format!("{own} {role}"));
+        config.application_name(&self.session_name(role));
         if !self.own_keepalives {
             config
                 .keepalives(true)
@@ -87,6 +89,16 @@ impl ConnectionSettings {
                 .tcp_user_timeout(patience.unacknowledged);
         }
         self.dial(&config).map_err(failed)
+    }
+
+    /// Such as `process-orchestrator worker-1 recorder`; of a long node's name only a part has room.
+    fn session_name(&self, role: &str) -> String {
+        let own = self.application_name.as_deref().unwrap_or(APPLICATION_NAME);
+        let Some(node) = &self.node else { return format!("{own} {role}") };
+        let room = SESSION_NAME_BYTES_MAX.saturating_sub(own.len() + role.len() + 2);
+        let cut = (0..=room.min(node.len())).rev().find(|&at| node.is_char_boundary(at)).unwrap_or(0);
+        let node = &node[..cut];
+        format!("{own} {node} {role}")
     }
 
     /// The one place that picks between plain and encrypted connections.

@@ -67,6 +67,11 @@ pub fn parse(text: &str) -> Result<Parameters, String> {
     }
 }
 
+/// Whether a connection string holds a password, or may: of one that can't be read nobody knows.
+pub fn holds_password(text: &str) -> bool {
+    parse(text).map_or(true, |parameters| parameters.get("password").is_some_and(|it| !it.is_empty()))
+}
+
 const ESCAPES: &str =
     "in a user name or password write @ as %40, / as %2F, : as %3A, ? as %3F, # as %23, % as %25";
 

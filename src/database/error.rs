@@ -160,7 +160,10 @@ pub(super) fn diagnose(error: &postgres::Error, attempt: &Attempt<'_>) -> Connec
     let message = chain(error);
     if tls::server_has_none(&message) {
         return ConnectFailure::Tls {
-            cause: format!("the server does not speak TLS, which sslmode={} asks for", attempt.ssl_mode.name()),
+            cause: format!(
+                "the server does not speak TLS, which sslmode={} asks for",
+                attempt.ssl_mode.name()
+            ),
             remedy: "set it up on the server (ssl=on), or use sslmode=prefer".into(),
         };
     }

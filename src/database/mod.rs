@@ -19,6 +19,7 @@ mod source;
 mod tls;
 
 pub use connect::{Access, OLDEST_SERVER, Patience, ServerFacts, check_server};
+pub use conninfo::holds_password;
 pub use error::{ConnectError, ConnectFailure, SettingsError};
 pub use settings::{ConnectionSettings, Environment, PasswordSource, Target, process_environment};
 pub use source::{Connection, ConnectionManager, ConnectionSource};

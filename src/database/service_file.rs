@@ -22,9 +22,7 @@ pub(super) fn look_up(origin: &str, name: &str, env: &Environment<'_>) -> Result
     for path in &files {
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
-            Err(error)
-                if error.kind() == std::io::ErrorKind::NotFound && explicit.as_ref() != Some(path) =>
-            {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && explicit.as_ref() != Some(path) => {
                 continue;
             }
             Err(error) => {
@@ -79,15 +77,16 @@ fn find(text: &str, name: &str) -> Result<Option<Parameters>, (usize, String)> {
 mod tests {
     use super::*;
 
-    const FILE: &str = "# comment\n[one]\nhost=h1\nport = 5433\n\n[two]\nhost=h2\npassword=canary=x\nhots=1\n";
+    const FILE: &str =
+        "# comment\n[one]\nhost=h1\nport = 5433\n\n[two]\nhost=h2\npassword=canary=x\nhots=1\n";
 
     #[test]
     fn a_section_is_found_by_its_name() {
         let one = find(FILE, "one").unwrap().unwrap();
-        assert_eq!(one.into_iter().collect::<Vec<_>>(), [
-            ("host".to_string(), "h1".to_string()),
-            ("port".to_string(), "5433".to_string())
-        ]);
+        assert_eq!(
+            one.into_iter().collect::<Vec<_>>(),
+            [("host".to_string(), "h1".to_string()), ("port".to_string(), "5433".to_string())]
+        );
         assert_eq!(find(FILE, "three"), Ok(None));
     }
 

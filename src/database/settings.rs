@@ -55,6 +55,8 @@ pub struct ConnectionSettings {
     pub(super) tls: TlsSettings,
     pub(super) password_source: PasswordSource,
     pub(super) application_name: Option<String>,
+    /// The node that the connections are for.
+    pub(super) node: Option<String>,
     /// Keepalive settings that the user wrote, which then hold for every role.
     pub(super) own_keepalives: bool,
     pub(super) user: String,
@@ -125,6 +127,7 @@ impl ConnectionSettings {
             tls: TlsSettings::disabled(),
             password_source: PasswordSource::Nowhere,
             application_name: None,
+            node: None,
             own_keepalives: false,
             user: user.to_string(),
             database: database.to_string(),
@@ -173,6 +176,7 @@ impl ConnectionSettings {
             tls: reader.tls(&places, env)?,
             password_source,
             application_name: reader.get("application_name").map(str::to_string),
+            node: None,
             own_keepalives: reader.apply_keepalives(&mut config)?,
             endpoints: places.iter().map(Place::shown).collect(),
             config,
@@ -185,6 +189,12 @@ impl ConnectionSettings {
     /// [`ConnectionManager`](super::ConnectionManager) makes a pool's connections as the settings say.
     pub fn config(&self) -> &postgres::Config {
         &self.config
+    }
+
+    /// The same for the connections of a node, whose name then stands in `pg_stat_activity`.
+    pub fn for_node(mut self, name: &str) -> Self {
+        self.node = Some(name.to_string());
+        self
     }
 
     /// The server, database and user, for messages: never the password.

@@ -12,6 +12,7 @@ pub mod guarding;
 mod host;
 #[cfg(unix)]
 pub mod processes;
+pub mod secrecy;
 #[cfg(unix)]
 mod spawn;
 #[cfg(unix)]

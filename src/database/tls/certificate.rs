@@ -8,7 +8,6 @@ use x509_cert::der::{Decode, Encode};
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 
-
 /// A certificate's own words. Nothing here is believed before its signature is.
 pub(super) struct Described {
     certificate: Certificate,
@@ -54,7 +53,8 @@ impl Described {
 
     /// Hosts of the extension, and whether there are any names of hosts among them.
     fn alternative_names(&self) -> (Vec<String>, bool) {
-        let Ok(Some((_, SubjectAltName(all)))) = self.certificate.tbs_certificate.get::<SubjectAltName>() else {
+        let Ok(Some((_, SubjectAltName(all)))) = self.certificate.tbs_certificate.get::<SubjectAltName>()
+        else {
             return (Vec::new(), false);
         };
         let shown = all.iter().filter_map(|name| match name {

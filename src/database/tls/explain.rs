@@ -68,6 +68,8 @@ fn of_alert(alert: AlertDescription) -> (String, String) {
             format!("the server refused this client's certificate ({alert:?})"),
             "give one from an authority in the server's ssl_ca_file: sslcert and sslkey".to_string(),
         ),
-        false => (format!("the server ended the TLS handshake ({alert:?})"), "see the server's log".to_string()),
+        false => {
+            (format!("the server ended the TLS handshake ({alert:?})"), "see the server's log".to_string())
+        }
     }
 }

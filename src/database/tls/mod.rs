@@ -192,8 +192,7 @@ impl TlsSettings {
         let mut roots = RootCertStore::empty();
         // Of a system's store some may be beyond what we understand; of a file's at least one must not be.
         roots.add_parsable_certificates(given.iter().cloned());
-        let mut builder =
-            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
+        let mut builder = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
         if let Some(file) = &self.revoked
             && let Some(lists) = revocation_lists(file)?
         {
