@@ -16,4 +16,8 @@ mod program;
 mod readme;
 mod readme_example;
 mod record;
+mod secrecy;
 mod start;
+mod tls;
+#[cfg(target_os = "linux")]
+mod tls_server;

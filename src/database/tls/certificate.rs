@@ -47,6 +47,10 @@ impl Described {
         self.certificate.tbs_certificate.issuer.to_string()
     }
 
+    pub fn is_self_issued(&self) -> bool {
+        self.certificate.tbs_certificate.issuer == self.certificate.tbs_certificate.subject
+    }
+
     pub fn public_key(&self) -> Option<SubjectPublicKeyInfoDer<'static>> {
         self.certificate.tbs_certificate.subject_public_key_info.to_der().ok().map(Into::into)
     }

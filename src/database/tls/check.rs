@@ -131,6 +131,13 @@ fn explain(error: &Error, certificate: &CertificateDer<'_>) -> Refusal {
         (CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. }, Some((from, _))) => {
             too_early(from)
         }
+        _ if described.as_ref().is_some_and(Described::is_self_issued) => Refusal::new(
+            format!(
+                "the server's certificate is its own authority ({}) and not known here",
+                described.map_or(String::new(), |it| it.issuer())
+            ),
+            "give it with sslrootcert",
+        ),
         (CertificateError::UnknownIssuer | CertificateError::BadSignature, _) => {
             let by = described.map(|it| it.issuer()).filter(|issuer| !issuer.is_empty());
             let by = by.unwrap_or_else(|| "nobody by name".to_string());
