@@ -18,6 +18,7 @@ mod readme_example;
 mod record;
 mod secrecy;
 mod start;
+mod systemd;
 mod tls;
 #[cfg(target_os = "linux")]
 mod tls_server;

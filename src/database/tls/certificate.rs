@@ -42,9 +42,9 @@ impl Described {
         !has_names && self.common_name().is_some_and(|name| fits(&name, &server.to_str()))
     }
 
-    /// Who has signed it.
+    /// Who has signed it. Anybody may have written that: what could steer a terminal or begin a line is escaped.
     pub fn issuer(&self) -> String {
-        self.certificate.tbs_certificate.issuer.to_string()
+        self.certificate.tbs_certificate.issuer.to_string().escape_debug().to_string()
     }
 
     pub fn is_self_issued(&self) -> bool {
