@@ -10,6 +10,7 @@ use std::process::{Child, Command, Stdio};
 use process_orchestrator::ProcessType;
 use process_orchestrator::platform::files::effective_uid;
 
+use crate::cli::on_a_terminal;
 use crate::common::{script, tool, wait_until};
 use crate::program::{Bench, Ended, ended, signal, until_line, until_line_kept};
 use crate::tls_server::{Authority, CANARY, HOST, TlsServer};
@@ -259,4 +260,28 @@ fn the_runtime_role_runs_everything_and_makes_no_tables_and_the_reader_only_read
     owner
         .batch_execute(&format!("DROP OWNED BY {runtime}, {reader}; DROP ROLE {runtime}, {reader}"))
         .unwrap();
+}
+
+#[test]
+fn what_a_command_prints_steers_nobodys_terminal() {
+    let bench = Bench::new("steering");
+    // A title, a bell, the cursor's place, and a colour; what is printed last is in the error message, too.
+    let hostile = r"printf '\033]0;title\007\033[2J\033[31mred\033[Hend'; exit 3";
+    let file = bench.file(&ProcessType::new("hostile", "").add(script("only", hostile)));
+    bench.run(&["run", &file, "--process-id", "steered"]).expect(1);
+    let faces = [&["logs", "steered"][..], &["show", "steered"], &["list"]];
+    for words in faces {
+        let Some(shown) = on_a_terminal(&bench, words) else { return };
+        for steering in ["\x1b]0;", "\x07", "\x1b[2J", "\x1b[H", "\x1b[31mred"] {
+            assert!(!shown.contains(steering), "{words:?} writes {steering:?}: {shown:?}");
+        }
+    }
+    let shown = on_a_terminal(&bench, &["logs", "steered"]).unwrap();
+    assert!(shown.contains("\\x1b]0;title\\x07"), "{shown:?}");
+    assert!(
+        bench.run(&["logs", "steered"]).expect(0).out.contains("\x1b]0;title\x07"),
+        "a pipe gets the bytes"
+    );
+    let page = bench.run(&["show", "steered", "--json"]).expect(0).out;
+    assert!(!page.contains('\x1b'), "JSON escapes it: {page:?}");
 }
