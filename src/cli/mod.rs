@@ -26,6 +26,7 @@ mod migrate;
 mod nodes;
 mod progress;
 mod run;
+mod secrecy;
 mod serve;
 mod service_manager;
 mod session;
@@ -153,6 +154,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let option = cli.global.log_level;
     logging::start(option.unwrap_or_else(|| cli.command.log_level()), option.is_some());
+    secrecy::keep(&cli.global);
     let outcome = prepare().and_then(|()| cli.command.run(&cli.global));
     log::logger().flush();
     let code = match outcome {

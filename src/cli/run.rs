@@ -59,7 +59,7 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
             )));
         }
     };
-    let (session, mut store) = Session::open(global, Need::Migrated)?;
+    let (session, mut store) = Session::open_as(global, Need::Migrated, Some(&NodeConfig::default().name))?;
     super::types::register_all(&mut store, &types)?;
     background::begin();
     let signals = Signals::listen()?;

@@ -127,11 +127,15 @@ impl Options {
         }
     }
 
+    fn node_name(&self) -> String {
+        self.node_name.clone().unwrap_or_else(crate::platform::host_name)
+    }
+
     fn node_config(&self, schema: &str) -> NodeConfig {
         let usual = NodeConfig::default();
         NodeConfig {
             schema: schema.to_owned(),
-            name: self.node_name.clone().unwrap_or_else(|| usual.name.clone()),
+            name: self.node_name(),
             executors: self.executors,
             poll_interval: self.poll_interval,
             drain_timeout: self.drain_timeout,
@@ -153,7 +157,7 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
     background::begin();
     let process_types = documents::load(&options.type_paths())?;
     let signals = Signals::listen()?;
-    let (session, mut store) = Session::open(global, Need::Migrated)?;
+    let (session, mut store) = Session::open_as(global, Need::Migrated, Some(&options.node_name()))?;
     types::register_all(&mut store, &process_types)?;
     drop(store);
     if !options.no_http {

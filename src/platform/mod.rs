@@ -16,6 +16,7 @@ pub mod init;
 mod limits;
 #[cfg(unix)]
 pub mod processes;
+pub mod secrecy;
 #[cfg(unix)]
 mod spawn;
 #[cfg(unix)]

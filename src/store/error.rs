@@ -214,7 +214,13 @@ impl fmt::Display for StoreError {
             }
             Self::Database { action, source } => {
                 write!(f, "{action}: ")?;
-                describe(source, f)
+                describe(source, f)?;
+                match source.code() {
+                    Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => f.write_str(
+                        "; have the schema's owner run: process-orchestrator migrate --grant-to ROLE",
+                    ),
+                    _ => Ok(()),
+                }
             }
         }
     }

@@ -3,6 +3,7 @@
 //! | file | verbs |
 //! |---|---|
 //! | `migrate` | bring the schema to this binary's version |
+//! | `roles` | let other roles use the schema |
 //! | `types` | register process types and read them |
 //! | `start` | start processes |
 //! | `claims` | claim due processes, give claims back, see what waits |
@@ -23,6 +24,7 @@ pub mod nodes;
 pub mod progress;
 pub mod read;
 pub mod record;
+pub mod roles;
 mod row;
 mod session;
 pub mod start;

@@ -25,5 +25,9 @@ mod readme;
 mod readme_example;
 mod record;
 mod replication;
+mod secrecy;
 mod start;
 mod systemd;
+mod tls;
+#[cfg(target_os = "linux")]
+mod tls_server;
