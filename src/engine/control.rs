@@ -68,7 +68,8 @@ impl Control {
     }
 
     fn set_paused(&self, types: Vec<String>) {
-        let types: HashSet<String> = if self.heeds_pauses { types.into_iter().collect() } else { HashSet::new() };
+        let types: HashSet<String> =
+            if self.heeds_pauses { types.into_iter().collect() } else { HashSet::new() };
         let is_any = !types.is_empty();
         *self.paused.lock().unwrap_or_else(PoisonError::into_inner) = types;
         self.is_any_paused.store(is_any, Ordering::Relaxed);

@@ -17,10 +17,8 @@ const CANCEL: Sql = Sql::new(
 );
 const CANCEL_REQUESTS: Sql =
     Sql::new("see which processes are to be cancelled", include_str!("../../sql/cancel_requests.sql"));
-const END_CANCELLED: Sql = Sql::new(
-    "end cancelled processes",
-    "SELECT process_id FROM end_cancelled_processes() AS e (process_id)",
-);
+const END_CANCELLED: Sql =
+    Sql::new("end cancelled processes", "SELECT process_id FROM end_cancelled_processes() AS e (process_id)");
 const RETRY: Sql = Sql::new(
     "retry processes",
     "SELECT process_id, outcome, status, detail FROM retry_processes($1, $2, $3)",
@@ -32,7 +30,8 @@ const PLAN_RETRY: Sql = Sql::new(
 const RETRY_ONE: Sql = Sql::new("retry a process", "SELECT retry_process($1, $2, $3) AS task");
 const PAUSE: Sql = Sql::new("pause a process type", "SELECT pause_process_type($1, $2) AS is_changed");
 const RESUME: Sql = Sql::new("resume a process type", "SELECT resume_process_type($1) AS is_changed");
-const PAUSED: Sql = Sql::new("see which process types are paused", "SELECT name FROM process_types WHERE paused");
+const PAUSED: Sql =
+    Sql::new("see which process types are paused", "SELECT name FROM process_types WHERE paused");
 const UNFINISHED_IDS: Sql =
     Sql::new("look for unfinished processes", include_str!("../../sql/unfinished_ids.sql"));
 const FINISHED_IDS: Sql = Sql::new("look for finished processes", include_str!("../../sql/finished_ids.sql"));
