@@ -17,3 +17,4 @@ mod readme;
 mod readme_example;
 mod record;
 mod start;
+mod systemd;
