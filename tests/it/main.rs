@@ -6,6 +6,8 @@ mod bad_input;
 mod bad_surroundings;
 mod cli;
 mod common;
+mod control;
+mod control_cli;
 mod engine;
 mod guard;
 mod http;
