@@ -450,7 +450,7 @@ fn a_paused_type_is_not_claimed_and_its_processes_stop_before_their_next_task() 
 }
 
 #[test]
-fn a_node_of_the_version_before_goes_on_beside_the_new_columns() {
+fn what_a_node_of_the_version_before_writes_is_taken() {
     let database = TestDatabase::new("expand");
     database.register(&three_tasks("three", "true"));
     database.start_many("three", 1);
