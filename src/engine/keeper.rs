@@ -50,8 +50,10 @@ enum Lock {
     Untried,
     /// This connection holds it.
     Held,
-    /// A session of ours that the server still keeps holds it, or a pooler mixes sessions.
+    /// A session of ours that the server still keeps holds it.
     Elsewhere,
+    /// A pooler lends us sessions for a transaction each: there is no lock to be had, the lease alone decides.
+    Unavailable,
 }
 
 impl Keeper {
@@ -163,22 +165,24 @@ impl Keeper {
     }
 
     fn take_lock(&mut self) -> Result<(), StoreError> {
-        if self.lock == Lock::Held {
+        if matches!(self.lock, Lock::Held | Lock::Unavailable) {
             return Ok(());
         }
         let (key, lease) = (self.lock_key, self.shared.config.lease);
         let was_untried = self.lock == Lock::Untried;
-        let is_taken = self.link.run(|store| {
+        self.lock = self.link.run(|store| {
             if was_untried {
                 store.outlast(lease + OUTLAST_MARGIN)?;
             }
-            store.take_node_lock(key)
+            if store.borrows_sessions() {
+                return Ok(Lock::Unavailable);
+            }
+            Ok(if store.take_node_lock(key)? { Lock::Held } else { Lock::Elsewhere })
         })?;
         self.connected_since.get_or_insert_with(Instant::now);
-        if !is_taken && was_untried {
+        if self.lock == Lock::Elsewhere && was_untried {
             debug!("the node's lock is held by a session of ours that the server has not ended yet");
         }
-        self.lock = if is_taken { Lock::Held } else { Lock::Elsewhere };
         Ok(())
     }
 
@@ -186,7 +190,7 @@ impl Keeper {
         let shared = Arc::clone(&self.shared);
         let state = if shared.phase() >= Phase::Draining { NodeState::Stopping } else { NodeState::Running };
         let sent = time_since_boot();
-        let key = Some(self.lock_key);
+        let key = (self.lock != Lock::Unavailable).then_some(self.lock_key);
         if self.link.run(|store| store.heartbeat(&shared.node_id, state, key))? {
             shared.lease.renew(sent);
             return Ok(());

@@ -21,7 +21,9 @@ pub(super) struct Link {
     shared: Arc<Shared>,
     thread: CoreThread,
     store: Option<Store>,
-    /// The server's side of the connection that was lost last.
+    /// Keeps our transactions in order where sessions are borrowed; the same at each connection.
+    turn: i32,
+    /// The server's side of the connection that was lost last; of a borrowed session it is not known.
     lost_backend: Option<Backend>,
     failures: u32,
     failing_since: Option<Instant>,
@@ -34,6 +36,7 @@ impl Link {
             shared,
             thread,
             store: None,
+            turn: fastrand::i32(..),
             lost_backend: None,
             failures: 0,
             failing_since: None,
@@ -67,8 +70,8 @@ impl Link {
             Some(store) => Ok(store),
             place => {
                 let shared = &self.shared;
-                let mut store =
-                    Store::open_hot(&*shared.source, self.thread.as_str(), &shared.config.schema)?;
+                let role = self.thread.as_str();
+                let mut store = Store::open_hot(&*shared.source, role, &shared.config.schema, self.turn)?;
                 if let Some(lost) = &self.lost_backend {
                     // Its last statement may still be at work: what it will have done is not to be seen yet.
                     store.end_backend(lost)?;

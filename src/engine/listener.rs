@@ -9,7 +9,7 @@ use postgres::fallible_iterator::FallibleIterator;
 
 use super::shared::{Phase, Shared};
 use crate::database::Connection;
-use crate::store::quote_identifier;
+use crate::store::{Session, quote_identifier};
 
 /// What the schema's functions send when a process is cancelled or a type paused; no type's name holds a new line.
 const CONTROL: &str = "\ncontrol";
@@ -26,7 +26,11 @@ pub(super) fn run(shared: &Arc<Shared>) {
     let mut is_failing = false;
     while shared.phase() < Phase::Interrupting {
         match subscribe(shared) {
-            Ok(connection) => {
+            // The node has said so at its start.
+            Ok(None) => {
+                return debug!("not listening: a pooler lends sessions for one transaction at a time");
+            }
+            Ok(Some(connection)) => {
                 if is_failing {
                     info!("listening again");
                 }
@@ -46,11 +50,17 @@ pub(super) fn run(shared: &Arc<Shared>) {
     }
 }
 
-fn subscribe(shared: &Shared) -> Result<Connection, String> {
+/// A connection that hears; none where a session is ours for one transaction only, and somebody else would hear.
+fn subscribe(shared: &Shared) -> Result<Option<Connection>, String> {
     let mut connection = shared.source.connect("listener").map_err(|error| error.to_string())?;
+    let session =
+        Session::of(&mut connection, &*shared.source).map_err(|error| format!("failed to {error}"))?;
+    if session.is_borrowed {
+        return Ok(None);
+    }
     let channel = quote_identifier(&shared.config.schema);
     connection.batch_execute(&format!("LISTEN {channel}")).map_err(|error| error.to_string())?;
-    Ok(connection)
+    Ok(Some(connection))
 }
 
 /// Returns when the connection is lost or the node stops.

@@ -132,7 +132,12 @@ impl Node {
     ) -> Result<Self, StartError> {
         check(&config)?;
         let identity = identify(&config);
-        Store::open(&*source, "start", &config.schema)?.register_node(&identity)?;
+        let mut store = Store::open(&*source, "start", &config.schema)?;
+        store.register_node(&identity)?;
+        if store.borrows_sessions() {
+            tell_of_pooler(&config);
+        }
+        drop(store);
         let running = Running::new(config.executors)?;
         let (wake_poller, wake) = bounded(1);
         let guard = start_guard(&identity.node_id, &config)?;
@@ -318,6 +323,14 @@ fn start_guard(node_id: &str, config: &NodeConfig) -> Result<Option<Guard>, Star
             Ok(None)
         }
     }
+}
+
+fn tell_of_pooler(config: &NodeConfig) {
+    warn!(
+        "a pooler gives sessions to others between transactions (PgBouncer's transaction mode): no session lock and          no LISTEN; the queue is looked at every {:?}, and a node that dies on another host is taken over when its          lease of {} s is over; if the pooler keeps sessions, say --pooler session",
+        config.poll_interval,
+        config.lease.as_secs_f32()
+    );
 }
 
 /// An id for one start of a node. The random part tells two starts apart that share name and pid, as in containers.

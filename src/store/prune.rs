@@ -99,7 +99,7 @@ impl Store {
         filter: &PruneFilter,
         after: Option<&PrunePlace>,
     ) -> Result<Option<Pruned>, StoreError> {
-        self.in_transaction(|store| {
+        self.in_transaction("prune", |store| {
             let row = store.query_opt(&TURN, &[&LOCK_CLASS])?;
             match row.map_or(Ok(false), |row| get(&row, "is_ours", "a lock"))? {
                 true => store.prune(filter, after).map(Some),
