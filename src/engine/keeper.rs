@@ -4,10 +4,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::{Receiver, RecvTimeoutError, select};
 use log::{debug, error, info, warn};
 
 use super::config::Scope;
+use super::control::{self, Seen};
 use super::guard::{self, Guard};
 use super::heir::Heir;
 use super::link::Link;
@@ -81,10 +82,8 @@ impl Keeper {
                     self.link.pause().min(self.shared.config.heartbeat)
                 }
             };
-            self.link.rests();
-            match quit.recv_timeout(pause) {
-                Err(RecvTimeoutError::Timeout) => self.link.works(),
-                Ok(()) | Err(RecvTimeoutError::Disconnected) => break,
+            if !self.wait(pause, quit) {
+                break;
             }
         }
         if let Err(error) = self.say_farewell() {
@@ -98,12 +97,43 @@ impl Keeper {
         let is_reserving = shared.config.scope != Scope::All;
         self.link.run(|store| {
             store.heartbeat(&shared.node_id, NodeState::Stopped, None)?;
-            if is_reserving { store.end_reservations(Some(&shared.node_id)).map(drop) } else { Ok(()) }
+            if is_reserving {
+                store.end_reservations(Some(&shared.node_id))?;
+            }
+            // A claim may just have been given back whose process was cancelled.
+            store.end_cancelled().map(drop)
         })?;
         if shared.has_failed() || shared.unrecorded() > 0 {
             self.heir.take_over(&mut self.link)?;
         }
         Ok(())
+    }
+
+    /// Waits for the next round and meanwhile does what operators ask for; `false` when it is to quit.
+    fn wait(&mut self, pause: Duration, quit: &Receiver<()>) -> bool {
+        let next = Instant::now() + pause;
+        let mut look_at = None;
+        loop {
+            self.link.rests();
+            let deadline = look_at.map_or(next, |at: Instant| at.min(next));
+            select! {
+                recv(quit) -> _ => return false,
+                recv(self.shared.control.woken()) -> _ => {}
+                default(deadline.saturating_duration_since(Instant::now())) => {}
+            }
+            self.link.works();
+            // However many wake-ups come, the heartbeat does not wait for them.
+            if Instant::now() >= next {
+                return true;
+            }
+            // What fails here is done at the next heartbeat; the link has logged it.
+            let is_open = self.link.is_open();
+            let seen = if is_open { control::look(&self.shared, &mut self.link) } else { Ok(Seen::Nothing) };
+            look_at = match seen {
+                Ok(Seen::MoreToCome) => Some(Instant::now() + control::LOOK_AGAIN),
+                Ok(Seen::Nothing) | Err(_) => None,
+            };
+        }
     }
 
     /// One round; returns the pause until the next.
@@ -117,6 +147,9 @@ impl Keeper {
         let sweep_every = self.shared.config.dead_after * SWEEP_DEAD_AFTERS;
         if self.heir.is_sweep_due(sweep_every) && self.is_settled() {
             self.heir.sweep(&mut self.link)?;
+        }
+        if control::look(&self.shared, &mut self.link)? == Seen::MoreToCome {
+            self.shared.control.wake();
         }
         let heartbeat = self.shared.config.heartbeat;
         Ok(if is_anybody_suspect { heartbeat.min(SUSPICION_PAUSE) } else { heartbeat })

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Sender, TrySendError};
 
 use super::claims::HeldClaims;
-use super::config::NodeConfig;
+use super::config::{NodeConfig, Scope};
+use super::control::Control;
 use super::guard::Guard;
 use super::lease::Lease;
 use super::pulse::{Pulses, Stall};
@@ -40,6 +41,7 @@ pub(super) struct Shared {
     pub(super) vitals: Arc<Vitals>,
     pub(super) lease: Lease,
     pub(super) asked: Asked,
+    pub(super) control: Control,
     pub(super) guard: Option<Guard>,
     phase: AtomicU8,
     interrupted: AtomicUsize,
@@ -65,6 +67,8 @@ impl Shared {
             vitals: Arc::new(Vitals::new(&node_id, &config)),
             lease: Lease::new(config.lease),
             asked: Asked::default(),
+            // Who runs one process here has asked for that one.
+            control: Control::new(config.scope == Scope::All),
             node_id,
             config,
             source,

@@ -62,7 +62,7 @@ pub enum StoreError {
     },
 }
 
-/// Why the schema's functions refused to start a process.
+/// Why the schema's functions refused what was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// What kind of refusal it is.
@@ -73,7 +73,7 @@ pub struct Refusal {
     pub remedy: String,
 }
 
-/// The refusals of `start_process`, by the SQLSTATE they carry.
+/// The refusals of the schema's functions, by the SQLSTATE they carry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefusalReason {
     /// `PO001`
@@ -88,6 +88,12 @@ pub enum RefusalReason {
     InvalidProcessId,
     /// `PO006`
     InvalidStartTime,
+    /// `PO007`
+    UnknownProcess,
+    /// `PO008`
+    NotRetryable,
+    /// `PO009`
+    UnknownTask,
 }
 
 impl RefusalReason {
@@ -99,6 +105,9 @@ impl RefusalReason {
             "PO004" => Some(Self::ProcessIdTaken),
             "PO005" => Some(Self::InvalidProcessId),
             "PO006" => Some(Self::InvalidStartTime),
+            "PO007" => Some(Self::UnknownProcess),
+            "PO008" => Some(Self::NotRetryable),
+            "PO009" => Some(Self::UnknownTask),
             _ => None,
         }
     }

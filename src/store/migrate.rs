@@ -42,7 +42,7 @@ macro_rules! migrations {
     };
 }
 
-const MIGRATIONS: &[Migration] = migrations![1 "0001_tables", 2 "0002_start_process"];
+const MIGRATIONS: &[Migration] = migrations![1 "0001_tables", 2 "0002_start_process", 3 "0003_control"];
 
 /// Makes or completes the table in which migrations are recorded.
 const TABLE: &str = include_str!("../../sql/migrations_table.sql");

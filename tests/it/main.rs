@@ -6,6 +6,8 @@ mod bad_input;
 mod bad_surroundings;
 mod cli;
 mod common;
+mod control;
+mod control_cli;
 mod doctor;
 mod engine;
 mod failover;
