@@ -12,6 +12,7 @@
 pub mod bench;
 mod completions;
 mod documents;
+mod endpoint;
 mod error;
 mod global;
 mod input;
@@ -297,6 +298,6 @@ mod tests {
         else {
             panic!("not a list")
         };
-        assert_eq!(options.status, Some(crate::model::lifecycle::ProcessStatus::InProgress));
+        assert_eq!(options.status, [crate::model::lifecycle::ProcessStatus::InProgress]);
     }
 }

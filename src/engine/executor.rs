@@ -55,6 +55,11 @@ fn execute(index: usize, shared: &Shared, runner: &mut dyn Runner, work: &Work) 
     }
     let report = runner.run(work, place.interrupt());
     place.end();
+    let measures = &shared.vitals.measures;
+    measures.execution_seconds.note_time(report.report.duration);
+    if let Some(due) = work.due {
+        measures.start_latency_seconds.note_time(report.report.began.saturating_duration_since(due));
+    }
     shared.vitals.busy.fetch_sub(1, Ordering::Relaxed);
     report
 }

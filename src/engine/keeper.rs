@@ -154,6 +154,7 @@ impl Keeper {
         let key = Some(self.lock_key);
         if self.link.run(|store| store.heartbeat(&shared.node_id, state, key))? {
             shared.lease.renew(sent);
+            shared.vitals.measures.beat();
             return Ok(());
         }
         shared.lease.declared_dead();
@@ -267,6 +268,7 @@ impl Keeper {
                     Err(error) => return Err(error),
                 };
                 taken += recorded.len();
+                self.shared.vitals.measures.took_over(recorded.len());
                 for failed in lost.iter().filter_map(|it| it.process_error.as_ref().zip(Some(it))) {
                     warn!("process failed process_id={:?}: {}", failed.1.process_id, failed.0);
                 }

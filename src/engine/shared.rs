@@ -10,6 +10,7 @@ use super::claims::HeldClaims;
 use super::config::NodeConfig;
 use super::guard::Guard;
 use super::lease::Lease;
+use super::measures::Measures;
 use super::running::Running;
 use crate::command::Reason;
 use crate::database::ConnectionSource;
@@ -149,6 +150,7 @@ pub struct Vitals {
     pub(super) executions: AtomicU64,
     pub(super) stale_results: AtomicU64,
     pub(super) database_errors: AtomicU64,
+    pub(super) measures: Measures,
 }
 
 impl Vitals {
@@ -165,6 +167,7 @@ impl Vitals {
             executions: AtomicU64::new(0),
             stale_results: AtomicU64::new(0),
             database_errors: AtomicU64::new(0),
+            measures: Measures::new(),
         }
     }
 
@@ -206,6 +209,11 @@ impl Vitals {
     /// Times the database failed a thread of the engine.
     pub fn database_errors(&self) -> u64 {
         self.database_errors.load(Ordering::Relaxed)
+    }
+
+    /// What it has measured of itself.
+    pub fn measures(&self) -> &Measures {
+        &self.measures
     }
 
     /// Whether it claims and reaches the database.

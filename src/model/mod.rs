@@ -13,5 +13,6 @@ pub mod process_type;
 pub mod records;
 pub mod registry;
 pub mod retry;
+pub mod start_document;
 pub mod suggest;
 pub mod template;

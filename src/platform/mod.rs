@@ -11,6 +11,8 @@ pub mod guarding;
 #[cfg(unix)]
 mod host;
 #[cfg(unix)]
+mod own_usage;
+#[cfg(unix)]
 pub mod processes;
 #[cfg(unix)]
 mod spawn;
@@ -19,6 +21,8 @@ mod unix;
 
 #[cfg(unix)]
 pub use host::*;
+#[cfg(unix)]
+pub use own_usage::*;
 #[cfg(unix)]
 pub use spawn::*;
 #[cfg(unix)]

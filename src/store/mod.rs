@@ -9,10 +9,14 @@
 //! | `record` | record the results of executions |
 //! | `nodes` | register a node, renew it, end it |
 //! | `progress` | watch processes as they go |
-//! | `read` | what the faces show |
+//! | `counts` | count processes and the queue without a scan of the history |
+//! | `list` | pages of processes, by filters |
+//! | `read` | what else the faces show |
 
 pub mod claims;
+pub mod counts;
 pub mod error;
+mod list;
 pub mod migrate;
 pub mod nodes;
 pub mod progress;
@@ -87,8 +91,9 @@ impl Store {
     /// # Errors
     /// When no connection can be had.
     pub fn open(source: &dyn ConnectionSource, role: &str, schema: &str) -> Result<Self, StoreError> {
-        // Lists have conditions that fold away only when their parameters are planned as constants.
-        Self::connect(source, role, schema, "SET plan_cache_mode = force_custom_plan")
+        // Lists have conditions that fold away only when their parameters are planned as constants. And none of them
+        // runs long enough for its compilation to pay.
+        Self::connect(source, role, schema, "SET plan_cache_mode = force_custom_plan; SET jit = off")
     }
 
     /// Connects for the engine's own statements, which run thousands of times a second.
@@ -163,6 +168,14 @@ impl Store {
         self.connection
             .batch_execute(&format!("SET statement_timeout = {}", timeout.as_millis()))
             .map_err(|source| StoreError::database("set the statement timeout", source))
+    }
+
+    /// Asks the server for a sign of life, before something that can't be asked twice.
+    ///
+    /// # Errors
+    /// When the connection is lost.
+    pub(crate) fn ping(&mut self) -> Result<(), StoreError> {
+        self.connection.batch_execute("").map_err(|source| StoreError::database("reach the server", source))
     }
 
     /// The schema it works in.

@@ -2,17 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
 use postgres::Row;
 use postgres::types::Json;
 
+pub use super::list::{Cursor, PAGE_MAX, Page, ProcessFilter};
 use super::row::{count, get, object, time, word};
 use super::{Sql, Store, StoreError};
 use crate::model::lifecycle::{Outcome, ProcessStatus, TaskStatus};
 use crate::model::records::{ProcessData, StatusCounts, TaskData, TaskExecution};
 
 const PROCESS: Sql = Sql::new("read a process", include_str!("../../sql/process.sql"));
-const LIST: Sql = Sql::new("list processes", include_str!("../../sql/list_processes.sql"));
 const TASKS: Sql = Sql::new("read the tasks of a process", include_str!("../../sql/process_tasks.sql"));
 const EXECUTIONS: Sql =
     Sql::new("read the executions of a process", include_str!("../../sql/process_executions.sql"));
@@ -21,59 +20,6 @@ const STATUSES: Sql =
 const QUEUE: Sql = Sql::new("read the queue", include_str!("../../sql/queue.sql"));
 const RUNNING_NODES_MAX: u32 = 1000;
 
-/// Most processes on one page.
-pub const PAGE_MAX: u32 = 1000;
-
-/// Which processes a list shows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProcessFilter {
-    /// Only those in this status.
-    pub status: Option<ProcessStatus>,
-    /// Only those of this type.
-    pub process_type: Option<String>,
-    /// Only those after this place, which the page before gave as `next`.
-    pub after: Option<Cursor>,
-    /// At most this many; no more than [`PAGE_MAX`] are given.
-    pub limit: u32,
-}
-
-impl Default for ProcessFilter {
-    fn default() -> Self {
-        Self { status: None, process_type: None, after: None, limit: 100 }
-    }
-}
-
-/// A place in the list of processes, newest first. As text it is opaque: pass on what a page gave.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cursor {
-    created_at: Timestamp,
-    process_id: String,
-}
-
-impl Cursor {
-    /// Reads the text of its `Display`; `None` if it is not one.
-    pub fn parse(text: &str) -> Option<Self> {
-        let (micros, process_id) = text.split_once('.')?;
-        let created_at = Timestamp::from_microsecond(micros.parse().ok()?).ok()?;
-        Some(Self { created_at, process_id: process_id.to_owned() })
-    }
-}
-
-impl std::fmt::Display for Cursor {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}.{}", self.created_at.as_microsecond(), self.process_id)
-    }
-}
-
-/// One page of a list.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Page {
-    /// Newest first.
-    pub processes: Vec<ProcessData>,
-    /// Where the next page begins; `None` on the last one.
-    pub next: Option<Cursor>,
-}
-
 impl Store {
     /// One process.
     ///
@@ -81,29 +27,6 @@ impl Store {
     /// When the database fails or the row can't be read.
     pub fn process(&mut self, process_id: &str) -> Result<Option<ProcessData>, StoreError> {
         self.query_opt(&PROCESS, &[&process_id])?.as_ref().map(read_process).transpose()
-    }
-
-    /// A page of processes, newest first.
-    ///
-    /// # Errors
-    /// When the database fails or a row can't be read.
-    pub fn processes(&mut self, filter: &ProcessFilter) -> Result<Page, StoreError> {
-        let limit = filter.limit.clamp(1, PAGE_MAX);
-        let status = filter.status.map(ProcessStatus::as_str);
-        let after_time = filter.after.as_ref().map(|it| it.created_at);
-        let after_id = filter.after.as_ref().map(|it| it.process_id.as_str());
-        let mut processes = self
-            .query(&LIST, &[&status, &filter.process_type, &after_time, &after_id, &(i64::from(limit) + 1)])?
-            .iter()
-            .map(read_process)
-            .collect::<Result<Vec<_>, _>>()?;
-        let has_more = processes.len() > limit as usize;
-        processes.truncate(limit as usize);
-        let next = processes
-            .last()
-            .filter(|_| has_more)
-            .map(|it| Cursor { created_at: it.created_at, process_id: it.process_id.clone() });
-        Ok(Page { processes, next })
     }
 
     /// The tasks of a process in their order; empty when there is no such process.
@@ -163,7 +86,7 @@ impl Store {
     }
 }
 
-fn read_process(row: &Row) -> Result<ProcessData, StoreError> {
+pub(super) fn read_process(row: &Row) -> Result<ProcessData, StoreError> {
     let process_id: String = get(row, "process_id", "a process")?;
     let what = format!("process \"{process_id}\"");
     Ok(ProcessData {

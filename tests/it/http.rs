@@ -146,7 +146,7 @@ impl NodeVitals for Vitals {
 
 fn start(source: Arc<dyn ConnectionSource>, schema: &str, vitals: Option<Arc<dyn NodeVitals>>) -> Endpoint {
     let listen: SocketAddr = "127.0.0.1:0".parse().unwrap();
-    Endpoint::start(listen, source, schema.to_owned(), vitals).unwrap()
+    Endpoint::start(listen, source, schema.to_owned(), vitals, None).unwrap()
 }
 
 fn endpoint_on(database: &Arc<Database>) -> Endpoint {
@@ -367,7 +367,8 @@ fn refusals_are_json_with_code_and_sentence() {
     let (endpoint, _source) = endpoint_alone();
     for (request, status, code, says) in [
         ("GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n", 404, "not_found", "/nowhere"),
-        ("POST /processes HTTP/1.1\r\nHost: localhost\r\n\r\n", 405, "method_not_allowed", "GET or HEAD"),
+        ("POST /status HTTP/1.1\r\nHost: localhost\r\n\r\n", 405, "method_not_allowed", "GET or HEAD"),
+        ("POST /processes HTTP/1.1\r\nHost: localhost\r\n\r\n", 403, "writing_disabled", "--http-token-file"),
         ("GET /processes?limit=x HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "bad_parameter", "\"limit\""),
         ("GET /processes?x=1 HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "unknown_parameter", "\"x\""),
         ("GET /livez HTTP/1.1\r\nHost: evil.example\r\n\r\n", 403, "foreign_host", "evil.example"),
@@ -534,7 +535,7 @@ fn stopping_ends_idle_connections_and_frees_the_address() {
     assert!(idle.is_closed());
     assert!(TcpStream::connect(address).is_err(), "{address} still accepts");
     let (other, _source) = endpoint_alone();
-    let taken = Endpoint::start(other.address(), Arc::new(Hanging::default()), "nowhere".into(), None);
+    let taken = Endpoint::start(other.address(), Arc::new(Hanging::default()), "nowhere".into(), None, None);
     let message = taken.err().expect("the address is taken").to_string();
     assert!(message.starts_with(&format!("listen on {}: ", other.address())), "{message}");
     assert!(message.contains("--listen"), "{message}");
