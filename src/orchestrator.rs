@@ -9,14 +9,16 @@ use log::warn;
 
 use crate::database::ConnectionSource;
 use crate::engine::{CommandRunners, Node, NodeConfig, StartError, StopReport};
+use crate::model::explain::Explanation;
 use crate::model::faults::Faults;
 use crate::model::input::ProcessInputData;
 use crate::model::lifecycle::ProcessStatus;
 use crate::model::records::{ProcessData, TaskData, TaskExecution};
 use crate::model::registry::ProcessTypeRegistry;
+use crate::store::control::{CancelOutcome, CancelReason, RetryOptions};
 use crate::store::read::{Cursor, ProcessFilter};
 use crate::store::start::{StartOptions, StartRequest};
-use crate::store::{Store, StoreError};
+use crate::store::{RefusalReason, Store, StoreError};
 
 /// Rows that one query of a list brings: a page, not the history.
 const PAGE_ROWS: u32 = 200;
@@ -178,6 +180,65 @@ impl ProcessOrchestrator {
         self.with_store(|store| store.start_processes(process_type, requests, options))
     }
 
+    /// Cancels a process. One that waits has ended when this returns; of one that runs its node ends the command,
+    /// within seconds: [`ProcessOrchestrator::wait_for_process`]. One that has ended before stays as it is. The
+    /// reason becomes part of its error message.
+    ///
+    /// # Errors
+    /// When there is no such process, or the database fails.
+    pub fn cancel_process(
+        &self,
+        process_id: &str,
+        reason: Option<&str>,
+    ) -> Result<CancelOutcome, OrchestratorError> {
+        let why = CancelReason { reason, by: None };
+        self.with_store(|store| store.cancel_process(process_id, why))
+            .map(|it| it.outcome)
+            .map_err(known_by_id(process_id))
+    }
+
+    /// Has a process that has ended go again: from the task that failed or was cancelled, or from the one that the
+    /// options name, with its input or with changes to it. Returns the name of the task it goes on from.
+    ///
+    /// # Errors
+    /// When there is no such process or task, when it has not ended, when it is COMPLETED and no task is named, when
+    /// the changed input is not valid or lacks a variable, or when the database fails.
+    pub fn retry_process(
+        &self,
+        process_id: &str,
+        options: &RetryOptions,
+    ) -> Result<String, OrchestratorError> {
+        if let Some(changes) = &options.changes {
+            changes.validate("input").map_err(OrchestratorError::Input)?;
+        }
+        self.with_store(|store| store.retry_process(process_id, options)).map_err(known_by_id(process_id))
+    }
+
+    /// Holds the processes of a type back: none is claimed, and one that runs stops before its next task. Returns
+    /// whether it was not paused before.
+    ///
+    /// # Errors
+    /// When the type is unknown, or the database fails.
+    pub fn pause_process_type(&self, name: &str, reason: Option<&str>) -> Result<bool, OrchestratorError> {
+        self.with_store(|store| store.pause_process_type(name, reason))
+    }
+
+    /// Lets the processes of a paused type go on. Returns whether it was paused.
+    ///
+    /// # Errors
+    /// When the type is unknown, or the database fails.
+    pub fn resume_process_type(&self, name: &str) -> Result<bool, OrchestratorError> {
+        self.with_store(|store| store.resume_process_type(name))
+    }
+
+    /// Why a process runs, waits, or has ended; `None` if there is none of this id.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn explain_process(&self, process_id: &str) -> Result<Option<Explanation>, OrchestratorError> {
+        self.with_store(|store| store.explain(process_id))
+    }
+
     /// One process, or `None` if there is none of this id.
     ///
     /// # Errors
@@ -273,6 +334,18 @@ impl ProcessOrchestrator {
         let result = work(&mut store)?;
         *lock(&self.spare) = Some(store);
         Ok(result)
+    }
+}
+
+/// An id that nothing has is [`OrchestratorError::NotFound`], whoever finds out.
+fn known_by_id(process_id: &str) -> impl Fn(OrchestratorError) -> OrchestratorError {
+    move |error| match error {
+        OrchestratorError::Store(StoreError::Refused(refusal))
+            if refusal.reason == RefusalReason::UnknownProcess =>
+        {
+            OrchestratorError::NotFound(process_id.to_owned())
+        }
+        other => other,
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use crossbeam_channel::{never, select};
+use crossbeam_channel::{Receiver, Sender, bounded, never, select};
 
 use super::error::CliError;
 use super::global::GlobalOptions;
@@ -14,7 +14,7 @@ use super::session::{Need, Session};
 use super::signals::{self, Signals};
 use super::terminal::message;
 use super::{documents, endpoint, stopping, types};
-use crate::engine::{CommandRunners, Node, NodeConfig, Vitals, guard};
+use crate::engine::{CommandRunners, Node, NodeConfig, Retention, Vitals, guard};
 use crate::http::{Endpoint, HttpError, TokenFile};
 use crate::model::duration::parse_duration;
 
@@ -58,6 +58,10 @@ pub struct Options {
     #[arg(long, value_name = "TIME", env = "PROCESS_ORCHESTRATOR_POLL_INTERVAL", hide_env_values = true,
         default_value = POLL_INTERVAL_DEFAULT, allow_hyphen_values = true, value_parser = parse_duration)]
     pub poll_interval: Duration,
+    /// Delete finished processes this long after their end, such as 90d [default: keep them]
+    #[arg(long, value_name = "TIME", env = "PROCESS_ORCHESTRATOR_RETENTION", hide_env_values = true,
+        allow_hyphen_values = true, value_parser = parse_duration)]
+    pub retention: Option<Duration>,
 }
 
 fn parse_executors(text: &str) -> Result<usize, String> {
@@ -127,6 +131,9 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
     if !options.no_http {
         probe(options.listen)?;
     }
+    // The node tells of its own threads; this one is not the node's.
+    let (report_failure, retention_failed) = bounded(1);
+    let retention = start_retention(&session, options, &report_failure)?;
     let node = Node::start(
         session.source(),
         options.node_config(session.schema()),
@@ -141,7 +148,7 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
         }
     };
     message(ready_line(&node.vitals(), endpoint.as_ref().map(Endpoint::address), &session));
-    let outcome = until_signal(&signals, &node);
+    let outcome = until_signal(&signals, &node, &retention_failed);
     // The endpoint answers to the end: whoever asks sees that the node is stopping.
     let stopped = match outcome {
         Ok(signal) => {
@@ -150,6 +157,9 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
         }
         Err(problem) => stopping::stop_failed(node, &problem),
     };
+    if let Some(retention) = retention {
+        retention.stop();
+    }
     if let Some(endpoint) = endpoint {
         endpoint.stop();
     }
@@ -177,9 +187,22 @@ fn start_endpoint(
     Ok(Some(Endpoint::start(options.listen, session.source(), schema, Some(vitals), token)?))
 }
 
+fn start_retention(
+    session: &Session,
+    options: &Options,
+    failed: &Sender<String>,
+) -> Result<Option<Retention>, CliError> {
+    let start = |keep| {
+        Retention::start(session.source(), session.schema().to_owned(), keep, failed)
+            .map_err(|cause| CliError::Failed(format!("failed to start the thread that deletes: {cause}")))
+    };
+    options.retention.map(start).transpose()
+}
+
 /// The first signal, or the message of a thread that failed.
-fn until_signal(signals: &Signals, node: &Node) -> Result<i32, String> {
+fn until_signal(signals: &Signals, node: &Node, retention_failed: &Receiver<String>) -> Result<i32, String> {
     let (mut signalled, mut failed) = (signals.receiver().clone(), node.failed().clone());
+    let mut retention_failed = retention_failed.clone();
     loop {
         select! {
             recv(signalled) -> signal => match signal {
@@ -189,6 +212,10 @@ fn until_signal(signals: &Signals, node: &Node) -> Result<i32, String> {
             recv(failed) -> problem => match problem {
                 Ok(problem) => return Err(problem),
                 Err(_) => failed = never(),
+            },
+            recv(retention_failed) -> problem => match problem {
+                Ok(problem) => return Err(problem),
+                Err(_) => retention_failed = never(),
             },
         }
     }

@@ -4,10 +4,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::{Receiver, RecvTimeoutError, select};
 use log::{debug, error, info, warn};
 
 use super::config::Scope;
+use super::control::{self, Seen};
 use super::guard::{self, Guard};
 use super::link::Link;
 use super::shared::{Phase, Shared};
@@ -81,19 +82,45 @@ impl Keeper {
                     self.link.pause().min(self.shared.config.heartbeat)
                 }
             };
-            match quit.recv_timeout(pause) {
-                Err(RecvTimeoutError::Timeout) => {}
-                Ok(()) | Err(RecvTimeoutError::Disconnected) => break,
+            if !self.wait(pause, quit) {
+                break;
             }
         }
         let node_id = &self.shared.node_id;
         let is_reserving = self.shared.config.scope != Scope::All;
         let ended = self.link.run(|store| {
+            // A claim may just have been given back whose process was cancelled.
+            store.end_cancelled()?;
             store.heartbeat(node_id, NodeState::Stopped, None)?;
             if is_reserving { store.end_reservations(Some(node_id)).map(drop) } else { Ok(()) }
         });
         if let Err(error) = ended {
             warn!("the node's end was not recorded: failed to {error}");
+        }
+    }
+
+    /// Waits for the next round and meanwhile does what operators ask for; `false` when it is to quit.
+    fn wait(&mut self, pause: Duration, quit: &Receiver<()>) -> bool {
+        let next = Instant::now() + pause;
+        let mut look_at = None;
+        loop {
+            let deadline = look_at.map_or(next, |at: Instant| at.min(next));
+            select! {
+                recv(quit) -> _ => return false,
+                recv(self.shared.control.woken()) -> _ => {}
+                default(deadline.saturating_duration_since(Instant::now())) => {}
+            }
+            // However many wake-ups come, the heartbeat does not wait for them.
+            if Instant::now() >= next {
+                return true;
+            }
+            // What fails here is done at the next heartbeat; the link has logged it.
+            let is_open = self.link.is_open();
+            let seen = if is_open { control::look(&self.shared, &mut self.link) } else { Ok(Seen::Nothing) };
+            look_at = match seen {
+                Ok(Seen::MoreToCome) => Some(Instant::now() + control::LOOK_AGAIN),
+                Ok(Seen::Nothing) | Err(_) => None,
+            };
         }
     }
 
@@ -104,6 +131,9 @@ impl Keeper {
         failpoint::hit(Point::BeforeHeartbeat);
         self.renew()?;
         self.end_lost_commands()?;
+        if control::look(&self.shared, &mut self.link)? == Seen::MoreToCome {
+            self.shared.control.wake();
+        }
         let is_anybody_suspect = self.look_after_peers()?;
         let sweep_every = self.shared.config.dead_after * SWEEP_DEAD_AFTERS;
         let is_sweep_due = self.last_sweep.is_none_or(|at| at.elapsed() >= sweep_every);

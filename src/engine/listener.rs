@@ -1,5 +1,5 @@
 //! The listener turns notifications into wake-ups. They are hints: without it the poller still looks at every
-//! interval.
+//! interval, and the keeper at every heartbeat.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,6 +11,8 @@ use super::shared::{Phase, Shared};
 use crate::database::Connection;
 use crate::store::quote_identifier;
 
+/// What the schema's functions send when a process is cancelled or a type paused; no type's name holds a new line.
+const CONTROL: &str = "\ncontrol";
 /// How long it waits before it looks whether the node stops.
 const TICK: Duration = Duration::from_millis(250);
 /// How often the connection is tested: a silent one looks the same as a dead one.
@@ -57,8 +59,11 @@ fn listen(shared: &Shared, mut connection: Connection) {
     while shared.phase() < Phase::Interrupting {
         let heard = connection.notifications().timeout_iter(TICK).next();
         match heard {
-            Ok(Some(_)) => {
-                shared.wake_poller();
+            Ok(Some(notification)) => {
+                match notification.payload() {
+                    CONTROL => shared.control.wake(),
+                    _ => shared.wake_poller(),
+                }
                 tested = Instant::now();
             }
             // A timeout and a lost connection look alike here.

@@ -5,7 +5,8 @@
 //!                        ▲                   ▲                                         │
 //!                        │                   └──── next task of the same process ──────┤
 //!                        └──────────────── free executors ─────────────────────────────┘
-//!  keeper: renews the node's lease, takes over dead nodes' processes, ends commands whose claim was taken
+//!  keeper: renews the node's lease, takes over dead nodes' processes, ends commands whose claim was taken or whose
+//!          process is cancelled
 //! ```
 //!
 //! A claim takes one executor from its commit to its end, so neither channel can overflow. Threads end in one
@@ -13,6 +14,7 @@
 
 mod claims;
 mod config;
+mod control;
 mod decide;
 mod executor;
 pub mod guard;
@@ -24,6 +26,7 @@ pub mod measures;
 mod node;
 mod poller;
 mod recorder;
+mod retention;
 mod runner;
 mod running;
 mod shared;
@@ -32,5 +35,6 @@ mod threads;
 
 pub use config::{EXECUTORS_MAX, NodeConfig, Scope};
 pub use node::{Node, StartError, StopReport, Stopper, new_node_id};
+pub use retention::Retention;
 pub use runner::{CommandRunners, NoopRunners, RunReport, Runner, Runners, Work};
 pub use shared::Vitals;

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Sender, TrySendError};
 
 use super::claims::HeldClaims;
-use super::config::NodeConfig;
+use super::config::{NodeConfig, Scope};
+use super::control::Control;
 use super::guard::Guard;
 use super::lease::Lease;
 use super::measures::Measures;
@@ -38,6 +39,7 @@ pub(super) struct Shared {
     pub(super) waiting: WaitingPriorities,
     pub(super) vitals: Arc<Vitals>,
     pub(super) lease: Lease,
+    pub(super) control: Control,
     pub(super) guard: Option<Guard>,
     phase: AtomicU8,
     interrupted: AtomicUsize,
@@ -58,6 +60,8 @@ impl Shared {
             waiting: WaitingPriorities::default(),
             vitals: Arc::new(Vitals::new(&node_id, &config)),
             lease: Lease::new(config.lease),
+            // Who runs one process here has asked for that one.
+            control: Control::new(config.scope == Scope::All),
             node_id,
             config,
             source,

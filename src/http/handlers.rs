@@ -252,6 +252,9 @@ fn writing_is_off() -> Problem {
 /// A page of another site can send forms and plain text unasked, JSON it can't.
 fn check_content_type(head: &Head) -> Result<(), Problem> {
     let given = head.header("content-type").unwrap_or_default();
+    if head.content_length == 0 && given.is_empty() {
+        return Ok(()); // where a document is needed, its absence is told
+    }
     let kind = given.split(';').next().unwrap_or_default().trim();
     if kind.eq_ignore_ascii_case("application/json") {
         return Ok(());

@@ -22,7 +22,7 @@ pub(super) const PATHS: &[(&str, &str)] = &[
     ("/process-types", "the registered process types"),
     ("/nodes", "the latest nodes, those that have ended included"),
     ("/metrics", "the same and more for Prometheus"),
-    ("/openapi.json", "all of this as OpenAPI 3.1, POST /processes included"),
+    ("/openapi.json", "all of this and the calls that need a token, as OpenAPI 3.1"),
     ("/livez", "200 while this endpoint answers; asks no database"),
     ("/readyz", "200 while this node takes work, else 503 with the reason"),
 ];
@@ -59,6 +59,10 @@ pub(super) enum Route {
 pub(super) enum Write {
     /// Starts a process.
     Start,
+    /// Ends one.
+    Cancel { id: String },
+    /// Has a finished one go again.
+    Retry { id: String },
 }
 
 /// A path that exists: what may be done with it.
@@ -70,6 +74,10 @@ struct Place {
 impl Place {
     fn to_read(route: Route) -> Option<Self> {
         Some(Self { read: Some(route), write: None })
+    }
+
+    fn to_write(write: Write) -> Option<Self> {
+        Some(Self { read: None, write: Some(write) })
     }
 
     const fn methods(&self) -> &'static str {
@@ -149,6 +157,8 @@ fn of_process(id: String, rest: Option<&str>) -> Option<Place> {
         None => Place::to_read(Route::Process { id }),
         Some("tasks") => Place::to_read(Route::Tasks { id, output: true }),
         Some("executions") => Place::to_read(Route::Executions { id, output: true }),
+        Some("cancel") => Place::to_write(Write::Cancel { id }),
+        Some("retry") => Place::to_write(Write::Retry { id }),
         Some(_) => None,
     }
 }
@@ -364,6 +374,15 @@ mod tests {
     #[test]
     fn what_changes_something_is_known_as_such() {
         assert_eq!(route(&Method::Post, "/processes"), Ok(Route::Write(Write::Start)));
+        let id = || "a/b".to_owned();
+        let cancel = route(&Method::Post, "/processes/a%2Fb/cancel");
+        assert_eq!(cancel, Ok(Route::Write(Write::Cancel { id: id() })));
+        assert_eq!(
+            route(&Method::Post, "/processes/a%2Fb/retry"),
+            Ok(Route::Write(Write::Retry { id: id() }))
+        );
+        let problem = route(&Method::Get, "/processes/a/retry").expect_err("a reading one");
+        assert_eq!((problem.status, problem.header), (405, Some(("Allow", "POST"))));
         let problem = route(&Method::Post, "/processes?status=FAILED").expect_err("a parameter");
         assert_eq!((problem.status, problem.code), (400, "unknown_parameter"));
     }

@@ -6,14 +6,18 @@ use super::answer::{Answer, Problem};
 use super::query::encode_segment;
 use super::readers::Readers;
 use super::router::Write;
+use crate::model::control_document::{CancelDocument, RetryDocument};
 use crate::model::faults::Faults;
 use crate::model::start_document::StartDocument;
+use crate::store::control::{CancelOutcome, CancelReason, RetryOptions};
 use crate::store::start::{StartOptions, StartRequest};
 use crate::store::{Refusal, RefusalReason};
 
 pub(super) fn answer(readers: &Readers, write: Write, body: &[u8]) -> Result<Answer, Problem> {
     match write {
         Write::Start => start(readers, text(body)?),
+        Write::Cancel { id } => cancel(readers, id, text(body)?),
+        Write::Retry { id } => retry(readers, id, text(body)?),
     }
 }
 
@@ -37,6 +41,27 @@ fn start(readers: &Readers, text: &str) -> Result<Answer, Problem> {
     Ok(answer)
 }
 
+/// 202 while a node still has to end its command, else 200.
+fn cancel(readers: &Readers, id: String, text: &str) -> Result<Answer, Problem> {
+    let wanted = CancelDocument::from_json(text).map_err(|faults| faulty(text, faults))?;
+    let cancelled = readers.ask_once(move |store| {
+        store.cancel_process(&id, CancelReason { reason: wanted.reason.as_deref(), by: None })
+    })?;
+    let mut answer = Answer::ok(&cancelled)?;
+    if cancelled.outcome == CancelOutcome::Requested {
+        answer.status = 202;
+    }
+    Ok(answer)
+}
+
+fn retry(readers: &Readers, id: String, text: &str) -> Result<Answer, Problem> {
+    let wanted = RetryDocument::from_json(text).map_err(|faults| faulty(text, faults))?;
+    let options = RetryOptions { from_task: wanted.from_task, changes: wanted.changes };
+    let asked = id.clone();
+    let task = readers.ask_once(move |store| store.retry_process(&asked, &options))?;
+    Answer::ok(&json!({ "process_id": id, "from_task": task }))
+}
+
 /// 400 for what is no JSON, 422 for a document that says something wrong; all of it at once.
 fn faulty(text: &str, faults: Faults) -> Problem {
     let is_json = serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
@@ -54,6 +79,9 @@ pub(super) fn refused(refusal: &Refusal) -> Problem {
         RefusalReason::ProcessIdTaken => (409, "process_id_taken"),
         RefusalReason::InvalidProcessId => (422, "invalid_process_id"),
         RefusalReason::InvalidStartTime => (422, "invalid_start_time"),
+        RefusalReason::UnknownProcess => (404, "process_not_found"),
+        RefusalReason::NotRetryable => (409, "not_retryable"),
+        RefusalReason::UnknownTask => (422, "unknown_task"),
     };
     Problem::new(status, code, format!("{}; {}", refusal.message, refusal.remedy))
 }

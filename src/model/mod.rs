@@ -2,8 +2,10 @@
 //!
 //! Nothing here does I/O, and nothing here knows the rest of the crate.
 
+pub mod control_document;
 pub mod document;
 pub mod duration;
+pub mod explain;
 pub mod faults;
 pub mod input;
 pub mod json_schema;

@@ -60,7 +60,7 @@ pub enum StoreError {
     },
 }
 
-/// Why the schema's functions refused to start a process.
+/// Why the schema's functions refused what was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// What kind of refusal it is.
@@ -71,7 +71,7 @@ pub struct Refusal {
     pub remedy: String,
 }
 
-/// The refusals of `start_process`, by the SQLSTATE they carry.
+/// The refusals of the schema's functions, by the SQLSTATE they carry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefusalReason {
     /// `PO001`
@@ -86,6 +86,12 @@ pub enum RefusalReason {
     InvalidProcessId,
     /// `PO006`
     InvalidStartTime,
+    /// `PO007`
+    UnknownProcess,
+    /// `PO008`
+    NotRetryable,
+    /// `PO009`
+    UnknownTask,
 }
 
 impl RefusalReason {
@@ -97,6 +103,9 @@ impl RefusalReason {
             "PO004" => Some(Self::ProcessIdTaken),
             "PO005" => Some(Self::InvalidProcessId),
             "PO006" => Some(Self::InvalidStartTime),
+            "PO007" => Some(Self::UnknownProcess),
+            "PO008" => Some(Self::NotRetryable),
+            "PO009" => Some(Self::UnknownTask),
             _ => None,
         }
     }

@@ -22,7 +22,8 @@ macro_rules! migrations {
     };
 }
 
-const MIGRATIONS: &[Migration] = migrations![1 "0001_tables", 2 "0002_start_process", 4 "0004_filters"];
+const MIGRATIONS: &[Migration] =
+    migrations![1 "0001_tables", 2 "0002_start_process", 3 "0003_control", 4 "0004_filters"];
 
 /// Advisory lock of everybody who migrates; the second key is the schema's hash.
 const LOCK_CLASS: i32 = 0x504f_4d31_u32 as i32;

@@ -8,18 +8,24 @@
 //! | `claims` | claim due processes, give claims back, see what waits |
 //! | `record` | record the results of executions |
 //! | `nodes` | register a node, renew it, end it |
+//! | `control` | cancel, retry, pause and resume |
+//! | `explain` | why a process runs, waits, or has ended |
+//! | `prune` | delete finished processes |
 //! | `progress` | watch processes as they go |
 //! | `counts` | count processes and the queue without a scan of the history |
 //! | `list` | pages of processes, by filters |
 //! | `read` | what else the faces show |
 
 pub mod claims;
+pub mod control;
 pub mod counts;
 pub mod error;
+pub mod explain;
 mod list;
 pub mod migrate;
 pub mod nodes;
 pub mod progress;
+pub mod prune;
 pub mod read;
 pub mod record;
 mod row;
