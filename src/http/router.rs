@@ -10,8 +10,9 @@ use crate::store::read::ProcessFilter;
 pub(super) const PATHS: &[(&str, &str)] = &[
     ("/status", "counts of processes by status, the queue, the nodes, and this node"),
     (
-        "/processes?status=&type=&node=&started_since=&started_before=&finished_since=&finished_before=&limit=&after=",
-        "processes, newest first; give \"next\" as after for the next page; metadata.KEY=VALUE is a filter too",
+        "/processes?status=&type=&limit=&after=",
+        "processes, newest first; give \"next\" as after for the next page; also filtered by node, started_since, \
+         started_before, finished_since, finished_before and metadata.KEY",
     ),
     ("/processes/{id}", "one process; percent-encode the id, its slashes too"),
     ("/processes/{id}/tasks?output=", "its tasks in their order; output=false leaves their output out"),

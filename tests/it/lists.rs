@@ -34,7 +34,7 @@ const FILL: &str = "
     FROM processes WHERE completed_at IS NOT NULL";
 
 fn walk(store: &mut Store, filter: &ProcessFilter) -> Vec<String> {
-    let (mut ids, mut filter) = (Vec::new(), ProcessFilter { limit: 7, ..filter.clone() });
+    let (mut ids, mut filter) = (Vec::new(), ProcessFilter { limit: 37, ..filter.clone() });
     loop {
         let page = store.processes(&filter).unwrap();
         ids.extend(page.processes.into_iter().map(|it| it.process_id));
@@ -95,8 +95,8 @@ fn filters() -> Vec<ProcessFilter> {
         ProcessFilter { metadata: metadata("source", "legacy"), ..none() },
     ];
     let mut all = single.clone();
-    for one in &single {
-        for other in &single {
+    for (place, one) in single.iter().enumerate() {
+        for other in &single[place + 1..] {
             all.push(ProcessFilter {
                 statuses: if one.statuses.is_empty() { other.statuses.clone() } else { one.statuses.clone() },
                 process_type: one.process_type.clone().or_else(|| other.process_type.clone()),
@@ -131,6 +131,6 @@ fn every_filter_gives_what_a_look_at_each_process_gives() {
         assert_eq!(walk(&mut store, &filter), expected, "{filter:?}");
         matched += expected.len();
     }
-    assert!(matched > 5000, "the filters matched {matched} only");
+    assert!(matched > 2000, "the filters matched {matched} only");
     assert!(store.knows_node("here").unwrap() && !store.knows_node("nobody").unwrap());
 }

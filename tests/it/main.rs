@@ -15,6 +15,7 @@ mod lists;
 mod metrics;
 mod migrate;
 mod nodes;
+mod openapi;
 mod program;
 mod readme;
 mod readme_example;
