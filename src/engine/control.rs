@@ -76,16 +76,12 @@ impl Control {
     }
 }
 
-/// Ends the commands of cancelled processes, ends those processes that nobody holds, and learns what is paused: three
-/// short queries, of which the first two look into an index that is empty but for moments.
+/// Ends the commands of cancelled processes, learns what is paused, and ends cancelled processes that nobody holds:
+/// three short queries, of which the first and the last look into an index that is empty but for moments.
 pub(super) fn look(shared: &Shared, link: &mut Link) -> Result<Seen, StoreError> {
-    let (requests, ended, paused) = link.run(|store| {
-        Ok((store.cancel_requests(&shared.node_id)?, store.end_cancelled()?, store.paused_types()?))
-    })?;
+    let (requests, paused) =
+        link.run(|store| Ok((store.cancel_requests(&shared.node_id)?, store.paused_types()?)))?;
     shared.control.set_paused(paused);
-    for process_id in ended {
-        info!("process cancelled process_id={process_id:?}: nobody held it");
-    }
     let mut seen = Seen::Nothing;
     for (process_id, version) in requests {
         let is_running = shared.running.interrupt_claim(&process_id, version, Reason::Cancel);
@@ -93,6 +89,10 @@ pub(super) fn look(shared: &Shared, link: &mut Link) -> Result<Seen, StoreError>
         if !is_running && shared.claims.version_of(&process_id) == Some(version) {
             seen = Seen::MoreToCome;
         }
+    }
+    // Last: somebody may have locked their rows, which must not keep us from the others.
+    for process_id in link.run(|store| store.end_cancelled())? {
+        info!("process cancelled process_id={process_id:?}: nobody held it");
     }
     Ok(seen)
 }

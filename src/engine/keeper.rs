@@ -11,6 +11,7 @@ use super::config::Scope;
 use super::control::{self, Seen};
 use super::guard::{self, Guard};
 use super::link::Link;
+use super::pulse::CoreThread;
 use super::shared::{Phase, Shared};
 use super::takeover::{Death, Viewer, death_of, lost_result};
 use crate::command::Reason;
@@ -55,7 +56,7 @@ enum Lock {
 
 impl Keeper {
     pub(super) fn new(shared: Arc<Shared>, identity: NodeIdentity) -> Self {
-        let link = Link::new(Arc::clone(&shared), "keeper");
+        let link = Link::new(Arc::clone(&shared), CoreThread::Keeper);
         Self {
             shared,
             link,
@@ -89,10 +90,12 @@ impl Keeper {
         let node_id = &self.shared.node_id;
         let is_reserving = self.shared.config.scope != Scope::All;
         let ended = self.link.run(|store| {
-            // A claim may just have been given back whose process was cancelled.
-            store.end_cancelled()?;
             store.heartbeat(node_id, NodeState::Stopped, None)?;
-            if is_reserving { store.end_reservations(Some(node_id)).map(drop) } else { Ok(()) }
+            if is_reserving {
+                store.end_reservations(Some(node_id))?;
+            }
+            // A claim may just have been given back whose process was cancelled.
+            store.end_cancelled().map(drop)
         });
         if let Err(error) = ended {
             warn!("the node's end was not recorded: failed to {error}");
@@ -104,12 +107,14 @@ impl Keeper {
         let next = Instant::now() + pause;
         let mut look_at = None;
         loop {
+            self.link.rests();
             let deadline = look_at.map_or(next, |at: Instant| at.min(next));
             select! {
                 recv(quit) -> _ => return false,
                 recv(self.shared.control.woken()) -> _ => {}
                 default(deadline.saturating_duration_since(Instant::now())) => {}
             }
+            self.link.works();
             // However many wake-ups come, the heartbeat does not wait for them.
             if Instant::now() >= next {
                 return true;
@@ -131,15 +136,15 @@ impl Keeper {
         failpoint::hit(Point::BeforeHeartbeat);
         self.renew()?;
         self.end_lost_commands()?;
-        if control::look(&self.shared, &mut self.link)? == Seen::MoreToCome {
-            self.shared.control.wake();
-        }
         let is_anybody_suspect = self.look_after_peers()?;
         let sweep_every = self.shared.config.dead_after * SWEEP_DEAD_AFTERS;
         let is_sweep_due = self.last_sweep.is_none_or(|at| at.elapsed() >= sweep_every);
         if is_sweep_due && self.is_settled() {
             self.look_for_strays()?;
             self.take_over()?;
+        }
+        if control::look(&self.shared, &mut self.link)? == Seen::MoreToCome {
+            self.shared.control.wake();
         }
         let heartbeat = self.shared.config.heartbeat;
         Ok(if is_anybody_suspect { heartbeat.min(SUSPICION_PAUSE) } else { heartbeat })

@@ -25,6 +25,7 @@ mod listener;
 pub mod measures;
 mod node;
 mod poller;
+mod pulse;
 mod recorder;
 mod retention;
 mod runner;
@@ -35,6 +36,7 @@ mod threads;
 
 pub use config::{EXECUTORS_MAX, NodeConfig, Scope};
 pub use node::{Node, StartError, StopReport, Stopper, new_node_id};
+pub use pulse::Stall;
 pub use retention::Retention;
 pub use runner::{CommandRunners, NoopRunners, RunReport, Runner, Runners, Work};
 pub use shared::Vitals;

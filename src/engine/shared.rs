@@ -12,6 +12,7 @@ use super::control::Control;
 use super::guard::Guard;
 use super::lease::Lease;
 use super::measures::Measures;
+use super::pulse::{Pulses, Stall};
 use super::running::Running;
 use crate::command::Reason;
 use crate::database::ConnectionSource;
@@ -147,6 +148,8 @@ pub struct Vitals {
     executors: usize,
     poll_interval: Duration,
     began: Instant,
+    pub(super) pulses: Pulses,
+    lease: Duration,
     /// Milliseconds from `began` to the last time the poller reached the database, plus 1; 0 is never.
     last_poll: AtomicU64,
     is_stopping: AtomicU8,
@@ -165,6 +168,8 @@ impl Vitals {
             executors: config.executors,
             poll_interval: config.poll_interval,
             began: Instant::now(),
+            pulses: Pulses::new(),
+            lease: config.lease,
             last_poll: AtomicU64::new(0),
             is_stopping: AtomicU8::new(0),
             busy: AtomicUsize::new(0),
@@ -218,6 +223,13 @@ impl Vitals {
     /// What it has measured of itself.
     pub fn measures(&self) -> &Measures {
         &self.measures
+    }
+
+    /// A thread the node depends on that has been at one thing for longer than `longest`. An answer of the
+    /// database is waited for until the node would end its commands for want of a heartbeat: starting it anew
+    /// does not help the database, and costs what runs.
+    pub fn stall(&self, longest: Duration) -> Option<Stall> {
+        self.pulses.stall(longest, self.lease * 2 / 3)
     }
 
     /// Whether it claims and reaches the database.
