@@ -15,6 +15,7 @@ pub mod bench;
 mod bulk;
 mod cancel;
 mod completions;
+mod doctor;
 mod documents;
 mod endpoint;
 mod error;
@@ -145,6 +146,11 @@ What the input options name is changed, the rest of a process's input stays as i
   process-orchestrator prune --older-than 30d --dry-run
   process-orchestrator prune --older-than 7d --status completed --type data-processing-pipeline")]
     Prune(prune::Options),
+    /// Look for what is wrong with the database, the tables, the nodes, and say what to do
+    #[command(before_help = "Examples:
+  process-orchestrator doctor
+  process-orchestrator doctor --json | jq -r '.checks[] | select(.verdict != \"ok\") | .remedy'")]
+    Doctor(doctor::Options),
     /// Make the tables, or bring them to this version
     #[command(before_help = "Examples:
   process-orchestrator migrate --dry-run
@@ -230,6 +236,7 @@ impl Command {
             Self::Types(types) => types::run(global, types),
             Self::Nodes(options) => nodes::run(global, options),
             Self::Prune(options) => prune::run(global, options),
+            Self::Doctor(options) => doctor::run(global, options),
             Self::Migrate(options) => migrate::run(global, options),
             Self::Bench(options) => measure::run(global, options),
             Self::Completions(options) => completions::run(options),

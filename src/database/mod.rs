@@ -7,8 +7,8 @@
 
 mod connect;
 mod conninfo;
-pub mod credential;
-mod data_dir;
+mod credential;
+pub mod data_dir;
 mod error;
 mod passfile;
 #[cfg(unix)]

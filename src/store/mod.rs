@@ -15,10 +15,12 @@
 //! | `counts` | count processes and the queue without a scan of the history |
 //! | `list` | pages of processes, by filters |
 //! | `read` | what else the faces show |
+//! | `doctor` | what the server says of itself |
 
 pub mod claims;
 pub mod control;
 pub mod counts;
+pub mod doctor;
 pub mod error;
 pub mod explain;
 mod list;

@@ -8,6 +8,7 @@ mod cli;
 mod common;
 mod control;
 mod control_cli;
+mod doctor;
 mod engine;
 mod guard;
 mod http;
