@@ -5,7 +5,8 @@ WITH claimed AS (
     SET picked = true, picked_by = $1, version = s.version + 1
     WHERE s.task_instance = $2 AND NOT s.picked AND s.execution_time <= now()
         AND coalesce(s.reserved_for = $1, true) AND s.cancel_requested_at IS NULL
-    RETURNING s.task_instance, s.task_name, s.version, s.priority, s.execution_time
+    RETURNING s.task_instance, s.task_name, s.version, s.priority, s.execution_time,
+        extract(epoch FROM clock_timestamp() - s.execution_time)::float8 AS late_s
 ), process AS (
     UPDATE processes p
     SET status = 'IN_PROGRESS', started_at = coalesce(p.started_at, now()), updated_at = now()
@@ -21,6 +22,7 @@ WITH claimed AS (
         t.timeout_minutes, t.max_retries, t.retry, t.max_output_bytes, t.attempt, t.retry_count
 )
 SELECT claimed.task_instance, claimed.task_name, claimed.version, claimed.priority, claimed.execution_time,
+    claimed.late_s,
     process.total_tasks, process.input_data, process.process_context,
     task.task_index, task.name, task.command, task.shell, task.working_directory, task.environment,
     task.timeout_minutes, task.max_retries, task.retry, task.max_output_bytes, task.attempt, task.retry_count

@@ -271,7 +271,7 @@ impl ProcessOrchestrator {
 
     /// The processes in one status, newest first, read a page at a time.
     pub fn get_processes_by_status(&self, status: ProcessStatus) -> Processes<'_> {
-        self.list(ProcessFilter { status: Some(status), ..ProcessFilter::default() })
+        self.list(ProcessFilter { statuses: vec![status], ..ProcessFilter::default() })
     }
 
     fn list(&self, filter: ProcessFilter) -> Processes<'_> {

@@ -19,9 +19,9 @@ use crate::store::read::{Cursor, PAGE_MAX, ProcessFilter};
 /// Which processes to list.
 #[derive(Debug, Args)]
 pub struct Options {
-    /// Only those in this status
-    #[arg(long, value_parser = statuses(), ignore_case = true)]
-    pub status: Option<ProcessStatus>,
+    /// Only those in this status; several are separated by commas
+    #[arg(long, value_parser = statuses(), ignore_case = true, value_delimiter = ',')]
+    pub status: Vec<ProcessStatus>,
     /// Only those of this process type
     #[arg(long = "type", value_name = "TYPE")]
     pub process_type: Option<String>,
@@ -53,10 +53,11 @@ fn parse_cursor(text: &str) -> Result<Cursor, String> {
 pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
     let (_session, mut store) = Session::open(global, Need::Tables)?;
     let page = store.processes(&ProcessFilter {
-        status: options.status,
+        statuses: options.status.clone(),
         process_type: options.process_type.clone(),
         after: options.after.clone(),
         limit: options.limit,
+        ..ProcessFilter::default()
     })?;
     let next = page.next.map(|it| it.to_string());
     if options.json {

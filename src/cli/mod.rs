@@ -18,6 +18,7 @@ mod cancel;
 mod completions;
 mod doctor;
 mod documents;
+mod endpoint;
 mod error;
 mod explain;
 mod global;
@@ -328,6 +329,6 @@ mod tests {
         else {
             panic!("not a list")
         };
-        assert_eq!(options.status, Some(crate::model::lifecycle::ProcessStatus::InProgress));
+        assert_eq!(options.status, [crate::model::lifecycle::ProcessStatus::InProgress]);
     }
 }

@@ -14,9 +14,9 @@ use super::service_manager::ServiceManager;
 use super::session::{Need, Session};
 use super::signals::{self, Signals};
 use super::terminal::message;
-use super::{background, documents, stopping, types};
+use super::{background, documents, endpoint, stopping, types};
 use crate::engine::{CommandRunners, Node, NodeConfig, Retention, StartError, Vitals, guard};
-use crate::http::{Endpoint, HttpError};
+use crate::http::{Endpoint, HttpError, TokenFile};
 use crate::model::duration::parse_duration;
 
 /// Reached from this machine only: whoever reaches it can read every input and output.
@@ -48,6 +48,8 @@ pub struct Options {
     /// Run without the status endpoint
     #[arg(long, env = "PROCESS_ORCHESTRATOR_NO_HTTP", hide_env_values = true)]
     pub no_http: bool,
+    #[command(flatten)]
+    pub endpoint: endpoint::Options,
     /// The name this node goes by [default: the host's name]
     #[arg(long, value_name = "NAME", env = "PROCESS_ORCHESTRATOR_NODE_NAME", hide_env_values = true,
         value_parser = parse_name)]
@@ -160,6 +162,7 @@ impl Options {
 pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
     background::begin();
     let process_types = documents::load(&options.type_paths())?;
+    let token = if options.no_http { None } else { options.endpoint.open(options.listen)? };
     let signals = Signals::listen()?;
     let (session, mut store) = Session::open_as(global, Need::Migrated, Some(&options.node_name()))?;
     types::register_all(&mut store, &process_types)?;
@@ -175,7 +178,7 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
         options.node_config(session.schema()),
         Arc::new(CommandRunners::new()),
     )?;
-    let endpoint = match start_endpoint(&session, options, node.vitals()) {
+    let endpoint = match start_endpoint(&session, options, node.vitals(), token) {
         Ok(endpoint) => endpoint,
         Err(error) => {
             node.stopper().interrupt();
@@ -217,18 +220,13 @@ fn start_endpoint(
     session: &Session,
     options: &Options,
     vitals: Arc<Vitals>,
+    token: Option<TokenFile>,
 ) -> Result<Option<Endpoint>, CliError> {
     if options.no_http {
         return Ok(None);
     }
-    if !options.listen.ip().is_loopback() {
-        log::warn!(
-            "the status endpoint listens on {}: whoever reaches it can read all processes",
-            options.listen
-        );
-    }
     let schema = session.schema().to_owned();
-    Ok(Some(Endpoint::start(options.listen, session.source(), schema, Some(vitals))?))
+    Ok(Some(Endpoint::start(options.listen, session.source(), schema, Some(vitals), token)?))
 }
 
 fn start_retention(

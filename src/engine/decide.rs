@@ -140,6 +140,7 @@ mod tests {
                 total_tasks: 2,
                 input: Arc::new(ProcessInputData::new()),
                 context: Arc::new(Map::new()),
+                late: Duration::ZERO,
             }),
             task: ClaimedTask {
                 index,
@@ -155,6 +156,7 @@ mod tests {
                 retry: RetryPolicy { fatal_exit_codes: vec![2], ..RetryPolicy::default() },
                 max_output_bytes: 1024,
             },
+            due: None,
         }
     }
 

@@ -53,7 +53,13 @@ fn execute(index: usize, shared: &Shared, runner: &mut dyn Runner, work: &Work) 
         // Interrupting goes through the places after it has raised the phase: one of the two sees the other.
         place.interrupt().request(Reason::Stop);
     }
-    runner.run(work, place.interrupt())
+    let report = runner.run(work, place.interrupt());
+    let measures = &shared.vitals.measures;
+    measures.execution_seconds.note_time(report.report.duration);
+    if let Some(due) = work.due {
+        measures.start_latency_seconds.note_time(report.report.began.saturating_duration_since(due));
+    }
+    report
 }
 
 /// A place from the beginning of a command to its end, also when that is a panic: nobody shall wait for it then.

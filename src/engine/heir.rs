@@ -107,6 +107,7 @@ impl Heir {
             for failed in lost.iter().filter_map(|it| it.process_error.as_ref().zip(Some(it))) {
                 warn!("process failed process_id={:?}: {}", failed.1.process_id, failed.0);
             }
+            self.shared.vitals.measures.took_over(recorded);
             info!("taken over node_id={node_id} processes={recorded}");
             taken += recorded;
         }

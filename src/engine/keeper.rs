@@ -196,6 +196,7 @@ impl Keeper {
         let key = (self.lock != Lock::Unavailable).then_some(self.lock_key);
         if self.link.run(|store| store.heartbeat(&shared.node_id, state, key))? {
             shared.lease.renew(sent);
+            shared.vitals.measures.beat();
             return Ok(());
         }
         shared.lease.declared_dead();

@@ -117,6 +117,7 @@ impl Link {
 
     fn note_failure(&mut self, error: &StoreError) {
         self.shared.vitals.database_errors.fetch_add(1, Ordering::Relaxed);
+        self.shared.vitals.measures.database_failed(self.thread.as_str());
         self.failures = self.failures.saturating_add(1);
         self.failing_since.get_or_insert_with(Instant::now);
         if !error.leaves_connection_whole() && !error.is_refused_value() && !error.is_recorded_already() {

@@ -24,6 +24,7 @@ mod keeper;
 mod lease;
 mod link;
 mod listener;
+pub mod measures;
 mod node;
 mod poller;
 mod pulse;

@@ -93,8 +93,11 @@ impl Poller {
             return Ok(Look::SleepFor(self.shared.config.poll_interval));
         }
         let wanted = free.min(CLAIM_MAX);
+        let began = Instant::now();
         let claimed = self.claim(wanted)?;
+        self.shared.vitals.measures.claim_seconds.note_time(began.elapsed());
         if !claimed.is_empty() {
+            self.shared.vitals.measures.claim_batch.note(claimed.len() as f64);
             failpoint::hit(Point::AfterClaim);
         }
         self.shared.vitals.polled();
@@ -165,7 +168,8 @@ impl Poller {
         match claimed {
             Claimed::Ready(claim, task) => {
                 self.shared.claims.insert(&claim);
-                if self.jobs.send(Work { claim: Arc::new(claim), task }).is_err() {
+                let due = Instant::now().checked_sub(claim.late);
+                if self.jobs.send(Work { claim: Arc::new(claim), task, due }).is_err() {
                     warn!("a claim came after the executors had gone; its lease will run out");
                 }
             }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender};
 use log::{error, info, warn};
@@ -111,7 +112,13 @@ impl Recorder {
                 self.link.look(|store| store.recorded(node, &batch.results))
             } else {
                 failpoint::hit(Point::BeforeRecord);
+                let began = Instant::now();
                 let answer = self.link.run(|store| store.record(node, &batch.results));
+                if answer.is_ok() {
+                    let measures = &self.shared.vitals.measures;
+                    measures.record_seconds.note_time(began.elapsed());
+                    measures.record_batch.note(batch.results.len() as f64);
+                }
                 failpoint::hit(Point::AfterRecord);
                 answer
             };
@@ -202,6 +209,7 @@ impl Recorder {
         next: Result<Option<ClaimedTask>, StoreError>,
     ) -> bool {
         self.shared.vitals.executions.fetch_add(1, Ordering::Relaxed);
+        self.shared.vitals.measures.recorded(result.execution.outcome);
         log_end(&work, &result);
         match next {
             Ok(Some(task)) if result.transition.claim == ClaimMove::Keep => {
@@ -209,7 +217,7 @@ impl Recorder {
                     None => work.claim,
                     Some(new) => with_context(&work, new),
                 };
-                if self.jobs.send(Work { claim, task }).is_err() {
+                if self.jobs.send(Work { claim, task, due: None }).is_err() {
                     warn!("a task came after the executors had gone; its lease will run out");
                 }
                 return false;

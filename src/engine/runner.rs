@@ -19,6 +19,8 @@ pub struct Work {
     pub claim: Arc<Claim>,
     /// The task.
     pub task: ClaimedTask,
+    /// When the process was due, for the first task under its claim; the others follow their predecessors at once.
+    pub due: Option<Instant>,
 }
 
 /// How the command of a task ended.
@@ -143,7 +145,7 @@ struct Resolved {
 }
 
 fn resolve(work: &Work) -> Result<Resolved, RenderError> {
-    let Work { claim, task } = work;
+    let Work { claim, task, .. } = work;
     let scope = Scope {
         process_id: &claim.process_id,
         process_type: &claim.process_type,
@@ -171,7 +173,7 @@ fn resolve(work: &Work) -> Result<Resolved, RenderError> {
 
 impl Resolved {
     fn invocation<'a>(self, work: &Work, interrupt: &'a Interrupt) -> Invocation<'a> {
-        let Work { claim, task } = work;
+        let Work { claim, task, .. } = work;
         let mut environment = self.environment;
         environment.extend([
             ("PROCESS_ID".to_owned(), claim.process_id.to_string()),

@@ -11,6 +11,7 @@ use super::config::{NodeConfig, Scope};
 use super::control::Control;
 use super::guard::Guard;
 use super::lease::Lease;
+use super::measures::Measures;
 use super::pulse::{Pulses, Stall};
 use super::running::Running;
 use super::silence::Asked;
@@ -182,6 +183,7 @@ pub struct Vitals {
     pub(super) executions: AtomicU64,
     pub(super) stale_results: AtomicU64,
     pub(super) database_errors: AtomicU64,
+    pub(super) measures: Measures,
 }
 
 impl Vitals {
@@ -200,6 +202,7 @@ impl Vitals {
             executions: AtomicU64::new(0),
             stale_results: AtomicU64::new(0),
             database_errors: AtomicU64::new(0),
+            measures: Measures::new(),
         }
     }
 
@@ -241,6 +244,11 @@ impl Vitals {
     /// Times the database failed a thread of the engine.
     pub fn database_errors(&self) -> u64 {
         self.database_errors.load(Ordering::Relaxed)
+    }
+
+    /// What it has measured of itself.
+    pub fn measures(&self) -> &Measures {
+        &self.measures
     }
 
     /// A thread the node depends on that has been at one thing for longer than `longest`. An answer of the

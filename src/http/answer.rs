@@ -1,18 +1,19 @@
 //! Answers and refusals: JSON bodies, and the head that goes before them.
 
+use std::hash::Hasher;
 use std::io;
 
 use serde::Serialize;
 use serde_json::json;
 use tiny_http::{HTTPVersion, Header, Response, StatusCode};
 
+use crate::model::faults::Fault;
+
 /// Seconds after which a client may ask again when something is missing for now.
 const RETRY_AFTER_SECONDS: &str = "1";
 /// On every answer: it is of this moment, it is what it says, and no other site's page may embed it.
 const COMMON_HEADERS: &[(&str, &str)] = &[
     ("Server", "process-orchestrator"),
-    ("Content-Type", "application/json; charset=utf-8"),
-    ("Cache-Control", "no-store"),
     ("X-Content-Type-Options", "nosniff"),
     ("Cross-Origin-Resource-Policy", "same-origin"),
 ];
@@ -21,9 +22,17 @@ const COMMON_HEADERS: &[(&str, &str)] = &[
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Answer {
     pub status: u16,
-    pub headers: Vec<(&'static str, &'static str)>,
+    pub content_type: &'static str,
+    /// Beside those that every answer has.
+    pub headers: Vec<(&'static str, String)>,
     pub body: Vec<u8>,
 }
+
+const JSON: &str = "application/json; charset=utf-8";
+/// What may not be kept: answers to writing calls, and refusals.
+const NO_STORE: &str = "no-store";
+/// What may be kept but must be asked for again each time, which its ETag makes cheap.
+const NO_CACHE: &str = "no-cache";
 
 impl Answer {
     /// 200 with `value` as JSON.
@@ -33,16 +42,39 @@ impl Answer {
 
     /// 200 with a body that is JSON already.
     pub fn json(body: Vec<u8>) -> Self {
-        Self { status: 200, headers: Vec::new(), body }
+        Self::of(JSON, body)
+    }
+
+    /// 200 with a body of another type.
+    pub fn of(content_type: &'static str, body: Vec<u8>) -> Self {
+        Self { status: 200, content_type, headers: Vec::new(), body }
+    }
+
+    /// Marks the answer to a reading call with the hash of its content; 304 without a body when that is what the
+    /// client has already (`if_none_match` is its header).
+    pub fn tagged(mut self, if_none_match: Option<&str>) -> Self {
+        if self.status != 200 {
+            return self;
+        }
+        let tag = etag(&self.body);
+        if if_none_match.is_some_and(|tags| is_known(tags, &tag)) {
+            (self.status, self.body) = (304, Vec::new());
+        }
+        self.headers.push(("ETag", tag));
+        self
     }
 
     /// Status line and headers. `keep` says whether the connection stays open, which HTTP/1.0 and 1.1 assume
     /// differently: it is always said.
     pub fn head(&self, minor_version: u8, keep: bool) -> io::Result<Vec<u8>> {
         let mut headers = Vec::with_capacity(COMMON_HEADERS.len() + self.headers.len());
-        for (name, value) in COMMON_HEADERS.iter().chain(&self.headers) {
+        let is_kept = self.headers.iter().any(|(name, _)| *name == "ETag");
+        let own = [("Cache-Control", if is_kept { NO_CACHE } else { NO_STORE })];
+        let kind = (self.status != 304).then_some(("Content-Type", self.content_type));
+        let more = self.headers.iter().map(|(name, value)| (*name, value.as_str()));
+        for (name, value) in COMMON_HEADERS.iter().copied().chain(kind).chain(own).chain(more) {
             headers.push(
-                Header::from_bytes(*name, *value)
+                Header::from_bytes(name, value)
                     .map_err(|()| io::Error::other(format!("header {name}: {value:?} is not ASCII")))?,
             );
         }
@@ -63,6 +95,18 @@ impl Answer {
     }
 }
 
+/// A strong tag: another content has another one. Not for secrets; the length guards against a chance collision too.
+fn etag(body: &[u8]) -> String {
+    let mut hasher = std::hash::DefaultHasher::new();
+    hasher.write(body);
+    format!("\"{:x}-{:016x}\"", body.len(), hasher.finish())
+}
+
+/// Reads `If-None-Match`: `*`, or a list of tags, weak ones too.
+fn is_known(tags: &str, tag: &str) -> bool {
+    tags.trim() == "*" || tags.split(',').any(|it| it.trim().trim_start_matches("W/") == tag)
+}
+
 /// `value` as JSON.
 pub(super) fn to_json(value: &impl Serialize) -> Result<Vec<u8>, Problem> {
     serde_json::to_vec(value)
@@ -77,21 +121,34 @@ pub(super) struct Problem {
     pub code: &'static str,
     /// For people: names the thing, the value and the remedy.
     pub message: String,
+    /// What the status wants said beside it.
+    pub header: Option<(&'static str, &'static str)>,
+    /// Of a document that was sent: all that is wrong with it.
+    pub faults: Vec<Fault>,
 }
 
 impl Problem {
     pub fn new(status: u16, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into() }
+        let header = (status == 503).then_some(("Retry-After", RETRY_AFTER_SECONDS));
+        Self { status, code, message: message.into(), header, faults: Vec::new() }
+    }
+
+    pub fn with_header(mut self, name: &'static str, value: &'static str) -> Self {
+        self.header = Some((name, value));
+        self
     }
 
     pub fn into_answer(self) -> Answer {
-        let headers = match self.status {
-            405 => vec![("Allow", "GET, HEAD")],
-            503 => vec![("Retry-After", RETRY_AFTER_SECONDS)],
-            _ => Vec::new(),
-        };
-        let body = json!({ "error": { "code": self.code, "message": self.message } });
-        Answer { status: self.status, headers, body: body.to_string().into_bytes() }
+        let headers = self.header.map(|(name, value)| (name, value.to_owned())).into_iter().collect();
+        let mut error = json!({ "code": self.code, "message": self.message });
+        if !self.faults.is_empty() {
+            let faults = self.faults.iter();
+            error["faults"] = faults
+                .map(|it| json!({ "path": it.path, "problem": it.problem, "remedy": it.remedy }))
+                .collect();
+        }
+        let body = json!({ "error": error });
+        Answer { status: self.status, content_type: JSON, headers, body: body.to_string().into_bytes() }
     }
 }
 
@@ -143,7 +200,9 @@ mod tests {
 
     #[test]
     fn problems_are_json_with_a_code_and_a_sentence() {
-        let answer = Problem::new(405, "method_not_allowed", "say \"please\"").into_answer();
+        let answer =
+            Problem::new(405, "method_not_allowed", "say \"please\"").with_header("Allow", "GET, HEAD");
+        let answer = answer.into_answer();
         assert_eq!(
             text(answer.body.clone()),
             r#"{"error":{"code":"method_not_allowed","message":"say \"please\""}}"#
@@ -151,6 +210,27 @@ mod tests {
         assert!(text(answer.head(1, true).unwrap()).contains("\r\nAllow: GET, HEAD\r\n"));
         let busy = Problem::new(503, "busy", "").into_answer();
         assert!(text(busy.head(1, true).unwrap()).contains("\r\nRetry-After: 1\r\n"));
+    }
+
+    #[test]
+    fn what_a_client_has_already_is_not_sent_again() {
+        let answer = || Answer::json(b"[1]".to_vec());
+        let first = answer().tagged(None);
+        let tag = first.headers[0].1.clone();
+        let head = text(first.head(1, true).unwrap());
+        assert!(head.contains(&format!("\r\nETag: {tag}\r\n")), "{head}");
+        assert!(head.contains("\r\nCache-Control: no-cache\r\n"), "{head}");
+        for known in [tag.clone(), format!("\"x\", W/{tag}"), " * ".to_owned()] {
+            let again = answer().tagged(Some(&known));
+            assert_eq!((again.status, again.body.as_slice()), (304, &b""[..]), "{known}");
+            assert!(text(again.head(1, true).unwrap()).contains(&tag));
+        }
+        for other in ["\"x\"", "", &tag[1..], "W/*"] {
+            assert_eq!(answer().tagged(Some(other)).status, 200, "{other}");
+        }
+        assert_ne!(etag(b"[1]"), etag(b"[2]"));
+        let problem = Problem::new(404, "not_found", "").into_answer().tagged(Some("*"));
+        assert_eq!((problem.status, problem.headers.len()), (404, 0));
     }
 
     #[test]

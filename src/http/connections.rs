@@ -4,7 +4,7 @@
 //! the new one: clients that only hold connections open can't keep others out. Deadlines are kept by the gate,
 //! which closes the sockets of those that are late: whatever the thread waits for then ends.
 
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -15,7 +15,8 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, select};
 use super::answer::{Answer, Problem};
 use super::handlers::Service;
 use super::places::{Phase, Room, gives_way, patience};
-use super::wire::{self, BODY_BYTES_MAX, Head, ReadFailure, Requests};
+use super::router::Route;
+use super::wire::{self, BODY_BYTES_MAX, Head, ReadFailure, Requests, WRITE_BODY_BYTES_MAX};
 
 /// Connections at once: far more than pollers, browsers and scrapers of one node, far less than the descriptors
 /// that its commands need.
@@ -194,22 +195,28 @@ impl Connections {
     /// Answers one request; `false` when the connection ends with it.
     fn serve_one(&self, connection: &Connection, requests: &mut Requests<&TcpStream>, head: &Head) -> bool {
         let with_body = head.method != tiny_http::Method::Head;
-        if head.content_length > BODY_BYTES_MAX {
-            let problem = Problem::new(
-                413,
-                "body_too_large",
-                format!("a body of {} bytes; {BODY_BYTES_MAX} are the most", head.content_length),
-            );
+        let Ok(here) = connection.stream.local_addr() else { return false };
+        // Before its body is read: only who has shown the token may send a long one.
+        let route = self.service.admit(head, here);
+        let body_max = match &route {
+            Ok(Route::Write(_)) => WRITE_BODY_BYTES_MAX,
+            _ => BODY_BYTES_MAX,
+        };
+        if head.content_length > body_max {
+            let problem = route.err().unwrap_or_else(|| body_too_large(head.content_length, body_max));
             self.send_last(connection, &problem.into_answer(), with_body);
             return false;
         }
-        if let Err(cause) = requests.skip_body(head.content_length) {
-            log::debug!("http: a connection ended within a request: {cause:?}");
-            return false;
-        }
+        let body = match self.read_body(connection, requests, head, matches!(route, Ok(Route::Write(_)))) {
+            Ok(body) => body,
+            Err(cause) => {
+                log::debug!("http: a connection ended within a request: {cause:?}");
+                return false;
+            }
+        };
         connection.enter(Phase::Answering);
-        let answer = connection.stream.local_addr().map(|here| self.answer(head, here));
-        let Ok(answer) = answer else { return false };
+        let answer = self.answer(head, route, &body);
+        drop(body);
         log::debug!("http: {} {} {}", head.method.as_str(), head.target, answer.status);
         let room = Room::take(&self.sending, answer.body.len());
         let answer = if room.is_some() { answer } else { no_room() };
@@ -218,10 +225,27 @@ impl Connections {
         wire::send(&connection.stream, &answer, head.minor_version, keep, with_body).is_ok() && keep
     }
 
-    fn answer(&self, head: &Head, here: SocketAddr) -> Answer {
-        let answer =
-            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.service.answer(head, here)));
-        answer.unwrap_or_else(|_| {
+    /// The body if it is wanted; otherwise it is read past.
+    fn read_body(
+        &self,
+        connection: &Connection,
+        requests: &mut Requests<&TcpStream>,
+        head: &Head,
+        is_wanted: bool,
+    ) -> Result<Vec<u8>, ReadFailure> {
+        if head.content_length > 0 && head.expects_continue() {
+            wire::send_continue(&connection.stream).map_err(ReadFailure::Connection)?;
+        }
+        if !is_wanted {
+            return requests.skip_body(head.content_length).map(|()| Vec::new());
+        }
+        connection.enter(Phase::Body);
+        requests.read_body(head.content_length)
+    }
+
+    fn answer(&self, head: &Head, route: Result<Route, Problem>, body: &[u8]) -> Answer {
+        let answering = std::panic::AssertUnwindSafe(|| self.service.answer(head, route, body));
+        std::panic::catch_unwind(answering).unwrap_or_else(|_| {
             log::error!("http: answering {} {} panicked", head.method.as_str(), head.target);
             Problem::new(500, "internal_error", "answering failed; the log says why").into_answer()
         })
@@ -290,6 +314,10 @@ fn evict(open: &mut Vec<Arc<Connection>>) -> bool {
     let Some(place) = gives_way(&places, Instant::now()) else { return false };
     open.swap_remove(place).close();
     true
+}
+
+fn body_too_large(length: u64, most: u64) -> Problem {
+    Problem::new(413, "body_too_large", format!("a body of {length} bytes; {most} are the most"))
 }
 
 fn no_room() -> Answer {

@@ -10,10 +10,13 @@ use serde_json::{Value, json};
 use super::NodeVitals;
 use super::answer::{Answer, Problem, quoted, to_json};
 use super::cache::Cached;
-use super::guard;
+use super::counts::{Counter, Counts};
 use super::readers::Readers;
 use super::router::{PATHS, Route, route};
+use super::token::TokenFile;
 use super::wire::Head;
+use super::writes;
+use super::{guard, metrics};
 use crate::failpoint::{self, Point};
 use crate::model::records::StatusCounts;
 use crate::store::read::{Listed, ProcessFilter};
@@ -21,37 +24,72 @@ use crate::store::read::{Listed, ProcessFilter};
 /// Nodes on `/nodes`, the latest first: those that have ended are kept for a while, and every start is a new one.
 const NODES_MAX: u32 = 200;
 
+/// What this endpoint answers, as machines read it; a test holds it against the answers.
+const OPENAPI: &str = include_str!("openapi.json");
+
 /// What answers requests, whatever connection they came by.
 pub(super) struct Service {
     readers: Readers,
+    counter: Arc<Counter>,
     counts: Cached<Arc<Counted>>,
     vitals: Option<Arc<dyn NodeVitals>>,
+    token: Option<TokenFile>,
     schema: String,
 }
 
 /// What all of `/status` but this node's own part is made of.
 #[derive(Serialize)]
-struct Counted {
+struct Status<'a> {
     version: &'static str,
-    schema: String,
+    schema: &'a str,
     /// When it was counted.
     as_of: Timestamp,
+    /// When the whole history was counted last: what was pruned or retried since is not taken in yet.
+    history_counted_at: Timestamp,
     #[serde(flatten)]
     counts: StatusCounts,
 }
 
+/// What was counted, and as JSON, so that a thousand who poll cost one's work.
+struct Counted {
+    counts: Counts,
+    json: Vec<u8>,
+}
+
 impl Service {
-    pub fn new(readers: Readers, vitals: Option<Arc<dyn NodeVitals>>, schema: String) -> Self {
-        Self { readers, counts: Cached::new(), vitals, schema }
+    pub fn new(
+        readers: Readers,
+        vitals: Option<Arc<dyn NodeVitals>>,
+        token: Option<TokenFile>,
+        schema: String,
+    ) -> Self {
+        Self { readers, counter: Arc::default(), counts: Cached::new(), vitals, token, schema }
     }
 
-    /// Answers a request that came in at the address `here`.
-    pub fn answer(&self, head: &Head, here: SocketAddr) -> Answer {
+    /// Finds out what is asked for by a request that came in at the address `here`, and whether this client may.
+    pub fn admit(&self, head: &Head, here: SocketAddr) -> Result<Route, Problem> {
+        guard::check(head, here)?;
+        let route = route(&head.method, &head.target)?;
+        if let Route::Write(_) = route {
+            self.token.as_ref().ok_or_else(writing_is_off)?.check(head)?;
+            check_content_type(head)?;
+        }
+        Ok(route)
+    }
+
+    /// Answers a request that was admitted, or not.
+    pub fn answer(&self, head: &Head, route: Result<Route, Problem>, body: &[u8]) -> Answer {
         failpoint::hit(Point::HttpAnswer);
-        let answer = guard::check(head, here)
-            .and_then(|()| route(&head.method, &head.target))
-            .and_then(|route| self.handle(route));
-        answer.unwrap_or_else(Problem::into_answer)
+        match route {
+            Ok(Route::Write(write)) => {
+                writes::answer(&self.readers, write, body).unwrap_or_else(Problem::into_answer)
+            }
+            Ok(route) => {
+                let answer = self.handle(route).unwrap_or_else(Problem::into_answer);
+                answer.tagged(head.header("if-none-match"))
+            }
+            Err(problem) => problem.into_answer(),
+        }
     }
 
     /// Joins the threads that ask the database, once they have been told to stop.
@@ -61,11 +99,14 @@ impl Service {
 
     fn handle(&self, route: Route) -> Result<Answer, Problem> {
         match route {
+            Route::Write(_) => {
+                Err(Problem::new(500, "internal_error", "a writing call was taken for a reading one"))
+            }
             Route::Index => index(),
             Route::Livez => Answer::ok(&json!({ "live": true })),
             Route::Readyz => self.readyz(),
             Route::Status => self.status(),
-            Route::Processes(filter) => self.processes(filter),
+            Route::Processes(filter) => self.processes(*filter),
             Route::Process { id } => self.process(id),
             Route::Tasks { id, output } => self.tasks(id, output),
             Route::Executions { id, output } => self.executions(id, output),
@@ -73,6 +114,8 @@ impl Service {
                 let types = self.readers.ask(|store| store.process_types())?;
                 list(&types, "process_types")
             }
+            Route::OpenApi => Ok(Answer::json(OPENAPI.as_bytes().to_vec())),
+            Route::Metrics => self.metrics(),
             Route::Nodes => {
                 let nodes = self.readers.ask(|store| store.nodes(NODES_MAX))?;
                 list(&nodes, "nodes")
@@ -81,19 +124,31 @@ impl Service {
     }
 
     fn counted(&self) -> Result<Arc<Counted>, Problem> {
-        self.counts.get(|| {
-            let counts = self.readers.ask(|store| store.status())?;
-            Ok(Arc::new(Counted {
+        let counted = self.counts.get(|| {
+            let counter = Arc::clone(&self.counter);
+            let counts = self.readers.ask(move |store| counter.count(store))?;
+            let counts = counts.ok_or_else(|| {
+                Problem::new(
+                    503,
+                    "database_slow",
+                    "the history is being counted for the first time; ask again later",
+                )
+            })?;
+            let json = to_json(&Status {
                 version: env!("CARGO_PKG_VERSION"),
-                schema: self.schema.clone(),
-                as_of: Timestamp::now(),
-                counts,
-            }))
-        })
+                schema: &self.schema,
+                as_of: counts.as_of,
+                history_counted_at: counts.history_counted_at,
+                counts: counts.by_status(),
+            })?;
+            Ok(Arc::new(Counted { counts, json }))
+        });
+        self.counter.refresh(&self.readers);
+        counted
     }
 
     fn status(&self) -> Result<Answer, Problem> {
-        let mut body = to_json(&*self.counted()?)?;
+        let mut body = self.counted()?.json.clone();
         // The node's own part is of this very moment; the counts are of a second ago at the most, or of ten times
         // as long as counting takes.
         body.pop();
@@ -101,6 +156,13 @@ impl Service {
         body.extend_from_slice(&to_json(&self.node())?);
         body.push(b'}');
         Ok(Answer::json(body))
+    }
+
+    /// The node's own numbers always; the database's when it answers.
+    fn metrics(&self) -> Result<Answer, Problem> {
+        let counted = self.counted();
+        let counts = counted.as_ref().map(|it| &it.counts).ok();
+        Ok(metrics::answer(self.vitals.as_deref(), counts))
     }
 
     /// `null` for an endpoint without a node.
@@ -132,7 +194,23 @@ impl Service {
     }
 
     fn processes(&self, filter: ProcessFilter) -> Result<Answer, Problem> {
-        let page = self.readers.ask(move |store| store.processes(&filter))?;
+        let node = filter.node.clone();
+        let (page, is_node_known) = self.readers.ask(move |store| {
+            let page = store.processes(&filter)?;
+            let node = filter.node.as_deref().filter(|_| page.processes.is_empty());
+            Ok((page, node.map_or(Ok(true), |it| store.knows_node(it))?))
+        })?;
+        if !is_node_known {
+            return Err(Problem::new(
+                404,
+                "node_not_found",
+                format!(
+                    "no node has the id or name {}; /nodes lists those that are known, which is for seven days after \
+                     their end",
+                    quoted(&node.unwrap_or_default())
+                ),
+            ));
+        }
         let next = page.next.map(|it| it.to_string());
         Answer::ok(&ProcessPage { processes: page.processes, next, unreadable: page.unreadable })
     }
@@ -167,6 +245,31 @@ impl Service {
         let Listed { rows, unreadable } = executions;
         Answer::ok(&Executions { executions: Rows { rows, output }, unreadable })
     }
+}
+
+fn writing_is_off() -> Problem {
+    Problem::new(
+        403,
+        "writing_disabled",
+        "this endpoint is for reading only: the node was started without --http-token-file",
+    )
+}
+
+/// A page of another site can send forms and plain text unasked, JSON it can't.
+fn check_content_type(head: &Head) -> Result<(), Problem> {
+    let given = head.header("content-type").unwrap_or_default();
+    if head.content_length == 0 && given.is_empty() {
+        return Ok(()); // where a document is needed, its absence is told
+    }
+    let kind = given.split(';').next().unwrap_or_default().trim();
+    if kind.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    Err(Problem::new(
+        415,
+        "unsupported_media_type",
+        format!("Content-Type is {}; send JSON as application/json", quoted(given)),
+    ))
 }
 
 fn index() -> Result<Answer, Problem> {

@@ -31,13 +31,18 @@
 mod answer;
 mod cache;
 mod connections;
+mod counts;
 mod gate;
 mod guard;
 mod handlers;
+mod metrics;
 mod places;
+mod query;
 mod readers;
 mod router;
+mod token;
 mod wire;
+mod writes;
 
 use std::fmt;
 use std::io;
@@ -49,10 +54,12 @@ use crossbeam_channel::{Sender, bounded};
 use mio::Waker;
 
 use crate::database::ConnectionSource;
+use crate::engine::measures::Measures;
 use connections::Connections;
 use gate::Gate;
 use handlers::Service;
 use readers::Readers;
+pub use token::{TOKEN_CHARS_MIN, TokenError, TokenFile};
 
 /// How the node fares that this endpoint belongs to. Asked often: no call may wait.
 pub trait NodeVitals: Send + Sync {
@@ -68,6 +75,14 @@ pub trait NodeVitals: Send + Sync {
     fn node_id(&self) -> &str;
     /// The name the operator gave it.
     fn node_name(&self) -> &str;
+    /// What it has measured of itself, if it does.
+    fn measures(&self) -> Option<&Measures> {
+        None
+    }
+    /// Results that were not written because their claim had been taken.
+    fn stale_results(&self) -> u64 {
+        0
+    }
 }
 
 impl NodeVitals for crate::engine::Vitals {
@@ -88,6 +103,12 @@ impl NodeVitals for crate::engine::Vitals {
     }
     fn node_name(&self) -> &str {
         Self::node_name(self)
+    }
+    fn measures(&self) -> Option<&Measures> {
+        Some(Self::measures(self))
+    }
+    fn stale_results(&self) -> u64 {
+        Self::stale_results(self)
     }
 }
 
@@ -148,7 +169,8 @@ pub struct Endpoint {
 
 impl Endpoint {
     /// Listens on `listen` (port 0: any free one) and answers from `schema`, whether the database can be reached
-    /// or not. `vitals` is the node that it belongs to, if any.
+    /// or not. `vitals` is the node that it belongs to, if any. Calls that change something are answered to those who
+    /// show the token; without a token to nobody.
     ///
     /// # Errors
     /// When the address can't be listened on or a thread can't be started.
@@ -157,11 +179,12 @@ impl Endpoint {
         source: Arc<dyn ConnectionSource>,
         schema: String,
         vitals: Option<Arc<dyn NodeVitals>>,
+        token: Option<TokenFile>,
     ) -> Result<Self, HttpError> {
         // Nothing is ever sent: dropped, it tells all threads to end.
         let (stop, stopped) = bounded(0);
         let readers = Readers::start(source, schema.clone(), stopped.clone()).map_err(HttpError::Thread)?;
-        let service = Arc::new(Service::new(readers, vitals, schema));
+        let service = Arc::new(Service::new(readers, vitals, token, schema));
         let connections = Arc::new(Connections::new(Arc::clone(&service), stopped));
         let (gate, waker) = Gate::bind(listen, Arc::clone(&connections))
             .map_err(|source| HttpError::Listen { address: listen, source })?;

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 const IDLE_MS_MAX: u64 = 30_000;
 /// From the first byte of a request to its last.
 const HEAD_MS_MAX: u64 = 5_000;
+/// For the body of a call with the token.
+const BODY_MS_MAX: u64 = 30_000;
 /// From there to the answer; the reading from the database ends earlier by its own deadlines.
 const ANSWERING_MS_MAX: u64 = 30_000;
 /// For sending an answer, whatever its size.
@@ -21,6 +23,8 @@ const SENDING_BYTES_MAX: usize = 256 * 1024 * 1024;
 pub(super) enum Phase {
     Idle,
     Head,
+    /// The body of one who has shown the token.
+    Body,
     Answering,
     Sending,
 }
@@ -30,6 +34,7 @@ pub(super) const fn patience(phase: Phase) -> Duration {
     Duration::from_millis(match phase {
         Phase::Idle => IDLE_MS_MAX,
         Phase::Head => HEAD_MS_MAX,
+        Phase::Body => BODY_MS_MAX,
         Phase::Answering => ANSWERING_MS_MAX,
         Phase::Sending => SENDING_MS_MAX,
     })

@@ -17,7 +17,7 @@ use crate::store::{Store, StoreError};
 /// Threads, hence connections, at the most: reading never takes more than this from the engine's database.
 const READERS: usize = 4;
 /// The server ends a statement of ours after this.
-const STATEMENT_MS_MAX: u64 = 5_000;
+pub(super) const READ_MS_MAX: u64 = 5_000;
 /// One who asks waits this long for a thread with a connection.
 const CONNECT_MS_MAX: u64 = 2_000;
 /// And this long in all: a statement at its limit still has time to say so.
@@ -92,8 +92,56 @@ impl Readers {
         Ok(Self { jobs, stopped, ended, threads })
     }
 
-    /// Asks the store, within the deadlines.
-    pub fn ask<T, F>(&self, mut question: F) -> Result<T, Problem>
+    /// Asks the store, within the deadlines. What is asked may be asked twice.
+    pub fn ask<T, F>(&self, question: F) -> Result<T, Problem>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Store) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.submit(question)
+    }
+
+    /// Has the store change something, within the deadlines and no more than once: when the connection is lost
+    /// meanwhile, nobody knows whether it was done.
+    pub fn ask_once<T, F>(&self, mut change: F) -> Result<T, Problem>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Store) -> Result<T, StoreError> + Send + 'static,
+    {
+        let asked = self.submit(move |store| {
+            // A connection that died while it was idle is found out before anything is sent by it.
+            store.ping()?;
+            match change(store) {
+                Err(error) if is_connection_lost(&error) => Ok(Err(problem_of(&error))),
+                done => done.map(Ok),
+            }
+        })?;
+        asked.map_err(|problem| {
+            let message = format!(
+                "{}; whether it was done is not known: ask again with the same process_id",
+                problem.message
+            );
+            Problem { message, ..problem }
+        })
+    }
+
+    /// Has a free thread do something that nobody waits for; without a free one nothing is done.
+    pub fn tell<F>(&self, mut work: F)
+    where
+        F: FnMut(&mut Store) -> Result<(), StoreError> + Send + 'static,
+    {
+        let question: Question = Box::new(move |store, _| match store.map(&mut work) {
+            Ok(Ok(())) | Err(_) => Fate::Settled,
+            Ok(Err(error)) => Fate::Failed(problem_of(&error)),
+        });
+        let give_up = Instant::now() + Duration::from_millis(ANSWER_MS_MAX);
+        let job = Job { question, give_up, begun: Arc::new(AtomicBool::new(false)) };
+        if self.jobs.try_send(job).is_err() {
+            log::debug!("http: no free thread for work in the background");
+        }
+    }
+
+    fn submit<T, F>(&self, mut question: F) -> Result<T, Problem>
     where
         T: Send + 'static,
         F: FnMut(&mut Store) -> Result<T, StoreError> + Send + 'static,
@@ -248,7 +296,7 @@ impl Shared {
         }
         drop(last);
         let opened = Store::open(&*self.source, "http", &self.schema).and_then(|mut store| {
-            store.set_statement_timeout(Duration::from_millis(STATEMENT_MS_MAX))?;
+            store.set_statement_timeout(Duration::from_millis(READ_MS_MAX))?;
             Ok(store)
         });
         opened.map_err(|error| {
@@ -295,10 +343,11 @@ fn problem_of(error: &StoreError) -> Problem {
     };
     let message = format!("failed to {error}");
     match error {
+        StoreError::Refused(refusal) => super::writes::refused(refusal),
         _ if code == "57014" => Problem::new(
             503,
             "database_slow",
-            format!("{message}; the limit is {STATEMENT_MS_MAX} ms, ask for less or again later"),
+            format!("{message}; the limit is {READ_MS_MAX} ms, ask for less or again later"),
         ),
         _ if code.starts_with("22") => Problem::new(400, "bad_parameter", message),
         _ if error.is_schema_missing() => Problem::new(503, "schema_missing", message),

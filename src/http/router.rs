@@ -3,15 +3,16 @@
 use tiny_http::Method;
 
 use super::answer::{Problem, quoted};
-use crate::model::lifecycle::ProcessStatus;
-use crate::store::read::{Cursor, PAGE_MAX, ProcessFilter};
+use super::query::{self, decode};
+use crate::store::read::ProcessFilter;
 
 /// The paths, as `/` lists them.
 pub(super) const PATHS: &[(&str, &str)] = &[
     ("/status", "counts of processes by status, the queue, the nodes, and this node"),
     (
         "/processes?status=&type=&limit=&after=",
-        "processes, newest first; give \"next\" as after for the next page",
+        "processes, newest first; give \"next\" as after for the next page; also filtered by node, started_since, \
+         started_before, finished_since, finished_before and metadata.KEY",
     ),
     ("/processes/{id}", "one process; percent-encode the id, its slashes too"),
     ("/processes/{id}/tasks?output=", "its tasks in their order; output=false leaves their output out"),
@@ -21,6 +22,8 @@ pub(super) const PATHS: &[(&str, &str)] = &[
     ),
     ("/process-types", "the registered process types"),
     ("/nodes", "the latest nodes, those that have ended included"),
+    ("/metrics", "the same and more for Prometheus"),
+    ("/openapi.json", "all of this and the calls that need a token, as OpenAPI 3.1"),
     ("/livez", "200 while this endpoint answers; asks no database"),
     ("/readyz", "200 while this node takes work, else 503 with the reason"),
 ];
@@ -30,128 +33,135 @@ pub(super) const PATHS: &[(&str, &str)] = &[
 pub(super) enum Route {
     Index,
     Status,
-    Processes(ProcessFilter),
-    Process { id: String },
-    Tasks { id: String, output: bool },
-    Executions { id: String, output: bool },
+    Processes(Box<ProcessFilter>),
+    Process {
+        id: String,
+    },
+    Tasks {
+        id: String,
+        output: bool,
+    },
+    Executions {
+        id: String,
+        output: bool,
+    },
     ProcessTypes,
     Nodes,
+    Metrics,
+    OpenApi,
     Livez,
     Readyz,
+    /// These change something: only with the token.
+    Write(Write),
+}
+
+/// A call that changes something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Write {
+    /// Starts a process.
+    Start,
+    /// Ends one.
+    Cancel { id: String },
+    /// Has a finished one go again.
+    Retry { id: String },
+}
+
+/// A path that exists: what may be done with it.
+struct Place {
+    read: Option<Route>,
+    write: Option<Write>,
+}
+
+impl Place {
+    fn to_read(route: Route) -> Option<Self> {
+        Some(Self { read: Some(route), write: None })
+    }
+
+    fn to_write(write: Write) -> Option<Self> {
+        Some(Self { read: None, write: Some(write) })
+    }
+
+    const fn methods(&self) -> &'static str {
+        match (&self.read, &self.write) {
+            (Some(_), Some(_)) => "GET, HEAD, POST",
+            (None, Some(_)) => "POST",
+            _ => "GET, HEAD",
+        }
+    }
 }
 
 /// Finds the route. An unknown path is told before a wrong method, and that before a wrong parameter.
 pub(super) fn route(method: &Method, target: &str) -> Result<Route, Problem> {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let mut route = path_route(path)?;
-    if !matches!(method, Method::Get | Method::Head) {
-        return Err(Problem::new(
+    let place = place(path)?;
+    let methods = place.methods();
+    let route = match method {
+        Method::Get | Method::Head => place.read,
+        Method::Post => place.write.map(Route::Write),
+        _ => None,
+    };
+    let mut route = route.ok_or_else(|| {
+        Problem::new(
             405,
             "method_not_allowed",
-            format!("{} {path}: this endpoint is for reading only; use GET or HEAD", method.as_str()),
-        ));
-    }
-    let mut seen = Vec::new();
-    for pair in query.split('&').filter(|it| !it.is_empty()) {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let (name, value) = (decode_query(name)?, decode_query(value)?);
-        if seen.contains(&name) {
-            return Err(bad_parameter(format!(
-                "parameter {} is there more than once; give it once",
-                quoted(&name)
-            )));
-        }
-        set_parameter(&mut route, path, &name, &value)?;
-        seen.push(name);
-    }
+            format!("{} {path} is nothing that can be asked for; use {}", method.as_str(), spoken(methods)),
+        )
+        .with_header("Allow", methods)
+    })?;
+    query::set_all(&mut route, path, query)?;
     Ok(route)
 }
 
-fn path_route(path: &str) -> Result<Route, Problem> {
+fn spoken(methods: &str) -> String {
+    match methods.rsplit_once(", ") {
+        Some((first, last)) => format!("{first} or {last}"),
+        None => methods.to_owned(),
+    }
+}
+
+fn place(path: &str) -> Result<Place, Problem> {
     let mut segments = path.strip_prefix('/').unwrap_or(path).split('/');
     let parts = [segments.next(), segments.next(), segments.next(), segments.next()];
-    let route = match parts {
+    let place = match parts {
         _ if !path.starts_with('/') => None,
-        [Some(""), None, ..] => Some(Route::Index),
-        [Some("status"), None, ..] => Some(Route::Status),
-        [Some("process-types"), None, ..] => Some(Route::ProcessTypes),
-        [Some("nodes"), None, ..] => Some(Route::Nodes),
-        [Some("livez"), None, ..] => Some(Route::Livez),
-        [Some("readyz"), None, ..] => Some(Route::Readyz),
-        [Some("processes"), None, ..] => Some(Route::Processes(ProcessFilter::default())),
-        [Some("processes"), Some(id), None, _] if !id.is_empty() => {
-            Some(Route::Process { id: decode_id(id)? })
-        }
-        [Some("processes"), Some(id), Some("tasks"), None] if !id.is_empty() => {
-            Some(Route::Tasks { id: decode_id(id)?, output: true })
-        }
-        [Some("processes"), Some(id), Some("executions"), None] if !id.is_empty() => {
-            Some(Route::Executions { id: decode_id(id)?, output: true })
-        }
+        [Some(name), None, ..] => top(name),
+        [Some("processes"), Some(id), rest, None] if !id.is_empty() => of_process(decode_id(id)?, rest),
         _ => None,
     };
-    route.ok_or_else(|| {
+    place.ok_or_else(|| {
         let hint = if path.starts_with("/processes/") { "; a slash within an id is written %2F" } else { "" };
         Problem::new(404, "not_found", format!("no such path: {}; / lists the paths{hint}", quoted(path)))
     })
 }
 
-/// An empty value counts as not given, as a form sends it.
-fn set_parameter(route: &mut Route, path: &str, name: &str, value: &str) -> Result<(), Problem> {
-    let known: &[&str] = match route {
-        Route::Processes(_) => &["status", "type", "limit", "after"],
-        Route::Tasks { .. } | Route::Executions { .. } => &["output"],
-        _ => &[],
-    };
-    if !known.contains(&name) {
-        let remedy = if known.is_empty() {
-            "it takes none".into()
-        } else {
-            format!("known are: {}", known.join(", "))
-        };
-        return Err(Problem::new(
-            400,
-            "unknown_parameter",
-            format!("{path} has no parameter {}; {remedy}", quoted(name)),
-        ));
-    }
-    if value.is_empty() {
-        return Ok(());
-    }
-    match route {
-        Route::Processes(filter) => set_filter(filter, name, value),
-        Route::Tasks { output, .. } | Route::Executions { output, .. } => {
-            *output = match value {
-                "true" => true,
-                "false" => false,
-                _ => return Err(bad_value(name, value, "give true or false")),
-            };
-            Ok(())
+fn top(name: &str) -> Option<Place> {
+    Place::to_read(match name {
+        "" => Route::Index,
+        "status" => Route::Status,
+        "process-types" => Route::ProcessTypes,
+        "nodes" => Route::Nodes,
+        "metrics" => Route::Metrics,
+        "openapi.json" => Route::OpenApi,
+        "livez" => Route::Livez,
+        "readyz" => Route::Readyz,
+        "processes" => {
+            let read = Some(Route::Processes(Box::default()));
+            return Some(Place { read, write: Some(Write::Start) });
         }
-        _ => Ok(()),
-    }
+        _ => return None,
+    })
 }
 
-fn set_filter(filter: &mut ProcessFilter, name: &str, value: &str) -> Result<(), Problem> {
-    match name {
-        "status" => match ProcessStatus::parse(value) {
-            Some(status) => filter.status = Some(status),
-            None => {
-                let all: Vec<&str> = ProcessStatus::ALL.iter().map(|it| it.as_str()).collect();
-                return Err(bad_value(name, value, &format!("give one of {}", all.join(", "))));
-            }
-        },
-        "type" => filter.process_type = Some(value.to_owned()),
-        "limit" => match value.parse() {
-            Ok(limit @ 1..=PAGE_MAX) => filter.limit = limit,
-            _ => return Err(bad_value(name, value, &format!("give a number from 1 to {PAGE_MAX}"))),
-        },
-        _ => match Cursor::parse(value) {
-            Some(cursor) => filter.after = Some(cursor),
-            None => return Err(bad_value(name, value, "give what a page before gave as \"next\"")),
-        },
+/// Below `/processes/{id}`.
+fn of_process(id: String, rest: Option<&str>) -> Option<Place> {
+    match rest {
+        None => Place::to_read(Route::Process { id }),
+        Some("tasks") => Place::to_read(Route::Tasks { id, output: true }),
+        Some("executions") => Place::to_read(Route::Executions { id, output: true }),
+        Some("cancel") => Place::to_write(Write::Cancel { id }),
+        Some("retry") => Place::to_write(Write::Retry { id }),
+        Some(_) => None,
     }
-    Ok(())
 }
 
 fn decode_id(segment: &str) -> Result<String, Problem> {
@@ -160,49 +170,11 @@ fn decode_id(segment: &str) -> Result<String, Problem> {
     })
 }
 
-fn decode_query(text: &str) -> Result<String, Problem> {
-    decode(text, true).map_err(|problem| bad_parameter(format!("in the query, {}: {problem}", quoted(text))))
-}
-
-/// Percent-decodes; in a query, `+` is a space. Nothing that is asked for here has control characters.
-fn decode(text: &str, plus_is_space: bool) -> Result<String, &'static str> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'%' => {
-                let digits = (rest.next().and_then(hex), rest.next().and_then(hex));
-                let (Some(high), Some(low)) = digits else {
-                    return Err("% is not followed by two hexadecimal digits; write a percent sign as %25");
-                };
-                high << 4 | low
-            }
-            b'+' if plus_is_space => b' ',
-            other => other,
-        });
-    }
-    let text = String::from_utf8(bytes).map_err(|_| "it is not UTF-8 once decoded")?;
-    if text.chars().any(char::is_control) {
-        return Err("it holds a control character");
-    }
-    Ok(text)
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).and_then(|it| u8::try_from(it).ok())
-}
-
-fn bad_value(name: &str, value: &str, remedy: &str) -> Problem {
-    bad_parameter(format!("parameter \"{name}\" is {}; {remedy}", quoted(value)))
-}
-
-fn bad_parameter(message: String) -> Problem {
-    Problem::new(400, "bad_parameter", message)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::lifecycle::ProcessStatus;
+    use crate::store::read::Cursor;
 
     fn get(target: &str) -> Result<Route, Problem> {
         route(&Method::Get, target)
@@ -215,7 +187,7 @@ mod tests {
 
     fn filter(target: &str) -> ProcessFilter {
         match get(target) {
-            Ok(Route::Processes(filter)) => filter,
+            Ok(Route::Processes(filter)) => *filter,
             other => panic!("{target}: {other:?}"),
         }
     }
@@ -229,9 +201,11 @@ mod tests {
             ("/status?", Route::Status),
             ("/process-types", Route::ProcessTypes),
             ("/nodes", Route::Nodes),
+            ("/metrics", Route::Metrics),
+            ("/openapi.json", Route::OpenApi),
             ("/livez", Route::Livez),
             ("/readyz", Route::Readyz),
-            ("/processes", Route::Processes(ProcessFilter::default())),
+            ("/processes", Route::Processes(Box::default())),
             ("/processes/p-1", Route::Process { id: id() }),
             ("/processes/p-1/tasks", Route::Tasks { id: id(), output: true }),
             ("/processes/p-1/tasks?output=false", Route::Tasks { id: id(), output: false }),
@@ -310,13 +284,24 @@ mod tests {
     #[test]
     fn lists_take_filters() {
         let expected = ProcessFilter {
-            status: Some(ProcessStatus::Failed),
+            statuses: vec![ProcessStatus::Failed, ProcessStatus::InProgress],
             process_type: Some("a b/c&d".into()),
+            node: Some("n 1".into()),
+            started_since: "2026-01-01T00:00:00Z".parse().ok(),
+            started_before: "2026-01-01T02:00:00+01:00".parse().ok(),
+            finished_since: "2026-01-02T00:00:00.5Z".parse().ok(),
+            finished_before: "2026-01-03T00:00:00Z".parse().ok(),
+            metadata: [("order id".to_owned(), "7".into()), ("a.b".to_owned(), "x=y".into())]
+                .into_iter()
+                .collect(),
             limit: 7,
             after: Cursor::parse("1700000000000000.p+1"),
         };
         assert!(expected.after.is_some());
-        let target = "/processes?status=failed&type=a+b%2Fc%26d&limit=7&after=1700000000000000.p%2B1";
+        let target = "/processes?status=failed,IN_PROGRESS&type=a+b%2Fc%26d&limit=7&after=1700000000000000.p%2B1\
+                      &node=n+1&started_since=2026-01-01T00:00:00Z&started_before=2026-01-01T02:00:00+01:00\
+                      &finished_since=2026-01-02T00:00:00.5Z&finished_before=2026-01-03T00:00:00%2B00:00\
+                      &metadata.order+id=7&metadata.a.b=x=y";
         assert_eq!(filter(target), expected);
         assert_eq!(filter("/processes?status=&type=&limit=&after="), ProcessFilter::default());
         assert_eq!(filter("/processes?&&limit=1000&"), ProcessFilter { limit: 1000, ..Default::default() });
@@ -333,6 +318,13 @@ mod tests {
             ("limit=99999999999", ["\"limit\"", "\"99999999999\"", "from 1 to 1000"]),
             ("after=p-1", ["\"after\"", "\"p-1\"", "\"next\""]),
             ("after=x.p-1", ["\"after\"", "\"x.p-1\"", "\"next\""]),
+            ("limit=+1", ["\"limit\"", "\" 1\"", "from 1 to 1000"]),
+            ("status=FAILED,,", ["\"status\"", "\"FAILED,,\"", "separated by commas"]),
+            ("started_since=yesterday", ["\"started_since\"", "\"yesterday\"", "2026-12-01T08:00:00Z"]),
+            (
+                "finished_before=2026-13-01T00:00:00Z",
+                ["\"finished_before\"", "2026-13", "2026-12-01T08:00:00Z"],
+            ),
             ("limit=1&limit=2", ["\"limit\"", "more than once", "once"]),
             ("type=%zz", ["query", "\"%zz\"", "%25"]),
             ("type=%00", ["query", "\"%00\"", "control character"]),
@@ -350,7 +342,12 @@ mod tests {
     fn unknown_parameters_are_refused_with_the_known_ones() {
         let (status, code, message) = refused("/processes?state=FAILED");
         assert_eq!((status, code), (400, "unknown_parameter"));
-        assert!(message.contains("\"state\"") && message.contains("status, type, limit, after"), "{message}");
+        assert!(
+            message.contains("\"state\"")
+                && message.contains("status, type, node, ")
+                && message.contains("metadata.KEY"),
+            "{message}"
+        );
         for target in
             ["/?a", "/status?a=1", "/livez?output=true", "/processes/p?output=true", "/nodes?limit=1"]
         {
@@ -361,13 +358,33 @@ mod tests {
     }
 
     #[test]
-    fn only_reading_methods_are_allowed_on_paths_that_exist() {
+    fn other_methods_are_refused_on_paths_that_exist() {
         for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "get", "BREW"] {
             let method: Method = method.parse().expect("a token");
-            let problem = route(&method, "/processes?nonsense=1").expect_err(method.as_str());
+            let problem = route(&method, "/status?nonsense=1").expect_err(method.as_str());
             assert_eq!((problem.status, problem.code), (405, "method_not_allowed"), "{method}");
             assert!(problem.message.contains("GET or HEAD"), "{}", problem.message);
+            assert_eq!(problem.header, Some(("Allow", "GET, HEAD")));
             assert_eq!(route(&method, "/nowhere").expect_err(method.as_str()).status, 404);
         }
+        let problem = route(&Method::Put, "/processes").expect_err("PUT");
+        assert!(problem.message.contains("GET, HEAD or POST"), "{}", problem.message);
+        assert_eq!(problem.header, Some(("Allow", "GET, HEAD, POST")));
+    }
+
+    #[test]
+    fn what_changes_something_is_known_as_such() {
+        assert_eq!(route(&Method::Post, "/processes"), Ok(Route::Write(Write::Start)));
+        let id = || "a/b".to_owned();
+        let cancel = route(&Method::Post, "/processes/a%2Fb/cancel");
+        assert_eq!(cancel, Ok(Route::Write(Write::Cancel { id: id() })));
+        assert_eq!(
+            route(&Method::Post, "/processes/a%2Fb/retry"),
+            Ok(Route::Write(Write::Retry { id: id() }))
+        );
+        let problem = route(&Method::Get, "/processes/a/retry").expect_err("a reading one");
+        assert_eq!((problem.status, problem.header), (405, Some(("Allow", "POST"))));
+        let problem = route(&Method::Post, "/processes?status=FAILED").expect_err("a parameter");
+        assert_eq!((problem.status, problem.code), (400, "unknown_parameter"));
     }
 }

@@ -13,8 +13,10 @@ use super::answer::{Answer, Problem, quoted};
 pub(super) const HEAD_BYTES_MAX: usize = 8 * 1024;
 /// Header lines; browsers send about 20.
 const HEADERS_MAX: usize = 64;
-/// Bytes of a body, which nothing that is asked for here has: read past and forgotten.
+/// Bytes of a body that nobody asked for: read past and forgotten.
 pub(super) const BODY_BYTES_MAX: u64 = 16 * 1024;
+/// Bytes of the body of a call with the token: an input of its full size (1 MiB), escaped generously.
+pub(super) const WRITE_BODY_BYTES_MAX: u64 = 2 * 1024 * 1024;
 /// Answers up to this size go out in one piece with their head.
 const ONE_WRITE_BYTES_MAX: usize = 32 * 1024;
 
@@ -41,6 +43,12 @@ impl Head {
     /// Whom the client believes it is asking: the target's authority goes before the `Host` header.
     pub fn host(&self) -> Option<&str> {
         self.authority.as_deref().or_else(|| self.header("host"))
+    }
+
+    /// Whether the client waits to be told before it sends its body.
+    pub fn expects_continue(&self) -> bool {
+        self.minor_version >= 1
+            && self.header("expect").is_some_and(|it| it.eq_ignore_ascii_case("100-continue"))
     }
 
     /// Whether the client wants to go on with this connection after the answer.
@@ -181,6 +189,21 @@ impl<S: Read> Requests<S> {
         }
     }
 
+    /// Reads the body of the request whose head was read last; the caller has seen to it that it is not too long.
+    pub fn read_body(&mut self, length: u64) -> Result<Vec<u8>, ReadFailure> {
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        let here = self.buffer.len().min(length);
+        let mut body: Vec<u8> = self.buffer.drain(..here).collect();
+        while body.len() < length {
+            if self.fill()? == 0 {
+                return Err(ReadFailure::Connection(io::ErrorKind::UnexpectedEof.into()));
+            }
+            let here = self.buffer.len().min(length - body.len());
+            body.extend(self.buffer.drain(..here));
+        }
+        Ok(body)
+    }
+
     /// Reads past the body of the request whose head was read last.
     pub fn skip_body(&mut self, mut length: u64) -> Result<(), ReadFailure> {
         loop {
@@ -210,6 +233,11 @@ impl<S: Read> Requests<S> {
             }
         }
     }
+}
+
+/// Tells a client that waits for it to send its body.
+pub(super) fn send_continue(mut stream: impl Write) -> io::Result<()> {
+    stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")
 }
 
 /// Sends an answer; `with_body` is false for HEAD.
@@ -335,6 +363,20 @@ mod tests {
         let head = pipelined.next_head(|| ()).unwrap().unwrap();
         pipelined.skip_body(head.content_length).unwrap();
         assert_eq!(pipelined.next_head(|| ()).unwrap().unwrap().target, "/2");
+    }
+
+    #[test]
+    fn a_body_is_read_whole_and_nothing_beyond_it() {
+        let long = "x".repeat(10_000);
+        let text = format!(
+            "POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 10000\r\n\r\n{long}GET /2 HTTP/1.1\r\nHost: a\r\n\r\n"
+        );
+        let mut requests = Requests::new(text.as_bytes());
+        let head = requests.next_head(|| ()).unwrap().unwrap();
+        assert_eq!(requests.read_body(head.content_length).unwrap(), long.as_bytes());
+        assert_eq!(requests.next_head(|| ()).unwrap().unwrap().target, "/2");
+        assert!(matches!(Requests::new(&b"ab"[..]).read_body(3), Err(ReadFailure::Connection(_))));
+        assert_eq!(Requests::new(Drip(b"abc")).read_body(3).unwrap(), b"abc");
     }
 
     #[test]

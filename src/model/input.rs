@@ -143,8 +143,14 @@ impl ProcessInputData {
 
 fn read(node: &Node, source: &str) -> Result<ProcessInputData, Faults> {
     let mut reader = Reader::default();
+    let input = read_at(&mut reader, "", node);
+    reader.finish(source, input)
+}
+
+/// Reads an input that stands at `at` in a larger document.
+pub(super) fn read_at(reader: &mut Reader, at: &str, node: &Node) -> ProcessInputData {
     let mut input = ProcessInputData::new();
-    reader.object("", node, &SHAPE, |reader, key, at, node| match key {
+    reader.object(at, node, &SHAPE, |reader, key, at, node| match key {
         _ if *node == Node::Null => {}
         "input_file" => input.input_file = text(reader, at, node),
         "output_dir" => input.output_dir = text(reader, at, node),
@@ -155,10 +161,10 @@ fn read(node: &Node, source: &str) -> Result<ProcessInputData, Faults> {
     });
     let bytes = input.to_value().to_string().len();
     if bytes > INPUT_BYTES_MAX {
-        let Fault { path, problem, remedy } = too_large(bytes);
-        reader.fault(path, problem, remedy);
+        let Fault { problem, remedy, .. } = too_large(bytes);
+        reader.fault(at, problem, remedy);
     }
-    reader.finish(source, input)
+    input
 }
 
 fn too_large(bytes: usize) -> Fault {

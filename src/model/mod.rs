@@ -2,6 +2,7 @@
 //!
 //! Nothing here does I/O, and nothing here knows the rest of the crate.
 
+pub mod control_document;
 pub mod document;
 pub mod duration;
 pub mod explain;
@@ -14,5 +15,6 @@ pub mod process_type;
 pub mod records;
 pub mod registry;
 pub mod retry;
+pub mod start_document;
 pub mod suggest;
 pub mod template;

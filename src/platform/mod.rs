@@ -15,6 +15,8 @@ pub mod init;
 #[cfg(unix)]
 mod limits;
 #[cfg(unix)]
+mod own_usage;
+#[cfg(unix)]
 pub mod processes;
 pub mod secrecy;
 #[cfg(unix)]
@@ -26,6 +28,7 @@ mod unix;
 pub use host::*;
 #[cfg(unix)]
 pub use limits::*;
+pub use own_usage::*;
 #[cfg(unix)]
 pub use spawn::*;
 #[cfg(unix)]

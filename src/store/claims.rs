@@ -52,6 +52,8 @@ pub struct Claim {
     pub input: Arc<ProcessInputData>,
     /// What its tasks have passed on so far.
     pub context: Arc<Map<String, Value>>,
+    /// How long it had been due when it was claimed, by the database's clock.
+    pub late: Duration,
 }
 
 /// A task that is in progress under a claim and whose command is to be run.
@@ -271,6 +273,7 @@ fn read_ready(row: &Row, process_id: &str, version: i64) -> Result<(Claim, Claim
         total_tasks: count(row, "total_tasks", &what)?,
         input: Arc::new(input),
         context: Arc::new(object(row, "process_context", &what)?),
+        late: Duration::try_from_secs_f64(get(row, "late_s", &what)?).unwrap_or_default(),
     };
     match read_task(row, &what)? {
         Some(task) => Ok((claim, task)),

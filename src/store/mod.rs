@@ -13,7 +13,9 @@
 //! | `explain` | why a process runs, waits, or has ended |
 //! | `prune` | delete finished processes |
 //! | `progress` | watch processes as they go |
-//! | `read` | what the faces show |
+//! | `counts` | count processes and the queue without a scan of the history |
+//! | `list` | pages of processes, by filters |
+//! | `read` | what else the faces show |
 //! | `doctor` | what the server says of itself |
 //!
 //! Beneath them: `session` finds out whose session a connection leads to, `borrowed` works on those of a pooler.
@@ -21,9 +23,11 @@
 mod borrowed;
 pub mod claims;
 pub mod control;
+pub mod counts;
 pub mod doctor;
 pub mod error;
 pub mod explain;
+mod list;
 pub mod migrate;
 pub mod nodes;
 pub mod progress;
@@ -106,8 +110,10 @@ impl Store {
     /// # Errors
     /// When no connection can be had.
     pub fn open(source: &dyn ConnectionSource, role: &str, schema: &str) -> Result<Self, StoreError> {
-        // Lists have conditions that fold away only when their parameters are planned as constants.
-        Self::connect(source, role, schema, &[("plan_cache_mode", "force_custom_plan")], None)
+        // Lists have conditions that fold away only when their parameters are planned as constants. And none of them
+        // runs long enough for its compilation to pay.
+        let settings: Settings<'_> = &[("plan_cache_mode", "force_custom_plan"), ("jit", "off")];
+        Self::connect(source, role, schema, settings, None)
     }
 
     /// Connects for the engine's own statements, which run thousands of times a second.
@@ -217,6 +223,14 @@ impl Store {
         self.connection
             .batch_execute(&format!("SET statement_timeout = {millis}"))
             .map_err(|source| StoreError::database("set the statement timeout", source))
+    }
+
+    /// Asks the server for a sign of life, before something that can't be asked twice.
+    ///
+    /// # Errors
+    /// When the connection is lost.
+    pub(crate) fn ping(&mut self) -> Result<(), StoreError> {
+        self.connection.batch_execute("").map_err(|source| StoreError::database("reach the server", source))
     }
 
     /// The schema it works in.

@@ -1,19 +1,19 @@
 //! What the faces and the library's users read.
 
 use std::collections::BTreeMap;
-use std::error::Error;
 
 use jiff::Timestamp;
 use postgres::Row;
-use postgres::types::{FromSql, Json, Type};
+use postgres::types::Json;
 
+pub use super::list::{Cursor, PAGE_MAX, Page, ProcessFilter};
+pub use super::row::Listed;
 use super::row::{count, get, listed, object, time, word};
 use super::{Sql, Store, StoreError};
 use crate::model::lifecycle::{Outcome, ProcessStatus, TaskStatus};
 use crate::model::records::{ProcessData, StatusCounts, TaskData, TaskExecution};
 
 const PROCESS: Sql = Sql::new("read a process", include_str!("../../sql/process.sql"));
-const LIST: Sql = Sql::new("list processes", include_str!("../../sql/list_processes.sql"));
 const TASKS: Sql = Sql::new("read the tasks of a process", include_str!("../../sql/process_tasks.sql"));
 const EXECUTIONS: Sql =
     Sql::new("read the executions of a process", include_str!("../../sql/process_executions.sql"));
@@ -22,77 +22,6 @@ const STATUSES: Sql =
 const QUEUE: Sql = Sql::new("read the queue", include_str!("../../sql/queue.sql"));
 const NOW: Sql = Sql::new("ask for the time", "SELECT clock_timestamp() AS now");
 const RUNNING_NODES_MAX: u32 = 1000;
-
-/// Most processes on one page.
-pub const PAGE_MAX: u32 = 1000;
-
-pub use super::row::Listed;
-
-/// Which processes a list shows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProcessFilter {
-    /// Only those in this status.
-    pub status: Option<ProcessStatus>,
-    /// Only those of this type.
-    pub process_type: Option<String>,
-    /// Only those after this place, which the page before gave as `next`.
-    pub after: Option<Cursor>,
-    /// At most this many; no more than [`PAGE_MAX`] are given.
-    pub limit: u32,
-}
-
-impl Default for ProcessFilter {
-    fn default() -> Self {
-        Self { status: None, process_type: None, after: None, limit: 100 }
-    }
-}
-
-/// A place in the list of processes, newest first. As text it is opaque: pass on what a page gave.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cursor {
-    created_at: DatabaseTime,
-    process_id: String,
-}
-
-/// A `timestamptz` as it is on the wire, microseconds since 2000: a page may end with a row whose time is beyond what
-/// we can show, and the next has to begin there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct DatabaseTime(i64);
-
-impl<'a> FromSql<'a> for DatabaseTime {
-    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
-        i64::from_sql(&Type::INT8, raw).map(Self)
-    }
-
-    fn accepts(of: &Type) -> bool {
-        *of == Type::TIMESTAMPTZ
-    }
-}
-
-impl Cursor {
-    /// Reads the text of its `Display`; `None` if it is not one.
-    pub fn parse(text: &str) -> Option<Self> {
-        let (micros, process_id) = text.split_once('.')?;
-        Some(Self { created_at: DatabaseTime(micros.parse().ok()?), process_id: process_id.to_owned() })
-    }
-}
-
-impl std::fmt::Display for Cursor {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}.{}", self.created_at.0, self.process_id)
-    }
-}
-
-/// One page of a list.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Page {
-    /// Newest first.
-    pub processes: Vec<ProcessData>,
-    /// What is wrong with each of the page's rows that can't be read: a sentence that names the process.
-    pub unreadable: Vec<String>,
-    /// Where the next page begins; `None` on the last one.
-    pub next: Option<Cursor>,
-}
 
 impl Store {
     /// The time by the database's clock, which all recorded times are of; that of this machine may be wrong.
@@ -113,26 +42,6 @@ impl Store {
     /// When the database fails or the row can't be read.
     pub fn process(&mut self, process_id: &str) -> Result<Option<ProcessData>, StoreError> {
         self.query_opt(&PROCESS, &[&process_id])?.as_ref().map(read_process).transpose()
-    }
-
-    /// A page of processes, newest first.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub fn processes(&mut self, filter: &ProcessFilter) -> Result<Page, StoreError> {
-        let limit = filter.limit.clamp(1, PAGE_MAX);
-        let status = filter.status.map(ProcessStatus::as_str);
-        let after_time = filter.after.as_ref().map(|it| it.created_at.0);
-        let after_id = filter.after.as_ref().map(|it| it.process_id.as_str());
-        let rows = self.query(
-            &LIST,
-            &[&status, &filter.process_type, &after_time, &after_id, &(i64::from(limit) + 1)],
-        )?;
-        let page = &rows[..rows.len().min(limit as usize)];
-        let has_more = rows.len() > page.len();
-        let next = page.last().filter(|_| has_more).map(read_cursor).transpose()?;
-        let Listed { rows: processes, unreadable } = listed(page, read_process);
-        Ok(Page { processes, unreadable, next })
     }
 
     /// The tasks of a process in their order; empty when there is no such process.
@@ -202,14 +111,7 @@ impl Store {
     }
 }
 
-fn read_cursor(row: &Row) -> Result<Cursor, StoreError> {
-    Ok(Cursor {
-        created_at: get(row, "created_at", "a process")?,
-        process_id: get(row, "process_id", "a process")?,
-    })
-}
-
-fn read_process(row: &Row) -> Result<ProcessData, StoreError> {
+pub(super) fn read_process(row: &Row) -> Result<ProcessData, StoreError> {
     let process_id: String = get(row, "process_id", "a process")?;
     let what = format!("process \"{process_id}\"");
     Ok(ProcessData {

@@ -79,13 +79,18 @@ pub(super) fn listed<T>(rows: &[Row], read: impl Fn(&Row) -> Result<T, StoreErro
     for row in rows {
         match read(row) {
             Ok(row) => listed.rows.push(row),
-            Err(StoreError::Unreadable { row, problem }) => {
-                listed.unreadable.push(format!("{row}: {problem}"));
-            }
-            Err(other) => listed.unreadable.push(other.to_string()),
+            Err(error) => listed.unreadable.push(problem_of(&error)),
         }
     }
     listed
+}
+
+/// What is wrong with a row, as a sentence that names it.
+pub(super) fn problem_of(error: &StoreError) -> String {
+    match error {
+        StoreError::Unreadable { row, problem } => format!("{row}: {problem}"),
+        other => other.to_string(),
+    }
 }
 
 /// A column's value; a column that can't be read makes the row unreadable, not the program panic.

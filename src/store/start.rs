@@ -14,6 +14,12 @@ const START_ALL: Sql =
 
 const RESERVE: Sql = Sql::new("keep a process for a node", include_str!("../../sql/reserve.sql"));
 
+/// Whether this very transaction has written the row; the column holds the number's lower half.
+const IS_OURS: Sql = Sql::new(
+    "see whether a process is new",
+    "SELECT xmin::text::bigint = txid_current() % 4294967296 AS is_ours FROM processes WHERE process_id = $1",
+);
+
 /// A process to be started.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StartRequest {
@@ -54,6 +60,26 @@ impl Store {
             let id = ids.pop().ok_or_else(|| super::row::unreadable("a started process", "no row"))?;
             let is_reserved = store.execute(&RESERVE, &[&node, &id])? > 0;
             Ok((id, is_reserved))
+        })
+    }
+
+    /// Starts one process. Returns its id, and whether it is new: the same id with the same type and input gives back
+    /// the process that is there already.
+    ///
+    /// # Errors
+    /// As [`Store::start_processes`].
+    pub fn start_or_find(
+        &mut self,
+        process_type: &str,
+        request: &StartRequest,
+        options: StartOptions,
+    ) -> Result<(String, bool), StoreError> {
+        self.in_transaction("start a process", |store| {
+            let mut ids = store.start_processes(process_type, std::slice::from_ref(request), options)?;
+            let id = ids.pop().ok_or_else(|| super::row::unreadable("a started process", "no row"))?;
+            let row = store.query_opt(&IS_OURS, &[&id])?;
+            let is_new = row.map_or(Ok(false), |row| get(&row, "is_ours", "a started process"))?;
+            Ok((id, is_new))
         })
     }
 

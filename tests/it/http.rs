@@ -22,13 +22,13 @@ fn connect_error(message: &str) -> ConnectError {
 }
 
 /// A schema of the test's own, and connections that bear its name.
-struct Database {
-    schema: String,
+pub struct Database {
+    pub schema: String,
     connects: AtomicUsize,
 }
 
 impl Database {
-    fn new() -> Arc<Self> {
+    pub fn new() -> Arc<Self> {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let number = NUMBER.fetch_add(1, Ordering::SeqCst);
         let schema = format!("http_test_{}_{number}", std::process::id());
@@ -38,11 +38,11 @@ impl Database {
         database
     }
 
-    fn store(&self) -> Store {
+    pub fn store(&self) -> Store {
         Store::open(self, "test", &self.schema).unwrap()
     }
 
-    fn sql(&self, text: &str) {
+    pub fn sql(&self, text: &str) {
         let mut client = settings().config().connect(postgres::NoTls).unwrap();
         client.batch_execute(&format!("SET search_path = {}; {text}", self.schema)).unwrap();
     }
@@ -56,7 +56,7 @@ impl Database {
     }
 
     /// Processes `a/1`, `a/2`, … of a type with two tasks.
-    fn start_processes(&self, count: usize) {
+    pub fn start_processes(&self, count: usize) {
         let mut store = self.store();
         let pipeline = ProcessType::new("a", "for tests")
             .add_task("first", "true", "/", 1.0, 0)
@@ -94,7 +94,7 @@ impl Drop for Database {
 
 /// A source that gives no connection until it is told to go on; then it refuses.
 #[derive(Default)]
-struct Hanging {
+pub struct Hanging {
     goes_on: Mutex<bool>,
     told: Condvar,
 }
@@ -119,8 +119,8 @@ impl ConnectionSource for Hanging {
 }
 
 #[derive(Default)]
-struct Vitals {
-    ready: AtomicBool,
+pub struct Vitals {
+    pub ready: AtomicBool,
 }
 
 impl NodeVitals for Vitals {
@@ -146,15 +146,15 @@ impl NodeVitals for Vitals {
 
 fn start(source: Arc<dyn ConnectionSource>, schema: &str, vitals: Option<Arc<dyn NodeVitals>>) -> Endpoint {
     let listen: SocketAddr = "127.0.0.1:0".parse().unwrap();
-    Endpoint::start(listen, source, schema.to_owned(), vitals).unwrap()
+    Endpoint::start(listen, source, schema.to_owned(), vitals, None).unwrap()
 }
 
-fn endpoint_on(database: &Arc<Database>) -> Endpoint {
+pub fn endpoint_on(database: &Arc<Database>) -> Endpoint {
     start(Arc::clone(database) as _, &database.schema, None)
 }
 
 /// An endpoint that has no database to ask.
-fn endpoint_alone() -> (Endpoint, Arc<Hanging>) {
+pub fn endpoint_alone() -> (Endpoint, Arc<Hanging>) {
     let source = Arc::new(Hanging::default());
     source.go_on();
     (start(Arc::clone(&source) as _, "nowhere", None), source)
@@ -162,22 +162,22 @@ fn endpoint_alone() -> (Endpoint, Arc<Hanging>) {
 
 /// What came back.
 #[derive(Debug)]
-struct Reply {
-    status: u16,
-    head: String,
-    body: String,
+pub struct Reply {
+    pub status: u16,
+    pub head: String,
+    pub body: String,
 }
 
 impl Reply {
-    fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|cause| panic!("{cause} in {self:?}"))
     }
 
-    fn code(&self) -> String {
+    pub fn code(&self) -> String {
         self.json()["error"]["code"].as_str().unwrap_or_else(|| panic!("no code in {self:?}")).to_owned()
     }
 
-    fn message(&self) -> String {
+    pub fn message(&self) -> String {
         self.json()["error"]["message"]
             .as_str()
             .unwrap_or_else(|| panic!("no message in {self:?}"))
@@ -186,25 +186,25 @@ impl Reply {
 }
 
 /// A client's connection.
-struct Client(TcpStream);
+pub struct Client(pub TcpStream);
 
 impl Client {
-    fn new(endpoint: &Endpoint) -> Self {
+    pub fn new(endpoint: &Endpoint) -> Self {
         let stream = TcpStream::connect(endpoint.address()).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         Self(stream)
     }
 
-    fn send(&mut self, text: &str) -> &mut Self {
+    pub fn send(&mut self, text: &str) -> &mut Self {
         self.0.write_all(text.as_bytes()).unwrap();
         self
     }
 
-    fn get(&mut self, target: &str) -> Reply {
+    pub fn get(&mut self, target: &str) -> Reply {
         self.send(&format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n")).reply(true)
     }
 
-    fn reply(&mut self, with_body: bool) -> Reply {
+    pub fn reply(&mut self, with_body: bool) -> Reply {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             let mut byte = [0];
@@ -221,22 +221,22 @@ impl Client {
         Reply { status, head, body: String::from_utf8(body).unwrap() }
     }
 
-    fn is_closed(&mut self) -> bool {
+    pub fn is_closed(&mut self) -> bool {
         !matches!(self.0.read(&mut [0]), Ok(1..))
     }
 }
 
-fn get(endpoint: &Endpoint, target: &str) -> Reply {
+pub fn get(endpoint: &Endpoint, target: &str) -> Reply {
     Client::new(endpoint).get(target)
 }
 
-fn get_ok(endpoint: &Endpoint, target: &str) -> Value {
+pub fn get_ok(endpoint: &Endpoint, target: &str) -> Value {
     let reply = get(endpoint, target);
     assert_eq!(reply.status, 200, "{target}: {reply:?}");
     reply.json()
 }
 
-fn ids(page: &Value) -> Vec<&str> {
+pub fn ids(page: &Value) -> Vec<&str> {
     page["processes"].as_array().unwrap().iter().map(|it| it["process_id"].as_str().unwrap()).collect()
 }
 
@@ -367,7 +367,8 @@ fn refusals_are_json_with_code_and_sentence() {
     let (endpoint, _source) = endpoint_alone();
     for (request, status, code, says) in [
         ("GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n", 404, "not_found", "/nowhere"),
-        ("POST /processes HTTP/1.1\r\nHost: localhost\r\n\r\n", 405, "method_not_allowed", "GET or HEAD"),
+        ("POST /status HTTP/1.1\r\nHost: localhost\r\n\r\n", 405, "method_not_allowed", "GET or HEAD"),
+        ("POST /processes HTTP/1.1\r\nHost: localhost\r\n\r\n", 403, "writing_disabled", "--http-token-file"),
         ("GET /processes?limit=x HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "bad_parameter", "\"limit\""),
         ("GET /processes?x=1 HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "unknown_parameter", "\"x\""),
         ("GET /livez HTTP/1.1\r\nHost: evil.example\r\n\r\n", 403, "foreign_host", "evil.example"),
@@ -534,8 +535,61 @@ fn stopping_ends_idle_connections_and_frees_the_address() {
     assert!(idle.is_closed());
     assert!(TcpStream::connect(address).is_err(), "{address} still accepts");
     let (other, _source) = endpoint_alone();
-    let taken = Endpoint::start(other.address(), Arc::new(Hanging::default()), "nowhere".into(), None);
+    let taken = Endpoint::start(other.address(), Arc::new(Hanging::default()), "nowhere".into(), None, None);
     let message = taken.err().expect("the address is taken").to_string();
     assert!(message.starts_with(&format!("listen on {}: ", other.address())), "{message}");
     assert!(message.contains("--listen"), "{message}");
+}
+
+#[test]
+fn connections_that_are_reset_harm_nobody() {
+    let (endpoint, _source) = endpoint_alone();
+    for number in 0..300 {
+        let mut client = Client::new(&endpoint);
+        let text = ["GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n", "GET /livez HT", ""][number % 3];
+        client.send(text);
+        // Closed with an answer unread, the system sends a reset.
+    }
+    assert_eq!(get(&endpoint, "/livez").status, 200);
+}
+
+#[test]
+fn one_who_sends_a_byte_now_and_then_is_late_in_the_end() {
+    let (endpoint, _source) = endpoint_alone();
+    let began = Instant::now();
+    let mut slow = Client::new(&endpoint);
+    slow.0.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    slow.send("GET /livez HTTP/1.1\r\nHost: localhost\r\nA: ");
+    // Whatever it sends, its time is counted from the first byte; writing or reading then fails.
+    crate::common::wait_until("the slow client is cut off", || {
+        let is_open = slow.0.write_all(b"x").is_ok();
+        let cut = !is_open || slow.0.read(&mut [0]).is_ok_and(|count| count == 0);
+        assert!(cut || get(&endpoint, "/livez").status == 200);
+        cut.then_some(())
+    });
+    assert!(began.elapsed() >= Duration::from_secs(4), "after {:?} already", began.elapsed());
+}
+
+#[test]
+fn what_a_client_has_already_is_not_sent_again() {
+    let database = Database::new();
+    database.start_processes(2);
+    let endpoint = endpoint_on(&database);
+    let mut client = Client::new(&endpoint);
+    for target in
+        ["/processes", "/processes/a%2F1", "/processes/a%2F1/tasks", "/process-types", "/openapi.json", "/"]
+    {
+        let first = client.get(target);
+        assert!(first.head.contains("\r\nCache-Control: no-cache\r\n"), "{first:?}");
+        let tag = first.head.lines().find_map(|line| line.strip_prefix("ETag: ")).unwrap().to_owned();
+        let ask = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\nIf-None-Match: {tag}\r\n\r\n");
+        let again = client.send(&ask).reply(true);
+        assert_eq!((again.status, again.body.as_str()), (304, ""), "{target}: {again:?}");
+        assert!(again.head.contains(&format!("\r\nETag: {tag}\r\n")), "{again:?}");
+    }
+    let page = client.get("/processes");
+    let tag = page.head.lines().find_map(|line| line.strip_prefix("ETag: ")).unwrap().to_owned();
+    database.sql("UPDATE processes SET priority = 7 WHERE process_id = 'a/1'");
+    let ask = format!("GET /processes HTTP/1.1\r\nHost: localhost\r\nIf-None-Match: {tag}\r\n\r\n");
+    assert_eq!(client.send(&ask).reply(true).status, 200, "it has changed");
 }

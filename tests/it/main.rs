@@ -14,12 +14,16 @@ mod failover;
 mod faults;
 mod guard;
 mod http;
+mod http_writes;
 mod library;
+mod lists;
 mod liveness;
 #[cfg(target_os = "linux")]
 mod machine;
+mod metrics;
 mod migrate;
 mod nodes;
+mod openapi;
 mod pgbouncer;
 mod pooler;
 mod program;

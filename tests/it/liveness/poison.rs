@@ -277,7 +277,8 @@ fn pages_with_unreadable_rows_show_the_others_and_say_what_is_wrong() {
 
     let schema = database.schema.clone();
     let endpoint =
-        Endpoint::start("127.0.0.1:0".parse().unwrap(), Arc::clone(&database.source), schema, None).unwrap();
+        Endpoint::start("127.0.0.1:0".parse().unwrap(), Arc::clone(&database.source), schema, None, None)
+            .unwrap();
     for (path, key) in [
         ("/processes".to_owned(), "processes"),
         (format!("/processes/{good}/tasks"), "tasks"),

@@ -1,0 +1,27 @@
+-- A page of processes, newest first, of those few that hold the metadata asked for.
+-- Parameters as in sql/list_processes.sql.
+--
+-- `found` keeps the plan from walking the processes by creation until it has met enough of these.
+WITH found AS MATERIALIZED (
+    SELECT process_id FROM processes WHERE input_data -> 'metadata' @> $13::jsonb
+)
+SELECT p.process_id, p.process_type, p.status, p.current_task_index, p.total_tasks, p.priority, p.started_at,
+    p.completed_at, p.error_message, p.input_data, p.process_context, p.created_at, p.updated_at,
+    CASE WHEN NOT s.picked AND isfinite(s.execution_time) THEN s.execution_time END AS execution_time, s.picked_by
+FROM found CROSS JOIN LATERAL (
+    SELECT * FROM processes WHERE process_id = found.process_id LIMIT 1
+) AS p LEFT JOIN scheduled_tasks s ON s.task_instance = p.process_id
+WHERE ($1::text[] IS NULL OR p.status = ANY ($1))
+    AND ($2::text IS NULL OR p.process_type = $2)
+    AND ($3::timestamptz IS NULL OR (p.created_at, p.process_id) < ($3, $4::text))
+    AND (NOT $6::boolean OR p.error_message IS NOT NULL)
+    AND (NOT $7::boolean OR p.completed_at IS NOT NULL)
+    AND ($8::timestamptz IS NULL OR p.completed_at >= $8)
+    AND ($9::timestamptz IS NULL OR p.completed_at < $9)
+    AND ($10::timestamptz IS NULL OR p.started_at >= $10)
+    AND ($11::timestamptz IS NULL OR p.started_at < $11)
+    AND ($12::timestamptz IS NULL OR p.created_at < $12)
+    AND ($14::text[] IS NULL OR s.picked_by = ANY ($14) OR (SELECT true FROM task_executions e
+        WHERE e.process_id = p.process_id AND e.node_id = ANY ($14) LIMIT 1))
+ORDER BY p.created_at DESC, p.process_id DESC
+LIMIT $5

@@ -1,0 +1,252 @@
+//! `/metrics`: the node's own measures and the database's counts in the text form of Prometheus.
+//!
+//! What the node measures is of the node, what is counted in the database is of all nodes: the latter is the same on
+//! every node's endpoint (take the `max` over them, not the `sum`). No label holds an id of a process: a history of
+//! millions would make as many series.
+
+use std::fmt::Write as _;
+
+use super::NodeVitals;
+use super::answer::Answer;
+use super::counts::Counts;
+use crate::engine::measures::{Distribution, Measures};
+use crate::model::lifecycle::ProcessStatus;
+use crate::platform::own_usage;
+
+const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+/// Before every name of ours. Those of the process itself have the names that all programs use for them.
+const PREFIX: &str = "process_orchestrator_";
+
+/// `counts` is `None` while the database does not answer.
+pub(super) fn answer(vitals: Option<&dyn NodeVitals>, counts: Option<&Counts>) -> Answer {
+    let mut text = Exposition::default();
+    text.family("build_info", "gauge", "1; the version of the binary is a label.");
+    text.sample("", &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
+    text.family("database_up", "gauge", "Whether the database answered the latest count: 1 or 0.");
+    text.sample("", &[], f64::from(u8::from(counts.is_some())));
+    if let Some(vitals) = vitals {
+        node(&mut text, vitals);
+    }
+    if let Some(counts) = counts {
+        database(&mut text, counts);
+    }
+    own(&mut text);
+    Answer::of(CONTENT_TYPE, text.text.into_bytes())
+}
+
+fn node(text: &mut Exposition, vitals: &dyn NodeVitals) {
+    text.family("node_info", "gauge", "1; the node's name and id, new at every start, are labels.");
+    text.sample("", &[("node_name", vitals.node_name()), ("node_id", vitals.node_id())], 1.0);
+    text.family("ready", "gauge", "Whether this node takes work: 1 or 0.");
+    text.sample("", &[], f64::from(u8::from(vitals.is_ready())));
+    text.family("executors", "gauge", "Commands that this node can run at once.");
+    text.sample("", &[], vitals.executors() as f64);
+    text.family("executors_busy", "gauge", "Commands that this node runs.");
+    text.sample("", &[], vitals.busy() as f64);
+    text.family(
+        "stale_results_total",
+        "counter",
+        "Results of this node that were not written because their claim had been taken.",
+    );
+    text.sample("", &[], vitals.stale_results() as f64);
+    if let Some(measures) = vitals.measures() {
+        measured(text, measures);
+    }
+}
+
+fn measured(text: &mut Exposition, measures: &Measures) {
+    text.family("executions_total", "counter", "Executions that this node has recorded, by their outcome.");
+    for (outcome, count) in measures.outcomes() {
+        text.sample("", &[("outcome", outcome.as_str())], count as f64);
+    }
+    text.family("takeovers_total", "counter", "Processes that this node has taken over from dead nodes.");
+    text.sample("", &[], measures.taken_over() as f64);
+    text.family(
+        "database_errors_total",
+        "counter",
+        "Times the database failed a thread of this node, by the thread's role.",
+    );
+    for (role, count) in measures.database_errors() {
+        text.sample("", &[("role", role)], count as f64);
+    }
+    if let Some(age) = measures.heartbeat_age() {
+        text.family("heartbeat_age_seconds", "gauge", "Time since this node renewed its lease.");
+        text.sample("", &[], age.as_secs_f64());
+    }
+    text.family("uptime_seconds", "gauge", "Time since this node started.");
+    text.sample("", &[], measures.uptime().as_secs_f64());
+    for (name, help, histogram) in [
+        (
+            "execution_duration_seconds",
+            "From the spawn of a command to its end.",
+            &measures.execution_seconds,
+        ),
+        (
+            "start_latency_seconds",
+            "From the moment a process was due to the spawn of its command.",
+            &measures.start_latency_seconds,
+        ),
+        ("claim_duration_seconds", "Time that claiming due processes took.", &measures.claim_seconds),
+        ("claim_batch_size", "Processes claimed at once.", &measures.claim_batch),
+        (
+            "record_duration_seconds",
+            "Time that recording a batch of results took, with its commit.",
+            &measures.record_seconds,
+        ),
+        ("record_batch_size", "Results recorded at once.", &measures.record_batch),
+    ] {
+        text.family(name, "histogram", help);
+        text.distribution(&histogram.distribution());
+    }
+}
+
+fn database(text: &mut Exposition, counts: &Counts) {
+    text.family("processes", "gauge", "Processes in the database by type and status.");
+    for ((process_type, status), count) in &counts.processes.by_type {
+        text.sample("", &[("process_type", process_type), ("status", status.as_str())], *count as f64);
+    }
+    text.family(
+        "current_tasks",
+        "gauge",
+        "The tasks at which unfinished processes are, by process type and status.",
+    );
+    for (process_type, queue) in &counts.queue {
+        let not_started = queue.waiting - queue.waiting_retry;
+        for (status, count) in [
+            ("NOT_STARTED", not_started),
+            ("IN_PROGRESS", queue.picked),
+            ("WAITING_RETRY", queue.waiting_retry),
+        ] {
+            text.sample("", &[("process_type", process_type), ("status", status)], count as f64);
+        }
+    }
+    let status = counts.by_status();
+    text.family(
+        "queue_waiting_processes",
+        "gauge",
+        "Unfinished processes that no node has claimed, due or not.",
+    );
+    text.sample("", &[], status.queue_depth as f64);
+    text.family("queue_due_processes", "gauge", "Of those that wait, the processes that could run now.");
+    text.sample("", &[], status.due as f64);
+    text.family("queue_claimed_processes", "gauge", "Processes that a node has claimed.");
+    text.sample("", &[], status.picked as f64);
+    text.family(
+        "queue_oldest_due_age_seconds",
+        "gauge",
+        "How long the longest-waiting due process has been due; 0 when none is due.",
+    );
+    text.sample("", &[], status.oldest_due_age_seconds.unwrap_or(0.0).max(0.0));
+    text.family("nodes", "gauge", "Nodes that the database knows to run, by their state.");
+    for state in ["RUNNING", "STOPPING"] {
+        let count = counts.nodes.iter().filter(|it| it.state == state).count();
+        text.sample("", &[("state", state)], count as f64);
+    }
+    text.family("failed_processes", "gauge", "Processes that have failed, whatever their type.");
+    text.sample("", &[], status.processes.get(&ProcessStatus::Failed).copied().unwrap_or(0) as f64);
+    text.family("counted_timestamp_seconds", "gauge", "When the counts of the database were made.");
+    text.sample("", &[], counts.as_of.as_millisecond() as f64 / 1e3);
+}
+
+fn own(text: &mut Exposition) {
+    let Some(usage) = own_usage() else { return };
+    for (name, kind, help, value) in [
+        (
+            "process_cpu_seconds_total",
+            "counter",
+            "Processor time of the node, without its commands.",
+            usage.cpu_seconds,
+        ),
+        (
+            "process_resident_memory_bytes",
+            "gauge",
+            "Resident memory of the node.",
+            usage.resident_bytes as f64,
+        ),
+        ("process_threads", "gauge", "Threads of the node.", usage.threads as f64),
+    ] {
+        text.family_named(name, kind, help);
+        text.sample("", &[], value);
+    }
+}
+
+/// The text as it grows: a family's help and type, then its samples.
+#[derive(Default)]
+struct Exposition {
+    text: String,
+    name: String,
+}
+
+impl Exposition {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        self.family_named(&format!("{PREFIX}{name}"), kind, help);
+    }
+
+    fn family_named(&mut self, name: &str, kind: &str, help: &str) {
+        name.clone_into(&mut self.name);
+        self.line(format_args!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
+    }
+
+    fn sample(&mut self, suffix: &str, labels: &[(&str, &str)], value: f64) {
+        let name = std::mem::take(&mut self.name);
+        self.line(format_args!("{name}{suffix}"));
+        for (index, (label, text)) in labels.iter().enumerate() {
+            let opening = if index == 0 { '{' } else { ',' };
+            self.line(format_args!("{opening}{label}=\"{}\"", escaped(text)));
+        }
+        self.line(format_args!("{} {value}\n", if labels.is_empty() { "" } else { "}" }));
+        self.name = name;
+    }
+
+    fn distribution(&mut self, seen: &Distribution) {
+        for (bound, count) in &seen.buckets {
+            self.sample("_bucket", &[("le", &bound.to_string())], *count as f64);
+        }
+        self.sample("_bucket", &[("le", "+Inf")], seen.count as f64);
+        self.sample("_sum", &[], seen.sum);
+        self.sample("_count", &[], seen.count as f64);
+    }
+
+    fn line(&mut self, text: std::fmt::Arguments<'_>) {
+        // Writing to a string can't fail.
+        let _ = self.text.write_fmt(text);
+    }
+}
+
+fn escaped(label: &str) -> String {
+    label.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_have_their_labels_escaped() {
+        let mut text = Exposition::default();
+        text.family("a", "gauge", "Help.");
+        text.sample("", &[("x", "a\"b\\c\nd"), ("y", "")], 1.5);
+        text.sample("", &[], 1e21);
+        let expected = "# HELP process_orchestrator_a Help.\n# TYPE process_orchestrator_a gauge\n\
+            process_orchestrator_a{x=\"a\\\"b\\\\c\\nd\",y=\"\"} 1.5\nprocess_orchestrator_a 1000000000000000000000\n";
+        assert_eq!(text.text, expected);
+    }
+
+    #[test]
+    fn distributions_end_with_everything() {
+        let mut text = Exposition::default();
+        text.family("a", "histogram", "Help.");
+        text.distribution(&Distribution { buckets: vec![(0.001, 1), (2.5, 3)], count: 4, sum: 9.25 });
+        let lines: Vec<&str> = text.text.lines().skip(2).collect();
+        assert_eq!(
+            lines,
+            [
+                "process_orchestrator_a_bucket{le=\"0.001\"} 1",
+                "process_orchestrator_a_bucket{le=\"2.5\"} 3",
+                "process_orchestrator_a_bucket{le=\"+Inf\"} 4",
+                "process_orchestrator_a_sum 9.25",
+                "process_orchestrator_a_count 4",
+            ]
+        );
+    }
+}

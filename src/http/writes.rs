@@ -1,0 +1,87 @@
+//! The calls that change something. Whoever gets here has shown the token.
+
+use serde_json::json;
+
+use super::answer::{Answer, Problem};
+use super::query::encode_segment;
+use super::readers::Readers;
+use super::router::Write;
+use crate::model::control_document::{CancelDocument, RetryDocument};
+use crate::model::faults::Faults;
+use crate::model::start_document::StartDocument;
+use crate::store::control::{CancelOutcome, CancelReason, RetryOptions};
+use crate::store::start::{StartOptions, StartRequest};
+use crate::store::{Refusal, RefusalReason};
+
+pub(super) fn answer(readers: &Readers, write: Write, body: &[u8]) -> Result<Answer, Problem> {
+    match write {
+        Write::Start => start(readers, text(body)?),
+        Write::Cancel { id } => cancel(readers, id, text(body)?),
+        Write::Retry { id } => retry(readers, id, text(body)?),
+    }
+}
+
+fn text(body: &[u8]) -> Result<&str, Problem> {
+    std::str::from_utf8(body).map_err(|_| Problem::new(400, "bad_document", "the body is not UTF-8"))
+}
+
+/// 201 for a new process, 200 for the same one that was there already; both with its path.
+fn start(readers: &Readers, text: &str) -> Result<Answer, Problem> {
+    let wanted = StartDocument::from_json(text).map_err(|faults| faulty(text, faults))?;
+    let (id, is_new) = readers.ask_once(move |store| {
+        let request = StartRequest { input: wanted.input.clone(), process_id: wanted.process_id.clone() };
+        let options = StartOptions { start_at: wanted.start_at, priority: wanted.priority };
+        store.start_or_find(&wanted.process_type, &request, options)
+    })?;
+    let path = format!("/processes/{}", encode_segment(&id));
+    let body = json!({ "process_id": id, "is_new": is_new, "path": path });
+    let mut answer = Answer::ok(&body)?;
+    answer.status = if is_new { 201 } else { 200 };
+    answer.headers.push(("Location", path));
+    Ok(answer)
+}
+
+/// 202 while a node still has to end its command, else 200.
+fn cancel(readers: &Readers, id: String, text: &str) -> Result<Answer, Problem> {
+    let wanted = CancelDocument::from_json(text).map_err(|faults| faulty(text, faults))?;
+    let cancelled = readers.ask_once(move |store| {
+        store.cancel_process(&id, CancelReason { reason: wanted.reason.as_deref(), by: None })
+    })?;
+    let mut answer = Answer::ok(&cancelled)?;
+    if cancelled.outcome == CancelOutcome::Requested {
+        answer.status = 202;
+    }
+    Ok(answer)
+}
+
+fn retry(readers: &Readers, id: String, text: &str) -> Result<Answer, Problem> {
+    let wanted = RetryDocument::from_json(text).map_err(|faults| faulty(text, faults))?;
+    let options = RetryOptions { from_task: wanted.from_task, changes: wanted.changes };
+    let asked = id.clone();
+    let task = readers.ask_once(move |store| store.retry_process(&asked, &options))?;
+    Answer::ok(&json!({ "process_id": id, "from_task": task }))
+}
+
+/// 400 for what is no JSON, 422 for a document that says something wrong; all of it at once.
+fn faulty(text: &str, faults: Faults) -> Problem {
+    let is_json = serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
+    let status = if is_json { 422 } else { 400 };
+    let message = faults.faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    Problem { faults: faults.faults, ..Problem::new(status, "bad_document", message) }
+}
+
+/// What the schema's functions refuse, in HTTP's words.
+pub(super) fn refused(refusal: &Refusal) -> Problem {
+    let (status, code) = match refusal.reason {
+        RefusalReason::UnknownProcessType => (422, "unknown_process_type"),
+        RefusalReason::InvalidInput => (422, "invalid_input"),
+        RefusalReason::MissingVariable => (422, "missing_variable"),
+        RefusalReason::ProcessIdTaken => (409, "process_id_taken"),
+        RefusalReason::InvalidProcessId => (422, "invalid_process_id"),
+        RefusalReason::InvalidStartTime => (422, "invalid_start_time"),
+        RefusalReason::UnknownProcess => (404, "process_not_found"),
+        RefusalReason::NotRetryable => (409, "not_retryable"),
+        RefusalReason::UnknownTask => (422, "unknown_task"),
+    };
+    Problem::new(status, code, format!("{}; {}", refusal.message, refusal.remedy))
+}
