@@ -23,6 +23,9 @@ const LISTEN_DEFAULT: &str = "127.0.0.1:8710";
 /// The defaults of [`NodeConfig`] as the help shows them.
 const DRAIN_TIMEOUT_DEFAULT: &str = "30s";
 const POLL_INTERVAL_DEFAULT: &str = "1s";
+const HEARTBEAT_DEFAULT: &str = "2s";
+const DEAD_AFTER_DEFAULT: &str = "10s";
+const LEASE_DEFAULT: &str = "5m";
 /// Where process types are looked for if no option names them; several are separated as in PATH.
 const PROCESS_TYPES_VARIABLE: &str = "PROCESS_ORCHESTRATOR_PROCESS_TYPES";
 
@@ -56,6 +59,19 @@ pub struct Options {
     #[arg(long, value_name = "TIME", env = "PROCESS_ORCHESTRATOR_POLL_INTERVAL", hide_env_values = true,
         default_value = POLL_INTERVAL_DEFAULT, allow_hyphen_values = true, value_parser = parse_duration)]
     pub poll_interval: Duration,
+    /// How often it renews its lease
+    #[arg(long, value_name = "TIME", env = "PROCESS_ORCHESTRATOR_HEARTBEAT", hide_env_values = true,
+        default_value = HEARTBEAT_DEFAULT, allow_hyphen_values = true, value_parser = parse_duration)]
+    pub heartbeat: Duration,
+    /// How long a node whose session has ended is silent before this one takes it for dead, at least 3 heartbeats
+    #[arg(long, value_name = "TIME", env = "PROCESS_ORCHESTRATOR_DEAD_AFTER", hide_env_values = true,
+        default_value = DEAD_AFTER_DEFAULT, allow_hyphen_values = true, value_parser = parse_duration)]
+    pub dead_after: Duration,
+    /// How long it keeps its claims while it cannot reach the database, at least 3 times --dead-after; its commands
+    /// are ended at two thirds of it
+    #[arg(long, value_name = "TIME", env = "PROCESS_ORCHESTRATOR_LEASE", hide_env_values = true,
+        default_value = LEASE_DEFAULT, allow_hyphen_values = true, value_parser = parse_duration)]
+    pub lease: Duration,
 }
 
 fn parse_executors(text: &str) -> Result<usize, String> {
@@ -104,6 +120,9 @@ impl Options {
             executors: self.executors,
             poll_interval: self.poll_interval,
             drain_timeout: self.drain_timeout,
+            heartbeat: self.heartbeat,
+            dead_after: self.dead_after,
+            lease: self.lease,
             guard: guard::own_program(),
             ..usual
         }
@@ -238,6 +257,9 @@ mod tests {
         let usual = NodeConfig::default();
         assert_eq!(parse_duration(DRAIN_TIMEOUT_DEFAULT), Ok(usual.drain_timeout));
         assert_eq!(parse_duration(POLL_INTERVAL_DEFAULT), Ok(usual.poll_interval));
+        assert_eq!(parse_duration(HEARTBEAT_DEFAULT), Ok(usual.heartbeat));
+        assert_eq!(parse_duration(DEAD_AFTER_DEFAULT), Ok(usual.dead_after));
+        assert_eq!(parse_duration(LEASE_DEFAULT), Ok(usual.lease));
     }
 
     #[test]

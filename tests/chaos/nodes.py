@@ -1,0 +1,176 @@
+"""The nodes: started, killed, frozen, stopped, and what is left of them."""
+
+import os
+import re
+import signal
+import subprocess
+import threading
+import time
+from typing import Dict, List, Optional
+
+from proxy import Proxy
+from settings import (ChaosError, DEAD_AFTER, DRAIN_TIMEOUT, EXECUTORS, HEARTBEAT, LEASE, Settings, uptime)
+
+MARK = b"PROCESS_ORCHESTRATOR_NODE="
+# A node that ends is given its drain time, the grace of its commands, and what a loaded machine takes.
+STOP_S_MAX = 60
+# What `serve` answers when the database is away while it starts.
+DATABASE_UNREACHABLE = 4
+# What a node says that could not record all of its results before it ended.
+UNRECORDED = "the database did not take the last result"
+
+
+class Node:
+    """One place for a node: whoever dies there is followed by a new one with the same name and network."""
+
+    def __init__(self, settings: Settings, name: str, proxy: Proxy) -> None:
+        self.settings = settings
+        self.name = name
+        self.proxy = proxy
+        self.process: Optional[subprocess.Popen] = None
+        self.log = os.path.join(settings.logs, name + ".log")
+        # The tender and the faults both start and end it.
+        self.lock = threading.RLock()
+        self.is_wanted = False
+        self.starts = 0
+        self.killed: List[int] = []
+        self.stopped: List[int] = []
+        self.problems: List[str] = []
+
+    def start(self) -> None:
+        with self.lock:
+            self.is_wanted = True
+            if self.process is None:
+                self._spawn()
+
+    def _spawn(self) -> None:
+        environment = {name: value for name, value in os.environ.items()
+                       if not name.startswith(("PG", "PROCESS_ORCHESTRATOR_", "DATABASE_URL", "RUST_LOG"))}
+        environment["DATABASE_URL"] = (
+            "host=127.0.0.1 port={} user=chaos dbname=postgres connect_timeout=5 sslmode=disable"
+            .format(self.proxy.port))
+        command = [self.settings.binary, "serve", "--no-http", "--node-name", self.name, "--log-level", "info",
+                   "--process-types", self.settings.types, "--executors", str(EXECUTORS)]
+        for option, seconds in (("heartbeat", HEARTBEAT), ("dead-after", DEAD_AFTER), ("lease", LEASE),
+                                ("drain-timeout", DRAIN_TIMEOUT)):
+            command += ["--" + option, "{}s".format(seconds)]
+        with open(self.log, "ab") as log:
+            # A session of its own: Ctrl-C at the script is the script's to pass on.
+            self.process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log,
+                                            stderr=log, start_new_session=True)
+        self.starts += 1
+
+    def pid(self) -> Optional[int]:
+        with self.lock:
+            return self.process.pid if self.process else None
+
+    def signal(self, number: int) -> bool:
+        """Says whether there was somebody to have it."""
+        with self.lock:
+            if self.process is None or self.process.poll() is not None:
+                return False
+            self.process.send_signal(number)
+            if number == signal.SIGTERM:
+                self.stopped.append(self.process.pid)
+            return True
+
+    def kill(self) -> bool:
+        with self.lock:
+            self.is_wanted = False
+            was_there = self.signal(signal.SIGKILL)
+            if self.process:
+                if was_there:
+                    self.killed.append(self.process.pid)
+                self.process.wait()
+                self.process = None
+            return was_there
+
+    def stop(self, hurry_after: Optional[float] = None) -> bool:
+        """SIGTERM, a second one after a while if asked for, and its end: in order, or a problem."""
+        with self.lock:
+            self.is_wanted = False
+            process = self.process
+            if not self.signal(signal.SIGTERM) or process is None:
+                return False
+        if hurry_after is not None:
+            time.sleep(hurry_after)
+            self.signal(signal.SIGTERM)
+        try:
+            code = process.wait(STOP_S_MAX)
+        except subprocess.TimeoutExpired:
+            self.problems.append("{} (pid {}) did not end {} s after SIGTERM".format(
+                self.name, process.pid, STOP_S_MAX))
+            self.kill()
+            return True
+        with self.lock:
+            # Before it was ready the signal ends it, or an absent database; another fault may have killed it.
+            expected = [0, DATABASE_UNREACHABLE, -signal.SIGTERM]
+            if UNRECORDED in self.log_text():
+                expected.append(1)  # The database was away to the end.
+            if code not in expected and process.pid not in self.killed:
+                self.problems.append("{} (pid {}) ended with {} at SIGTERM".format(self.name, process.pid, code))
+            if self.process is process:
+                self.process = None
+        return True
+
+    def tend(self) -> None:
+        """A node that could not start for want of the database is started again; no other may end by itself."""
+        if not self.lock.acquire(blocking=False):
+            return
+        try:
+            if not self.is_wanted or self.process is None or self.process.poll() is None:
+                return
+            code, pid = self.process.returncode, self.process.pid
+            if code != DATABASE_UNREACHABLE:
+                self.problems.append("{} (pid {}) ended by itself with {}".format(self.name, pid, code))
+            self._spawn()
+        finally:
+            self.lock.release()
+
+    def log_text(self) -> str:
+        try:
+            with open(self.log, errors="replace") as file:
+                return file.read()
+        except FileNotFoundError:
+            return ""
+
+    def node_ids(self) -> Dict[str, int]:
+        """The ids of all that ran here, each with its pid."""
+        found = re.findall(r"node started node_id=({}-(\d+)-[0-9a-f]+)".format(re.escape(self.name)), self.log_text())
+        return {node_id: int(pid) for node_id, pid in found}
+
+
+def marked(names: List[str]) -> Dict[int, str]:
+    """Processes of this machine that carry the mark of one of these nodes, and their guards, with what they are."""
+    found = {}
+    marks = [MARK + name.encode() + b"-" for name in names]
+    guards = [b"__guard\0" + name.encode() + b"-" for name in names]
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit():
+            continue
+        try:
+            with open("/proc/{}/environ".format(entry), "rb") as file:
+                environment = file.read().split(b"\0")
+            with open("/proc/{}/cmdline".format(entry), "rb") as file:
+                words = file.read()
+        except OSError:
+            continue  # It has ended, or is somebody else's.
+        is_command = any(variable.startswith(tuple(marks)) for variable in environment)
+        if is_command or any(guard in words for guard in guards):
+            found[int(entry)] = words.replace(b"\0", b" ").decode(errors="replace").strip()
+    return found
+
+
+def wait_until_none_is_left(names: List[str], patience_s: float) -> Dict[int, str]:
+    """What lives on though its node has ended."""
+    deadline = uptime() + patience_s
+    while True:
+        left = marked(names)
+        if not left or uptime() > deadline:
+            return left
+        time.sleep(0.1)
+
+
+def require_files(settings: Settings) -> None:
+    if not os.access(settings.binary, os.X_OK):
+        raise ChaosError("there is no program {}: build it, or name another with --binary".format(settings.binary))
