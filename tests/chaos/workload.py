@@ -46,8 +46,8 @@ KINDS = [
     Kind("flaky", 15, ["ok", "fail:1", "fail:77"], 2, 3, 0.05),
     Kind("doomed", 6, ["ok", "fail:3", "ok"], ALWAYS, 1, 0.0),
     Kind("fatal", 4, ["ok", "fail:9", "ok"], ALWAYS, 5, 0.0),
-    Kind("hangs-first", 5, ["ok", "hang", "ok"], 1, 4, 0.0, timeout_s=2.0),
-    Kind("hangs", 3, ["hang"], ALWAYS, 1, 0.0, timeout_s=1.0),
+    Kind("hangs-first", 7, ["ok", "hang", "ok"], 1, 4, 0.0, timeout_s=2.0),
+    Kind("hangs", 5, ["hang"], ALWAYS, 1, 0.0, timeout_s=1.0),
     Kind("fragile", 10, ["ok", "ok", "ok"], 0, 2, 0.8, on_crash="fail"),
     Kind("missing", 3, ["ok", "spawn", "ok"], 0, 3, 0.0),
 ]
