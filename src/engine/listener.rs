@@ -9,6 +9,7 @@ use postgres::fallible_iterator::FallibleIterator;
 
 use super::shared::{Phase, Shared};
 use crate::database::Connection;
+use crate::store::StoreError;
 use crate::store::quote_identifier;
 
 /// How long it waits before it looks whether the node stops.
@@ -47,7 +48,8 @@ pub(super) fn run(shared: &Arc<Shared>) {
 fn subscribe(shared: &Shared) -> Result<Connection, String> {
     let mut connection = shared.source.connect("listener").map_err(|error| error.to_string())?;
     let channel = quote_identifier(&shared.config.schema);
-    connection.batch_execute(&format!("LISTEN {channel}")).map_err(|error| error.to_string())?;
+    let failed = |source| format!("failed to {}", StoreError::database("listen", source));
+    connection.batch_execute(&format!("LISTEN {channel}")).map_err(failed)?;
     Ok(connection)
 }
 

@@ -37,7 +37,7 @@ class Checker:
         trail: Dict[str, List[Row]] = defaultdict(list)
         for row in self.database.ask(
                 "SELECT process_id, task_index, attempt, node_id, outcome, exit_code, output_bytes, duration_ms, "
-                "length(output) AS kept FROM process_orchestrator.task_executions "
+                "length(output) AS kept, extract(epoch FROM completed_at) AS completed FROM process_orchestrator.task_executions "
                 "ORDER BY process_id, task_index, attempt"):
             trail[row["process_id"]].append(row)
         self._tables(rows, trail, journals)
@@ -135,7 +135,7 @@ class Checker:
             if task.behaviour != "spawn" or begun:
                 self._wrong(process.process_id, "{} is SPAWN_FAILED, and its program is there".format(what))
         elif outcome == "LOST":
-            reason = self.excuses.of_loss(row["node_id"])
+            reason = self.excuses.of_loss(row["node_id"], float(row["completed"]) - self.offset)
             self.counts["lost " + (reason or "without a reason")] += 1
             if reason is None:
                 self._wrong(process.process_id, "{} is LOST, and nothing had happened to {}".format(

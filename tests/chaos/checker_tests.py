@@ -29,7 +29,7 @@ class Tables:
 
 
 class NoExcuses:
-    def of_loss(self, node_id: str) -> None:
+    def of_loss(self, node_id: str, at: float) -> None:
         return None
 
     def of_overlap(self, node_id: str, at: float) -> bool:
@@ -64,7 +64,8 @@ class Record:
 
 def execution(index: int, attempt: int, outcome: str, exit_code: str) -> Dict[str, str]:
     return {"process_id": "p-1", "task_index": str(index), "attempt": str(attempt), "node_id": NODE,
-            "outcome": outcome, "exit_code": exit_code, "output_bytes": "0", "duration_ms": "500", "kept": ""}
+            "outcome": outcome, "exit_code": exit_code, "output_bytes": "0", "duration_ms": "500", "kept": "",
+            "completed": str(BEGAN)}
 
 
 class CheckerTests(unittest.TestCase):

@@ -9,6 +9,8 @@ from settings import DEAD_AFTER, HEARTBEAT, LEASE
 
 # A node that is free again needs so long to see that its claims are gone, and to end its commands.
 WAKE_S = 3.0
+# Whoever takes over may have to wait for the database first.
+TAKEOVER_S = 10.0
 # Two isolations so close together are one: no heartbeat has come through between them.
 CLOSE_S = HEARTBEAT * 2
 
@@ -18,8 +20,7 @@ class Excuses:
                  stalls: List[Tuple[float, float]]) -> None:
         self.sessions_lost = sessions_lost
         self.isolations: Dict[str, List[Isolation]] = {}
-        self.of_node: Dict[str, int] = {}
-        self.reasons: Dict[str, str] = {}
+        self.reasons: Dict[str, Optional[str]] = {}
         for number, node in enumerate(nodes):
             own = [it for it in isolations if it.node == number]
             # While the machine itself stood still nobody could do anything.
@@ -27,11 +28,14 @@ class Excuses:
             self.isolations[node.name] = joined(own)
             log = node.log_text()
             for node_id, pid in node.node_ids().items():
-                self.reasons[node_id] = reason_of(node, log, node_id, pid, bool(own))
+                self.reasons[node_id] = reason_of(node, log, pid)
 
-    def of_loss(self, node_id: str) -> Optional[str]:
-        """Why executions of this node may be lost; `None` if it should have kept them all."""
-        return self.reasons.get(node_id) or None
+    def of_loss(self, node_id: str, at: float) -> Optional[str]:
+        """Why an execution of this node may have been declared lost at a time; `None` if it should not have been."""
+        reason = self.reasons.get(node_id)
+        if reason is None and self._was_silent(node_id, at, TAKEOVER_S, is_cut_enough=True):
+            return "isolated"
+        return reason
 
     def of_overlap(self, node_id: str, at: float) -> bool:
         """Whether a command of this node may have been alive at a time when its claim was another's.
@@ -40,28 +44,31 @@ class Excuses:
         is taken for dead after `dead_after`, and sees that only when it reaches the database again. A cut that
         leaves the sessions alone is no excuse: the node ends its commands long before its lease is over.
         """
+        return self._was_silent(node_id, at, WAKE_S, is_cut_enough=False)
+
+    def _was_silent(self, node_id: str, at: float, after_s: float, is_cut_enough: bool) -> bool:
+        """Whether a node was isolated, at a time or just before, for so long that others had to think it dead."""
         name = re.sub(r"-\d+-[0-9a-f]+$", "", node_id)
         for it in self.isolations.get(name, []):
-            if not it.began <= at <= it.ended + WAKE_S:
+            if not it.began <= at <= it.ended + after_s:
                 continue
-            lost = it.kind == "refuse" or any(it.began - 1 <= when <= at for when in self.sessions_lost)
-            needed = DEAD_AFTER if lost else LEASE if it.kind == "freeze" else None
+            is_session_lost = it.kind == "refuse" or any(it.began - 1 <= when <= at for when in self.sessions_lost)
+            if it.kind == "cut" and not is_session_lost and not is_cut_enough:
+                continue
             # The silence began with the last heartbeat, a little before the isolation.
-            if needed is not None and at - it.began >= needed - CLOSE_S:
+            if at - it.began >= (DEAD_AFTER if is_session_lost else LEASE) - CLOSE_S:
                 return True
         return False
 
 
-def reason_of(node: Node, log: str, node_id: str, pid: int, is_isolated: bool) -> str:
-    if pid in node.killed:
+def reason_of(node: Node, log: str, pid: int) -> Optional[str]:
+    if pid in node.killed or (node.is_far and node.killed):
         return "killed"
-    if is_isolated:
-        return "isolated"
     if pid in node.stopped and UNRECORDED in log:
         return "stopped while the database was away"
     if "claims of this node that it had lost" in log:
         return "out of sight"
-    return ""
+    return None
 
 
 def joined(isolations: List[Isolation]) -> List[Isolation]:

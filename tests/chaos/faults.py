@@ -45,6 +45,8 @@ OF_DATABASE = ("restart-fast", "restart-immediate", "terminate")
 NODE_PAUSE = 0.5
 DATABASE_PAUSE = 1.0
 GAP_MEAN = 0.5
+# How long faults may go on after the last that begins.
+TAIL = 2.0
 
 
 def plan(settings: Settings) -> List[Fault]:
@@ -62,7 +64,7 @@ def plan(settings: Settings) -> List[Fault]:
         lasts, detail = chance.uniform(least, most), chance.choice(details)
         if kind.startswith("cut"):
             detail += chance.choice([" resume", " reset"])
-        if at + lasts > settings.seconds + LEASE:
+        if at + lasts > settings.seconds + TAIL:
             continue
         if kind in OF_DATABASE:
             if at >= database_free:

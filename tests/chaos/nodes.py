@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import threading
@@ -11,6 +12,8 @@ from typing import Dict, List, Optional
 from proxy import Proxy
 from settings import (ChaosError, DEAD_AFTER, DRAIN_TIMEOUT, EXECUTORS, HEARTBEAT, LEASE, Settings, uptime)
 
+# A pid namespace of its own, which ends with its first process.
+FAR_AWAY = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
 MARK = b"PROCESS_ORCHESTRATOR_NODE="
 # A node that ends is given its drain time, the grace of its commands, and what a loaded machine takes.
 STOP_S_MAX = 60
@@ -21,18 +24,24 @@ UNRECORDED = "the database did not take the last result"
 
 
 class Node:
-    """One place for a node: whoever dies there is followed by a new one with the same name and network."""
+    """One place for a node: whoever dies there is followed by a new one with the same name and network.
 
-    def __init__(self, settings: Settings, name: str, proxy: Proxy) -> None:
+    A node that `is_far` runs as the first process of a pid namespace of its own, as in a container: the others
+    cannot see whether its process lives, and have to go by its lock and its silence.
+    """
+
+    def __init__(self, settings: Settings, name: str, proxy: Proxy, is_far: bool) -> None:
         self.settings = settings
         self.name = name
         self.proxy = proxy
+        self.is_far = is_far
         self.process: Optional[subprocess.Popen] = None
         self.log = os.path.join(settings.logs, name + ".log")
         # The tender and the faults both start and end it.
         self.lock = threading.RLock()
         self.is_wanted = False
         self.starts = 0
+        # By pid; one that is far has another to itself.
         self.killed: List[int] = []
         self.stopped: List[int] = []
         self.problems: List[str] = []
@@ -54,22 +63,31 @@ class Node:
         for option, seconds in (("heartbeat", HEARTBEAT), ("dead-after", DEAD_AFTER), ("lease", LEASE),
                                 ("drain-timeout", DRAIN_TIMEOUT)):
             command += ["--" + option, "{}s".format(seconds)]
+        if self.is_far:
+            command = [*FAR_AWAY, *command]
         with open(self.log, "ab") as log:
             # A session of its own: Ctrl-C at the script is the script's to pass on.
             self.process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log,
                                             stderr=log, start_new_session=True)
         self.starts += 1
 
-    def pid(self) -> Optional[int]:
-        with self.lock:
-            return self.process.pid if self.process else None
+    def _own_pid(self, process: subprocess.Popen) -> int:
+        """As this script sees it: of a far node `process` is the program that made its namespace."""
+        if not self.is_far:
+            return process.pid
+        with open("/proc/{0}/task/{0}/children".format(process.pid)) as file:
+            children = file.read().split()
+        return int(children[0]) if children else process.pid
 
     def signal(self, number: int) -> bool:
         """Says whether there was somebody to have it."""
         with self.lock:
             if self.process is None or self.process.poll() is not None:
                 return False
-            self.process.send_signal(number)
+            try:
+                os.kill(self._own_pid(self.process), number)
+            except (FileNotFoundError, ProcessLookupError):
+                return False  # It ended at this moment.
             if number == signal.SIGTERM:
                 self.stopped.append(self.process.pid)
             return True
@@ -90,6 +108,8 @@ class Node:
         with self.lock:
             self.is_wanted = False
             process = self.process
+            if process and self.is_far:
+                self._wait_until_it_heeds_signals(process)
             if not self.signal(signal.SIGTERM) or process is None:
                 return False
         if hurry_after is not None:
@@ -112,6 +132,19 @@ class Node:
             if self.process is process:
                 self.process = None
         return True
+
+    def _wait_until_it_heeds_signals(self, process: subprocess.Popen) -> None:
+        """The kernel keeps signals that nobody catches from the first process of a namespace."""
+        deadline = uptime() + STOP_S_MAX
+        while process.poll() is None and uptime() < deadline:
+            try:
+                with open("/proc/{}/status".format(self._own_pid(process))) as file:
+                    caught = int(re.findall(r"SigCgt:\s*([0-9a-f]+)", file.read())[0], 16)
+            except (FileNotFoundError, ProcessLookupError):
+                return
+            if caught & 1 << (signal.SIGTERM - 1):
+                return
+            time.sleep(0.05)
 
     def tend(self) -> None:
         """A node that could not start for want of the database is started again; no other may end by itself."""
@@ -171,6 +204,17 @@ def wait_until_none_is_left(names: List[str], patience_s: float) -> Dict[int, st
         time.sleep(0.1)
 
 
+def can_be_far() -> bool:
+    """Whether this user may make namespaces: root may, mostly."""
+    try:
+        return subprocess.run([*FAR_AWAY, "true"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
 def require_files(settings: Settings) -> None:
+    if shutil.which("flock") is None:
+        raise ChaosError("flock is missing: install util-linux")
     if not os.access(settings.binary, os.X_OK):
         raise ChaosError("there is no program {}: build it, or name another with --binary".format(settings.binary))

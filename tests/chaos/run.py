@@ -14,7 +14,7 @@ from checker import Checker
 from database import Database, DatabaseError
 from excuses import Excuses
 from faults import Injector
-from nodes import Node, marked, require_files, wait_until_none_is_left
+from nodes import Node, can_be_far, marked, require_files, wait_until_none_is_left
 from proxy import Network
 from settings import ChaosError, LEASE, Settings, uptime, wall_offset
 from workload import Starter
@@ -39,7 +39,8 @@ class Run:
         # No other run's nodes, whose marks are looked for at the end, have these names.
         tag = os.path.basename(settings.folder).split(".")[-1]
         self.network = Network(self.database.socket)
-        self.nodes = [Node(settings, "chaos-{}-{}".format(tag, number + 1), self.network.proxy())
+        far = settings.nodes - 1 if settings.nodes > 1 and can_be_far() else None
+        self.nodes = [Node(settings, "chaos-{}-{}".format(tag, number + 1), self.network.proxy(), number == far)
                       for number in range(settings.nodes)]
         self.waves = workload.plan(settings)
         self.schedule = faults.plan(settings)

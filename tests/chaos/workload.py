@@ -43,6 +43,8 @@ KINDS = [
     Kind("chain", 40, ["ok"] * 4, 0, 3, 0.05),
     Kind("long-chain", 10, ["ok"] * 10, 0, 3, 0.0),
     Kind("slow-chain", 12, ["ok"] * 3, 0, 3, 1.5),
+    # Long enough to outlast dead_after, and sometimes the lease.
+    Kind("long", 6, ["ok"] * 2, 0, 3, 12.0),
     Kind("flaky", 15, ["ok", "fail:1", "fail:77"], 2, 3, 0.05),
     Kind("doomed", 6, ["ok", "fail:3", "ok"], ALWAYS, 1, 0.0),
     Kind("fatal", 4, ["ok", "fail:9", "ok"], ALWAYS, 5, 0.0),
@@ -106,9 +108,11 @@ def plan(settings: Settings) -> List[Wave]:
     left = settings.processes
     while left:
         kind = chance.choices(KINDS, [kind.weight for kind in KINDS])[0]
-        size = min(left, chance.choice([1, 2, 5, 10, 20, 40]))
+        # Many processes that take long would only keep the executors from the others.
+        size = min(left, chance.choice([1, 2, 5, 10, 20, 40]), 5 if kind.pause_most > 2 else 40)
         number = len(waves)
-        processes = [process(chance, kind, "{}-{}-{}".format(kind.name, number, i)) for i in range(size)]
+        processes = [process(chance, kind, "{}-{}-{}".format(kind.name, number, i), settings.seconds)
+                     for i in range(size)]
         waves.append(Wave(
             at=chance.uniform(0, settings.seconds * 0.95),
             # A program for each start is slow; most come through SQL.
@@ -120,10 +124,12 @@ def plan(settings: Settings) -> List[Wave]:
     return sorted(waves, key=lambda wave: wave.at)
 
 
-def process(chance: random.Random, kind: Kind, process_id: str) -> Process:
+def process(chance: random.Random, kind: Kind, process_id: str, seconds: float) -> Process:
     times = kind.times_most if kind.times_most in (0, ALWAYS) else chance.randint(0, kind.times_most)
     output = 0 if chance.random() < 0.7 else chance.choice([1, 100, 5000, 40000, 200000])
-    pause = round(chance.uniform(0, kind.pause_most), 2) if chance.random() < 0.5 else 0
+    # In a short run nothing takes long, or the end would be longer than the run.
+    pause_most = min(kind.pause_most, seconds / 4)
+    pause = round(chance.uniform(0, pause_most), 2) if chance.random() < 0.5 else 0
     return Process(process_id, kind, {"times": times, "bytes": output, "pause": pause})
 
 
