@@ -9,9 +9,11 @@ import os  # noqa: E402
 import random  # noqa: E402
 import shutil  # noqa: E402
 import signal  # noqa: E402
+import subprocess  # noqa: E402
 import tempfile  # noqa: E402
 from typing import List, Optional  # noqa: E402
 
+from database import DatabaseError  # noqa: E402
 from run import Run  # noqa: E402
 from settings import ChaosError, Settings  # noqa: E402
 
@@ -25,14 +27,16 @@ def main() -> int:
     again = "scripts/chaos --seed {} --minutes {:g} --nodes {} --processes {}".format(
         settings.seed, settings.minutes, settings.nodes, settings.processes)
     print("chaos: {}".format(again), flush=True)
-    run = Run(settings)
+    run: Optional[Run] = None
     problems: Optional[List[str]] = None
     try:
+        run = Run(settings)
         problems = run.carry_out()
-    except ChaosError as error:
+    except (ChaosError, DatabaseError, subprocess.SubprocessError) as error:
         print("error: {}".format(error), file=sys.stderr)
     finally:
-        run.clean_up()
+        if run:
+            run.clean_up()
         if problems == []:
             shutil.rmtree(settings.folder)
         else:
