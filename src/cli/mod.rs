@@ -7,6 +7,7 @@
 //! | `terminal`, `style`, `table`, `text` | what the user sees |
 //! | `progress` | watching processes until they end |
 //! | `signals`, `stopping` | ending in order |
+//! | `logging`, `service_manager` | what the journal and systemd are told |
 //! | `error` | what can go wrong, and the exit codes |
 
 pub mod bench;
@@ -16,6 +17,7 @@ mod error;
 mod global;
 mod input;
 mod list;
+mod logging;
 mod logs;
 mod measure;
 mod migrate;
@@ -23,6 +25,7 @@ mod nodes;
 mod progress;
 mod run;
 mod serve;
+mod service_manager;
 mod session;
 mod show;
 mod signals;
@@ -36,7 +39,6 @@ mod types;
 mod when;
 
 use std::ffi::OsString;
-use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -142,8 +144,11 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(message) => return usage(&message),
     };
-    start_logging(&cli);
-    match prepare().and_then(|()| cli.command.run(&cli.global)) {
+    let option = cli.global.log_level;
+    logging::start(option.unwrap_or_else(|| cli.command.log_level()), option.is_some());
+    let outcome = prepare().and_then(|()| cli.command.run(&cli.global));
+    log::logger().flush();
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             for line in error.lines() {
@@ -192,38 +197,6 @@ impl Command {
             _ => LevelFilter::Warn,
         }
     }
-}
-
-/// Log records go to standard error as `level target message`: time and unit are the journal's business. An option
-/// wins over RUST_LOG; the libraries we use only warn, unless RUST_LOG asks for more.
-fn start_logging(cli: &Cli) {
-    let mut builder = env_logger::Builder::new();
-    builder.filter_level(LevelFilter::Warn);
-    let own = cli.global.log_level.unwrap_or_else(|| cli.command.log_level());
-    builder.filter_module("process_orchestrator", own);
-    if own < LevelFilter::Warn {
-        builder.filter_level(own);
-    }
-    if cli.global.log_level.is_none() {
-        builder.parse_env("RUST_LOG");
-    }
-    // journald puts its own time before each line.
-    let has_clock = std::env::var_os("JOURNAL_STREAM").is_some();
-    builder.format(move |out, record| {
-        if !has_clock {
-            let now = jiff::Timestamp::now();
-            write!(out, "{now:.3} ")?;
-        }
-        let level = record.level().as_str().to_ascii_lowercase();
-        // The part of ours that speaks; of others the whole path.
-        let target = record.target();
-        let who = target
-            .strip_prefix("process_orchestrator::")
-            .map_or(target, |own| own.rsplit("::").next().unwrap_or(own));
-        writeln!(out, "{level} {who}: {}", record.args())
-    });
-    builder.target(env_logger::Target::Pipe(Box::new(terminal::LogWriter)));
-    builder.init();
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! `serve`: a node that runs whatever is due, with its status endpoint.
 
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,11 +10,12 @@ use crossbeam_channel::{never, select};
 
 use super::error::CliError;
 use super::global::GlobalOptions;
+use super::service_manager::ServiceManager;
 use super::session::{Need, Session};
 use super::signals::{self, Signals};
 use super::terminal::message;
 use super::{documents, stopping, types};
-use crate::engine::{CommandRunners, Node, NodeConfig, Vitals, guard};
+use crate::engine::{CommandRunners, Node, NodeConfig, StartError, Vitals, guard};
 use crate::http::{Endpoint, HttpError};
 use crate::model::duration::parse_duration;
 
@@ -101,12 +102,26 @@ fn parse_name(text: &str) -> Result<String, String> {
     }
 }
 
+fn is_empty_directory(path: &Path) -> bool {
+    let is_empty = std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
+    if is_empty {
+        log::warn!(
+            "{} of {PROCESS_TYPES_VARIABLE} is empty: no process type is registered from it",
+            path.display()
+        );
+    }
+    is_empty
+}
+
 impl Options {
     /// The paths of the options or, without any, of the environment.
     fn type_paths(&self) -> Vec<PathBuf> {
         match std::env::var_os(PROCESS_TYPES_VARIABLE) {
             Some(paths) if self.process_types.is_empty() => {
-                std::env::split_paths(&paths).filter(|path| !path.as_os_str().is_empty()).collect()
+                // A service is installed with a directory that is empty at first.
+                std::env::split_paths(&paths)
+                    .filter(|path| !path.as_os_str().is_empty() && !is_empty_directory(path))
+                    .collect()
             }
             _ => self.process_types.clone(),
         }
@@ -157,8 +172,10 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
         }
     };
     message(ready_line(&node.vitals(), endpoint.as_ref().map(Endpoint::address), &session));
+    let reporter = ServiceManager::of_environment().report(node.vitals()).map_err(StartError::from)?;
     let outcome = until_signal(&signals, &node);
     // The endpoint answers to the end: whoever asks sees that the node is stopping.
+    reporter.stopping(options.drain_timeout);
     let stopped = match outcome {
         Ok(signal) => {
             message(format!("{}: no more processes are claimed", signals::name(signal)));
@@ -169,6 +186,7 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
     if let Some(endpoint) = endpoint {
         endpoint.stop();
     }
+    drop(reporter);
     stopped?;
     message("stopped");
     Ok(())

@@ -1,11 +1,11 @@
-//! SIGTERM and SIGINT as messages.
+//! SIGTERM, SIGINT and SIGHUP as messages.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, TrySendError, bounded};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::{flag, iterator};
 
 use super::error::CliError;
@@ -13,7 +13,8 @@ use super::error::CliError;
 /// Signals that may wait to be handled. Two are enough to say "now"; more say nothing new.
 const WAITING_SIGNALS_MAX: usize = 4;
 
-/// From its creation to its end, SIGTERM and SIGINT do not end the program but arrive here.
+/// From its creation to its end, SIGTERM and SIGINT do not end the program but arrive here; so does SIGHUP, which
+/// comes when a terminal is closed, unless the program was started to outlive its terminal.
 pub struct Signals {
     receiver: Receiver<i32>,
     handle: iterator::Handle,
@@ -28,10 +29,14 @@ impl Signals {
         let failed =
             |cause: std::io::Error| CliError::Failed(format!("failed to listen for signals: {cause}"));
         let is_over = Arc::new(AtomicBool::new(false));
-        for signal in [SIGTERM, SIGINT] {
+        let mut wanted = vec![SIGTERM, SIGINT];
+        if !crate::platform::ignores_hangup() {
+            wanted.push(SIGHUP);
+        }
+        for &signal in &wanted {
             flag::register_conditional_default(signal, Arc::clone(&is_over)).map_err(failed)?;
         }
-        let mut signals = iterator::Signals::new([SIGTERM, SIGINT]).map_err(failed)?;
+        let mut signals = iterator::Signals::new(wanted).map_err(failed)?;
         let handle = signals.handle();
         let (sender, receiver) = bounded(WAITING_SIGNALS_MAX);
         let thread = std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
@@ -67,6 +72,7 @@ pub fn name(signal: i32) -> &'static str {
     match signal {
         SIGINT => "SIGINT",
         SIGTERM => "SIGTERM",
+        SIGHUP => "SIGHUP",
         _ => "a signal",
     }
 }

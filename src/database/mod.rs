@@ -7,7 +7,8 @@
 
 mod connect;
 mod conninfo;
-pub mod data_dir;
+pub mod credential;
+mod data_dir;
 mod error;
 mod passfile;
 #[cfg(unix)]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::conninfo::{self, Parameters};
+use super::credential;
 use super::data_dir;
 use super::error::SettingsError;
 use super::reader::{self, CONNECT_TIMEOUT_S_DEFAULT, Place, Reader};
@@ -70,7 +71,7 @@ pub struct ConnectionSettings {
 }
 
 impl Target {
-    /// Decides by the first that is there: `explicit` (the option `--database-url`), `DATABASE_URL`,
+    /// Decides by the first that is there: `explicit` (the option `--database-url`), `DATABASE_URL`, systemd's credential `database-url`,
     /// `PGHOST` or `PGHOSTADDR`; else the private cluster in `data_dir` or, without one, in
     /// [`data_dir::default_data_dir`]. `PG*` supply what a URL leaves out, as with libpq.
     pub fn resolve(
@@ -81,7 +82,10 @@ impl Target {
         let set = |name: &str| env(name).filter(|value| !value.is_empty());
         let url = match explicit {
             Some(url) => Some(("--database-url", url.to_string())),
-            None => set("DATABASE_URL").map(|url| ("DATABASE_URL", url)),
+            None => match set("DATABASE_URL") {
+                Some(url) => Some(("DATABASE_URL", url)),
+                None => credential::database_url(env)?.map(|url| ("credential database-url", url)),
+            },
         };
         if let Some((origin, url)) = url {
             return ConnectionSettings::from_url(origin, &url, env).map(|it| Target::Server(Box::new(it)));

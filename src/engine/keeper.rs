@@ -10,6 +10,7 @@ use log::{debug, error, info, warn};
 use super::config::Scope;
 use super::guard::{self, Guard};
 use super::link::Link;
+use super::pulse::CoreThread;
 use super::shared::{Phase, Shared};
 use super::takeover::{Death, Viewer, death_of, lost_result};
 use crate::command::Reason;
@@ -54,7 +55,7 @@ enum Lock {
 
 impl Keeper {
     pub(super) fn new(shared: Arc<Shared>, identity: NodeIdentity) -> Self {
-        let link = Link::new(Arc::clone(&shared), "keeper");
+        let link = Link::new(Arc::clone(&shared), CoreThread::Keeper);
         Self {
             shared,
             link,
@@ -81,8 +82,9 @@ impl Keeper {
                     self.link.pause().min(self.shared.config.heartbeat)
                 }
             };
+            self.link.rests();
             match quit.recv_timeout(pause) {
-                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Timeout) => self.link.works(),
                 Ok(()) | Err(RecvTimeoutError::Disconnected) => break,
             }
         }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use log::{info, warn};
 
+use super::pulse::CoreThread;
 use super::shared::Shared;
 use crate::store::{Backend, Store, StoreError};
 
@@ -18,7 +19,7 @@ const LOG_EVERY: Duration = Duration::from_secs(30);
 
 pub(super) struct Link {
     shared: Arc<Shared>,
-    role: &'static str,
+    thread: CoreThread,
     store: Option<Store>,
     /// The server's side of the connection that was lost last.
     lost_backend: Option<Backend>,
@@ -28,10 +29,10 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(shared: Arc<Shared>, role: &'static str) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, thread: CoreThread) -> Self {
         Self {
             shared,
-            role,
+            thread,
             store: None,
             lost_backend: None,
             failures: 0,
@@ -51,7 +52,9 @@ impl Link {
         &mut self,
         work: impl FnOnce(&mut Store) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
+        self.shared.vitals.pulses.asks(self.thread);
         let result = self.store().and_then(work);
+        self.works();
         match &result {
             Ok(_) => self.note_success(),
             Err(error) => self.note_failure(error),
@@ -64,7 +67,8 @@ impl Link {
             Some(store) => Ok(store),
             place => {
                 let shared = &self.shared;
-                let mut store = Store::open_hot(&*shared.source, self.role, &shared.config.schema)?;
+                let mut store =
+                    Store::open_hot(&*shared.source, self.thread.as_str(), &shared.config.schema)?;
                 if let Some(lost) = &self.lost_backend {
                     // Its last statement may still be at work: what it will have done is not to be seen yet.
                     store.end_backend(lost)?;
@@ -77,7 +81,11 @@ impl Link {
 
     fn note_success(&mut self) {
         if let Some(since) = self.failing_since.take() {
-            info!("database reached again role={} after_s={:.1}", self.role, since.elapsed().as_secs_f64());
+            info!(
+                "database reached again role={} after_s={:.1}",
+                self.thread.as_str(),
+                since.elapsed().as_secs_f64()
+            );
         }
         self.failures = 0;
         self.last_logged = None;
@@ -94,8 +102,22 @@ impl Link {
         }
         if self.last_logged.is_none_or(|at| at.elapsed() >= LOG_EVERY) {
             self.last_logged = Some(Instant::now());
-            warn!("database trouble role={} failures={}: failed to {error}", self.role, self.failures);
+            warn!(
+                "database trouble role={} failures={}: failed to {error}",
+                self.thread.as_str(),
+                self.failures
+            );
         }
+    }
+
+    /// Says that the thread waits for something to do; its next question says that it is at work again.
+    pub(super) fn rests(&self) {
+        self.shared.vitals.pulses.rests(self.thread);
+    }
+
+    /// Says that the thread has something to do.
+    pub(super) fn works(&self) {
+        self.shared.vitals.pulses.works(self.thread);
     }
 
     /// How long to wait before the next try; the jitter keeps a cluster's threads from coming back all at once.
@@ -103,5 +125,12 @@ impl Link {
         let doubled = PAUSE_MS_MIN.saturating_mul(1 << self.failures.min(10));
         let millis = doubled.min(PAUSE_MS_MAX);
         Duration::from_millis(millis / 2 + fastrand::u64(..=millis / 2))
+    }
+}
+
+impl Drop for Link {
+    /// A thread that has ended stalls nobody.
+    fn drop(&mut self) {
+        self.rests();
     }
 }

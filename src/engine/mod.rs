@@ -22,6 +22,7 @@ mod link;
 mod listener;
 mod node;
 mod poller;
+mod pulse;
 mod recorder;
 mod runner;
 mod running;
@@ -31,5 +32,6 @@ mod threads;
 
 pub use config::{EXECUTORS_MAX, NodeConfig, Scope};
 pub use node::{Node, StartError, StopReport, Stopper, new_node_id};
+pub use pulse::Stall;
 pub use runner::{CommandRunners, NoopRunners, RunReport, Runner, Runners, Work};
 pub use shared::Vitals;

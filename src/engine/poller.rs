@@ -8,6 +8,7 @@ use log::{error, info, warn};
 
 use super::config::Scope;
 use super::link::Link;
+use super::pulse::CoreThread;
 use super::runner::Work;
 use super::shared::Shared;
 use crate::failpoint::{self, Point};
@@ -41,13 +42,14 @@ enum Look {
 
 impl Poller {
     pub(super) fn new(shared: Arc<Shared>, jobs: Sender<Work>, wake: Receiver<()>) -> Self {
-        let link = Link::new(Arc::clone(&shared), "poller");
+        let link = Link::new(Arc::clone(&shared), CoreThread::Poller);
         Self { shared, link, jobs, wake, has_doubt: false, vain_looks: 0 }
     }
 
     /// Claims until the node drains.
     pub(super) fn run(mut self) {
         while !self.shared.is_draining() {
+            self.link.works();
             let sleep = match self.look() {
                 Ok(Look::Full) => continue,
                 Ok(Look::SleepFor(time)) => time,
@@ -66,6 +68,7 @@ impl Poller {
     /// Waits for a wake-up or the time; while the database fails a wake-up must not cut the pause short.
     fn sleep(&self, time: Duration) -> Result<(), RecvTimeoutError> {
         let deadline = Instant::now() + time;
+        self.link.rests();
         loop {
             match self.wake.recv_deadline(deadline) {
                 Ok(()) if !self.link.is_open() && !self.shared.is_draining() => {}

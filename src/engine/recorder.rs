@@ -10,6 +10,7 @@ use serde_json::Map;
 use super::decide::{Handover, decide, unrecordable};
 use super::executor::Done;
 use super::link::Link;
+use super::pulse::CoreThread;
 use super::runner::Work;
 use super::shared::{Phase, Shared};
 use crate::failpoint::{self, Point};
@@ -52,13 +53,16 @@ impl Batch {
 
 impl Recorder {
     pub(super) fn new(shared: Arc<Shared>, done: Receiver<Done>, jobs: Sender<Work>) -> Self {
-        let link = Link::new(Arc::clone(&shared), "recorder");
+        let link = Link::new(Arc::clone(&shared), CoreThread::Recorder);
         Self { shared, link, done, jobs }
     }
 
     /// Records until every executor has gone and everything is recorded.
     pub(super) fn run(mut self) {
-        while let Ok(first) = self.done.recv() {
+        loop {
+            self.link.rests();
+            let Ok(first) = self.done.recv() else { return };
+            self.link.works();
             let (ran, not_begun) = self.gather(first);
             if !ran.results.is_empty() {
                 self.record(ran);
@@ -254,6 +258,7 @@ impl Recorder {
     /// Waits before the next try; `false` when the node has waited long enough and ends.
     fn wait_or_give_up(&self, batch: &Batch) -> bool {
         if self.shared.phase() < Phase::GivingUp {
+            self.link.rests();
             std::thread::park_timeout(self.link.pause());
             return true;
         }

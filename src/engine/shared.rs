@@ -10,6 +10,7 @@ use super::claims::HeldClaims;
 use super::config::NodeConfig;
 use super::guard::Guard;
 use super::lease::Lease;
+use super::pulse::{Pulses, Stall};
 use super::running::Running;
 use crate::command::Reason;
 use crate::database::ConnectionSource;
@@ -142,6 +143,8 @@ pub struct Vitals {
     executors: usize,
     poll_interval: Duration,
     began: Instant,
+    pub(super) pulses: Pulses,
+    lease: Duration,
     /// Milliseconds from `began` to the last time the poller reached the database, plus 1; 0 is never.
     last_poll: AtomicU64,
     is_stopping: AtomicU8,
@@ -159,6 +162,8 @@ impl Vitals {
             executors: config.executors,
             poll_interval: config.poll_interval,
             began: Instant::now(),
+            pulses: Pulses::new(),
+            lease: config.lease,
             last_poll: AtomicU64::new(0),
             is_stopping: AtomicU8::new(0),
             busy: AtomicUsize::new(0),
@@ -206,6 +211,13 @@ impl Vitals {
     /// Times the database failed a thread of the engine.
     pub fn database_errors(&self) -> u64 {
         self.database_errors.load(Ordering::Relaxed)
+    }
+
+    /// A thread the node depends on that has been at one thing for longer than `longest`. An answer of the
+    /// database is waited for until the node would end its commands for want of a heartbeat: starting it anew
+    /// does not help the database, and costs what runs.
+    pub fn stall(&self, longest: Duration) -> Option<Stall> {
+        self.pulses.stall(longest, self.lease * 2 / 3)
     }
 
     /// Whether it claims and reaches the database.

@@ -75,6 +75,15 @@ pub fn make_children_waitable() -> io::Result<()> {
     Ok(())
 }
 
+/// Whether whoever started this program wants it to outlive its terminal, as `nohup` does.
+pub fn ignores_hangup() -> bool {
+    // SAFETY: sigaction only fills `current`, which is valid, zeroed memory.
+    unsafe {
+        let mut current = MaybeUninit::<libc::sigaction>::zeroed().assume_init();
+        libc::sigaction(libc::SIGHUP, ptr::null(), &mut current) == 0 && current.sa_sigaction == libc::SIG_IGN
+    }
+}
+
 /// Waits until one of the descriptors can be read without blocking (or its other end is closed), at most
 /// `timeout`, rounded up to milliseconds. Says which; all false after the timeout or a signal.
 pub fn wait_readable<const N: usize>(

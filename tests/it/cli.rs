@@ -123,6 +123,28 @@ fn serve_runs_what_start_starts_and_stops_in_order() {
 }
 
 #[test]
+fn a_closed_terminal_stops_a_node_in_order_unless_it_was_told_to_outlive_it() {
+    let bench = Bench::with_tables("cli_hangup");
+    for (starter, outlives) in [(&[][..], false), (&["nohup"][..], true)] {
+        let mut command = bench.started_by(starter, &["serve", "--no-http", "--executors", "1"]);
+        let mut serve = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut rest = until_line(&mut serve, " ready: node ");
+        signal(&serve, "-HUP");
+        if outlives {
+            bench.database.register(&one_task("true"));
+            let id = bench.database.start("one-task", ProcessInputData::new());
+            bench.database.wait_for(&id);
+            signal(&serve, "-TERM");
+        }
+        let mut said = String::new();
+        rest.read_to_string(&mut said).unwrap();
+        let expected = if outlives { "SIGTERM: no more processes" } else { "SIGHUP: no more processes" };
+        assert!(said.contains(expected) && said.ends_with("stopped\n"), "{said}");
+        assert_eq!(serve.wait().unwrap().code(), Some(0));
+    }
+}
+
+#[test]
 fn a_wait_that_is_interrupted_leaves_the_process_alone() {
     let bench = Bench::with_tables("cli_wait_signal");
     bench.database.register(&one_task("true"));

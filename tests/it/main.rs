@@ -18,3 +18,4 @@ mod readme;
 mod readme_example;
 mod record;
 mod start;
+mod systemd;

@@ -1,0 +1,232 @@
+//! What a node tells systemd: ready, how it is, that it moves, that it stops (sd_notify(3)). Without a service
+//! manager nothing of this is done.
+
+use std::ffi::OsString;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+
+use super::stopping::counted;
+use crate::engine::Vitals;
+
+/// How often the status text is looked at.
+const STATUS_EVERY: Duration = Duration::from_secs(5);
+/// How long systemd is asked to wait further while the node stops, asked again and again.
+const STOP_STEP: Duration = Duration::from_secs(20);
+/// What stopping takes beyond the drain timeout at the most: commands' grace, last records, threads.
+const STOP_MARGIN: Duration = Duration::from_secs(60);
+
+/// The way to the service manager that started this program.
+pub struct ServiceManager {
+    socket: Option<socket::Socket>,
+    watchdog: Option<Duration>,
+}
+
+/// Tells the service manager how the node is, until it is dropped.
+pub struct Reporter {
+    /// Takes the drain timeout when the node stops; its end is the thread's end.
+    stopping: Option<Sender<Duration>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl ServiceManager {
+    /// As the environment names it: `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID`.
+    pub fn of_environment() -> Self {
+        let variable = |name: &str| std::env::var_os(name).filter(|it| !it.is_empty());
+        let number = |name: &str| variable(name)?.to_str()?.parse::<u64>().ok();
+        let is_ours = variable("WATCHDOG_PID").is_none()
+            || number("WATCHDOG_PID") == Some(u64::from(std::process::id()));
+        let watchdog = number("WATCHDOG_USEC").filter(|&usec| is_ours && usec > 0);
+        Self {
+            socket: variable("NOTIFY_SOCKET").and_then(|name: OsString| match socket::Socket::to(&name) {
+                Ok(socket) => Some(socket),
+                Err(error) => {
+                    log::warn!("NOTIFY_SOCKET={name:?} can't be used: {error}");
+                    None
+                }
+            }),
+            watchdog: watchdog.map(Duration::from_micros),
+        }
+    }
+
+    /// Says that the node is ready, then goes on to say how it is.
+    ///
+    /// # Errors
+    /// When the system has no thread left.
+    pub fn report(self, vitals: Arc<Vitals>) -> io::Result<Reporter> {
+        let Some(socket) = self.socket else { return Ok(Reporter { stopping: None, thread: None }) };
+        let (stopping, is_stopping) = bounded(1);
+        let told = status(&vitals);
+        socket.send(&format!("READY=1\nSTATUS={told}"));
+        // Twice as often as need be, as sd_watchdog_enabled(3) advises, and once more for a loaded machine.
+        let every = self.watchdog.map_or(STATUS_EVERY, |watchdog| (watchdog / 3).min(STATUS_EVERY));
+        let telling = Telling {
+            socket,
+            vitals,
+            watchdog: self.watchdog,
+            every,
+            stop_until: None,
+            was_stalled: false,
+            told,
+            told_at: Instant::now(),
+        };
+        let body = move || telling.run(&is_stopping);
+        let thread = std::thread::Builder::new().name("service-manager".to_owned()).spawn(body)?;
+        Ok(Reporter { stopping: Some(stopping), thread: Some(thread) })
+    }
+}
+
+impl Reporter {
+    /// Says that the node stops, and asks for as long as that takes: the drain timeout is the operator's, and the
+    /// unit need not repeat it.
+    pub fn stopping(&self, drain_timeout: Duration) {
+        if let Some(stopping) = &self.stopping {
+            // Full: it was told already.
+            _ = stopping.try_send(drain_timeout);
+        }
+    }
+}
+
+impl Drop for Reporter {
+    fn drop(&mut self) {
+        drop(self.stopping.take());
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            log::error!("the thread that tells the service manager has panicked");
+        }
+    }
+}
+
+struct Telling {
+    socket: socket::Socket,
+    vitals: Arc<Vitals>,
+    watchdog: Option<Duration>,
+    every: Duration,
+    /// When the node stops: until when more time is asked for.
+    stop_until: Option<Instant>,
+    was_stalled: bool,
+    told: String,
+    told_at: Instant,
+}
+
+impl Telling {
+    fn run(mut self, stopping: &Receiver<Duration>) {
+        loop {
+            match stopping.recv_timeout(self.every) {
+                Ok(drain_timeout) => {
+                    self.socket.send("STOPPING=1");
+                    self.stop_until = Some(Instant::now() + drain_timeout + STOP_MARGIN);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            let words: Vec<String> =
+                [self.more_time(), self.life(), self.news()].into_iter().flatten().collect();
+            if !words.is_empty() {
+                self.socket.send(&words.join("\n"));
+            }
+        }
+    }
+
+    fn more_time(&self) -> Option<String> {
+        let is_wanted = self.stop_until.is_some_and(|until| Instant::now() < until);
+        is_wanted.then(|| format!("EXTEND_TIMEOUT_USEC={}", STOP_STEP.as_micros()))
+    }
+
+    /// Food for the watchdog, as long as every thread that the node depends on moves.
+    fn life(&mut self) -> Option<String> {
+        let stall = self.vitals.stall(self.watchdog?);
+        if let Some(stall) = &stall
+            && !self.was_stalled
+        {
+            log::error!("the watchdog is not fed any more: {stall}");
+        }
+        self.was_stalled = stall.is_some();
+        (!self.was_stalled).then(|| "WATCHDOG=1".to_owned())
+    }
+
+    /// The status, if it is another one than was told.
+    fn news(&mut self) -> Option<String> {
+        let now = status(&self.vitals);
+        if now == self.told || self.told_at.elapsed() < STATUS_EVERY {
+            return None;
+        }
+        (self.told, self.told_at) = (now.clone(), Instant::now());
+        Some(format!("STATUS={now}"))
+    }
+}
+
+/// The line that `systemctl status` shows.
+fn status(vitals: &Vitals) -> String {
+    let busy = format!("{} of {} busy", vitals.busy(), counted(vitals.executors(), "executor"));
+    let recorded = counted(usize::try_from(vitals.executions()).unwrap_or(usize::MAX), "execution");
+    match vitals.problem() {
+        None => format!("{busy}, {recorded} recorded"),
+        Some(problem) => format!("{problem}; {busy}, {recorded} recorded"),
+    }
+}
+
+#[cfg(unix)]
+mod socket {
+    use std::ffi::OsStr;
+    use std::io;
+    use std::os::unix::net::{SocketAddr, UnixDatagram};
+
+    /// The datagram socket that systemd listens on.
+    pub struct Socket {
+        socket: UnixDatagram,
+        manager: SocketAddr,
+    }
+
+    impl Socket {
+        /// `name` is a path, or an abstract name behind an `@`.
+        pub fn to(name: &OsStr) -> io::Result<Self> {
+            let socket = UnixDatagram::unbound()?;
+            // Whoever does not read must not hold us up.
+            socket.set_nonblocking(true)?;
+            Ok(Self { socket, manager: address(name)? })
+        }
+
+        /// Says `words`, lines of NAME=VALUE. A message that is lost is followed by others.
+        pub fn send(&self, words: &str) {
+            if let Err(error) = self.socket.send_to_addr(words.as_bytes(), &self.manager) {
+                log::warn!("systemd was not told {words:?}: {error}");
+            }
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    fn address(name: &OsStr) -> io::Result<SocketAddr> {
+        use std::os::linux::net::SocketAddrExt;
+        use std::os::unix::ffi::OsStrExt;
+        match name.as_bytes().strip_prefix(b"@") {
+            Some(name) => SocketAddr::from_abstract_name(name),
+            None => SocketAddr::from_pathname(name),
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn address(name: &OsStr) -> io::Result<SocketAddr> {
+        SocketAddr::from_pathname(name)
+    }
+}
+
+#[cfg(not(unix))]
+mod socket {
+    use std::ffi::OsStr;
+    use std::io;
+
+    /// There is no systemd here.
+    pub struct Socket(());
+
+    impl Socket {
+        pub fn to(_name: &OsStr) -> io::Result<Self> {
+            Err(io::Error::from(io::ErrorKind::Unsupported))
+        }
+
+        pub fn send(&self, _words: &str) {}
+    }
+}
