@@ -33,7 +33,8 @@ KINDS: Dict[str, "tuple[int, float, float, List[str]]"] = {
     "freeze-past-dead-after": (4, DEAD_AFTER * 1.2, LEASE * 0.8, [""]),
     "freeze-past-lease": (3, LEASE * 1.1, LEASE * 1.4, [""]),
     "cut": (10, 0.2, DEAD_AFTER, ["both", "out", "in"]),
-    "cut-past-fencing": (4, LEASE * 0.7, LEASE * 1.3, ["both", "out", "in"]),
+    "cut-past-fencing": (4, LEASE * 0.7, LEASE * 0.95, ["both", "out", "in"]),
+    "cut-past-lease": (4, LEASE * 1.2, LEASE * 1.6, ["both", "out", "in"]),
     "refuse": (5, 0.1, DEAD_AFTER * 1.6, [""]),
     "delay": (5, 1.0, 4.0, ["0.02", "0.1", "0.2"]),
     "restart-fast": (6, 0.0, 0.0, [""]),
@@ -42,8 +43,10 @@ KINDS: Dict[str, "tuple[int, float, float, List[str]]"] = {
 }
 OF_DATABASE = ("restart-fast", "restart-immediate", "terminate")
 # Nodes are left alone this long between two faults of their own, so that some of them work at any time.
-NODE_PAUSE = 0.5
-DATABASE_PAUSE = 1.0
+NODE_PAUSE = 1.5
+# Whoever is cut off or frozen while the database ends its session may be taken for dead soon; without that nobody
+# may for the whole of the lease. Both have to happen.
+DATABASE_PAUSE = 6.0
 GAP_MEAN = 0.5
 # How long faults may go on after the last that begins.
 TAIL = 2.0

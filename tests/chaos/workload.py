@@ -37,14 +37,18 @@ class Kind(NamedTuple):
     on_crash: str = "rerun"
     timeout_s: float = 0.0
 
+    @property
+    def is_long(self) -> bool:
+        return self.pause_most > 10
+
 
 ALWAYS = 1000000
 KINDS = [
     Kind("chain", 40, ["ok"] * 4, 0, 3, 0.05),
     Kind("long-chain", 10, ["ok"] * 10, 0, 3, 0.0),
     Kind("slow-chain", 12, ["ok"] * 3, 0, 3, 1.5),
-    # Long enough to outlast dead_after, and sometimes the lease.
-    Kind("long", 6, ["ok"] * 2, 0, 3, 12.0),
+    # Long enough to outlast the lease: whose commands are not ended in time is found with two of them alive.
+    Kind("long", 12, ["ok"] * 2, 0, 3, 20.0),
     Kind("flaky", 15, ["ok", "fail:1", "fail:77"], 2, 3, 0.05),
     Kind("doomed", 6, ["ok", "fail:3", "ok"], ALWAYS, 1, 0.0),
     Kind("fatal", 4, ["ok", "fail:9", "ok"], ALWAYS, 5, 0.0),
@@ -55,6 +59,8 @@ KINDS = [
 ]
 FATAL_EXIT_CODES = [9]
 MAX_OUTPUT_BYTES = 32768
+# Most long processes of one wave.
+LONG_AT_ONCE = 6
 
 
 class Process(NamedTuple):
@@ -108,8 +114,8 @@ def plan(settings: Settings) -> List[Wave]:
     left = settings.processes
     while left:
         kind = chance.choices(KINDS, [kind.weight for kind in KINDS])[0]
-        # Many processes that take long would only keep the executors from the others.
-        size = min(left, chance.choice([1, 2, 5, 10, 20, 40]), 5 if kind.pause_most > 2 else 40)
+        # More that take long would only keep the executors from the others.
+        size = min(left, chance.choice([1, 2, 5, 10, 20, 40]), LONG_AT_ONCE if kind.is_long else 40)
         number = len(waves)
         processes = [process(chance, kind, "{}-{}-{}".format(kind.name, number, i), settings.seconds)
                      for i in range(size)]
@@ -129,8 +135,12 @@ def process(chance: random.Random, kind: Kind, process_id: str, seconds: float) 
     output = 0 if chance.random() < 0.7 else chance.choice([1, 100, 5000, 40000, 200000])
     # In a short run nothing takes long, or the end would be longer than the run.
     pause_most = min(kind.pause_most, seconds / 4)
-    pause = round(chance.uniform(0, pause_most), 2) if chance.random() < 0.5 else 0
-    return Process(process_id, kind, {"times": times, "bytes": output, "pause": pause})
+    pause = 0.0
+    if kind.is_long:
+        pause = round(chance.uniform(pause_most / 2, pause_most), 2)
+    elif chance.random() < 0.5:
+        pause = round(chance.uniform(0, pause_most), 2)
+    return Process(process_id, kind, {"times": times, "bytes": output, "pause": pause or 0})
 
 
 class Starter:
