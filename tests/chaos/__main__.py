@@ -37,7 +37,7 @@ def main() -> int:
     finally:
         if run:
             run.clean_up()
-        if problems == []:
+        if problems == [] and not settings.keep:
             shutil.rmtree(settings.folder)
         else:
             print("kept: {} (logs of the nodes, faults.log, journals); to replay it: {}".format(
@@ -54,6 +54,7 @@ def read_settings() -> Settings:
         PROCESSES_PER_MINUTE))
     parser.add_argument("--binary", required=True, help="the program (default: the release build)")
     parser.add_argument("--postgresql", required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--keep", action="store_true", help="keep logs and journals also when all is well")
     options = parser.parse_args()
     if options.minutes <= 0 or options.nodes < 1 or (options.processes or 1) < 1:
         parser.error("--minutes, --nodes and --processes are more than nothing")
@@ -63,7 +64,7 @@ def read_settings() -> Settings:
     folder = tempfile.mkdtemp(prefix="po-chaos.")
     os.chmod(folder, 0o711)
     return Settings(seed, options.minutes, options.nodes, processes, os.path.abspath(options.binary),
-                    options.postgresql, folder)
+                    options.postgresql, folder, options.keep)
 
 
 if __name__ == "__main__":

@@ -5,14 +5,11 @@ from collections import Counter, defaultdict
 from typing import Dict, List, Tuple
 
 from database import Database
-from excuses import Excuses
+from excuses import CLOCK_S, Excuses
 from journal import Execution, Journal, read_all
 from lifecycle import judge
 from settings import Settings
 from workload import MAX_OUTPUT_BYTES, Process
-
-# The journal's clock is cut to hundredths of a second, and the machine's clock may have been adjusted meanwhile.
-CLOCK_S = 0.1
 
 Row = Dict[str, str]
 

@@ -11,6 +11,10 @@ from settings import DEAD_AFTER, HEARTBEAT, LEASE
 WAKE_S = 3.0
 # Whoever takes over may have to wait for the database first.
 TAKEOVER_S = 10.0
+# What a node says that has lost sight of claims of its own, as when a commit's answer was lost.
+OUT_OF_SIGHT = "claims of this node that it had lost"
+# The journal's clock is cut to hundredths of a second, and the machine's clock may have been adjusted meanwhile.
+CLOCK_S = 0.1
 # Two isolations so close together are one: no heartbeat has come through between them.
 CLOSE_S = HEARTBEAT * 2
 
@@ -20,22 +24,28 @@ class Excuses:
                  stalls: List[Tuple[float, float]]) -> None:
         self.sessions_lost = sessions_lost
         self.isolations: Dict[str, List[Isolation]] = {}
-        self.reasons: Dict[str, Optional[str]] = {}
+        self.incarnations: Dict[str, Tuple[Node, int]] = {}
         for number, node in enumerate(nodes):
             own = [it for it in isolations if it.node == number]
             # While the machine itself stood still nobody could do anything.
             own += [Isolation(number, "freeze", began, ended) for began, ended in stalls]
             self.isolations[node.name] = joined(own)
-            log = node.log_text()
             for node_id, pid in node.node_ids().items():
-                self.reasons[node_id] = reason_of(node, log, pid)
+                self.incarnations[node_id] = (node, pid)
 
     def of_loss(self, node_id: str, at: float) -> Optional[str]:
         """Why an execution of this node may have been declared lost at a time; `None` if it should not have been."""
-        reason = self.reasons.get(node_id)
-        if reason is None and self._was_silent(node_id, at, TAKEOVER_S, is_cut_enough=True):
+        if node_id not in self.incarnations:
+            return None
+        node, pid = self.incarnations[node_id]
+        if was_killed(node, pid, at):
+            return "killed"
+        if self._was_silent(node_id, at, TAKEOVER_S, is_cut_enough=True):
             return "isolated"
-        return reason
+        log = node.log_text()
+        if pid in node.stopped and UNRECORDED in log:
+            return "stopped while the database was away"
+        return "out of sight" if OUT_OF_SIGHT in log else None
 
     def of_overlap(self, node_id: str, at: float) -> bool:
         """Whether a command of this node may have been alive at a time when its claim was another's.
@@ -61,14 +71,11 @@ class Excuses:
         return False
 
 
-def reason_of(node: Node, log: str, pid: int) -> Optional[str]:
-    if pid in node.killed or (node.is_far and node.killed):
-        return "killed"
-    if pid in node.stopped and UNRECORDED in log:
-        return "stopped while the database was away"
-    if "claims of this node that it had lost" in log:
-        return "out of sight"
-    return None
+def was_killed(node: Node, pid: int, at: float) -> bool:
+    if node.is_far:
+        # Its pid says nothing here; the others need no longer than this to see that it is gone.
+        return any(killed <= at <= killed + DEAD_AFTER + TAKEOVER_S for killed in node.killed.values())
+    return pid in node.killed and node.killed[pid] <= at + CLOCK_S
 
 
 def joined(isolations: List[Isolation]) -> List[Isolation]:

@@ -41,8 +41,8 @@ class Node:
         self.lock = threading.RLock()
         self.is_wanted = False
         self.starts = 0
-        # By pid; one that is far has another to itself.
-        self.killed: List[int] = []
+        # When, by pid; one that is far has another to itself.
+        self.killed: Dict[int, float] = {}
         self.stopped: List[int] = []
         self.problems: List[str] = []
 
@@ -95,10 +95,11 @@ class Node:
     def kill(self) -> bool:
         with self.lock:
             self.is_wanted = False
+            at = uptime()
             was_there = self.signal(signal.SIGKILL)
             if self.process:
                 if was_there:
-                    self.killed.append(self.process.pid)
+                    self.killed[self.process.pid] = at
                 self.process.wait()
                 self.process = None
             return was_there

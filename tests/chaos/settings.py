@@ -21,6 +21,7 @@ class Settings(NamedTuple):
     binary: str
     postgresql: str
     folder: str
+    keep: bool = False
 
     @property
     def seconds(self) -> float:
