@@ -43,7 +43,8 @@ class Excuses:
         if self._was_silent(node_id, at, TAKEOVER_S, is_cut_enough=True):
             return "isolated"
         log = node.log_text()
-        if pid in node.stopped and UNRECORDED in log:
+        stopped = node.stopped.values() if node.is_far else [node.stopped.get(pid, at + LEASE)]
+        if UNRECORDED in log and any(since <= at for since in stopped):
             return "stopped while the database was away"
         return "out of sight" if OUT_OF_SIGHT in log else None
 

@@ -43,7 +43,7 @@ class Node:
         self.starts = 0
         # When, by pid; one that is far has another to itself.
         self.killed: Dict[int, float] = {}
-        self.stopped: List[int] = []
+        self.stopped: Dict[int, float] = {}
         self.problems: List[str] = []
 
     def start(self) -> None:
@@ -89,7 +89,7 @@ class Node:
             except (FileNotFoundError, ProcessLookupError):
                 return False  # It ended at this moment.
             if number == signal.SIGTERM:
-                self.stopped.append(self.process.pid)
+                self.stopped.setdefault(self.process.pid, uptime())
             return True
 
     def kill(self) -> bool:
