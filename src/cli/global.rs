@@ -6,6 +6,7 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use log::LevelFilter;
 
+use crate::database::Pooler;
 use crate::store::DEFAULT_SCHEMA;
 
 /// PostgreSQL cuts longer names (its NAMEDATALEN, less one).
@@ -22,6 +23,11 @@ pub struct GlobalOptions {
     /// without any of them a private PostgreSQL in the data directory
     #[arg(long, value_name = "URL", global = true, help_heading = HEADING, hide_env_values = true)]
     pub database_url: Option<String>,
+    /// What sits in front of the server: auto (found out), none, or a pooler that gives sessions to others when we
+    /// disconnect (session) or between transactions (transaction), as PgBouncer's pool_mode says
+    #[arg(long, value_name = "MODE", global = true, help_heading = HEADING, env = "PROCESS_ORCHESTRATOR_POOLER", hide_env_values = true,
+        default_value_t = Pooler::Auto, value_parser = poolers(), hide_possible_values = true)]
+    pub pooler: Pooler,
     /// The schema that holds the tables
     #[arg(long, value_name = "NAME", global = true, help_heading = HEADING, env = "PROCESS_ORCHESTRATOR_SCHEMA", hide_env_values = true,
         default_value = DEFAULT_SCHEMA, value_parser = parse_schema)]
@@ -44,6 +50,10 @@ pub struct GlobalOptions {
 fn levels() -> impl TypedValueParser<Value = LevelFilter> {
     PossibleValuesParser::new(["off", "error", "warn", "info", "debug", "trace"])
         .try_map(|word| word.parse::<LevelFilter>())
+}
+
+fn poolers() -> impl TypedValueParser<Value = Pooler> {
+    PossibleValuesParser::new(Pooler::WORDS).try_map(|word| word.parse::<Pooler>())
 }
 
 fn parse_schema(name: &str) -> Result<String, String> {
@@ -98,6 +108,7 @@ mod tests {
     fn hints_repeat_what_is_needed_and_no_password() {
         let options = GlobalOptions {
             database_url: Some("postgresql://me:secret@there/db".to_owned()),
+            pooler: Pooler::Auto,
             schema: "Team A".to_owned(),
             data_dir: Some("/data".into()),
             log_level: None,

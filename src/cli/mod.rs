@@ -12,6 +12,7 @@
 
 pub mod bench;
 mod completions;
+mod doctor;
 mod documents;
 mod error;
 mod global;
@@ -104,6 +105,11 @@ enum Command {
     Types(types::Types),
     /// List the nodes that run or ran, the latest first
     Nodes(nodes::Options),
+    /// Look for what is wrong with the database, the tables, the nodes, and say what to do
+    #[command(before_help = "Examples:
+  process-orchestrator doctor
+  process-orchestrator doctor --json | jq -r '.checks[] | select(.verdict != \"ok\") | .remedy'")]
+    Doctor(doctor::Options),
     /// Make the tables, or bring them to this version
     #[command(before_help = "Examples:
   process-orchestrator migrate --dry-run
@@ -183,6 +189,7 @@ impl Command {
             Self::Logs(options) => logs::run(global, options),
             Self::Types(types) => types::run(global, types),
             Self::Nodes(options) => nodes::run(global, options),
+            Self::Doctor(options) => doctor::run(global, options),
             Self::Migrate(options) => migrate::run(global, options),
             Self::Bench(options) => measure::run(global, options),
             Self::Completions(options) => completions::run(options),

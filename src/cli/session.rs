@@ -40,7 +40,7 @@ impl Session {
         let explicit = global.database_url.as_deref();
         let target = Target::resolve(explicit, global.data_dir.as_deref(), &process_environment)?;
         let session = match target {
-            Target::Server(settings) => Self::new(*settings, global, None),
+            Target::Server(settings) => Self::new(settings.with_pooler(global.pooler), global, None),
             Target::Private(data_dir) => Self::open_private(&data_dir, global, need)?,
         };
         let mut store = session.checked_store(need)?;

@@ -194,8 +194,13 @@ mod tests {
 
     #[test]
     fn a_file_is_answered_with_what_to_do() {
-        let global =
-            GlobalOptions { database_url: None, schema: "s 1".to_owned(), data_dir: None, log_level: None };
+        let global = GlobalOptions {
+            database_url: None,
+            pooler: crate::database::Pooler::Auto,
+            schema: "s 1".to_owned(),
+            data_dir: None,
+            log_level: None,
+        };
         let error = is_a_file("my pipe.json", &global);
         assert_eq!(error.exit_code(), 2);
         let line = error.to_string();

@@ -30,6 +30,7 @@ pub use context::CONTEXT_BYTES_MAX;
 pub use context_file::ContextDirectory;
 pub use environment::{BaseEnvironment, NODE_VARIABLE};
 pub use interrupt::{Interrupt, Reason};
+pub use program::is_found;
 pub use report::Report;
 pub use runner::Runner;
 

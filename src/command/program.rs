@@ -63,6 +63,11 @@ pub fn find<'a>(
     }))
 }
 
+/// Whether a program that is named so, by itself or by its full path, is there and may be run.
+pub fn is_found(name: &str, path: &OsStr) -> bool {
+    if name.contains('/') { platform::may_execute(Path::new(name)) } else { find(name, path, None).is_ok() }
+}
+
 /// Says why the spawn of `program` failed with `error`.
 pub fn explain(
     error: &io::Error,

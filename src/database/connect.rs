@@ -1,14 +1,15 @@
 //! Opens connections and checks what answers.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use postgres::config::{LoadBalanceHosts, TargetSessionAttrs};
 use postgres::{Client, NoTls, SimpleQueryMessage};
 
 use super::error::{Attempt, ConnectError, ConnectFailure, diagnose, diagnose_silence};
-use super::settings::{ConnectionSettings, TlsMode};
+use super::settings::{ConnectionSettings, Server, TlsMode};
 
 /// The oldest major version of the server that works.
 pub const OLDEST_SERVER: u32 = 12;
@@ -74,32 +75,56 @@ impl ConnectionSettings {
     /// Opens a connection for `role`, which becomes part of the session's name in `pg_stat_activity`.
     pub fn open(&self, role: &str, patience: &Patience) -> Result<Client, ConnectError> {
         let failed = |failure| ConnectError { target: self.shown(), failure };
-        let mut config = self.config.clone();
         let own = self.application_name.as_deref().unwrap_or(APPLICATION_NAME);
-        config.application_name(&format!("{own} {role}"));
-        if !self.own_keepalives {
-            config
-                .keepalives(true)
-                .keepalives_idle(patience.idle)
-                .keepalives_interval(patience.interval)
-                .keepalives_retries(patience.probes)
-                .tcp_user_timeout(patience.unacknowledged);
+        let name = format!("{own} {role}");
+        let mut last = None;
+        for at in self.dialling_order() {
+            let Some(server) = self.servers.get(at) else { continue };
+            let mut config = server.config.clone();
+            config.application_name(&name);
+            if !self.own_keepalives {
+                config
+                    .keepalives(true)
+                    .keepalives_idle(patience.idle)
+                    .keepalives_interval(patience.interval)
+                    .keepalives_retries(patience.probes)
+                    .tcp_user_timeout(patience.unacknowledged);
+            }
+            match self.dial(&config, server) {
+                Ok(client) => {
+                    self.reached_last.store(at, Ordering::Relaxed);
+                    return Ok(client);
+                }
+                Err(failure) => last = Some(more_telling(last, failure)),
+            }
         }
-        self.dial(&config).map_err(failed)
+        let nowhere = || ConnectFailure::Other { message: "there is no host to connect to".into() };
+        Err(failed(last.unwrap_or_else(nowhere)))
     }
 
-    /// The one place that picks between plain and encrypted connections.
-    fn dial(&self, config: &postgres::Config) -> Result<Client, ConnectFailure> {
+    /// The servers by their place in the list. The one that served last goes first where only one of them can be
+    /// the right one: after a failover the others need not cost their whole timeout each time.
+    fn dialling_order(&self) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.servers.len()).collect();
+        if self.config.get_load_balance_hosts() == LoadBalanceHosts::Random {
+            fastrand::shuffle(&mut order);
+        }
+        if self.config.get_target_session_attrs() == TargetSessionAttrs::ReadWrite {
+            let last = self.reached_last.load(Ordering::Relaxed);
+            order.sort_by_key(|at| *at != last);
+        }
+        order
+    }
+
+    /// The one place that picks between plain and encrypted connections. `config` has one host.
+    fn dial(&self, config: &postgres::Config, server: &Server) -> Result<Client, ConnectFailure> {
         if let TlsMode::Needed(mode) = self.tls {
             return Err(ConnectFailure::TlsNotSupported { asked_by: format!("sslmode={mode}") });
         }
         let config = config.clone();
-        let limit = config.get_connect_timeout().map(|each| {
-            // The library's limit is for each server's socket; one more for the words after that.
-            *each * (u32::try_from(self.endpoints.len()).unwrap_or(u32::MAX).saturating_add(1))
-        });
-        let outcome = match limit {
-            Some(limit) => within(limit, move || config.connect(NoTls))?,
+        // The library's own limit is for the socket of each of a host's addresses, not for the words after that.
+        let outcome = match config.get_connect_timeout().map(|each| *each * (1 + u32::from(server.is_name))) {
+            Some(limit) => within(limit, &server.abandoned, move || config.connect(NoTls))?,
             None => config.connect(NoTls),
         };
         outcome.map_err(|error| {
@@ -110,26 +135,35 @@ impl ConnectionSettings {
     }
 }
 
-/// Attempts that were given up while the server kept them waiting; each holds a thread and a socket.
-static ABANDONED: AtomicUsize = AtomicUsize::new(0);
-/// More are not made until one of them ends.
+/// Of several servers' failures the one to show: that there is no primary among those that answer says more than
+/// that another one is away, and any word of a server more than silence.
+fn more_telling(before: Option<ConnectFailure>, now: ConnectFailure) -> ConnectFailure {
+    match before {
+        Some(said) if matches!(now, ConnectFailure::Unreachable { .. }) => said,
+        _ => now,
+    }
+}
+
+/// Attempts that a server keeps waiting; more are not made until one of them ends.
 const ABANDONED_MAX: usize = 8;
 
 /// Does `work` on a thread of its own and gives it up after `limit`: the library waits for ever for a
 /// server that takes the connection and then says nothing, as a stopped one does, or a web server.
 fn within<T: Send + 'static>(
     limit: Duration,
+    abandoned: &Arc<AtomicUsize>,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, ConnectFailure> {
-    if ABANDONED.load(Ordering::Relaxed) >= ABANDONED_MAX {
+    if abandoned.load(Ordering::Relaxed) >= ABANDONED_MAX {
         let cause = format!("the server keeps {ABANDONED_MAX} earlier attempts waiting");
         return Err(ConnectFailure::Unreachable { cause });
     }
     let (give, take) = mpsc::sync_channel(0);
+    let count = Arc::clone(abandoned);
     let attempt = move || {
         // Nobody takes the outcome of an attempt that was given up.
         if give.send(work()).is_err() {
-            ABANDONED.fetch_sub(1, Ordering::Relaxed);
+            count.fetch_sub(1, Ordering::Relaxed);
         }
     };
     thread::Builder::new().name("connect".into()).spawn(attempt).map_err(|error| ConnectFailure::Other {
@@ -138,7 +172,7 @@ fn within<T: Send + 'static>(
     match take.recv_timeout(limit) {
         Ok(outcome) => Ok(outcome),
         Err(mpsc::RecvTimeoutError::Timeout) => {
-            ABANDONED.fetch_add(1, Ordering::Relaxed);
+            abandoned.fetch_add(1, Ordering::Relaxed);
             Err(ConnectFailure::Unreachable {
                 cause: format!("the server did not answer in {} s", limit.as_secs_f32()),
             })

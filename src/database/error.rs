@@ -199,6 +199,8 @@ fn diagnose_refusal(code: &SqlState, message: &str, attempt: &Attempt<'_>) -> Co
         }
         code if *code == SqlState::TOO_MANY_CONNECTIONS => ConnectFailure::TooManyConnections { message },
         code if is_ending(code) => ConnectFailure::StartingUp { message },
+        // In a pooler's words: it is there, and the server behind it is not.
+        code if code.code().starts_with("08") => ConnectFailure::Unreachable { cause: message },
         code => ConnectFailure::Other { message: format!("{message} (SQLSTATE {})", code.code()) },
     }
 }

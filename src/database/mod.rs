@@ -7,10 +7,11 @@
 
 mod connect;
 mod conninfo;
-pub mod credential;
-mod data_dir;
+mod credential;
+pub mod data_dir;
 mod error;
 mod passfile;
+mod pooler;
 #[cfg(unix)]
 pub mod private_cluster;
 mod reader;
@@ -19,6 +20,7 @@ mod source;
 
 pub use connect::{Access, OLDEST_SERVER, Patience, ServerFacts, check_server};
 pub use error::{ConnectError, ConnectFailure, SettingsError};
+pub use pooler::Pooler;
 pub use settings::{ConnectionSettings, Environment, PasswordSource, Target, process_environment};
 pub use source::{Connection, ConnectionManager, ConnectionSource};
 

@@ -44,6 +44,18 @@ pub(super) struct Place {
 }
 
 impl Place {
+    pub fn add_to(&self, config: &mut postgres::Config) {
+        config.host(&self.host).port(self.port);
+        if let Some(address) = self.address {
+            config.hostaddr(address);
+        }
+    }
+
+    /// Whether it has to be looked up: neither an address nor a socket's directory.
+    pub fn is_name(&self) -> bool {
+        self.address.is_none() && !self.host.starts_with('/') && self.host.parse::<IpAddr>().is_err()
+    }
+
     pub fn shown(&self) -> String {
         match self.address {
             Some(address) if address.to_string() != self.host => {

@@ -2,12 +2,15 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::conninfo::{self, Parameters};
 use super::credential;
 use super::data_dir;
 use super::error::SettingsError;
+use super::pooler::Pooler;
 use super::reader::{self, CONNECT_TIMEOUT_S_DEFAULT, Place, Reader};
 
 /// Looks up an environment variable; a parameter so that tests need not change the real environment.
@@ -67,7 +70,31 @@ pub struct ConnectionSettings {
     pub(super) own_keepalives: bool,
     pub(super) user: String,
     pub(super) database: String,
-    pub(super) endpoints: Vec<String>,
+    pub(super) servers: Vec<Server>,
+    /// The place of the server that was reached last, which may spare the wait for one that is gone.
+    pub(super) reached_last: Arc<AtomicUsize>,
+    pub(super) pooler: Pooler,
+    pub(super) gives_sessions_away: Arc<OnceLock<bool>>,
+}
+
+/// One server of the list, to be dialled on its own: the client library would spend its patience on the first one
+/// that takes the connection and says nothing, and never get to the next.
+#[derive(Clone)]
+pub(super) struct Server {
+    /// Everything of the settings, with this host alone.
+    pub(super) config: postgres::Config,
+    /// Host and port, for messages.
+    pub(super) endpoint: String,
+    /// A name, which may have several addresses that are tried in turn.
+    pub(super) is_name: bool,
+    /// Attempts that were given up while this server kept them waiting; each holds a thread and a socket.
+    pub(super) abandoned: Arc<AtomicUsize>,
+}
+
+impl Server {
+    fn new(config: postgres::Config, endpoint: String, is_name: bool) -> Self {
+        Self { config, endpoint, is_name, abandoned: Arc::default() }
+    }
 }
 
 impl Target {
@@ -135,6 +162,11 @@ impl ConnectionSettings {
         config.ssl_mode(postgres::config::SslMode::Disable);
         config.connect_timeout(Duration::from_secs(CONNECT_TIMEOUT_S_DEFAULT));
         Self {
+            servers: vec![Server::new(
+                config.clone(),
+                reader::endpoint(&directory.to_string_lossy(), port),
+                false,
+            )],
             config,
             tls: TlsMode::Optional,
             password_source: PasswordSource::Nowhere,
@@ -142,7 +174,9 @@ impl ConnectionSettings {
             own_keepalives: false,
             user: user.to_string(),
             database: database.to_string(),
-            endpoints: vec![reader::endpoint(&directory.to_string_lossy(), port)],
+            reached_last: Arc::default(),
+            pooler: Pooler::None,
+            gives_sessions_away: Arc::default(),
         }
     }
 
@@ -172,22 +206,27 @@ impl ConnectionSettings {
 
         let mut config = postgres::Config::new();
         config.user(&user).dbname(&database).ssl_mode(postgres::config::SslMode::Disable);
-        for place in &places {
-            config.host(&place.host).port(place.port);
-            if let Some(address) = place.address {
-                config.hostaddr(address);
-            }
-        }
         if let Some(password) = password {
             config.password(password);
         }
         reader.apply_options(&mut config)?;
+        let own_keepalives = reader.apply_keepalives(&mut config)?;
+        let alone = |place: &Place| {
+            let mut config = config.clone();
+            place.add_to(&mut config);
+            Server::new(config, place.shown(), place.is_name())
+        };
+        let servers = places.iter().map(alone).collect();
+        places.iter().for_each(|place| place.add_to(&mut config));
         Ok(Self {
             tls: reader.tls()?,
             password_source,
             application_name: reader.get("application_name").map(str::to_string),
-            own_keepalives: reader.apply_keepalives(&mut config)?,
-            endpoints: places.iter().map(Place::shown).collect(),
+            own_keepalives,
+            servers,
+            reached_last: Arc::default(),
+            pooler: Pooler::Auto,
+            gives_sessions_away: Arc::default(),
             config,
             user,
             database,
@@ -201,7 +240,15 @@ impl ConnectionSettings {
 
     /// The server, database and user, for messages: never the password.
     pub fn shown(&self) -> String {
-        format!("database {:?} at {} as user {:?}", self.database, self.endpoints.join(" or "), self.user)
+        let endpoints: Vec<&str> = self.servers.iter().map(|it| it.endpoint.as_str()).collect();
+        format!("database {:?} at {} as user {:?}", self.database, endpoints.join(" or "), self.user)
+    }
+
+    /// The same with what the user says of a pooler in front of the server.
+    #[must_use]
+    pub fn with_pooler(mut self, pooler: Pooler) -> Self {
+        self.pooler = pooler;
+        self
     }
 
     /// The name of the user that connects.

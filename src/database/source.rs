@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
+use std::sync::OnceLock;
 
 use postgres::Client;
 
 use super::connect::Patience;
 use super::error::{ConnectError, ConnectFailure, chain};
+use super::pooler::Pooler;
 use super::settings::ConnectionSettings;
 
 /// Where threads get connections from.
@@ -26,6 +28,17 @@ pub trait ConnectionSource: Send + Sync {
     /// Whether its connections go back to others when they are dropped.
     fn is_pooled(&self) -> bool {
         false
+    }
+
+    /// What is known of a pooler in front of the server.
+    fn pooler(&self) -> Pooler {
+        Pooler::Auto
+    }
+
+    /// The place to remember whether that pooler gives sessions to others between transactions, once that was
+    /// tried with two connections; `None` where it must not be tried, and is assumed.
+    fn gives_sessions_away(&self) -> Option<&OnceLock<bool>> {
+        None
     }
 }
 
@@ -76,6 +89,14 @@ impl ConnectionSource for ConnectionSettings {
 
     fn shown(&self) -> String {
         ConnectionSettings::shown(self)
+    }
+
+    fn pooler(&self) -> Pooler {
+        self.pooler
+    }
+
+    fn gives_sessions_away(&self) -> Option<&OnceLock<bool>> {
+        Some(&self.gives_sessions_away)
     }
 }
 

@@ -88,7 +88,7 @@ fn a_server_that_hangs_up_is_told_from_one_that_says_nothing() {
     let (keep, kept) = std::sync::mpsc::channel();
     let port = fake_server(move |stream| keep.send(stream).unwrap());
     let error = failure_of(&format!("postgres://u@127.0.0.1:{port}/d?connect_timeout=1"), &[]);
-    assert_reads(&error, &["the server did not answer in 2 s"], true);
+    assert_reads(&error, &["the server did not answer in 1 s"], true);
     drop(kept);
 }
 

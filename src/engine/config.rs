@@ -40,6 +40,8 @@ pub struct NodeConfig {
     pub dead_after: Duration,
     /// Silence after which a node counts as dead whatever its lock says; it stops its own commands at two thirds.
     pub lease: Duration,
+    /// After this the server ends a statement of the engine's, whatever the role's own limit; it is tried again.
+    pub statement_timeout: Duration,
     /// The program (an absolute path) to run as the node's guard (see [`super::guard`]), one whose `main` calls
     /// [`super::guard::run_if_asked`]; without it commands outlive a node that is killed. Linux only.
     pub guard: Option<PathBuf>,
@@ -58,6 +60,8 @@ impl Default for NodeConfig {
             heartbeat: Duration::from_secs(2),
             dead_after: Duration::from_secs(10),
             lease: Duration::from_secs(300),
+            // A batch at its largest takes a slow disk some seconds; a lock that blocks it may take minutes.
+            statement_timeout: Duration::from_secs(60),
             guard: None,
         }
     }

@@ -49,8 +49,10 @@ enum Lock {
     Untried,
     /// This connection holds it.
     Held,
-    /// A session of ours that the server still keeps holds it, or a pooler mixes sessions.
+    /// A session of ours that the server still keeps holds it.
     Elsewhere,
+    /// A pooler lends us sessions for a transaction each: there is no lock to be had, the lease alone decides.
+    Unavailable,
 }
 
 impl Keeper {
@@ -130,22 +132,24 @@ impl Keeper {
     }
 
     fn take_lock(&mut self) -> Result<(), StoreError> {
-        if self.lock == Lock::Held {
+        if matches!(self.lock, Lock::Held | Lock::Unavailable) {
             return Ok(());
         }
         let (key, lease) = (self.lock_key, self.shared.config.lease);
         let was_untried = self.lock == Lock::Untried;
-        let is_taken = self.link.run(|store| {
+        self.lock = self.link.look(|store| {
             if was_untried {
                 store.outlast(lease + OUTLAST_MARGIN)?;
             }
-            store.take_node_lock(key)
+            if store.borrows_sessions() {
+                return Ok(Lock::Unavailable);
+            }
+            Ok(if store.take_node_lock(key)? { Lock::Held } else { Lock::Elsewhere })
         })?;
         self.connected_since.get_or_insert_with(Instant::now);
-        if !is_taken && was_untried {
+        if self.lock == Lock::Elsewhere && was_untried {
             debug!("the node's lock is held by a session of ours that the server has not ended yet");
         }
-        self.lock = if is_taken { Lock::Held } else { Lock::Elsewhere };
         Ok(())
     }
 
@@ -153,7 +157,7 @@ impl Keeper {
         let shared = Arc::clone(&self.shared);
         let state = if shared.phase() >= Phase::Draining { NodeState::Stopping } else { NodeState::Running };
         let sent = time_since_boot();
-        let key = Some(self.lock_key);
+        let key = (self.lock != Lock::Unavailable).then_some(self.lock_key);
         if self.link.run(|store| store.heartbeat(&shared.node_id, state, key))? {
             shared.lease.renew(sent);
             return Ok(());
@@ -178,7 +182,7 @@ impl Keeper {
         if held.is_empty() {
             return Ok(());
         }
-        for (process_id, version) in self.link.run(|store| store.lost_claims(&shared.node_id, &held))? {
+        for (process_id, version) in self.link.look(|store| store.lost_claims(&shared.node_id, &held))? {
             if shared.running.interrupt_claim(&process_id, version, Reason::Fenced) {
                 warn!("command ended process_id={process_id:?} version={version}: its claim was taken");
             }
@@ -189,7 +193,7 @@ impl Keeper {
     /// Declares the dead dead and takes over what they held; says whether somebody may be.
     fn look_after_peers(&mut self) -> Result<bool, StoreError> {
         let shared = Arc::clone(&self.shared);
-        let peers = self.link.run(|store| store.peers(&shared.node_id))?;
+        let peers = self.link.look(|store| store.peers(&shared.node_id))?;
         let viewer = Viewer {
             place: self.identity.place.as_ref(),
             connected_for: self.connected_since.map_or(Duration::ZERO, |at| at.elapsed()),
@@ -229,12 +233,12 @@ impl Keeper {
     /// the way: it is treated as that of a dead node.
     fn look_for_strays(&mut self) -> Result<(), StoreError> {
         let shared = Arc::clone(&self.shared);
-        let mut unknown = self.link.run(|store| store.held_claims(&shared.node_id))?;
+        let mut unknown = self.link.look(|store| store.held_claims(&shared.node_id))?;
         unknown.retain(|(id, version)| shared.claims.version_of(id) != Some(*version));
         let lost: Vec<String> =
             unknown.iter().filter(|it| self.strays.contains(it)).map(|it| it.0.clone()).collect();
         if !lost.is_empty() {
-            let claims = self.link.run(|store| store.stray_claims(&shared.node_id, &lost))?;
+            let claims = self.link.look(|store| store.stray_claims(&shared.node_id, &lost))?;
             let results: Vec<_> = claims
                 .iter()
                 .filter(|it| unknown.contains(&(it.process_id.clone(), it.version)))
@@ -254,7 +258,7 @@ impl Keeper {
             self.shared.wake_poller();
         }
         loop {
-            let claims = self.link.run(|store| store.abandoned_claims(TAKEOVER_BATCH))?;
+            let claims = self.link.look(|store| store.abandoned_claims(TAKEOVER_BATCH))?;
             let mut taken = 0;
             for node_id in nodes_of(&claims) {
                 let lost: Vec<_> =

@@ -21,7 +21,9 @@ pub(super) struct Link {
     shared: Arc<Shared>,
     thread: CoreThread,
     store: Option<Store>,
-    /// The server's side of the connection that was lost last.
+    /// Keeps our transactions in order where sessions are borrowed; the same at each connection.
+    turn: i32,
+    /// The server's side of the connection that was lost last; of a borrowed session it is not known.
     lost_backend: Option<Backend>,
     failures: u32,
     failing_since: Option<Instant>,
@@ -34,6 +36,7 @@ impl Link {
             shared,
             thread,
             store: None,
+            turn: fastrand::i32(..),
             lost_backend: None,
             failures: 0,
             failing_since: None,
@@ -52,12 +55,32 @@ impl Link {
         &mut self,
         work: impl FnOnce(&mut Store) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        self.shared.vitals.pulses.asks(self.thread);
-        let result = self.store().and_then(work);
+        let result = self.look(work);
+        if result.is_ok() {
+            self.note_success();
+        }
+        result
+    }
+
+    /// As [`Link::run`], for what only reads or locks: that it succeeds does not mean that the trouble is over. A
+    /// database that takes no writes answers it, and pauses that began anew each time would make us spin.
+    pub(super) fn look<T>(
+        &mut self,
+        work: impl FnOnce(&mut Store) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let (shared, thread) = (Arc::clone(&self.shared), self.thread);
+        shared.vitals.pulses.asks(thread);
+        let result = self.store().and_then(|store| {
+            if let Some(backend) = store.backend() {
+                shared.asked.begin(thread, backend);
+            }
+            let result = work(store);
+            shared.asked.end(thread);
+            result
+        });
         self.works();
-        match &result {
-            Ok(_) => self.note_success(),
-            Err(error) => self.note_failure(error),
+        if let Err(error) = &result {
+            self.note_failure(error);
         }
         result
     }
@@ -67,8 +90,9 @@ impl Link {
             Some(store) => Ok(store),
             place => {
                 let shared = &self.shared;
-                let mut store =
-                    Store::open_hot(&*shared.source, self.thread.as_str(), &shared.config.schema)?;
+                let (config, role) = (&shared.config, self.thread.as_str());
+                let timeout = config.statement_timeout;
+                let mut store = Store::open_hot(&*shared.source, role, &config.schema, self.turn, timeout)?;
                 if let Some(lost) = &self.lost_backend {
                     // Its last statement may still be at work: what it will have done is not to be seen yet.
                     store.end_backend(lost)?;

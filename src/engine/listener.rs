@@ -9,8 +9,7 @@ use postgres::fallible_iterator::FallibleIterator;
 
 use super::shared::{Phase, Shared};
 use crate::database::Connection;
-use crate::store::StoreError;
-use crate::store::quote_identifier;
+use crate::store::{Session, StoreError, quote_identifier};
 
 /// How long it waits before it looks whether the node stops.
 const TICK: Duration = Duration::from_millis(250);
@@ -18,6 +17,8 @@ const TICK: Duration = Duration::from_millis(250);
 const TEST_EVERY: Duration = Duration::from_secs(30);
 /// How long the test may take.
 const TEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// A connection that was lost sooner than this after its start is not opened again at once.
+const SHORT: Duration = Duration::from_secs(2);
 /// Pause between attempts to connect, in ticks; polling does the work meanwhile.
 const RECONNECT_TICKS: u32 = 8;
 
@@ -25,14 +26,23 @@ pub(super) fn run(shared: &Arc<Shared>) {
     let mut is_failing = false;
     while shared.phase() < Phase::Interrupting {
         match subscribe(shared) {
-            Ok(connection) => {
+            // The node has said so at its start.
+            Ok(None) => {
+                return debug!("not listening: a pooler lends sessions for one transaction at a time");
+            }
+            Ok(Some(connection)) => {
                 if is_failing {
                     info!("listening again");
                 }
                 is_failing = false;
                 // What was notified before we listened is found by looking.
                 shared.wake_poller();
+                let began = Instant::now();
                 listen(shared, connection);
+                if began.elapsed() < SHORT {
+                    // Whoever ends our sessions as soon as they begin must not make us spin.
+                    pause(shared);
+                }
             }
             Err(problem) => {
                 if !is_failing {
@@ -45,12 +55,18 @@ pub(super) fn run(shared: &Arc<Shared>) {
     }
 }
 
-fn subscribe(shared: &Shared) -> Result<Connection, String> {
+/// A connection that hears; none where a session is ours for one transaction only, and somebody else would hear.
+fn subscribe(shared: &Shared) -> Result<Option<Connection>, String> {
     let mut connection = shared.source.connect("listener").map_err(|error| error.to_string())?;
+    let session =
+        Session::of(&mut connection, &*shared.source).map_err(|error| format!("failed to {error}"))?;
+    if session.is_borrowed {
+        return Ok(None);
+    }
     let channel = quote_identifier(&shared.config.schema);
     let failed = |source| format!("failed to {}", StoreError::database("listen", source));
     connection.batch_execute(&format!("LISTEN {channel}")).map_err(failed)?;
-    Ok(connection)
+    Ok(Some(connection))
 }
 
 /// Returns when the connection is lost or the node stops.

@@ -27,6 +27,7 @@ mod recorder;
 mod runner;
 mod running;
 mod shared;
+mod silence;
 mod takeover;
 mod threads;
 

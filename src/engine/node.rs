@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use super::recorder::Recorder;
 use super::runner::Runners;
 use super::running::Running;
 use super::shared::{Phase, Shared, Vitals};
-use super::{executor, listener, threads};
+use super::{executor, listener, silence, threads};
 use crate::database::ConnectionSource;
 use crate::platform::{host_name, pid_space, process_started};
 use crate::store::nodes::{NodeIdentity, Place};
@@ -29,8 +30,10 @@ const WIND_UP: Duration = Duration::from_secs(15);
 /// The last try of the recorder once the node gives up.
 const LAST_RECORD: Duration = Duration::from_secs(6);
 
-/// How long a thread may take to end once it was told to.
-const JOIN_MAX: Duration = Duration::from_secs(15);
+/// How long threads may take to end once they were told to, all together.
+const JOIN_MAX: Duration = Duration::from_secs(10);
+/// And each of them, when the others have used that up.
+const JOIN_EACH: Duration = Duration::from_secs(2);
 /// How often it is looked whether it has.
 const JOIN_LOOK: Duration = Duration::from_millis(2);
 
@@ -85,6 +88,7 @@ struct Threads {
     listener: JoinHandle<()>,
     keeper: JoinHandle<()>,
     lease: JoinHandle<()>,
+    silence: JoinHandle<()>,
     quit_keeper: Sender<()>,
 }
 
@@ -132,7 +136,12 @@ impl Node {
     ) -> Result<Self, StartError> {
         check(&config)?;
         let identity = identify(&config);
-        Store::open(&*source, "start", &config.schema)?.register_node(&identity)?;
+        let mut store = Store::open(&*source, "start", &config.schema)?;
+        store.register_node(&identity)?;
+        if store.borrows_sessions() {
+            tell_of_pooler(&config);
+        }
+        drop(store);
         let running = Running::new(config.executors)?;
         let (wake_poller, wake) = bounded(1);
         let guard = start_guard(&identity.node_id, &config)?;
@@ -165,12 +174,14 @@ impl Node {
 
     /// Stops in this order: the poller; the commands, by themselves within the drain timeout or else ended; the
     /// executors; the recorder, when everything is recorded; the listener; and last the keeper, so that the node
-    /// is known to live until the end. A thread that is stuck in the database is left behind after a while.
+    /// is known to live until the end. A thread that is stuck in the database is left behind after a while: at the
+    /// worst, with results that nobody takes and a server that never answers, it is over 40 s after the drain timeout.
     pub fn stop(self) -> StopReport {
         let Self { shared, threads, failed } = self;
         shared.advance_to(Phase::Draining);
-        let mut is_whole = join(threads.poller);
-        let mut unrecorded = 0;
+        let mut joining = Joining { left: JOIN_MAX };
+        let mut is_whole = joining.join(threads.poller);
+        let mut left = 0;
         let has_drained = wait_for_commands(&shared, &failed);
         shared.advance_to(Phase::Interrupting);
         if !has_drained {
@@ -178,21 +189,24 @@ impl Node {
             if !shared.claims.wait_until_none(WIND_UP) {
                 shared.advance_to(Phase::GivingUp);
                 shared.claims.wait_until_none(LAST_RECORD);
-                unrecorded = shared.claims.len();
+                left = shared.claims.len();
             }
         }
         drop(threads.quit_executors);
-        if unrecorded == 0 {
-            is_whole &= threads.executors.into_iter().all(join);
-            is_whole &= join(threads.recorder);
+        if left == 0 {
+            is_whole &= threads.executors.into_iter().all(|it| joining.join(it));
+            is_whole &= joining.join(threads.recorder);
         }
-        is_whole &= join(threads.listener);
+        is_whole &= joining.join(threads.listener);
         drop(threads.quit_keeper);
-        is_whole &= join(threads.keeper) & join(threads.lease);
+        is_whole &=
+            joining.join(threads.keeper) & joining.join(threads.lease) & joining.join(threads.silence);
         if let Some(guard) = &shared.guard {
-            // What is unrecorded may still run.
-            if unrecorded == 0 { guard.dismiss() } else { guard.end_commands() }
+            // What is left may still run.
+            if left == 0 { guard.dismiss() } else { guard.end_commands() }
         }
+        // The recorder has let go of what it gave up.
+        let unrecorded = left + shared.unrecorded.load(Ordering::SeqCst);
         let report = StopReport { interrupted: shared.interrupted(), unrecorded };
         info!(
             "node stopped node_id={} interrupted={} unrecorded={}{}",
@@ -222,18 +236,27 @@ fn wait_for_commands(shared: &Shared, failed: &Receiver<String>) -> bool {
     shared.claims.len() == 0
 }
 
-/// Waits for a thread to end, but not for ever: a server that accepts and never answers holds a query, and with it
-/// the thread, for as long as it likes. A panic was reported when it happened.
-fn join(thread: JoinHandle<()>) -> bool {
-    let deadline = Instant::now() + JOIN_MAX;
-    while !thread.is_finished() {
-        if Instant::now() >= deadline {
-            warn!("thread {} does not end", thread.thread().name().unwrap_or("without a name"));
-            return false;
+/// Waits for threads to end, but not for ever: a server that accepts and never answers holds a query, and with it
+/// the thread, for as long as it likes.
+struct Joining {
+    left: Duration,
+}
+
+impl Joining {
+    /// Whether the thread has ended, and well. A panic was reported when it happened.
+    fn join(&mut self, thread: JoinHandle<()>) -> bool {
+        let began = Instant::now();
+        while !thread.is_finished() {
+            if began.elapsed() >= self.left.max(JOIN_EACH) {
+                warn!("thread {} does not end", thread.thread().name().unwrap_or("without a name"));
+                self.left = Duration::ZERO;
+                return false;
+            }
+            std::thread::park_timeout(JOIN_LOOK);
         }
-        std::thread::park_timeout(JOIN_LOOK);
+        self.left = self.left.saturating_sub(began.elapsed());
+        thread.join().is_ok()
     }
-    thread.join().is_ok()
 }
 
 impl Threads {
@@ -264,7 +287,8 @@ impl Threads {
         let poller = Poller::new(Arc::clone(shared), jobs, wake);
         let keeper = Keeper::new(Arc::clone(shared), identity);
         let (for_listener, for_lease) = (Arc::clone(shared), Arc::clone(shared));
-        let lease_quit = keeper_quit.clone();
+        let for_silence = Arc::clone(shared);
+        let (lease_quit, silence_quit) = (keeper_quit.clone(), keeper_quit.clone());
         Ok(Self {
             executors,
             quit_executors,
@@ -273,6 +297,7 @@ impl Threads {
             listener: thread("listener", Box::new(move || listener::run(&for_listener)))?,
             keeper: thread("keeper", Box::new(move || keeper.run(&keeper_quit)))?,
             lease: thread("lease", Box::new(move || keeper::watch_lease(&for_lease, &lease_quit)))?,
+            silence: thread("silence", Box::new(move || silence::watch(&for_silence, &silence_quit)))?,
             quit_keeper,
         })
     }
@@ -318,6 +343,14 @@ fn start_guard(node_id: &str, config: &NodeConfig) -> Result<Option<Guard>, Star
             Ok(None)
         }
     }
+}
+
+fn tell_of_pooler(config: &NodeConfig) {
+    warn!(
+        "a pooler gives sessions to others between transactions (PgBouncer's transaction mode): no session lock and          no LISTEN; the queue is looked at every {:?}, and a node that dies on another host is taken over when its          lease of {} s is over; if the pooler keeps sessions, say --pooler session",
+        config.poll_interval,
+        config.lease.as_secs_f32()
+    );
 }
 
 /// An id for one start of a node. The random part tells two starts apart that share name and pid, as in containers.

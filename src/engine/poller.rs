@@ -168,7 +168,7 @@ impl Poller {
     /// Gives back the claims that the database says are ours and that we never heard of.
     fn settle_doubt(&mut self) -> Result<(), StoreError> {
         let shared = Arc::clone(&self.shared);
-        let in_database = self.link.run(|store| store.held_claims(&shared.node_id))?;
+        let in_database = self.link.look(|store| store.held_claims(&shared.node_id))?;
         let unknown: Vec<(Arc<str>, i64)> = in_database
             .into_iter()
             .filter(|(id, version)| shared.claims.version_of(id) != Some(*version))

@@ -12,7 +12,7 @@ pub(super) enum CoreThread {
 }
 
 impl CoreThread {
-    const ALL: [Self; 3] = [Self::Poller, Self::Recorder, Self::Keeper];
+    pub(super) const ALL: [Self; 3] = [Self::Poller, Self::Recorder, Self::Keeper];
 
     /// Its name, which its connections carry too.
     pub(super) const fn as_str(self) -> &'static str {

@@ -107,7 +107,7 @@ impl Recorder {
             let node = &self.shared.node_id;
             let answer = if is_doubtful {
                 // The connection went at the commit: what is in the audit trail needs no second record.
-                self.link.run(|store| store.recorded(node, &batch.results))
+                self.link.look(|store| store.recorded(node, &batch.results))
             } else {
                 failpoint::hit(Point::BeforeRecord);
                 let answer = self.link.run(|store| store.record(node, &batch.results));
@@ -268,6 +268,7 @@ impl Recorder {
                  ends; another node will find it lost",
                 result.process_id, work.task.name, result.execution.outcome
             );
+            self.shared.unrecorded.fetch_add(1, Ordering::SeqCst);
             self.shared.claims.remove(&result.process_id, result.version);
         }
         false

@@ -12,6 +12,7 @@ use super::guard::Guard;
 use super::lease::Lease;
 use super::pulse::{Pulses, Stall};
 use super::running::Running;
+use super::silence::Asked;
 use crate::command::Reason;
 use crate::database::ConnectionSource;
 
@@ -38,9 +39,12 @@ pub(super) struct Shared {
     pub(super) waiting: WaitingPriorities,
     pub(super) vitals: Arc<Vitals>,
     pub(super) lease: Lease,
+    pub(super) asked: Asked,
     pub(super) guard: Option<Guard>,
     phase: AtomicU8,
     interrupted: AtomicUsize,
+    /// Results that were given up at the end.
+    pub(super) unrecorded: AtomicUsize,
     wake_poller: Sender<()>,
 }
 
@@ -58,6 +62,7 @@ impl Shared {
             waiting: WaitingPriorities::default(),
             vitals: Arc::new(Vitals::new(&node_id, &config)),
             lease: Lease::new(config.lease),
+            asked: Asked::default(),
             node_id,
             config,
             source,
@@ -65,6 +70,7 @@ impl Shared {
             guard,
             phase: AtomicU8::new(Phase::Running as u8),
             interrupted: AtomicUsize::new(0),
+            unrecorded: AtomicUsize::new(0),
             wake_poller,
         }
     }

@@ -1,5 +1,6 @@
 //! Numbered migrations, applied once, in order, under an advisory lock, each in a transaction of its own.
 
+use postgres::types::Type;
 use serde::Serialize;
 
 use super::{Store, StoreError, quote_identifier};
@@ -92,12 +93,19 @@ impl Store {
         let failed = |source| StoreError::database("migrate the schema", source);
         let schema = self.schema.clone();
         let mut transaction = self.connection.transaction().map_err(failed)?;
+        // Statements with types are sent unnamed and leave nothing prepared on a session that may be a pooler's.
         transaction
-            .execute("SELECT pg_advisory_xact_lock($1, hashtext($2))", &[&LOCK_CLASS, &schema])
+            .execute_typed(
+                "SELECT pg_advisory_xact_lock($1, hashtext($2))",
+                &[(&LOCK_CLASS, Type::INT4), (&schema, Type::TEXT)],
+            )
             .map_err(failed)?;
         let quoted = quote_identifier(&schema);
         let exists: bool = transaction
-            .query_one("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)", &[&schema])
+            .query_typed_one(
+                "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)",
+                &[(&schema, Type::TEXT)],
+            )
             .map_err(failed)?
             .get(0);
         let create_schema = if exists { String::new() } else { format!("CREATE SCHEMA {quoted};") };
@@ -110,7 +118,10 @@ impl Store {
             ))
             .map_err(failed)?;
         let is_applied = transaction
-            .query_opt("SELECT FROM schema_migrations WHERE version = $1", &[&migration.version])
+            .query_typed_opt(
+                "SELECT FROM schema_migrations WHERE version = $1",
+                &[(&migration.version, Type::INT4)],
+            )
             .map_err(failed)?
             .is_some();
         if is_applied {
@@ -118,9 +129,13 @@ impl Store {
         }
         transaction.batch_execute(migration.text).map_err(failed)?;
         transaction
-            .execute(
+            .execute_typed(
                 "INSERT INTO schema_migrations (version, name, checksum) VALUES ($1, $2, $3)",
-                &[&migration.version, &migration.name, &migration.checksum()],
+                &[
+                    (&migration.version, Type::INT4),
+                    (&migration.name, Type::TEXT),
+                    (&migration.checksum(), Type::TEXT),
+                ],
             )
             .map_err(failed)?;
         failpoint::hit(Point::InMigration);
@@ -134,7 +149,7 @@ impl Store {
         let table = format!("{}.schema_migrations", quote_identifier(&self.schema));
         let exists: bool = self
             .connection
-            .query_one("SELECT to_regclass($1) IS NOT NULL", &[&table])
+            .query_typed_one("SELECT to_regclass($1) IS NOT NULL", &[(&table, Type::TEXT)])
             .map_err(failed)?
             .get(0);
         if !exists {
@@ -142,7 +157,7 @@ impl Store {
         }
         let rows = self
             .connection
-            .query(&format!("SELECT version, checksum FROM {table} ORDER BY version"), &[])
+            .query_typed(&format!("SELECT version, checksum FROM {table} ORDER BY version"), &[])
             .map_err(failed)?;
         Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
     }

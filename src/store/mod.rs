@@ -10,8 +10,13 @@
 //! | `nodes` | register a node, renew it, end it |
 //! | `progress` | watch processes as they go |
 //! | `read` | what the faces show |
+//! | `doctor` | what the server says of itself |
+//!
+//! Beneath them: `session` finds out whose session a connection leads to, `borrowed` works on those of a pooler.
 
+mod borrowed;
 pub mod claims;
+pub mod doctor;
 pub mod error;
 pub mod migrate;
 pub mod nodes;
@@ -19,6 +24,7 @@ pub mod progress;
 pub mod read;
 pub mod record;
 mod row;
+mod session;
 pub mod start;
 pub mod types;
 
@@ -26,11 +32,14 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::time::{Duration, Instant};
 
-use postgres::types::ToSql;
-use postgres::{Row, SimpleQueryMessage, Statement};
+use postgres::types::{ToSql, Type};
+use postgres::{Client, Row, Statement};
 
+use self::borrowed::{Borrowed, Settings};
 use crate::database::{Connection, ConnectionSource};
 pub use error::{Refusal, RefusalReason, StoreError};
+pub use session::Backend;
+pub(crate) use session::Session;
 
 /// The schema that holds the tables; its name is also the channel of wake-ups.
 pub const DEFAULT_SCHEMA: &str = "process_orchestrator";
@@ -48,28 +57,28 @@ impl Sql {
     }
 }
 
-/// The server's side of a connection: its process and when that began, which tells it from a later one of the
-/// same number.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Backend {
-    pid: i32,
-    /// Seconds since 1970, as the server wrote them.
-    began: String,
-}
-
 const END_BACKEND: Sql = Sql::new(
     "end a lost session",
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
      WHERE pid = $1 AND extract(epoch FROM backend_start)::text = $2",
 );
 
+/// A parameter with its type, for a statement that is not prepared.
+type Typed<'a> = (&'a (dyn ToSql + Sync), Type);
+
 /// How long [`Store::end_backend`] waits for a backend to be gone.
 const BACKEND_END_MAX: Duration = Duration::from_secs(5);
+
+/// A session of the engine's is idle whenever there is nothing to do. PostgreSQL 12 and 13 don't know the setting.
+const NO_IDLE_LIMIT: &str =
+    "SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'idle_session_timeout'";
 
 /// Takes back what [`Store`] sets on a session that goes back to a pool, which is not ours.
 const RESTORE: &str = "RESET search_path; RESET plan_cache_mode; RESET enable_seqscan; RESET enable_bitmapscan; \
     RESET enable_hashjoin; RESET enable_mergejoin; RESET jit; RESET statement_timeout; RESET lock_timeout; \
     RESET tcp_keepalives_idle; RESET tcp_user_timeout; RESET idle_in_transaction_session_timeout; \
+    RESET default_transaction_isolation; \
+    SELECT set_config(name, reset_val, false) FROM pg_settings WHERE name = 'idle_session_timeout'; \
     SELECT pg_advisory_unlock_all()";
 
 /// One connection with its prepared statements; every verb is a method of it.
@@ -79,6 +88,8 @@ pub struct Store {
     is_pooled: bool,
     schema: String,
     prepared: HashMap<&'static str, Statement>,
+    /// Of a connection through a pooler that lends sessions for one transaction at a time.
+    borrowed: Option<Borrowed>,
 }
 
 impl Store {
@@ -88,7 +99,7 @@ impl Store {
     /// When no connection can be had.
     pub fn open(source: &dyn ConnectionSource, role: &str, schema: &str) -> Result<Self, StoreError> {
         // Lists have conditions that fold away only when their parameters are planned as constants.
-        Self::connect(source, role, schema, "SET plan_cache_mode = force_custom_plan")
+        Self::connect(source, role, schema, &[("plan_cache_mode", "force_custom_plan")], None)
     }
 
     /// Connects for the engine's own statements, which run thousands of times a second.
@@ -96,41 +107,71 @@ impl Store {
     /// They are joins by key on tables that grow under them: a plan made while these were small must not scan
     /// them once they are large. And planning them takes longer than running them: one generic plan each.
     ///
+    /// `turn` is the caller's own number, the same at each of its connections: see [`borrowed`] for what it is for.
+    ///
+    /// Limits and an isolation level that somebody has set for the role are meant for other statements: under them the
+    /// engine would fail again and again where it only has to wait its turn. `statement_timeout` is its own.
+    ///
     /// # Errors
     /// When no connection can be had.
     pub(crate) fn open_hot(
         source: &dyn ConnectionSource,
         role: &str,
         schema: &str,
+        turn: i32,
+        statement_timeout: Duration,
     ) -> Result<Self, StoreError> {
-        let settings = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; \
-                        SET enable_bitmapscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off";
-        Self::connect(source, role, schema, settings)
+        let timeout = statement_timeout.as_millis().to_string();
+        let settings: Settings<'_> = &[
+            ("plan_cache_mode", "force_generic_plan"),
+            ("enable_seqscan", "off"),
+            ("enable_bitmapscan", "off"),
+            ("enable_hashjoin", "off"),
+            ("enable_mergejoin", "off"),
+            ("jit", "off"),
+            ("statement_timeout", &timeout),
+            ("lock_timeout", "0"),
+            ("default_transaction_isolation", "'read committed'"),
+        ];
+        Self::connect(source, role, schema, settings, Some(turn))
     }
 
     fn connect(
         source: &dyn ConnectionSource,
         role: &str,
         schema: &str,
-        settings: &str,
+        settings: Settings<'_>,
+        turn: Option<i32>,
     ) -> Result<Self, StoreError> {
         let mut connection = source.connect(role)?;
-        // A pool's connection may have served a reader before, who set a timeout.
-        let answers = connection
-            .simple_query(&format!(
-                "RESET statement_timeout; SET search_path = {}; {settings}; \
-                 SELECT pid, extract(epoch FROM backend_start) FROM pg_stat_activity WHERE pid = pg_backend_pid()",
-                quote_identifier(schema)
-            ))
-            .map_err(|source| StoreError::database("prepare a connection", source))?;
-        let backend = answers.iter().find_map(|answer| match answer {
-            SimpleQueryMessage::Row(row) => {
-                Some(Backend { pid: row.get(0)?.parse().ok()?, began: row.get(1)?.to_owned() })
-            }
-            _ => None,
-        });
-        let (schema, is_pooled) = (schema.to_owned(), source.is_pooled());
-        Ok(Self { connection, backend, is_pooled, schema, prepared: HashMap::new() })
+        let session = Session::of(&mut connection, source)?;
+        let borrowed = session.is_borrowed.then(|| Borrowed::new(schema, settings, turn));
+        if borrowed.is_none() {
+            let settings = settings.iter().map(|(name, value)| format!("; SET {name} = {value}"));
+            let idle = if turn.is_some() { NO_IDLE_LIMIT } else { "" };
+            // A pool's connection may have served a reader before, who set a timeout.
+            connection
+                .batch_execute(&format!(
+                    "RESET statement_timeout; SET search_path = {}{}; {idle}",
+                    quote_identifier(schema),
+                    settings.collect::<String>()
+                ))
+                .map_err(|source| StoreError::database("prepare a connection", source))?;
+        }
+        Ok(Self {
+            connection,
+            backend: session.backend,
+            is_pooled: source.is_pooled(),
+            schema: schema.to_owned(),
+            prepared: HashMap::new(),
+            borrowed,
+        })
+    }
+
+    /// Whether a pooler gives this connection's session to others between transactions (PgBouncer's transaction
+    /// mode): there are no session locks and no notifications then.
+    pub fn borrows_sessions(&self) -> bool {
+        self.borrowed.is_some()
     }
 
     /// The server's side of this connection; `None` where the server does not show it.
@@ -159,9 +200,14 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub fn set_statement_timeout(&mut self, timeout: Duration) -> Result<(), StoreError> {
+        let millis = timeout.as_millis().to_string();
+        if let Some(borrowed) = &mut self.borrowed {
+            borrowed.set("statement_timeout", &millis);
+            return Ok(());
+        }
         // SET takes no parameters; a number needs no quoting.
         self.connection
-            .batch_execute(&format!("SET statement_timeout = {}", timeout.as_millis()))
+            .batch_execute(&format!("SET statement_timeout = {millis}"))
             .map_err(|source| StoreError::database("set the statement timeout", source))
     }
 
@@ -175,14 +221,19 @@ impl Store {
         self.connection.is_closed()
     }
 
-    /// Does `work` in one transaction.
+    /// Does `work` in one transaction; `action` is for a failure of its begin or end.
     fn in_transaction<T>(
         &mut self,
+        action: &'static str,
         work: impl FnOnce(&mut Self) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let failed = |source| StoreError::database("run a transaction", source);
-        self.connection.batch_execute("BEGIN").map_err(failed)?;
-        match work(self) {
+        let failed = |source| StoreError::database(action, source);
+        let begin = self.borrowed.as_ref().map_or("BEGIN", Borrowed::begin);
+        let begun = self.connection.batch_execute(begin).map_err(failed);
+        self.mark_transaction(true);
+        let result = begun.and_then(|()| work(self));
+        self.mark_transaction(false);
+        match result {
             Ok(done) => {
                 self.connection.batch_execute("COMMIT").map_err(failed)?;
                 Ok(done)
@@ -194,6 +245,12 @@ impl Store {
                 }
                 Err(error)
             }
+        }
+    }
+
+    fn mark_transaction(&mut self, is_open: bool) {
+        if let Some(borrowed) = &mut self.borrowed {
+            borrowed.is_in_transaction = is_open;
         }
     }
 
@@ -211,6 +268,9 @@ impl Store {
     }
 
     fn query(&mut self, sql: &Sql, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, StoreError> {
+        if self.borrowed.is_some() {
+            return self.on_borrowed(sql, params, Client::query_typed);
+        }
         let statement = self.prepare(sql)?;
         self.connection.query(&statement, params).map_err(|source| StoreError::database(sql.action, source))
     }
@@ -220,8 +280,29 @@ impl Store {
     }
 
     fn execute(&mut self, sql: &Sql, params: &[&(dyn ToSql + Sync)]) -> Result<u64, StoreError> {
+        if self.borrowed.is_some() {
+            return self.on_borrowed(sql, params, Client::execute_typed);
+        }
         let statement = self.prepare(sql)?;
         self.connection.execute(&statement, params).map_err(|source| StoreError::database(sql.action, source))
+    }
+
+    /// Sends a statement unnamed, in a transaction of its own unless one is open.
+    fn on_borrowed<T>(
+        &mut self,
+        sql: &Sql,
+        params: &[&(dyn ToSql + Sync)],
+        send: fn(&mut Client, &str, &[Typed<'_>]) -> Result<T, postgres::Error>,
+    ) -> Result<T, StoreError> {
+        let Self { connection, borrowed: Some(borrowed), .. } = self else {
+            return Err(row::unreadable("a connection", "it has a session of its own"));
+        };
+        if !borrowed.is_in_transaction {
+            return self.in_transaction(sql.action, |store| store.on_borrowed(sql, params, send));
+        }
+        let types = borrowed.types_of(connection, sql)?;
+        let typed: Vec<_> = params.iter().copied().zip(types.iter().cloned()).collect();
+        send(connection, sql.text, &typed).map_err(|source| StoreError::database(sql.action, source))
     }
 }
 
@@ -229,6 +310,7 @@ impl Drop for Store {
     fn drop(&mut self) {
         // A connection of our own ends here; one of a pool goes back to its owner as it came.
         if self.is_pooled
+            && self.borrowed.is_none()
             && !self.connection.is_closed()
             && let Err(error) = self.connection.batch_execute(RESTORE)
         {

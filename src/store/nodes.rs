@@ -213,6 +213,11 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub fn outlast(&mut self, time: Duration) -> Result<(), StoreError> {
+        if let Some(borrowed) = &mut self.borrowed {
+            // The session is the pooler's to keep.
+            borrowed.set("lock_timeout", "'1s'");
+            return Ok(());
+        }
         let seconds = time.as_secs().max(1);
         let user_timeout = time.as_millis();
         self.connection

@@ -44,7 +44,7 @@ impl Store {
         request: &StartRequest,
         node: &str,
     ) -> Result<(String, bool), StoreError> {
-        self.in_transaction(|store| {
+        self.in_transaction("start a process", |store| {
             let mut ids = store.start_processes(
                 process_type,
                 std::slice::from_ref(request),

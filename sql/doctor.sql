@@ -1,0 +1,43 @@
+-- What `doctor` asks of the server, in one row. $1 the schema.
+SELECT
+    current_setting('server_version') AS server_version,
+    current_setting('server_version_num')::int AS version_number,
+    pg_is_in_recovery() AS is_standby,
+    current_setting('transaction_read_only')::boolean AS is_read_only,
+    current_setting('fsync')::boolean AS fsync,
+    current_setting('full_page_writes')::boolean AS full_page_writes,
+    current_setting('synchronous_commit') AS synchronous_commit,
+    current_setting('autovacuum')::boolean AS autovacuum,
+    -- What the user and the database set, not what this connection has chosen for itself.
+    (SELECT reset_val || COALESCE(' ' || unit, '') FROM pg_settings WHERE name = 'statement_timeout') AS statement_timeout,
+    (SELECT reset_val || COALESCE(' ' || unit, '') FROM pg_settings WHERE name = 'lock_timeout') AS lock_timeout,
+    current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
+        AS connections_max,
+    (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS connections,
+    inet_server_addr() IS NULL OR inet_server_addr() <<= '127.0.0.0/8' OR inet_server_addr() = '::1' AS is_local,
+    COALESCE((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), false) AS is_encrypted,
+    current_user::text AS user_name,
+    (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS is_superuser,
+    old.age_s AS oldest_s, old.pid AS oldest_pid, old.what AS oldest_what,
+    (SELECT extract(epoch FROM now() - min(prepared))::float8 FROM pg_prepared_xacts) AS oldest_prepared_s,
+    (SELECT max(age(COALESCE(xmin, catalog_xmin)))::bigint FROM pg_replication_slots) AS slot_age,
+    queue.n_live_tup AS queue_live, queue.n_dead_tup AS queue_dead,
+    extract(epoch FROM now() - greatest(queue.last_autovacuum, queue.last_vacuum))::float8 AS queue_vacuum_s,
+    (SELECT count(*) FROM pg_locks l JOIN pg_class c ON c.oid = l.relation JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname = $1 AND l.mode IN ('AccessExclusiveLock', 'ExclusiveLock') AND l.granted) AS table_locks,
+    (SELECT string_agg(t.name || ' ' || p.privilege, ', ') FROM unnest(ARRAY['processes', 'tasks', 'task_executions',
+        'scheduled_tasks', 'nodes', 'process_types']) AS t (name), unnest(ARRAY['SELECT', 'INSERT', 'UPDATE']) AS p (privilege)
+        WHERE to_regclass(format('%I.%I', $1, t.name)) IS NOT NULL
+        AND NOT has_table_privilege(format('%I.%I', $1, t.name), p.privilege)) AS missing_rights
+FROM (SELECT) AS one
+LEFT JOIN LATERAL (
+    SELECT extract(epoch FROM clock_timestamp() - xact_start)::float8 AS age_s, pid,
+        COALESCE(NULLIF(application_name, ''), backend_type) || ', ' || COALESCE(state, 'no state') AS what
+    FROM pg_stat_activity
+    WHERE xact_start IS NOT NULL AND pid <> pg_backend_pid() AND backend_type IN ('client backend', 'parallel worker')
+    ORDER BY xact_start LIMIT 1
+) AS old ON true
+LEFT JOIN LATERAL (
+    SELECT n_live_tup, n_dead_tup, last_autovacuum, last_vacuum FROM pg_stat_all_tables
+    WHERE schemaname = $1 AND relname = 'scheduled_tasks'
+) AS queue ON true

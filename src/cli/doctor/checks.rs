@@ -1,0 +1,454 @@
+//! Each check by itself: what was seen goes in, a verdict comes out. Pure, but for the machine's own.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{Check, SchemaState};
+use crate::cli::text;
+use crate::engine::{NodeConfig, guard};
+use crate::model::records::{NodeData, ProcessTypeData, StatusCounts};
+use crate::store::StoreError;
+use crate::store::doctor::Examination;
+
+/// The oldest major version that is tested against, as PostgreSQL numbers it.
+const VERSION_MIN: i32 = 120_000;
+/// A transaction that is open this long keeps vacuum from every queue row that has died since.
+const TRANSACTION_OLD: Duration = Duration::from_secs(300);
+/// Dead rows in the queue at which claims begin to slow down.
+const DEAD_ROWS_MANY: i64 = 100_000;
+/// Clocks that differ by more make times of different machines hard to read together.
+const CLOCK_APART_MAX: Duration = Duration::from_secs(2);
+/// A round trip that takes longer is felt at every task.
+const ROUND_TRIP_LONG: Duration = Duration::from_millis(20);
+/// Connections of one node, and one for the operator.
+const CONNECTIONS_NEEDED: i64 = 8;
+/// Programs named at the most; more say nothing new.
+const PROGRAMS_SHOWN: usize = 5;
+
+/// What the clocks of this machine and of the server said at the same moment, and how long asking took.
+#[derive(Clone, Copy)]
+pub struct Clocks {
+    pub here: Timestamp,
+    pub there: Timestamp,
+    pub round_trip: Duration,
+}
+
+/// What needs no database.
+pub fn of_this_machine() -> Vec<Check> {
+    let program = format!("process-orchestrator {}", env!("CARGO_PKG_VERSION"));
+    let program =
+        std::env::current_exe().map_or(program.clone(), |path| format!("{program}, {}", path.display()));
+    let program = if guard::IS_AVAILABLE {
+        Check::ok("program", program)
+    } else {
+        Check::warn(
+            "program",
+            format!("{program}; no guard process on this system"),
+            "commands of a node that is killed run on until they end; let a service manager kill its group",
+        )
+    };
+    vec![program, temporary_directory(&std::env::temp_dir())]
+}
+
+/// Context files of running commands are made here.
+fn temporary_directory(path: &std::path::Path) -> Check {
+    let probe = path.join(format!("process-orchestrator-doctor-{}", std::process::id()));
+    let made = std::fs::write(&probe, b"x").and_then(|()| std::fs::remove_file(&probe));
+    match made {
+        Ok(()) => Check::ok("temporary files", path.display().to_string()),
+        Err(error) => Check::fail(
+            "temporary files",
+            format!("{} can't be written: {error}", path.display()),
+            "make room there, or name another directory by TMPDIR",
+        ),
+    }
+}
+
+/// What the server is and how it is set.
+pub fn of_server(state: &Examination, shown: &str, clocks: Clocks) -> Vec<Check> {
+    vec![
+        version(state, shown),
+        durability(state),
+        timeouts(state),
+        connections(state),
+        encryption(state),
+        round_trip(clocks),
+        clock(clocks),
+        old_transactions(state),
+    ]
+}
+
+fn version(state: &Examination, shown: &str) -> Check {
+    let found = format!("PostgreSQL {}, {shown}", state.server_version);
+    if state.version_number < VERSION_MIN {
+        return Check::fail("database", found, "PostgreSQL 12 or newer is needed");
+    }
+    if state.is_standby {
+        let remedy = "connect to the primary, or name all hosts with target_session_attrs=read-write";
+        return Check::fail("database", format!("{found}; it is a standby"), remedy);
+    }
+    if state.is_read_only {
+        let remedy = "take back default_transaction_read_only for this user or database";
+        return Check::fail("database", format!("{found}; it is read-only"), remedy);
+    }
+    Check::ok("database", found)
+}
+
+fn durability(state: &Examination) -> Check {
+    let risky: Vec<&str> = [
+        (!state.fsync, "fsync = off"),
+        (!state.full_page_writes, "full_page_writes = off"),
+        (state.synchronous_commit == "off", "synchronous_commit = off"),
+    ]
+    .into_iter()
+    .filter_map(|(is_so, what)| is_so.then_some(what))
+    .collect();
+    if risky.is_empty() {
+        return Check::ok("durability", format!("synchronous_commit = {}", state.synchronous_commit));
+    }
+    let remedy = "after a crash of the server, results can be gone and tasks run twice: set it back";
+    Check::warn("durability", risky.join(", "), remedy)
+}
+
+fn timeouts(state: &Examination) -> Check {
+    let set: Vec<String> =
+        [("statement_timeout", &state.statement_timeout), ("lock_timeout", &state.lock_timeout)]
+            .into_iter()
+            .filter(|(_, value)| *value != "0 ms")
+            .map(|(name, value)| format!("{name} = {value}"))
+            .collect();
+    if set.is_empty() {
+        return Check::ok("timeouts", "none set for this user");
+    }
+    let remedy =
+        "statements that exceed it are tried again; below some seconds a busy server may never get one done";
+    Check::warn("timeouts", set.join(", "), remedy)
+}
+
+fn connections(state: &Examination) -> Check {
+    let (used, most) = (state.connections, i64::from(state.connections_max));
+    let found = format!("{used} of {most} in use");
+    if most - used < CONNECTIONS_NEEDED {
+        let remedy = "a node needs up to 7: raise max_connections, or end clients that are idle";
+        return Check::warn("connections", found, remedy);
+    }
+    Check::ok("connections", found)
+}
+
+fn encryption(state: &Examination) -> Check {
+    match (state.is_local, state.is_encrypted) {
+        (_, true) => Check::ok("encryption", "TLS"),
+        (true, false) => Check::ok("encryption", "none, and none needed on one machine"),
+        (false, false) => Check::warn(
+            "encryption",
+            "none, and the server is on another machine",
+            "let it take TLS connections, and ask for them: sslmode=verify-full",
+        ),
+    }
+}
+
+fn round_trip(clocks: Clocks) -> Check {
+    let found = text::duration(clocks.round_trip);
+    if clocks.round_trip > ROUND_TRIP_LONG {
+        let remedy = "every task waits for one commit: run nodes near the database";
+        return Check::warn("round trip", found, remedy);
+    }
+    Check::ok("round trip", found)
+}
+
+fn clock(clocks: Clocks) -> Check {
+    let apart = clocks.there.duration_since(clocks.here).unsigned_abs();
+    if apart > CLOCK_APART_MAX + clocks.round_trip {
+        let found = format!("{} apart", text::duration(apart));
+        let remedy = "start times and leases follow the database's clock, so nothing breaks; set both by NTP";
+        return Check::warn("clock", found, remedy);
+    }
+    Check::ok("clock", "agrees with the database's")
+}
+
+fn old_transactions(state: &Examination) -> Check {
+    let old = TRANSACTION_OLD.as_secs_f64();
+    let seconds = |value: f64| text::duration(Duration::from_secs_f64(value.max(0.0)));
+    if let (Some(age), Some(pid)) = (state.oldest_s.filter(|&age| age > old), state.oldest_pid) {
+        let what = state.oldest_what.as_deref().unwrap_or("unknown");
+        let found = format!("open for {}: process {pid} ({what})", seconds(age));
+        let remedy =
+            format!("it keeps dead queue rows from vacuum; end it: SELECT pg_terminate_backend({pid})");
+        return Check::warn("oldest transaction", found, remedy);
+    }
+    if let Some(age) = state.oldest_prepared_s.filter(|&age| age > old) {
+        let found = format!("a prepared transaction of {}", seconds(age));
+        let remedy = "see pg_prepared_xacts, then COMMIT PREPARED or ROLLBACK PREPARED";
+        return Check::warn("oldest transaction", found, remedy);
+    }
+    Check::ok("oldest transaction", state.oldest_s.map_or("none".to_owned(), seconds))
+}
+
+/// Whether the tables fit this binary.
+pub fn of_schema(state: SchemaState, program: &str) -> Check {
+    match state {
+        Ok(()) => Check::ok("schema", format!("version {}", crate::store::migrate::known_version())),
+        Err(error @ StoreError::SchemaMissing { .. }) => {
+            Check::fail("schema", error.to_string(), format!("make or update the tables: {program} migrate"))
+        }
+        Err(error) => Check::fail("schema", error.to_string(), "use a binary of the schema's version"),
+    }
+}
+
+/// What the node's user may do.
+pub fn of_rights(state: &Examination) -> Check {
+    match &state.missing_rights {
+        Some(missing) => Check::fail(
+            "rights",
+            format!("user {:?} lacks: {missing}", state.user_name),
+            "grant them as the owner of the tables (see the README's section on roles)",
+        ),
+        None if state.is_superuser && !state.is_local => Check::warn(
+            "rights",
+            format!("user {:?} is a superuser", state.user_name),
+            "give nodes a user of their own (see the README's section on roles)",
+        ),
+        None => Check::ok("rights", format!("user {:?} may read and write the tables", state.user_name)),
+    }
+}
+
+/// Whether nodes hear of new processes at once.
+pub fn of_wake_ups(heard: &Result<Duration, String>) -> Check {
+    match heard {
+        Ok(time) => Check::ok("wake-ups", format!("LISTEN and NOTIFY work, {}", text::duration(*time))),
+        Err(problem) => Check::warn(
+            "wake-ups",
+            format!("LISTEN does not work: {problem}"),
+            "nodes poll instead: what is started is found at the poll interval (1 s)",
+        ),
+    }
+}
+
+/// No session of our own: a pooler gives another one to every transaction.
+pub fn of_pooler() -> Check {
+    Check::warn(
+        "wake-ups",
+        "a pooler in transaction mode is between: no LISTEN, no session locks",
+        "nodes poll instead, and take over from a dead one when its lease (5 min) has run out; connect to the server \
+         itself to have both at once",
+    )
+}
+
+/// The queue's own table.
+pub fn of_queue(state: &Examination) -> Vec<Check> {
+    let (live, dead) = (state.queue_live.unwrap_or(0), state.queue_dead.unwrap_or(0));
+    let vacuumed = state.queue_vacuum_s.map_or("never vacuumed".to_owned(), |age| {
+        format!("vacuumed {} ago", text::duration(Duration::from_secs_f64(age.max(0.0))))
+    });
+    let found = format!("{live} rows, {dead} dead, {vacuumed}");
+    let rows = if !state.autovacuum {
+        Check::fail("queue table", format!("{found}; autovacuum is off"), "set autovacuum = on")
+    } else if dead > DEAD_ROWS_MANY {
+        let remedy =
+            "vacuum can't keep up, most often for an old transaction: mend that, then VACUUM scheduled_tasks";
+        Check::warn("queue table", found, remedy)
+    } else {
+        Check::ok("queue table", found)
+    };
+    let locks = if state.table_locks > 0 {
+        let remedy = "somebody holds a lock that stops writers: see pg_locks and pg_blocking_pids()";
+        Check::warn("table locks", format!("{} that exclude others", state.table_locks), remedy)
+    } else {
+        Check::ok("table locks", "none that exclude others")
+    };
+    vec![rows, locks]
+}
+
+/// Who runs what is due.
+pub fn of_nodes(nodes: &[NodeData], status: &StatusCounts, now: Timestamp) -> Check {
+    let alive: Vec<&NodeData> = nodes.iter().filter(|it| it.state == "RUNNING").collect();
+    let late = NodeConfig::default().dead_after;
+    let silent = |node: &&&NodeData| text::between(node.last_heartbeat, now) > late + CLOCK_APART_MAX;
+    let silent: Vec<&str> = alive.iter().filter(silent).map(|it| &*it.name).collect();
+    if !silent.is_empty() {
+        let remedy =
+            "others take over from it once its session or lease has ended; look at its log and its machine";
+        return Check::warn("nodes", format!("no heartbeat of {}", silent.join(", ")), remedy);
+    }
+    if alive.is_empty() {
+        let found = format!("none is running, {} due", status.due);
+        let remedy = "start one: process-orchestrator serve";
+        return if status.due > 0 {
+            Check::fail("nodes", found, remedy)
+        } else {
+            Check::warn("nodes", found, remedy)
+        };
+    }
+    let executors: i64 = alive.iter().map(|it| i64::from(it.executors)).sum();
+    Check::ok("nodes", format!("{} running with {executors} executors", alive.len()))
+}
+
+/// Whether the programs of the registered process types are on this machine.
+pub fn of_commands(types: &[ProcessTypeData]) -> Check {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut missing: Vec<String> = types
+        .iter()
+        .filter_map(|it| it.definition.get("tasks")?.as_array())
+        .flatten()
+        .filter_map(program_of)
+        .filter(|program| !crate::command::is_found(program, &path))
+        .collect();
+    missing.sort();
+    missing.dedup();
+    if missing.is_empty() {
+        return Check::ok("commands", "the programs of all process types are found on this machine");
+    }
+    let more = missing.len().saturating_sub(PROGRAMS_SHOWN);
+    missing.truncate(PROGRAMS_SHOWN);
+    let found = format!(
+        "not found here: {}{}",
+        missing.join(", "),
+        if more > 0 { format!(" and {more} more") } else { String::new() }
+    );
+    Check::warn("commands", found, "install them on every machine that runs a node, or give full paths")
+}
+
+/// The program of a task; nothing where a variable or a shell decides.
+fn program_of(task: &serde_json::Value) -> Option<String> {
+    if task.get("shell").and_then(serde_json::Value::as_bool) == Some(true) {
+        return None;
+    }
+    let program = match task.get("command")? {
+        serde_json::Value::Array(words) => words.first()?.as_str()?.to_owned(),
+        other => shell_words::split(other.as_str()?).ok()?.into_iter().next()?,
+    };
+    // A relative path depends on the task's working directory.
+    let is_plain = !program.contains("${") && (!program.contains('/') || program.starts_with('/'));
+    is_plain.then_some(program)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::doctor::Level;
+    use serde_json::json;
+
+    fn healthy() -> Examination {
+        Examination {
+            server_version: "15.3".to_owned(),
+            version_number: 150_003,
+            is_standby: false,
+            is_read_only: false,
+            fsync: true,
+            full_page_writes: true,
+            synchronous_commit: "on".to_owned(),
+            autovacuum: true,
+            statement_timeout: "0 ms".to_owned(),
+            lock_timeout: "0 ms".to_owned(),
+            connections_max: 97,
+            connections: 6,
+            is_local: true,
+            is_encrypted: false,
+            user_name: "node".to_owned(),
+            is_superuser: false,
+            oldest_s: Some(0.1),
+            oldest_pid: Some(7),
+            oldest_what: Some("psql, idle in transaction".to_owned()),
+            oldest_prepared_s: None,
+            slot_age: None,
+            queue_live: Some(10),
+            queue_dead: Some(20),
+            queue_vacuum_s: None,
+            table_locks: 0,
+            missing_rights: None,
+        }
+    }
+
+    fn clocks() -> Clocks {
+        let here = Timestamp::UNIX_EPOCH;
+        Clocks { here, there: here, round_trip: Duration::from_millis(1) }
+    }
+
+    /// The checks that are not ok, with their verdicts.
+    fn complaints(state: &Examination, clocks: Clocks) -> Vec<(&'static str, Level)> {
+        let mut checks = of_server(state, "there", clocks);
+        checks.push(of_rights(state));
+        checks.extend(of_queue(state));
+        for check in checks.iter().filter(|it| it.verdict != Level::Ok) {
+            assert!(check.remedy.is_some(), "{check:?} has no remedy");
+        }
+        checks.iter().filter(|it| it.verdict != Level::Ok).map(|it| (it.name, it.verdict)).collect()
+    }
+
+    #[test]
+    fn every_trouble_is_one_line_and_health_is_none() {
+        use Level::{Fail, Warn};
+        assert_eq!(complaints(&healthy(), clocks()), []);
+        type Change = fn(&mut Examination);
+        let cases: [(Change, &str, Level); 15] = [
+            (|it| it.version_number = 110_022, "database", Fail),
+            (|it| it.is_standby = true, "database", Fail),
+            (|it| it.is_read_only = true, "database", Fail),
+            (|it| it.fsync = false, "durability", Warn),
+            (|it| it.synchronous_commit = "off".to_owned(), "durability", Warn),
+            (|it| it.statement_timeout = "500 ms".to_owned(), "timeouts", Warn),
+            (|it| it.connections = 95, "connections", Warn),
+            (|it| it.is_local = false, "encryption", Warn),
+            (|it| it.oldest_s = Some(4000.0), "oldest transaction", Warn),
+            (|it| it.oldest_prepared_s = Some(4000.0), "oldest transaction", Warn),
+            (|it| it.missing_rights = Some("tasks UPDATE".to_owned()), "rights", Fail),
+            (|it| it.autovacuum = false, "queue table", Fail),
+            (|it| it.queue_dead = Some(1_000_000), "queue table", Warn),
+            (|it| it.table_locks = 1, "table locks", Warn),
+            (|it| it.full_page_writes = false, "durability", Warn),
+        ];
+        for (change, name, verdict) in cases {
+            let mut state = healthy();
+            change(&mut state);
+            assert_eq!(complaints(&state, clocks()), [(name, verdict)]);
+        }
+        let far = Clocks { round_trip: Duration::from_millis(200), ..clocks() };
+        assert_eq!(complaints(&healthy(), far), [("round trip", Warn)]);
+        let wrong = Clocks { there: clocks().here + Duration::from_secs(3600), ..clocks() };
+        assert_eq!(complaints(&healthy(), wrong), [("clock", Warn)]);
+    }
+
+    #[test]
+    fn programs_are_known_where_no_variable_or_shell_decides() {
+        let program = |task| program_of(&task);
+        assert_eq!(program(json!({"command": "'my tool' --x"})).as_deref(), Some("my tool"));
+        assert_eq!(program(json!({"command": ["/bin/true"]})).as_deref(), Some("/bin/true"));
+        for task in [
+            json!({"command": "x", "shell": true}),
+            json!({"command": "./x"}),
+            json!({"command": "${config.tool} a"}),
+        ] {
+            assert_eq!(program(task.clone()), None, "{task}");
+        }
+    }
+
+    #[test]
+    fn nodes_that_are_silent_or_missing_are_told() {
+        let now = Timestamp::UNIX_EPOCH;
+        let node = |seconds: u64| NodeData {
+            node_id: "n".to_owned(),
+            name: "worker".to_owned(),
+            host: "h".to_owned(),
+            pid: 1,
+            version: "0".to_owned(),
+            executors: 4,
+            state: "RUNNING".to_owned(),
+            started_at: now,
+            last_heartbeat: now - Duration::from_secs(seconds),
+        };
+        let status = |due| StatusCounts {
+            processes: Default::default(),
+            queue_depth: due,
+            due,
+            oldest_due_age_seconds: None,
+            picked: 0,
+            nodes: Vec::new(),
+        };
+        assert_eq!(of_nodes(&[node(1)], &status(9), now), Check::ok("nodes", "1 running with 4 executors"));
+        assert_eq!(of_nodes(&[], &status(0), now).verdict, Level::Warn);
+        assert_eq!(of_nodes(&[], &status(9), now).verdict, Level::Fail);
+        let silent = of_nodes(&[node(60)], &status(0), now);
+        assert_eq!((silent.verdict, &*silent.found), (Level::Warn, "no heartbeat of worker"));
+    }
+}

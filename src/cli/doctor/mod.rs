@@ -1,0 +1,185 @@
+//! `doctor`: looks at everything that a node needs, and says for each what is wrong and what to do.
+
+mod checks;
+
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::json;
+
+use self::checks::Clocks;
+use super::error::{CliError, Verdict};
+use super::global::GlobalOptions;
+use super::session::{Need, Session};
+use super::terminal::{Face, print_json, print_lines};
+use super::text;
+use crate::database::ConnectionSource;
+use crate::model::lifecycle::TaskStatus;
+use crate::store::{Store, StoreError};
+
+/// What to print.
+#[derive(Debug, Args)]
+pub struct Options {
+    /// Print one JSON document: {"checks": [{"name", "verdict", "found", "remedy"}]}
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How a check came out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// As it should be.
+    Ok,
+    /// It works, and may stop to.
+    Warn,
+    /// It does not work.
+    Fail,
+}
+
+/// One line of the report.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// What was looked at.
+    pub name: &'static str,
+    /// How it came out.
+    pub verdict: Level,
+    /// What was seen.
+    pub found: String,
+    /// What to do; nothing where all is well.
+    pub remedy: Option<String>,
+}
+
+impl Check {
+    /// All is well.
+    pub fn ok(name: &'static str, found: impl Into<String>) -> Self {
+        Self { name, verdict: Level::Ok, found: found.into(), remedy: None }
+    }
+
+    /// It works, and may stop to.
+    pub fn warn(name: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { name, verdict: Level::Warn, found: found.into(), remedy: Some(remedy.into()) }
+    }
+
+    /// It does not work.
+    pub fn fail(name: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { name, verdict: Level::Fail, found: found.into(), remedy: Some(remedy.into()) }
+    }
+}
+
+/// Prints a line for each check. Ends with exit code 1 if one has failed, 4 if there is no database to look at.
+///
+/// # Errors
+/// As above.
+pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
+    let mut checks = checks::of_this_machine();
+    let unreachable = match Session::open(global, Need::DatabaseToRead) {
+        Ok((session, mut store)) => {
+            examine(&session, &mut store, global, &mut checks)?;
+            None
+        }
+        Err(error) => {
+            checks.push(Check { remedy: None, ..Check::fail("database", error.to_string(), "") });
+            Some(error.exit_code())
+        }
+    };
+    report(&checks, options)?;
+    match (unreachable, checks.iter().map(|it| it.verdict).max()) {
+        (Some(4), _) => Err(CliError::Unreachable("the database could not be looked at".to_owned())),
+        (Some(_), _) | (None, Some(Level::Fail)) => Err(CliError::Reported(Verdict::Failed)),
+        _ => Ok(()),
+    }
+}
+
+fn examine(
+    session: &Session,
+    store: &mut Store,
+    global: &GlobalOptions,
+    checks: &mut Vec<Check>,
+) -> Result<(), CliError> {
+    let state = store.examine()?;
+    checks.extend(checks::of_server(&state, &session.shown(), clocks(store)?));
+    let schema = checks::of_schema(store.check_schema(), &global.program());
+    let has_tables = schema.verdict == Level::Ok;
+    checks.push(schema);
+    checks.push(if store.borrows_sessions() {
+        checks::of_pooler()
+    } else {
+        checks::of_wake_ups(&wake_up(&*session.source(), session.schema()))
+    });
+    if has_tables {
+        checks.push(checks::of_rights(&state));
+        checks.extend(checks::of_queue(&state));
+        checks.push(checks::of_nodes(&store.nodes(NODES_MAX)?, &store.status()?, Timestamp::now()));
+        checks.push(checks::of_commands(&store.process_types()?));
+    }
+    Ok(())
+}
+
+/// Asks for the time again and again; the quickest answer says the most.
+fn clocks(store: &mut Store) -> Result<Clocks, CliError> {
+    let mut best: Option<Clocks> = None;
+    for _ in 0..ROUND_TRIPS {
+        let (asked, here) = (Instant::now(), Timestamp::now());
+        let there = store.clock()?;
+        let round_trip = asked.elapsed();
+        if best.as_ref().is_none_or(|it| round_trip < it.round_trip) {
+            best = Some(Clocks { here: here + round_trip / 2, there, round_trip });
+        }
+    }
+    best.ok_or_else(|| CliError::Failed("the database's clock was not asked".to_owned()))
+}
+
+/// The first one prepares the statement.
+const ROUND_TRIPS: usize = 5;
+/// The latest nodes say enough.
+const NODES_MAX: u32 = 200;
+/// How long a notification may take.
+const WAKE_UP_MAX: Duration = Duration::from_secs(2);
+
+/// Listens on one connection and notifies on another, as nodes do.
+fn wake_up(source: &dyn ConnectionSource, schema: &str) -> Result<Duration, String> {
+    use postgres::fallible_iterator::FallibleIterator;
+    let text = |error: postgres::Error| error.to_string();
+    let connect = |role: &str| source.connect(role).map_err(|error| error.to_string());
+    let (mut listener, mut speaker) = (connect("doctor")?, connect("doctor")?);
+    // A channel of our own: nobody is woken for nothing.
+    let channel = crate::store::quote_identifier(&format!("doctor {schema} {}", std::process::id()));
+    listener.batch_execute(&format!("LISTEN {channel}")).map_err(text)?;
+    let began = Instant::now();
+    speaker.batch_execute(&format!("NOTIFY {channel}")).map_err(text)?;
+    match listener.notifications().timeout_iter(WAKE_UP_MAX).next().map_err(text)? {
+        Some(_) => Ok(began.elapsed()),
+        None => Err(format!("nothing was heard for {} s", WAKE_UP_MAX.as_secs())),
+    }
+}
+
+fn report(checks: &[Check], options: &Options) -> Result<(), CliError> {
+    if options.json {
+        return print_json(&json!({ "checks": checks }));
+    }
+    print_lines(&lines(checks, Face::stdout()))
+}
+
+fn lines(checks: &[Check], face: Face) -> Vec<String> {
+    let width = checks.iter().map(|it| text::width(it.name)).max().unwrap_or(0);
+    let mut lines = Vec::new();
+    for check in checks {
+        let (word, like) = match check.verdict {
+            Level::Ok => ("ok  ", TaskStatus::Completed),
+            Level::Warn => ("warn", TaskStatus::WaitingRetry),
+            Level::Fail => ("fail", TaskStatus::Failed),
+        };
+        let word = super::style::Look::of_task(like).paint(face, word);
+        lines.push(format!("{word}  {:width$}  {}", check.name, text::escape(&check.found)));
+        if let Some(remedy) = &check.remedy {
+            lines.push(format!("      {:width$}  → {}", "", text::escape(remedy)));
+        }
+    }
+    lines
+}
+
+/// The schema's state as a check needs it.
+pub(super) type SchemaState = Result<(), StoreError>;

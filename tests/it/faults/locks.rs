@@ -1,0 +1,124 @@
+//! Other sessions' locks, deadlocks with them, and isolation levels that engine statements do not expect.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::world::{Idle, World, wait_for_count};
+use crate::common::wait_until;
+
+/// How long another session keeps a table to itself.
+const LOCKED: Duration = Duration::from_secs(3);
+
+#[test]
+fn a_foreign_lock_on_the_tables_is_waited_for_without_spinning() {
+    let mut world = World::new("foreign_lock");
+    let (gate, wait) = world.gate();
+    let mut ids = world.start("two", 4, &[&wait, "true"]);
+    let mut serve = world.serve(&["--no-http"], &[]);
+    wait_for_count(&world, "tasks WHERE status = 'IN_PROGRESS'", |it| it == 4);
+    for table in ["tasks", "scheduled_tasks", "nodes"] {
+        let mut client = world.sql();
+        let mut blocking = client.transaction().unwrap();
+        blocking.batch_execute(&format!("LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")).unwrap();
+        let idle = Idle::begin(&serve);
+        fs::write(&gate, "").unwrap();
+        std::thread::sleep(LOCKED);
+        idle.end(&serve, 12);
+        blocking.commit().unwrap();
+        world.wait_for_all(&ids);
+        ids.extend(world.start(&format!("after-{table}"), 4, &[&wait, "true"]));
+    }
+    world.wait_for_all(&ids);
+    serve.stop();
+    world.assert_ran_once(&ids, 2);
+}
+
+/// Makes another session and the engine wait for each other; the engine is the one that is told so.
+fn deadlock(world: &World, id: &str, wait_for: &str) {
+    let (mut client, mut watcher) = (world.sql(), world.sql());
+    // Only the engine's session looks for deadlocks in time.
+    client.batch_execute("SET deadlock_timeout = '10min'").unwrap();
+    let count = |watcher: &mut postgres::Client| -> i64 {
+        watcher.batch_execute("SELECT pg_stat_clear_snapshot()").unwrap();
+        let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
+        watcher.query_one(deadlocks, &[]).unwrap().get(0)
+    };
+    let before = count(&mut watcher);
+    let mut other = client.transaction().unwrap();
+    other.execute("SELECT FROM processes WHERE process_id = $1 FOR UPDATE", &[&id]).unwrap();
+    fs::write(world.bench.folder.join("gate"), "").unwrap();
+    let waiting = format!(
+        "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' \
+         AND application_name LIKE '% {wait_for}'"
+    );
+    wait_until(&format!("the {wait_for} waits"), || watcher.query_opt(&waiting, &[]).unwrap().map(drop));
+    other.execute("SELECT FROM scheduled_tasks WHERE task_instance = $1 FOR UPDATE", &[&id]).unwrap();
+    wait_until("the deadlock was found", || (count(&mut watcher) > before).then_some(()));
+    other.rollback().unwrap();
+}
+
+#[test]
+fn a_deadlock_with_another_session_is_tried_again_by_the_recorder_and_the_poller() {
+    let world = World::new("deadlock");
+    // Time enough for the other session to close the circle.
+    world.alter_database("SET deadlock_timeout = '2s'");
+    let (gate, wait) = world.gate();
+    let mut ids = world.start("recorded", 1, &[&wait, "true"]);
+    let node = world.node(&world.settings, world.config());
+    let vitals = node.vitals();
+    wait_until("it runs", || (vitals.busy() == 1).then_some(()));
+    deadlock(&world, &ids[0], "recorder");
+    world.wait_for_all(&ids);
+    node.stop();
+
+    fs::remove_file(&gate).unwrap();
+    let id = world.start("claimed", 1, &["true", "true"]);
+    ids.extend(id.clone());
+    let starting = std::thread::scope(|scope| {
+        let locked = scope.spawn(|| deadlock(&world, &id[0], "poller"));
+        wait_until("the process is locked", || gate.exists().then_some(()));
+        let node = world.node(&world.settings, world.config());
+        locked.join().unwrap();
+        node
+    });
+    world.wait_for_all(&ids);
+    starting.stop();
+    world.assert_ran_once(&ids, 2);
+}
+
+#[test]
+fn a_database_that_is_serializable_by_default_with_concurrent_writers_changes_nothing() {
+    let world = World::new("serializable");
+    world.alter_database("SET default_transaction_isolation = 'serializable'");
+    let ids = world.start("two", 100, &["true", "true"]);
+    let is_over = Arc::new(AtomicBool::new(false));
+    let writer = {
+        let (is_over, mut client) = (Arc::clone(&is_over), world.sql());
+        std::thread::spawn(move || {
+            let mut conflicts = 0;
+            while !is_over.load(Ordering::SeqCst) {
+                let mixed = "BEGIN ISOLATION LEVEL SERIALIZABLE; \
+                             SELECT count(*) FROM scheduled_tasks WHERE picked; SELECT count(*) FROM tasks; \
+                             UPDATE scheduled_tasks SET priority = priority WHERE task_instance = ( \
+                                 SELECT task_instance FROM scheduled_tasks LIMIT 1); \
+                             COMMIT";
+                if client.batch_execute(mixed).is_err() {
+                    conflicts += 1;
+                    client.batch_execute("ROLLBACK").unwrap();
+                }
+            }
+            conflicts
+        })
+    };
+    let nodes = [(); 2].map(|()| world.node(&world.settings, world.config()));
+    world.wait_for_all(&ids);
+    is_over.store(true, Ordering::SeqCst);
+    println!("the writer had {} conflicts", writer.join().unwrap());
+    for node in nodes {
+        println!("the node had {} errors", node.vitals().database_errors());
+        node.stop();
+    }
+    world.assert_ran_once(&ids, 2);
+}

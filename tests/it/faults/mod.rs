@@ -1,0 +1,11 @@
+//! The database and the way to it, made to fail in every way we know: what must come out is the same every time.
+#![cfg(target_os = "linux")]
+
+mod locks;
+mod lost_answers;
+mod network;
+mod proxy;
+mod restarts;
+mod silence;
+mod surroundings;
+mod world;
