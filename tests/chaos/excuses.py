@@ -67,7 +67,7 @@ class Excuses:
             if it.kind == "cut" and not is_session_lost and not is_cut_enough:
                 continue
             # The silence began with the last heartbeat, a little before the isolation.
-            if at - it.began >= (DEAD_AFTER if is_session_lost else LEASE) - CLOSE_S:
+            if min(at, it.ended) - it.began >= (DEAD_AFTER if is_session_lost else LEASE) - CLOSE_S:
                 return True
         return False
 
