@@ -16,7 +16,7 @@ WITH RECURSIVE level AS (
         SELECT s.task_instance
         FROM scheduled_tasks s
         WHERE NOT s.picked AND s.priority = level.priority AND s.execution_time <= now()
-            AND s.reserved_for IS NULL
+            AND s.reserved_for IS NULL AND s.cancel_requested_at IS NULL
             AND s.task_name <> ALL (ARRAY(SELECT name FROM process_types WHERE paused))
         ORDER BY s.execution_time
         LIMIT $2

@@ -4,7 +4,7 @@ WITH claimed AS (
     UPDATE scheduled_tasks s
     SET picked = true, picked_by = $1, version = s.version + 1
     WHERE s.task_instance = $2 AND NOT s.picked AND s.execution_time <= now()
-        AND coalesce(s.reserved_for = $1, true)
+        AND coalesce(s.reserved_for = $1, true) AND s.cancel_requested_at IS NULL
     RETURNING s.task_instance, s.task_name, s.version, s.priority, s.execution_time
 ), process AS (
     UPDATE processes p

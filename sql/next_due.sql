@@ -13,7 +13,7 @@ FROM level CROSS JOIN LATERAL (
     FROM scheduled_tasks s
     WHERE NOT s.picked AND s.priority = level.priority
         AND s.execution_time < 'infinity' -- set by hand: never
-        AND s.reserved_for IS NULL
+        AND s.reserved_for IS NULL AND s.cancel_requested_at IS NULL
         AND s.task_name <> ALL (ARRAY(SELECT name FROM process_types WHERE paused))
     ORDER BY s.execution_time
     LIMIT 1

@@ -5,6 +5,12 @@
 -- `mine` is the fence: only results whose claim is still this node's, at the version it was claimed with, pass, and
 -- their claims stay locked to the end of the transaction. A result that does not come back was not written.
 -- Times are the database's: the node says how long ago a command ended and how long it took.
+--
+-- A request to cancel is a column of the row that the fence locks and reads anyway, and whoever asks locks that row
+-- too: it is seen here or it comes too late, and looking for it reads nothing more. A process that would go on ends
+-- as CANCELLED, with all tasks from the one that has not completed; one that ends by itself ends as it does. Later
+-- tasks are further entries of the index range in which the task itself is found: `ended` costs as much without them
+-- as it did with an equality.
 WITH result AS (
     SELECT *
     FROM unnest($2::text[], $3::bigint[], $4::int[], $5::int[], $6::text[], $7::int[], $8::text[], $9::bool[],
@@ -14,7 +20,8 @@ WITH result AS (
         claim, wait_ms, outcome, exit_code, signal, ended_ago_ms, duration_ms, cpu_ms,
         peak_memory_bytes, output, output_bytes, error_message, process_error, command, context)
 ), mine AS MATERIALIZED (
-    SELECT result.*
+    SELECT result.*, s.cancel_reason,
+        s.cancel_requested_at IS NOT NULL AND (result.claim <> 'END' OR result.outcome = 'CANCELLED') AS is_cancelled
     FROM result JOIN scheduled_tasks s ON s.task_instance = result.process_id
     WHERE s.picked_by = $1 AND s.version = result.version
     FOR NO KEY UPDATE OF s
@@ -28,26 +35,35 @@ WITH result AS (
     FROM mine
 ), ended AS (
     UPDATE tasks t
-    SET status = mine.task_status, retry_count = mine.retry_count, exit_code = mine.exit_code,
-        output = mine.output, error_message = mine.error_message, updated_at = now(),
-        completed_at = CASE WHEN mine.task_status IN ('COMPLETED', 'FAILED', 'CANCELLED') THEN now() END
+    SET status = CASE WHEN mine.is_cancelled AND (t.task_index > mine.task_index OR mine.task_status <> 'COMPLETED')
+            THEN 'CANCELLED' ELSE mine.task_status END,
+        retry_count = CASE WHEN t.task_index = mine.task_index THEN mine.retry_count ELSE t.retry_count END,
+        exit_code = CASE WHEN t.task_index = mine.task_index THEN mine.exit_code END,
+        output = CASE WHEN t.task_index = mine.task_index THEN mine.output END,
+        error_message = CASE WHEN t.task_index = mine.task_index THEN mine.error_message END,
+        completed_at = CASE
+            WHEN mine.is_cancelled OR mine.task_status IN ('COMPLETED', 'FAILED', 'CANCELLED') THEN now() END,
+        updated_at = now()
     FROM mine
-    WHERE t.process_id = mine.process_id AND t.task_index = mine.task_index
+    WHERE t.process_id = mine.process_id AND t.task_index >= mine.task_index
+        AND t.task_index <= CASE WHEN mine.is_cancelled THEN 2147483647 ELSE mine.task_index END
 ), next AS (
     UPDATE tasks t
     SET status = 'IN_PROGRESS', attempt = t.attempt + 1, started_at = now(), updated_at = now()
     FROM mine
-    WHERE mine.claim = 'KEEP' AND t.process_id = mine.process_id AND t.task_index = mine.task_index + 1
+    WHERE mine.claim = 'KEEP' AND NOT mine.is_cancelled
+        AND t.process_id = mine.process_id AND t.task_index = mine.task_index + 1
     RETURNING t.process_id, t.task_index, t.name, t.command, t.shell, t.working_directory, t.environment,
         t.timeout_minutes, t.max_retries, t.retry, t.max_output_bytes, t.attempt, t.retry_count
 ), process AS (
     UPDATE processes p
-    SET status = mine.process_status,
+    SET status = CASE WHEN mine.is_cancelled THEN 'CANCELLED' ELSE mine.process_status END,
         current_task_index = mine.task_index + mine.advance::int,
         process_context = CASE WHEN mine.context IS NULL THEN p.process_context
             ELSE p.process_context || mine.context END,
-        error_message = mine.process_error,
-        completed_at = CASE WHEN mine.claim = 'END' THEN now() END,
+        error_message = CASE WHEN mine.is_cancelled THEN coalesce(mine.cancel_reason, 'cancelled')
+            ELSE mine.process_error END,
+        completed_at = CASE WHEN mine.claim = 'END' OR mine.is_cancelled THEN now() END,
         updated_at = now()
     FROM mine
     WHERE p.process_id = mine.process_id
@@ -57,11 +73,11 @@ WITH result AS (
         execution_time = now() + mine.wait_ms * interval '1 millisecond',
         consecutive_failures = CASE WHEN mine.task_status = 'WAITING_RETRY' THEN s.consecutive_failures + 1 ELSE 0 END
     FROM mine
-    WHERE mine.claim = 'RELEASE' AND s.task_instance = mine.process_id
+    WHERE mine.claim = 'RELEASE' AND NOT mine.is_cancelled AND s.task_instance = mine.process_id
 ), finished AS (
     DELETE FROM scheduled_tasks s
     USING mine
-    WHERE mine.claim = 'END' AND s.task_instance = mine.process_id
+    WHERE (mine.claim = 'END' OR mine.is_cancelled) AND s.task_instance = mine.process_id
 )
 -- A row for each result that was written and one more for each next task: joined here, by a plan that does not know
 -- how large the batch is, they would be compared each with each.

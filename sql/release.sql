@@ -1,4 +1,5 @@
 -- Gives back claims whose task was never begun: the claim's marks on task and process are undone.
+-- One whose process was cancelled meanwhile is claimed by nobody: the next heartbeat of any node ends it.
 -- $1 node id; $2 process ids, $3 versions, one element for each claim.
 WITH mine AS MATERIALIZED (
     SELECT s.task_instance AS process_id

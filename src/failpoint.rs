@@ -32,14 +32,36 @@ pub enum Point {
     BeforeTakeover,
     /// A migration's statements have run; its transaction is open.
     InMigration,
+    /// The listener listens, and is about to wait for what is notified.
+    Listening,
+    /// The lease is about to be looked at.
+    WatchingLease,
+    /// A request to the status endpoint is about to be answered.
+    HttpAnswer,
 }
 
 #[cfg(not(feature = "failpoints"))]
 #[inline(always)]
 pub(crate) fn hit(_point: Point) {}
 
+/// What a test wants instead of the default heartbeat, `dead_after` and lease, from
+/// `PROCESS_ORCHESTRATOR_LIVENESS_MS=HEARTBEAT,DEAD_AFTER,LEASE` in milliseconds.
+#[cfg(not(feature = "failpoints"))]
+#[inline(always)]
+pub(crate) fn liveness() -> Option<[std::time::Duration; 3]> {
+    None
+}
+
+/// The newest migration that this program shall know, from `PROCESS_ORCHESTRATOR_KNOWN_SCHEMA`: it then is as a
+/// program of an earlier release, as far as the schema goes.
+#[cfg(not(feature = "failpoints"))]
+#[inline(always)]
+pub(crate) fn known_schema() -> Option<i32> {
+    None
+}
+
 #[cfg(feature = "failpoints")]
-pub(crate) use active::hit;
+pub(crate) use active::{hit, known_schema, liveness};
 
 #[cfg(feature = "failpoints")]
 mod active {
@@ -52,6 +74,8 @@ mod active {
     use super::Point;
 
     const VARIABLE: &str = "PROCESS_ORCHESTRATOR_FAILPOINTS";
+    const LIVENESS_VARIABLE: &str = "PROCESS_ORCHESTRATOR_LIVENESS_MS";
+    const KNOWN_SCHEMA_VARIABLE: &str = "PROCESS_ORCHESTRATOR_KNOWN_SCHEMA";
     const LOOK_EVERY: Duration = Duration::from_millis(2);
 
     #[derive(Debug, PartialEq)]
@@ -83,6 +107,21 @@ mod active {
                 rule.act();
             }
         }
+    }
+
+    pub(crate) fn liveness() -> Option<[Duration; 3]> {
+        let text = std::env::var(LIVENESS_VARIABLE).ok()?;
+        let times =
+            text.split(',').map(|ms| ms.parse().map(Duration::from_millis)).collect::<Result<Vec<_>, _>>();
+        let times = times.ok().and_then(|times| times.try_into().ok());
+        Some(
+            times.unwrap_or_else(|| panic!("{LIVENESS_VARIABLE}: {text:?} is no HEARTBEAT,DEAD_AFTER,LEASE")),
+        )
+    }
+
+    pub(crate) fn known_schema() -> Option<i32> {
+        let text = std::env::var(KNOWN_SCHEMA_VARIABLE).ok()?;
+        Some(text.parse().unwrap_or_else(|_| panic!("{KNOWN_SCHEMA_VARIABLE}: {text:?} is no version")))
     }
 
     impl Rule {
@@ -126,7 +165,7 @@ mod active {
     }
 
     impl Point {
-        const ALL: [Self; 9] = [
+        const ALL: [Self; 12] = [
             Self::AfterClaim,
             Self::BeforeSpawn,
             Self::AfterSpawn,
@@ -136,6 +175,9 @@ mod active {
             Self::BeforeHeartbeat,
             Self::BeforeTakeover,
             Self::InMigration,
+            Self::Listening,
+            Self::WatchingLease,
+            Self::HttpAnswer,
         ];
 
         fn named(name: &str) -> Option<Self> {
@@ -153,6 +195,9 @@ mod active {
                 Self::BeforeHeartbeat => "before-heartbeat",
                 Self::BeforeTakeover => "before-takeover",
                 Self::InMigration => "in-migration",
+                Self::Listening => "listening",
+                Self::WatchingLease => "watching-lease",
+                Self::HttpAnswer => "http-answer",
             }
         }
     }

@@ -9,14 +9,16 @@ use log::warn;
 
 use crate::database::ConnectionSource;
 use crate::engine::{CommandRunners, Node, NodeConfig, StartError, StopReport};
+use crate::model::explain::Explanation;
 use crate::model::faults::Faults;
 use crate::model::input::ProcessInputData;
 use crate::model::lifecycle::ProcessStatus;
 use crate::model::records::{ProcessData, TaskData, TaskExecution};
 use crate::model::registry::ProcessTypeRegistry;
+use crate::store::control::{CancelOutcome, CancelReason, RetryOptions};
 use crate::store::read::{Cursor, ProcessFilter};
 use crate::store::start::{StartOptions, StartRequest};
-use crate::store::{Store, StoreError};
+use crate::store::{RefusalReason, Store, StoreError};
 
 /// Rows that one query of a list brings: a page, not the history.
 const PAGE_ROWS: u32 = 200;
@@ -178,6 +180,65 @@ impl ProcessOrchestrator {
         self.with_store(|store| store.start_processes(process_type, requests, options))
     }
 
+    /// Cancels a process. One that waits has ended when this returns; of one that runs its node ends the command,
+    /// within seconds: [`ProcessOrchestrator::wait_for_process`]. One that has ended before stays as it is. The
+    /// reason becomes part of its error message.
+    ///
+    /// # Errors
+    /// When there is no such process, or the database fails.
+    pub fn cancel_process(
+        &self,
+        process_id: &str,
+        reason: Option<&str>,
+    ) -> Result<CancelOutcome, OrchestratorError> {
+        let why = CancelReason { reason, by: None };
+        self.with_store(|store| store.cancel_process(process_id, why))
+            .map(|it| it.outcome)
+            .map_err(known_by_id(process_id))
+    }
+
+    /// Has a process that has ended go again: from the task that failed or was cancelled, or from the one that the
+    /// options name, with its input or with changes to it. Returns the name of the task it goes on from.
+    ///
+    /// # Errors
+    /// When there is no such process or task, when it has not ended, when it is COMPLETED and no task is named, when
+    /// the changed input is not valid or lacks a variable, or when the database fails.
+    pub fn retry_process(
+        &self,
+        process_id: &str,
+        options: &RetryOptions,
+    ) -> Result<String, OrchestratorError> {
+        if let Some(changes) = &options.changes {
+            changes.validate("input").map_err(OrchestratorError::Input)?;
+        }
+        self.with_store(|store| store.retry_process(process_id, options)).map_err(known_by_id(process_id))
+    }
+
+    /// Holds the processes of a type back: none is claimed, and one that runs stops before its next task. Returns
+    /// whether it was not paused before.
+    ///
+    /// # Errors
+    /// When the type is unknown, or the database fails.
+    pub fn pause_process_type(&self, name: &str, reason: Option<&str>) -> Result<bool, OrchestratorError> {
+        self.with_store(|store| store.pause_process_type(name, reason))
+    }
+
+    /// Lets the processes of a paused type go on. Returns whether it was paused.
+    ///
+    /// # Errors
+    /// When the type is unknown, or the database fails.
+    pub fn resume_process_type(&self, name: &str) -> Result<bool, OrchestratorError> {
+        self.with_store(|store| store.resume_process_type(name))
+    }
+
+    /// Why a process runs, waits, or has ended; `None` if there is none of this id.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn explain_process(&self, process_id: &str) -> Result<Option<Explanation>, OrchestratorError> {
+        self.with_store(|store| store.explain(process_id))
+    }
+
     /// One process, or `None` if there is none of this id.
     ///
     /// # Errors
@@ -191,7 +252,7 @@ impl ProcessOrchestrator {
     /// # Errors
     /// When the database fails.
     pub fn get_process_tasks(&self, process_id: &str) -> Result<Vec<TaskData>, OrchestratorError> {
-        self.with_store(|store| store.tasks(process_id))
+        self.with_store(|store| store.tasks(process_id)?.whole())
     }
 
     /// The audit trail of a process: one entry for every execution.
@@ -199,7 +260,7 @@ impl ProcessOrchestrator {
     /// # Errors
     /// When the database fails.
     pub fn get_process_executions(&self, process_id: &str) -> Result<Vec<TaskExecution>, OrchestratorError> {
-        self.with_store(|store| store.executions(process_id))
+        self.with_store(|store| store.executions(process_id)?.whole())
     }
 
     /// All processes, newest first, read a page at a time as the iterator goes: a history of millions is never
@@ -276,6 +337,18 @@ impl ProcessOrchestrator {
     }
 }
 
+/// An id that nothing has is [`OrchestratorError::NotFound`], whoever finds out.
+fn known_by_id(process_id: &str) -> impl Fn(OrchestratorError) -> OrchestratorError {
+    move |error| match error {
+        OrchestratorError::Store(StoreError::Refused(refusal))
+            if refusal.reason == RefusalReason::UnknownProcess =>
+        {
+            OrchestratorError::NotFound(process_id.to_owned())
+        }
+        other => other,
+    }
+}
+
 /// A panic elsewhere leaves these values whole: they are only taken and put.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -285,14 +358,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub struct Processes<'a> {
     orchestrator: &'a ProcessOrchestrator,
     filter: ProcessFilter,
-    page: VecDeque<ProcessData>,
+    /// A process that can't be read is an error in its place, and the others follow.
+    page: VecDeque<Result<ProcessData, OrchestratorError>>,
     is_last: bool,
 }
 
 impl Processes<'_> {
     fn read_page(&mut self) -> Result<(), OrchestratorError> {
         let page = self.orchestrator.with_store(|store| store.processes(&self.filter))?;
-        self.page = page.processes.into();
+        let unreadable = page.unreadable.into_iter().map(|row| Err(StoreError::UnreadableRow(row).into()));
+        self.page = unreadable.chain(page.processes.into_iter().map(Ok)).collect();
         let next: Option<Cursor> = page.next;
         self.is_last = next.is_none();
         self.filter.after = next;
@@ -311,6 +386,6 @@ impl Iterator for Processes<'_> {
             self.is_last = true;
             return Some(Err(error));
         }
-        self.page.pop_front().map(Ok)
+        self.page.pop_front()
     }
 }

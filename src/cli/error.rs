@@ -93,7 +93,10 @@ impl From<StoreError> for CliError {
         match &error {
             StoreError::Connect(_) => Self::Unreachable(message),
             StoreError::Refused(refusal) => match refusal.reason {
-                RefusalReason::UnknownProcessType => Self::NotFound(message),
+                RefusalReason::UnknownProcessType
+                | RefusalReason::UnknownProcess
+                | RefusalReason::UnknownTask => Self::NotFound(message),
+                RefusalReason::NotRetryable => Self::Failed(message),
                 RefusalReason::InvalidInput
                 | RefusalReason::MissingVariable
                 | RefusalReason::ProcessIdTaken

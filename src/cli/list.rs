@@ -10,7 +10,7 @@ use super::global::GlobalOptions;
 use super::session::{Need, Session};
 use super::style::Look;
 use super::table::{Fit, Table};
-use super::terminal::{COLUMNS_DEFAULT, Face, Size, message, print_json, print_lines};
+use super::terminal::{COLUMNS_DEFAULT, Face, Size, message, print_json, print_lines, tell_unreadable};
 use super::text::{self, Clock};
 use crate::model::lifecycle::ProcessStatus;
 use crate::model::records::ProcessData;
@@ -60,16 +60,22 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
     })?;
     let next = page.next.map(|it| it.to_string());
     if options.json {
-        return print_json(&json!({ "processes": page.processes, "next": next }));
+        let mut document = json!({ "processes": page.processes, "next": next });
+        if !page.unreadable.is_empty() {
+            document["unreadable"] = page.unreadable.into();
+        }
+        return print_json(&document);
     }
     let face = Face::stdout();
-    let table = table(&page.processes, &Clock::system(), Timestamp::now(), Size::of_stdout().is_some());
+    let now = store.now()?;
+    let table = table(&page.processes, &Clock::system(), now, Size::of_stdout().is_some());
     let columns = Size::of_stdout().map_or(COLUMNS_DEFAULT, |size| size.columns);
     print_lines(&table.lines(columns, |row, column, cell| match column {
         STATUS_COLUMN => Look::of_process(page.processes[row].status).paint(face, &cell),
         _ => cell,
     }))?;
-    if page.processes.is_empty() {
+    tell_unreadable(&page.unreadable);
+    if page.processes.is_empty() && page.unreadable.is_empty() {
         message("no such processes");
     }
     if let Some(next) = next {

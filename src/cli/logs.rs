@@ -7,7 +7,7 @@ use super::error::CliError;
 use super::global::GlobalOptions;
 use super::session::{Need, Session};
 use super::show::not_found;
-use super::terminal::{Face, message, print, print_json};
+use super::terminal::{Face, message, print, print_json, tell_unreadable};
 use super::text;
 use crate::model::records::{TaskData, TaskExecution};
 use std::time::Duration;
@@ -46,9 +46,14 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
             && options.attempt.is_none_or(|attempt| it.attempt == attempt)
     });
     if options.json {
-        return print_json(&json!({ "process_id": id, "executions": executions }));
+        let mut document = json!({ "process_id": id, "executions": executions.rows });
+        if !executions.unreadable.is_empty() {
+            document["unreadable"] = executions.unreadable.into();
+        }
+        return print_json(&document);
     }
-    if executions.is_empty() {
+    tell_unreadable(&executions.unreadable);
+    if executions.is_empty() && executions.unreadable.is_empty() {
         message("no such execution has ended yet");
     }
     executions.iter().try_for_each(|execution| print_one(execution, Face::stdout()))
@@ -66,7 +71,8 @@ fn print_one(execution: &TaskExecution, face: Face) -> Result<(), CliError> {
 }
 
 fn heading(execution: &TaskExecution) -> String {
-    let time = text::duration(Duration::from_secs_f64(execution.duration_ms.max(0.0) / 1000.0));
+    let time = Duration::try_from_secs_f64(execution.duration_ms / 1000.0).unwrap_or_default();
+    let time = text::duration(time);
     let name = text::escape(&execution.task_name);
     let mut line = format!("==> {name}, attempt {}: {} after {time}", execution.attempt, execution.outcome);
     match (&execution.error_message, execution.output_bytes) {

@@ -8,6 +8,7 @@ use super::global::GlobalOptions;
 use super::session::{Need, Session};
 use super::terminal::{message, print_json, print_lines};
 use crate::store::migrate::known_version;
+use crate::store::roles::RoleKind;
 
 /// What to do.
 #[derive(Debug, Args)]
@@ -15,6 +16,12 @@ pub struct Options {
     /// Only say what would be done
     #[arg(long)]
     pub dry_run: bool,
+    /// Let this role of the database run nodes and start processes, without a right to change tables; may be repeated
+    #[arg(long, value_name = "ROLE", conflicts_with = "dry_run")]
+    pub grant_to: Vec<String>,
+    /// Let this role of the database look at everything and change nothing; may be repeated
+    #[arg(long, value_name = "ROLE", conflicts_with = "dry_run")]
+    pub grant_read_to: Vec<String>,
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,
@@ -28,23 +35,36 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
     let need = if options.dry_run { Need::DatabaseToRead } else { Need::Database };
     let (session, mut store) = Session::open(global, need)?;
     let applied = store.migrate(options.dry_run)?;
+    // A newer schema that works with this program stays at its own version.
+    let version = known_version().max(store.schema_version()?);
+    for (roles, kind) in [(&options.grant_to, RoleKind::Runtime), (&options.grant_read_to, RoleKind::Reader)]
+    {
+        for role in roles {
+            store.grant(role, kind)?;
+        }
+    }
     if options.json {
         return print_json(&json!({
             "schema": session.schema(),
-            "version": known_version(),
+            "version": version,
             "dry_run": options.dry_run,
             "migrations": applied,
+            "granted_to": options.grant_to,
+            "granted_read_to": options.grant_read_to,
         }));
     }
     let verb = if options.dry_run { "would apply" } else { "applied" };
-    let lines: Vec<String> = applied.iter().map(|it| format!("{verb} {}", it.name)).collect();
+    let granted = options.grant_to.iter().map(|role| format!("granted use to {role:?}"));
+    let granted_read = options.grant_read_to.iter().map(|role| format!("granted reading to {role:?}"));
+    let lines: Vec<String> =
+        applied.iter().map(|it| format!("{verb} {}", it.name)).chain(granted).chain(granted_read).collect();
     print_lines(&lines)?;
     if applied.is_empty() {
         message(format!(
             "schema {:?} of {} is at version {} already",
             session.schema(),
             session.shown(),
-            known_version()
+            version
         ));
     }
     Ok(())

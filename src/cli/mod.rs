@@ -4,17 +4,22 @@
 //! |---|---|
 //! | `global`, `session` | from the options to a database that can be worked with |
 //! | `input`, `documents`, `when` | what the user says: inputs, process types, times |
+//! | `bulk` | several processes at once: which are meant, what was done |
 //! | `terminal`, `style`, `table`, `text` | what the user sees |
 //! | `progress` | watching processes until they end |
 //! | `signals`, `stopping` | ending in order |
 //! | `logging`, `service_manager` | what the journal and systemd are told |
 //! | `error` | what can go wrong, and the exit codes |
 
+mod background;
 pub mod bench;
+mod bulk;
+mod cancel;
 mod completions;
 mod doctor;
 mod documents;
 mod error;
+mod explain;
 mod global;
 mod input;
 mod list;
@@ -23,8 +28,12 @@ mod logs;
 mod measure;
 mod migrate;
 mod nodes;
+mod pause;
 mod progress;
+mod prune;
+mod retry;
 mod run;
+mod secrecy;
 mod serve;
 mod service_manager;
 mod session;
@@ -100,11 +109,44 @@ enum Command {
   process-orchestrator logs data-processing-pipeline-42
   process-orchestrator logs data-processing-pipeline-42 load --attempt 1 > load.log")]
     Logs(logs::Options),
+    /// Say why a process runs, waits, or has ended
+    #[command(before_help = "Examples:
+  process-orchestrator explain data-processing-pipeline-42
+  process-orchestrator explain data-processing-pipeline-42 --json | jq -r '.reasons[].reason'")]
+    Explain(explain::Options),
+    /// Cancel processes: those that wait at once, those that run by ending their command
+    #[command(before_help = "Examples:
+  process-orchestrator cancel data-processing-pipeline-42 --reason 'wrong file'
+  process-orchestrator cancel data-processing-pipeline-42 data-processing-pipeline-43 --wait
+  process-orchestrator cancel --type data-processing-pipeline --status not_started --dry-run")]
+    Cancel(cancel::Options),
+    /// Have finished processes go again, from the task that failed or from any other
+    #[command(before_help = "Examples:
+  process-orchestrator retry data-processing-pipeline-42
+  process-orchestrator retry data-processing-pipeline-42 --from load --config batch_size=50
+  process-orchestrator retry --type data-processing-pipeline --status failed --dry-run
+
+What the input options name is changed, the rest of a process's input stays as it is.")]
+    Retry(retry::Options),
+    /// Hold the processes of a type back: none is claimed, one that runs stops before its next task
+    #[command(before_help = "Examples:
+  process-orchestrator pause data-processing-pipeline --reason 'the source system is down'
+  process-orchestrator pause data-processing-pipeline --json")]
+    Pause(pause::PauseOptions),
+    /// Let the processes of a paused type go on
+    #[command(before_help = "Examples:
+  process-orchestrator resume data-processing-pipeline")]
+    Resume(pause::ResumeOptions),
     /// Process types: list, show, register, validate, schema
     #[command(subcommand)]
     Types(types::Types),
     /// List the nodes that run or ran, the latest first
     Nodes(nodes::Options),
+    /// Delete finished processes, with their tasks and executions
+    #[command(before_help = "Examples:
+  process-orchestrator prune --older-than 30d --dry-run
+  process-orchestrator prune --older-than 7d --status completed --type data-processing-pipeline")]
+    Prune(prune::Options),
     /// Look for what is wrong with the database, the tables, the nodes, and say what to do
     #[command(before_help = "Examples:
   process-orchestrator doctor
@@ -152,9 +194,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let option = cli.global.log_level;
     logging::start(option.unwrap_or_else(|| cli.command.log_level()), option.is_some());
+    secrecy::keep(&cli.global);
     let outcome = prepare().and_then(|()| cli.command.run(&cli.global));
     log::logger().flush();
-    match outcome {
+    let code = match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             for line in error.lines() {
@@ -162,7 +205,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             }
             ExitCode::from(error.exit_code())
         }
-    }
+    };
+    background::finish();
+    code
 }
 
 /// Help and version are data; anything else is a message, with clap's own words and exit code.
@@ -187,8 +232,14 @@ impl Command {
             Self::List(options) => list::run(global, options),
             Self::Show(options) => show::run(global, options),
             Self::Logs(options) => logs::run(global, options),
+            Self::Explain(options) => explain::run(global, options),
+            Self::Cancel(options) => cancel::run(global, options),
+            Self::Retry(options) => retry::run(global, options),
+            Self::Pause(options) => pause::pause(global, options),
+            Self::Resume(options) => pause::resume(global, options),
             Self::Types(types) => types::run(global, types),
             Self::Nodes(options) => nodes::run(global, options),
+            Self::Prune(options) => prune::run(global, options),
             Self::Doctor(options) => doctor::run(global, options),
             Self::Migrate(options) => migrate::run(global, options),
             Self::Bench(options) => measure::run(global, options),

@@ -2,13 +2,12 @@
 
 use clap::Args;
 use jiff::Timestamp;
-use serde_json::json;
 
 use super::error::CliError;
 use super::global::GlobalOptions;
 use super::session::{Need, Session};
 use super::table::{Fit, Table};
-use super::terminal::{COLUMNS_DEFAULT, Size, print_json, print_lines};
+use super::terminal::{COLUMNS_DEFAULT, Size, print_lines, print_list, tell_unreadable};
 use super::text::{self, Clock};
 use crate::model::records::NodeData;
 
@@ -31,10 +30,12 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
     let (_session, mut store) = Session::open(global, Need::Tables)?;
     let nodes = store.nodes(NODES_MAX)?;
     if options.json {
-        return print_json(&json!({ "nodes": nodes }));
+        return print_list(&nodes, "nodes");
     }
+    let now = store.now()?;
+    tell_unreadable(&nodes.unreadable);
     let columns = Size::of_stdout().map_or(COLUMNS_DEFAULT, |size| size.columns);
-    print_lines(&table(&nodes, &Clock::system(), Timestamp::now()).lines(columns, |_, _, cell| cell))
+    print_lines(&table(&nodes, &Clock::system(), now).lines(columns, |_, _, cell| cell))
 }
 
 fn table(nodes: &[NodeData], clock: &Clock, now: Timestamp) -> Table {

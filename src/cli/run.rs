@@ -14,7 +14,7 @@ use super::session::{Need, Session};
 use super::show::Record;
 use super::signals::{self, Signals};
 use super::terminal::{Face, message};
-use super::{stopping, text};
+use super::{background, stopping, text};
 use crate::engine::{CommandRunners, Node, NodeConfig, Scope, guard, new_node_id};
 use crate::model::lifecycle::ProcessStatus;
 use crate::model::records::TaskData;
@@ -59,8 +59,9 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
             )));
         }
     };
-    let (session, mut store) = Session::open(global, Need::Migrated)?;
+    let (session, mut store) = Session::open_as(global, Need::Migrated, Some(&NodeConfig::default().name))?;
     super::types::register_all(&mut store, &types)?;
+    background::begin();
     let signals = Signals::listen()?;
     let node_id = new_node_id(&NodeConfig::default().name);
     let (id, is_reserved) = store.start_reserved(name, &request, &node_id)?;

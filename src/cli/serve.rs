@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use crossbeam_channel::{never, select};
+use crossbeam_channel::{Receiver, Sender, bounded, never, select};
 
 use super::error::CliError;
 use super::global::GlobalOptions;
@@ -14,8 +14,8 @@ use super::service_manager::ServiceManager;
 use super::session::{Need, Session};
 use super::signals::{self, Signals};
 use super::terminal::message;
-use super::{documents, stopping, types};
-use crate::engine::{CommandRunners, Node, NodeConfig, StartError, Vitals, guard};
+use super::{background, documents, stopping, types};
+use crate::engine::{CommandRunners, Node, NodeConfig, Retention, StartError, Vitals, guard};
 use crate::http::{Endpoint, HttpError};
 use crate::model::duration::parse_duration;
 
@@ -73,6 +73,10 @@ pub struct Options {
     #[arg(long, value_name = "TIME", env = "PROCESS_ORCHESTRATOR_LEASE", hide_env_values = true,
         default_value = LEASE_DEFAULT, allow_hyphen_values = true, value_parser = parse_duration)]
     pub lease: Duration,
+    /// Delete finished processes this long after their end, such as 90d [default: keep them]
+    #[arg(long, value_name = "TIME", env = "PROCESS_ORCHESTRATOR_RETENTION", hide_env_values = true,
+        allow_hyphen_values = true, value_parser = parse_duration)]
+    pub retention: Option<Duration>,
 }
 
 fn parse_executors(text: &str) -> Result<usize, String> {
@@ -127,11 +131,15 @@ impl Options {
         }
     }
 
+    fn node_name(&self) -> String {
+        self.node_name.clone().unwrap_or_else(crate::platform::host_name)
+    }
+
     fn node_config(&self, schema: &str) -> NodeConfig {
         let usual = NodeConfig::default();
         NodeConfig {
             schema: schema.to_owned(),
-            name: self.node_name.clone().unwrap_or_else(|| usual.name.clone()),
+            name: self.node_name(),
             executors: self.executors,
             poll_interval: self.poll_interval,
             drain_timeout: self.drain_timeout,
@@ -150,14 +158,18 @@ impl Options {
 /// Faults of process types, settings or addresses that can't be used, a failure of the database at the start, or of
 /// a thread later.
 pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
+    background::begin();
     let process_types = documents::load(&options.type_paths())?;
     let signals = Signals::listen()?;
-    let (session, mut store) = Session::open(global, Need::Migrated)?;
+    let (session, mut store) = Session::open_as(global, Need::Migrated, Some(&options.node_name()))?;
     types::register_all(&mut store, &process_types)?;
     drop(store);
     if !options.no_http {
         probe(options.listen)?;
     }
+    // The node tells of its own threads; this one is not the node's.
+    let (report_failure, retention_failed) = bounded(1);
+    let retention = start_retention(&session, options, &report_failure)?;
     let node = Node::start(
         session.source(),
         options.node_config(session.schema()),
@@ -173,7 +185,7 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
     };
     message(ready_line(&node.vitals(), endpoint.as_ref().map(Endpoint::address), &session));
     let reporter = ServiceManager::of_environment().report(node.vitals()).map_err(StartError::from)?;
-    let outcome = until_signal(&signals, &node);
+    let outcome = until_signal(&signals, &node, &retention_failed);
     // The endpoint answers to the end: whoever asks sees that the node is stopping.
     reporter.stopping(options.drain_timeout);
     let stopped = match outcome {
@@ -183,6 +195,9 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
         }
         Err(problem) => stopping::stop_failed(node, &problem),
     };
+    if let Some(retention) = retention {
+        retention.stop();
+    }
     if let Some(endpoint) = endpoint {
         endpoint.stop();
     }
@@ -216,18 +231,35 @@ fn start_endpoint(
     Ok(Some(Endpoint::start(options.listen, session.source(), schema, Some(vitals))?))
 }
 
+fn start_retention(
+    session: &Session,
+    options: &Options,
+    failed: &Sender<String>,
+) -> Result<Option<Retention>, CliError> {
+    let start = |keep| {
+        Retention::start(session.source(), session.schema().to_owned(), keep, failed)
+            .map_err(|cause| CliError::Failed(format!("failed to start the thread that deletes: {cause}")))
+    };
+    options.retention.map(start).transpose()
+}
+
 /// The first signal, or the message of a thread that failed.
-fn until_signal(signals: &Signals, node: &Node) -> Result<i32, String> {
-    let (mut signalled, mut failed) = (signals.receiver().clone(), node.failed().clone());
+fn until_signal(signals: &Signals, node: &Node, retention_failed: &Receiver<String>) -> Result<i32, String> {
+    let mut failed = node.failed().clone();
+    let mut retention_failed = retention_failed.clone();
     loop {
         select! {
-            recv(signalled) -> signal => match signal {
-                Ok(signal) => return Ok(signal),
-                Err(_) => signalled = never(),
-            },
+            // Without that thread nobody could stop the node in order any more.
+            recv(signals.receiver()) -> signal => {
+                return signal.map_err(|_| "the thread that hears signals has ended".to_owned());
+            }
             recv(failed) -> problem => match problem {
                 Ok(problem) => return Err(problem),
                 Err(_) => failed = never(),
+            },
+            recv(retention_failed) -> problem => match problem {
+                Ok(problem) => return Err(problem),
+                Err(_) => retention_failed = never(),
             },
         }
     }

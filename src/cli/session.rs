@@ -7,7 +7,9 @@ use super::error::CliError;
 use super::global::GlobalOptions;
 use super::terminal::message;
 use crate::database::private_cluster::PrivateCluster;
-use crate::database::{Access, ConnectionSource, Target, check_server, process_environment};
+use crate::database::{
+    Access, ConnectionSettings, ConnectionSource, Target, check_server, process_environment,
+};
 use crate::store::{Store, StoreError};
 
 /// What a command needs to find.
@@ -37,11 +39,23 @@ impl Session {
     /// # Errors
     /// When the settings are wrong, the database can't be reached or used, or the tables are not there.
     pub fn open(global: &GlobalOptions, need: Need) -> Result<(Self, Store), CliError> {
+        Self::open_as(global, need, None)
+    }
+
+    /// The same for a command that runs a node of this name.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_as(
+        global: &GlobalOptions,
+        need: Need,
+        node: Option<&str>,
+    ) -> Result<(Self, Store), CliError> {
         let explicit = global.database_url.as_deref();
         let target = Target::resolve(explicit, global.data_dir.as_deref(), &process_environment)?;
         let session = match target {
-            Target::Server(settings) => Self::new(settings.with_pooler(global.pooler), global, None),
-            Target::Private(data_dir) => Self::open_private(&data_dir, global, need)?,
+            Target::Server(settings) => Self::new(settings.with_pooler(global.pooler), global, node, None),
+            Target::Private(data_dir) => Self::open_private(&data_dir, global, need, node)?,
         };
         let mut store = session.checked_store(need)?;
         match need {
@@ -53,14 +67,24 @@ impl Session {
     }
 
     fn new(
-        source: impl ConnectionSource + 'static,
+        settings: ConnectionSettings,
         global: &GlobalOptions,
+        node: Option<&str>,
         cluster: Option<PrivateCluster>,
     ) -> Self {
+        let source = match node {
+            Some(node) => settings.for_node(node),
+            None => settings,
+        };
         Self { source: Arc::new(source), schema: global.schema.clone(), _cluster: cluster }
     }
 
-    fn open_private(data_dir: &Path, global: &GlobalOptions, need: Need) -> Result<Self, CliError> {
+    fn open_private(
+        data_dir: &Path,
+        global: &GlobalOptions,
+        need: Need,
+        node: Option<&str>,
+    ) -> Result<Self, CliError> {
         if !has_cluster(data_dir) {
             if need == Need::Tables {
                 return Err(nothing_yet(&format!("{} holds no database", data_dir.display()), global));
@@ -72,7 +96,7 @@ impl Session {
         }
         let cluster =
             PrivateCluster::open(data_dir).map_err(|cause| CliError::Unreachable(cause.to_string()))?;
-        Ok(Self::new(cluster.settings(), global, Some(cluster)))
+        Ok(Self::new(cluster.settings(), global, node, Some(cluster)))
     }
 
     /// Connects once to see what server it is, then for the command's own work.

@@ -10,11 +10,12 @@ use super::global::GlobalOptions;
 use super::session::{Need, Session};
 use super::style::Look;
 use super::table::{Fit, Table};
-use super::terminal::{COLUMNS_DEFAULT, Face, Size, print_json, print_lines};
+use super::terminal::{COLUMNS_DEFAULT, Face, Size, print_json, print_lines, tell_unreadable};
 use super::text::{self, Clock};
 use crate::model::lifecycle::TaskStatus;
 use crate::model::records::{ProcessData, TaskData};
 use crate::store::Store;
+use crate::store::read::Listed;
 
 /// Which process to show.
 #[derive(Debug, Args)]
@@ -35,6 +36,12 @@ pub struct Record {
     pub process: ProcessData,
     /// Its tasks in their order.
     pub tasks: Vec<TaskData>,
+    /// When it was read, by the database's clock.
+    #[serde(skip)]
+    pub read_at: Timestamp,
+    /// What is wrong with tasks that can't be read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unreadable: Vec<String>,
 }
 
 impl Record {
@@ -44,8 +51,8 @@ impl Record {
     /// When there is no such process, or the database fails.
     pub fn read(store: &mut Store, process_id: &str, global: &GlobalOptions) -> Result<Self, CliError> {
         let process = store.process(process_id)?.ok_or_else(|| not_found(process_id, global))?;
-        let tasks = store.tasks(process_id)?;
-        Ok(Self { process, tasks })
+        let Listed { rows: tasks, unreadable } = store.tasks(process_id)?;
+        Ok(Self { process, tasks, unreadable, read_at: store.now()? })
     }
 
     /// Prints it, for people or as JSON.
@@ -56,8 +63,9 @@ impl Record {
         if json {
             return print_json(self);
         }
+        tell_unreadable(&self.unreadable);
         let columns = Size::of_stdout().map_or(COLUMNS_DEFAULT, |size| size.columns);
-        print_lines(&self.lines(&Clock::system(), Timestamp::now(), Face::stdout(), columns))
+        print_lines(&self.lines(&Clock::system(), self.read_at, Face::stdout(), columns))
     }
 
     /// The first task that has failed.
@@ -268,6 +276,8 @@ mod tests {
                 task(1, "send", TaskStatus::Failed),
                 task(2, "tidy", TaskStatus::NotStarted),
             ],
+            read_at: at(20),
+            unreadable: Vec::new(),
         }
     }
 

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use clap::Args;
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::documents::is_file_like;
@@ -14,6 +13,7 @@ use super::progress::{self, Alarms, Wake};
 use super::session::{Need, Session};
 use super::signals::{self, Signals};
 use super::terminal::{message, print_json, print_lines};
+use super::when::When;
 use super::{text, when};
 use crate::model::lifecycle::ProcessStatus;
 use crate::store::Store;
@@ -21,7 +21,7 @@ use crate::store::progress::EndedProcess;
 use crate::store::start::{StartOptions, StartRequest};
 
 /// A node that has not renewed its row for so long is taken for gone in hints: many heartbeats, which come every
-/// two seconds, and the difference between two machines' clocks.
+/// two seconds.
 const NODE_SILENCE_MAX: Duration = Duration::from_secs(30);
 /// Nodes that are looked at for that.
 const NODES_MAX: u32 = 100;
@@ -43,7 +43,7 @@ pub struct Options {
     pub inputs: Option<String>,
     /// When they are due: 2026-12-01T08:00:00Z, "2026-12-01 08:00" in your zone, or +10m from now
     #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = when::parse)]
-    pub at: Option<Timestamp>,
+    pub at: Option<When>,
     /// Higher runs first
     #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
     pub priority: i32,
@@ -76,7 +76,8 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
     };
     // Before the start, so that a signal that comes right after it finds us waiting.
     let signals = options.wait.then(Signals::listen).transpose()?;
-    let start_options = StartOptions { start_at: options.at, priority: options.priority };
+    let start_at = options.at.map(|when| store.now().map(|now| when.at(now))).transpose()?;
+    let start_options = StartOptions { start_at, priority: options.priority };
     let ids = store.start_processes(&options.process_type, &requests, start_options)?;
     if !options.json {
         print_lines(&ids)?;
@@ -121,7 +122,7 @@ fn read_many(
 
 /// Waiting for processes that nobody runs looks like a hang.
 fn warn_without_node(store: &mut Store, global: &GlobalOptions) -> Result<(), CliError> {
-    let now = Timestamp::now();
+    let now = store.now()?;
     let is_running = store
         .nodes(NODES_MAX)?
         .iter()

@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde::Serialize;
 
 use super::error::CliError;
+use crate::store::read::Listed;
 
 /// Width of a table where there is no terminal to ask.
 pub const COLUMNS_DEFAULT: usize = 80;
@@ -96,6 +97,8 @@ impl From<(terminal_size::Width, terminal_size::Height)> for Size {
 /// # Errors
 /// When it can't be written; [`CliError::exit_code`] makes a closed pipe a quiet end.
 pub fn print(data: impl AsRef<[u8]>) -> Result<(), CliError> {
+    // What was said before has to stand before.
+    super::background::finish();
     let mut stdout = io::stdout().lock();
     stdout.write_all(data.as_ref()).and_then(|()| stdout.flush()).map_err(CliError::Output)
 }
@@ -118,6 +121,20 @@ pub fn print_json(document: &impl Serialize) -> Result<(), CliError> {
     print(text + "\n")
 }
 
+/// Prints the document of a list: its rows under `key`, and what is wrong with those that can't be read.
+///
+/// # Errors
+/// When standard output can't be written.
+pub fn print_list<T: Serialize>(list: &Listed<T>, key: &str) -> Result<(), CliError> {
+    let document = list.to_document(key);
+    print_json(&document.map_err(|cause| CliError::Failed(format!("failed to write JSON: {cause}")))?)
+}
+
+/// Says what is wrong with rows that can't be read and are therefore missing from what is printed.
+pub fn tell_unreadable(problems: &[String]) {
+    problems.iter().for_each(|problem| message(format!("failed to read {problem}")));
+}
+
 /// The lines of a live view that stand at the end of standard error now.
 ///
 /// There is one standard error, which the live view, messages and log records share; so there is one of these.
@@ -136,7 +153,8 @@ fn erase(drawn: &mut usize) -> String {
 }
 
 /// Writes to standard error. There is nobody to tell when that fails.
-fn write_stderr(text: &str) {
+fn write_stderr(text: String) {
+    let Err(text) = super::background::offer(text) else { return };
     let mut stderr = io::stderr().lock();
     _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
 }
@@ -146,7 +164,7 @@ pub fn message(line: impl AsRef<str>) {
     let mut drawn = drawn_lines();
     let line = line.as_ref();
     let shown = if Face::stderr().is_terminal { super::text::escape_lines(line) } else { line.into() };
-    write_stderr(&format!("{}{shown}\n", erase(&mut drawn)));
+    write_stderr(format!("{}{shown}\n", erase(&mut drawn)));
 }
 
 /// Standard error for log records: they stand above a live view too.
@@ -169,7 +187,7 @@ pub struct Canvas(());
 impl Canvas {
     /// Hides the cursor.
     pub fn begin() -> Self {
-        write_stderr("\x1b[?25l");
+        write_stderr("\x1b[?25l".to_owned());
         Self(())
     }
 
@@ -179,7 +197,7 @@ impl Canvas {
         let up = if *drawn > 0 { format!("\r\x1b[{}A", *drawn) } else { String::new() };
         let lines_text: String = lines.iter().flat_map(|line| [line.as_str(), "\x1b[K\n"]).collect();
         // One write, so that the terminal never shows half a picture.
-        write_stderr(&format!("{up}{lines_text}\x1b[J"));
+        write_stderr(format!("{up}{lines_text}\x1b[J"));
         *drawn = lines.len();
     }
 }
@@ -188,7 +206,7 @@ impl Drop for Canvas {
     /// Leaves the last picture where it is and gives the cursor back.
     fn drop(&mut self) {
         *drawn_lines() = 0;
-        write_stderr("\x1b[?25h");
+        write_stderr("\x1b[?25h".to_owned());
     }
 }
 

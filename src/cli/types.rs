@@ -10,7 +10,7 @@ use super::error::{CliError, Verdict};
 use super::global::GlobalOptions;
 use super::session::{Need, Session};
 use super::table::{Fit, Table};
-use super::terminal::{COLUMNS_DEFAULT, Size, message, print_json, print_lines};
+use super::terminal::{COLUMNS_DEFAULT, Size, message, print_json, print_lines, print_list, tell_unreadable};
 use super::text::{self, Clock};
 use crate::model::json_schema::process_type_schema;
 use crate::model::process_type::{ProcessType, TaskDefinition};
@@ -96,7 +96,7 @@ fn list(global: &GlobalOptions, options: &ListOptions) -> Result<(), CliError> {
     let (_session, mut store) = Session::open(global, Need::Tables)?;
     let types = store.process_types()?;
     if options.json {
-        return print_json(&json!({ "process_types": types }));
+        return print_list(&types, "process_types");
     }
     let clock = Clock::system();
     let mut table = Table::new(&[
@@ -105,7 +105,7 @@ fn list(global: &GlobalOptions, options: &ListOptions) -> Result<(), CliError> {
         ("CHANGED", Fit::Whole),
         ("DESCRIPTION", Fit::Shrinks(12)),
     ]);
-    for data in &types {
+    for data in types.iter() {
         let tasks = data.definition["tasks"].as_array().map_or(0, Vec::len);
         let description = data.definition["description"].as_str().unwrap_or_default();
         table.row(vec![
@@ -116,7 +116,8 @@ fn list(global: &GlobalOptions, options: &ListOptions) -> Result<(), CliError> {
         ]);
     }
     print_lines(&table.lines(columns(), |_, _, cell| cell))?;
-    if types.is_empty() {
+    tell_unreadable(&types.unreadable);
+    if types.is_empty() && types.unreadable.is_empty() {
         message(format!("no process types yet; register one: {} types register FILE", global.program()));
     }
     Ok(())

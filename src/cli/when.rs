@@ -2,33 +2,59 @@
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use jiff::{Timestamp, Zoned};
+use jiff::{SignedDuration, Timestamp, Zoned};
 
 use crate::model::duration::parse_duration;
+
+/// A thousand years: who writes more has mistaken the unit.
+const FROM_NOW_MAX: SignedDuration = SignedDuration::from_hours(1_000 * 365 * 24);
+
+/// A time as somebody has written it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// This one.
+    At(Timestamp),
+    /// So long from now, by the clock of the database: ours may be wrong.
+    FromNow(SignedDuration),
+}
+
+impl When {
+    /// The time that is meant if it is `now`.
+    pub fn at(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::At(at) => at,
+            Self::FromNow(length) => now.saturating_add(length).unwrap_or(Timestamp::MAX),
+        }
+    }
+}
 
 /// Reads RFC 3339 (`2026-12-01T08:00:00Z`), a date and time in the user's zone (`2026-12-01 08:00`), or a time
 /// from now (`+10m`).
 ///
 /// # Errors
 /// A sentence that says what to write.
-pub fn parse(text: &str) -> Result<Timestamp, String> {
-    parse_at(text, &Timestamp::now().to_zoned(TimeZone::system()))
+pub fn parse(text: &str) -> Result<When, String> {
+    parse_in(text, TimeZone::system())
 }
 
-fn parse_at(text: &str, now: &Zoned) -> Result<Timestamp, String> {
+fn parse_in(text: &str, zone: TimeZone) -> Result<When, String> {
     if let Some(length) = text.strip_prefix('+') {
         let length = parse_duration(length)?;
-        return now.timestamp().checked_add(length).map_err(|_| format!("{text:?} is too far in the future"));
+        return SignedDuration::try_from(length)
+            .ok()
+            .filter(|length| *length <= FROM_NOW_MAX)
+            .map(When::FromNow)
+            .ok_or_else(|| format!("{text:?} is too far in the future"));
     }
     if let Ok(timestamp) = text.parse::<Timestamp>() {
-        return Ok(timestamp);
+        return Ok(When::At(timestamp));
     }
     if let Ok(zoned) = text.parse::<Zoned>() {
-        return Ok(zoned.timestamp());
+        return Ok(When::At(zoned.timestamp()));
     }
-    // An hour that the change to summer time skips is taken as the hour after.
-    let local = text.parse::<DateTime>().and_then(|time| time.to_zoned(now.time_zone().clone()));
-    local.map(|it| it.timestamp()).map_err(|_| {
+    // An hour that the change to summer time skips is taken as the hour after; of one that comes twice, the first.
+    let local = text.parse::<DateTime>().and_then(|time| time.to_zoned(zone));
+    local.map(|it| When::At(it.timestamp())).map_err(|_| {
         format!(
             "{text:?} is not a time; write 2026-12-01T08:00:00Z, \"2026-12-01 08:00\" (your zone) or +10m"
         )
@@ -42,7 +68,7 @@ mod tests {
     fn at(text: &str) -> Result<String, String> {
         let now: Timestamp = "2026-11-23T12:00:00Z".parse().expect("a timestamp");
         let zone = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").expect("a zone");
-        parse_at(text, &now.to_zoned(zone)).map(|it| it.to_string())
+        parse_in(text, zone).map(|it| it.at(now).to_string())
     }
 
     #[test]
@@ -54,6 +80,9 @@ mod tests {
             ("2026-07-01 08:00:30", "2026-07-01T06:00:30Z"),
             ("2026-12-01", "2026-11-30T23:00:00Z"),
             ("2027-03-28 02:30", "2027-03-28T01:30:00Z"),
+            ("2026-10-25 01:59", "2026-10-24T23:59:00Z"),
+            ("2026-10-25 02:30", "2026-10-25T00:30:00Z"),
+            ("2026-10-25 03:00", "2026-10-25T02:00:00Z"),
             ("+10m", "2026-11-23T12:10:00Z"),
             ("+1.5h", "2026-11-23T13:30:00Z"),
         ] {

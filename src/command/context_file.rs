@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 
@@ -42,7 +43,14 @@ impl ContextDirectory {
         let name = format!("process-orchestrator-{}-{:08x}", std::process::id(), fastrand::u32(..));
         let path = std::path::absolute(self.parent.join(name))?;
         platform::create_private_directory(&path)?;
-        let lock = File::open(&path)?;
+        let lock = match File::open(&path) {
+            Ok(lock) => lock,
+            Err(error) => {
+                // The next try makes another: this one would stay for good.
+                fs::remove_dir(&path)?;
+                return Err(error);
+            }
+        };
         // systemd-tmpfiles passes over locked directories; without the lock only its patience is missing.
         if let Err(e) = files::try_lock(&lock, Lock::Shared) {
             log::debug!("failed to lock {} against cleaners of temporary files: {e}", path.display());
@@ -71,13 +79,29 @@ impl Drop for ContextDirectory {
 /// Reads and removes the context file that a successful command may have written; none if it has not. The
 /// error is a phrase that completes "the context file …".
 pub fn take(path: &Path) -> Result<Option<Map<String, Value>>, String> {
-    let values = match platform::open_foreign_file(path) {
+    let values = match open_patiently(path) {
         Ok(file) => read(file).and_then(|text| context::parse(&text)).map(Some),
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => Err(format!("can't be read: {e}")),
     };
     discard(path);
     values
+}
+
+/// What a command has passed on must not be lost because the machine lacks descriptors or memory just now.
+fn open_patiently(path: &Path) -> io::Result<File> {
+    /// The command's own descriptors are free again by now, so few tries are needed.
+    const PATIENCE: Duration = Duration::from_secs(10);
+    const PAUSE: Duration = Duration::from_millis(20);
+    let began = Instant::now();
+    loop {
+        match platform::open_foreign_file(path) {
+            Err(error) if platform::may_heal(&error) && began.elapsed() < PATIENCE => {
+                std::thread::park_timeout(PAUSE);
+            }
+            answer => return answer,
+        }
+    }
 }
 
 /// Removes the context file of a command whose values do not count.

@@ -14,6 +14,10 @@ const PRIVATE_PREFIXES: [&str; 2] = ["PG", "PROCESS_ORCHESTRATOR_"];
 /// has left behind is found.
 pub const NODE_VARIABLE: &str = "PROCESS_ORCHESTRATOR_NODE";
 
+/// Every command carries what tells its execution from all others under this name: it is how what an ended command
+/// has left in other sessions is found.
+pub(super) const EXECUTION_VARIABLE: &str = "PROCESS_ORCHESTRATOR_EXECUTION";
+
 /// What else is meant for the orchestrator alone.
 const PRIVATE_NAMES: [&str; 22] = [
     "DATABASE_URL",
@@ -69,6 +73,11 @@ impl BaseEnvironment {
         // First, where it is found soonest. The rest holds no other: the name is one that is left out.
         let variables = std::iter::once(mark).chain(self.variables.pairs().iter().cloned());
         Self { variables: PreparedVariables::new(variables), path: self.path.clone() }
+    }
+
+    /// The node whose commands carry its id.
+    pub(super) fn node_id(&self) -> Option<&str> {
+        self.variables.pairs().iter().find(|(name, _)| name == NODE_VARIABLE).and_then(|(_, id)| id.to_str())
     }
 
     /// The variables, in the order of the original.

@@ -16,11 +16,22 @@ pub struct SpawnFault {
     pub message: String,
     /// No further attempt can succeed before somebody changes the command or the machine.
     pub fatal: bool,
+    /// The machine lacks something just now: a moment later the same may succeed.
+    pub passing: bool,
 }
 
 impl SpawnFault {
-    fn fatal(message: String) -> Self {
-        Self { message, fatal: true }
+    /// One that `error` may be the passing cause of; `message` says what failed, and gets the remedy.
+    pub fn passing(mut message: String, error: &io::Error) -> Self {
+        if let Some(remedy) = platform::remedy_of_limit(error) {
+            message.push_str("; ");
+            message.push_str(&remedy);
+        }
+        Self { message, fatal: false, passing: platform::may_heal(error) }
+    }
+
+    pub(super) fn fatal(message: String) -> Self {
+        Self { message, fatal: true, passing: false }
     }
 }
 
@@ -82,7 +93,7 @@ pub fn explain(
         return SpawnFault::fatal(format!("failed to start {name}: {place} contains a NUL character"));
     }
     if platform::may_heal(error) {
-        return SpawnFault { message: format!("failed to start {name}: {error}"), fatal: false };
+        return SpawnFault::passing(format!("failed to start {name}: {error}"), error);
     }
     if platform::is_argument_list_too_long(error) {
         return SpawnFault::fatal(too_long(&name, invocation, base));

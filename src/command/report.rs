@@ -9,7 +9,7 @@ use super::program::{SpawnFault, shown};
 use super::watch::{Cause, Ended};
 use super::{Invocation, usage};
 use crate::model::lifecycle::Outcome;
-use crate::platform;
+use crate::platform::{self, Reaped};
 
 /// How a command went.
 #[derive(Debug)]
@@ -104,7 +104,7 @@ impl Report {
                 if reaped.exit_code == Some(0) {
                     report.outcome = Outcome::Succeeded;
                 } else {
-                    let how = describe_end(reaped.exit_code, reaped.signal);
+                    let how = describe_end(&reaped);
                     report.error_message = Some(format!("{name} {how}{last_line}"));
                 }
             }
@@ -127,8 +127,8 @@ impl Report {
     }
 }
 
-fn describe_end(exit_code: Option<i32>, signal: Option<i32>) -> String {
-    match (exit_code, signal) {
+fn describe_end(ended: &Reaped) -> String {
+    match (ended.exit_code, ended.signal) {
         (Some(code), _) => match platform::signal_name(code - platform::SHELL_SIGNAL_BASE) {
             Some(name) => {
                 format!("ended with exit code {code} (a shell's code for a command ended by {name})")
@@ -137,7 +137,8 @@ fn describe_end(exit_code: Option<i32>, signal: Option<i32>) -> String {
         },
         (None, Some(signal)) => {
             let name = platform::signal_name(signal).map_or(String::new(), |name| format!(" ({name})"));
-            format!("was ended by signal {signal}{name}")
+            let core = if ended.core_dumped { ", core dumped" } else { "" };
+            format!("was ended by signal {signal}{name}{core}")
         }
         (None, None) => "ended in an unknown way".to_owned(),
     }
@@ -193,13 +194,17 @@ mod tests {
 
     #[test]
     fn ends_in_words() {
-        assert_eq!(describe_end(Some(3), None), "ended with exit code 3");
+        let end = |exit_code, signal, core_dumped| {
+            describe_end(&Reaped { exit_code, signal, core_dumped, cpu: None, max_rss_bytes: None })
+        };
+        assert_eq!(end(Some(3), None, false), "ended with exit code 3");
         assert_eq!(
-            describe_end(Some(137), None),
+            end(Some(137), None, false),
             "ended with exit code 137 (a shell's code for a command ended by SIGKILL)"
         );
-        assert_eq!(describe_end(None, Some(11)), "was ended by signal 11 (SIGSEGV)");
-        assert_eq!(describe_end(None, Some(40)), "was ended by signal 40");
+        assert_eq!(end(None, Some(11), false), "was ended by signal 11 (SIGSEGV)");
+        assert_eq!(end(None, Some(11), true), "was ended by signal 11 (SIGSEGV), core dumped");
+        assert_eq!(end(None, Some(40), false), "was ended by signal 40");
     }
 
     #[test]

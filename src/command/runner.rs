@@ -5,14 +5,23 @@ use std::ffi::OsStr;
 use std::io::PipeReader;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use super::environment::EXECUTION_VARIABLE;
 use super::program::{self, SpawnFault};
 use super::watch::{ExitNotice, Watch};
 use super::{BaseEnvironment, ContextDirectory, Invocation, NODE_VARIABLE, Report, context_file};
 use crate::failpoint::{self, Point};
 use crate::model::lifecycle::Outcome;
 use crate::platform::{self, Child, SpawnRequest, SpawnWay};
+
+/// How long a command waits for the processes, memory, descriptors or space that its start takes. A storm on the
+/// machine is over by then, or it lasts, and people should see a failed execution that says why.
+const SPAWN_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Between two tries: doubled from the one up to the other, so that a full machine is not kept busy by us.
+const SPAWN_PAUSE_MIN: Duration = Duration::from_millis(20);
+const SPAWN_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// Runs commands on the thread that calls it. Every executor has its own.
 #[derive(Debug)]
@@ -23,9 +32,23 @@ pub struct Runner {
     // Changes whenever a name could still be known to somebody; see `context_path`.
     generation: u64,
     buffer: Vec<u8>,
+    /// How many commands were started.
+    started: u64,
+    /// What the last one carries, `NAME=value`.
+    mark: Option<String>,
     // Tests ask for what other systems have to do.
     pub(super) exit_notice: ExitNotice,
     pub(super) spawn_way: SpawnWay,
+    // Tests have less.
+    pub(super) spawn_patience: Duration,
+}
+
+/// A command that runs.
+struct Started {
+    child: Child,
+    reader: PipeReader,
+    context_path: Option<PathBuf>,
+    began: Instant,
 }
 
 impl Runner {
@@ -37,8 +60,11 @@ impl Runner {
             slot,
             generation: 0,
             buffer: Vec::new(),
+            started: 0,
+            mark: None,
             exit_notice: ExitNotice::Descriptor,
             spawn_way: SpawnWay::Direct,
+            spawn_patience: SPAWN_PATIENCE,
         }
     }
 
@@ -49,18 +75,13 @@ impl Runner {
     /// ends by itself may leave children running, as in a shell; they can't print any more.
     pub fn run(&mut self, invocation: &Invocation<'_>) -> Report {
         let began = Instant::now();
+        self.mark = None;
         if let Some(reason) = invocation.interrupt.requested() {
             return Report::interrupted_before(reason, invocation, began);
         }
-        let prepared = self.context_path(invocation).and_then(|context_path| {
-            failpoint::hit(Point::BeforeSpawn);
-            let (child, reader) = self.spawn(invocation, context_path.as_deref())?;
-            failpoint::hit(Point::AfterSpawn);
-            Ok((child, reader, context_path))
-        });
-        let (child, reader, context_path) = match prepared {
+        let Started { child, reader, context_path, began } = match self.start_patiently(invocation, began) {
             Ok(started) => started,
-            Err(fault) => return Report::not_started(fault, began),
+            Err(report) => return *report,
         };
         let watch = Watch::new(child, reader, invocation, began, &mut self.buffer, self.exit_notice);
         let ended = watch.run_to_end();
@@ -74,6 +95,56 @@ impl Runner {
             }
         }
         report
+    }
+
+    /// Starts the command. While the machine lacks what that takes it tries again, as a retry that is spent on a full
+    /// process table says nothing of the command, and a node that has no room for a command needs no other.
+    fn start_patiently(
+        &mut self,
+        invocation: &Invocation<'_>,
+        first: Instant,
+    ) -> Result<Started, Box<Report>> {
+        let mut began = first;
+        let mut pause = SPAWN_PAUSE_MIN;
+        loop {
+            let fault = match self.start(invocation, began) {
+                Ok(started) => return Ok(started),
+                Err(fault) => fault,
+            };
+            let left = self.spawn_patience.saturating_sub(first.elapsed());
+            if !fault.passing || left.is_zero() {
+                return Err(Box::new(Report::not_started(fault, first)));
+            }
+            if pause == SPAWN_PAUSE_MIN {
+                log::warn!("{}; it is tried again for up to {:?}", fault.message, self.spawn_patience);
+            }
+            // Whether it was woken or not: the request tells. An error would mean no pause, so it ends the trying.
+            if platform::wait_readable([Some(invocation.interrupt.wake_fd())], pause.min(left)).is_err() {
+                return Err(Box::new(Report::not_started(fault, first)));
+            }
+            if let Some(reason) = invocation.interrupt.requested() {
+                return Err(Box::new(Report::interrupted_before(reason, invocation, first)));
+            }
+            pause = (pause * 2).min(SPAWN_PAUSE_MAX);
+            began = Instant::now();
+        }
+    }
+
+    fn start(&mut self, invocation: &Invocation<'_>, began: Instant) -> Result<Started, SpawnFault> {
+        let context_path = self.context_path(invocation)?;
+        failpoint::hit(Point::BeforeSpawn);
+        self.started += 1;
+        let node_id = self.base.node_id();
+        self.mark = node_id.map(|id| format!("{EXECUTION_VARIABLE}={id}/{}/{}", self.slot, self.started));
+        let (child, reader) = self.spawn(invocation, context_path.as_deref())?;
+        failpoint::hit(Point::AfterSpawn);
+        Ok(Started { child, reader, context_path, began })
+    }
+
+    /// What the command that was run last, and everything that it started, carries in its environment as `NAME=value`;
+    /// none if it was not started.
+    pub fn last_mark(&self) -> Option<&str> {
+        self.mark.as_deref()
     }
 
     /// Moves what the command passes on into its report. Says whether it has never made the file.
@@ -99,13 +170,16 @@ impl Runner {
         }
         match self.contexts.path() {
             Ok(directory) => Ok(Some(directory.join(format!("{}-{}", self.slot, self.generation)))),
-            Err(e) => Err(SpawnFault {
-                message: format!(
-                    "failed to make a directory for context files in {}: {e}; make it writable, or name another",
-                    self.contexts.parent().display()
-                ),
-                fatal: false,
-            }),
+            Err(e) => {
+                let parent = self.contexts.parent().display();
+                let message = format!("failed to make a directory for context files in {parent}: {e}");
+                Err(if platform::may_heal(&e) {
+                    SpawnFault::passing(message, &e)
+                } else {
+                    let message = format!("{message}; make it writable, or name another with TMPDIR");
+                    SpawnFault { message, fatal: false, passing: false }
+                })
+            }
         }
     }
 
@@ -115,17 +189,20 @@ impl Runner {
         context_path: Option<&Path>,
     ) -> Result<(Child, PipeReader), SpawnFault> {
         let Some(name) = invocation.argv.first() else {
-            return Err(SpawnFault { message: "the command is empty".to_owned(), fatal: true });
+            return Err(SpawnFault::fatal("the command is empty".to_owned()));
         };
         let directory = invocation.working_directory.as_deref();
         let path = self.base.path_with(&invocation.environment);
         let program: Cow<'_, Path> = program::find(name, path, directory)?;
 
         // The node's mark is the base's: a command that carried another could outlive its node.
-        let own = invocation.environment.iter().filter(|(name, _)| name != NODE_VARIABLE);
+        let is_own = |name: &str| name != NODE_VARIABLE && name != EXECUTION_VARIABLE;
+        let own = invocation.environment.iter().filter(|(name, _)| is_own(name));
         let own = own.map(|(name, value)| (OsStr::new(name), OsStr::new(value)));
         let context = context_path.map(|path| (OsStr::new("PROCESS_CONTEXT_FILE"), path.as_os_str()));
-        let variables: Vec<_> = own.chain(context).collect();
+        let mark = self.mark.as_deref().and_then(|mark| mark.split_once('='));
+        let mark = mark.map(|(name, value)| (OsStr::new(name), OsStr::new(value)));
+        let variables: Vec<_> = own.chain(context).chain(mark).collect();
         let request = SpawnRequest {
             program: &program,
             argv: &invocation.argv,

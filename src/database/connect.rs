@@ -9,13 +9,17 @@ use postgres::config::{LoadBalanceHosts, TargetSessionAttrs};
 use postgres::{Client, NoTls, SimpleQueryMessage};
 
 use super::error::{Attempt, ConnectError, ConnectFailure, diagnose, diagnose_silence};
-use super::settings::{ConnectionSettings, Server, TlsMode};
+use super::settings::{ConnectionSettings, Server};
+use super::tls::Way;
 
 /// The oldest major version of the server that works.
 pub const OLDEST_SERVER: u32 = 12;
 
 /// The first part of every session's name in `pg_stat_activity`.
 const APPLICATION_NAME: &str = "process-orchestrator";
+
+/// PostgreSQL cuts longer ones (its NAMEDATALEN, less one), and with them the role.
+const SESSION_NAME_BYTES_MAX: usize = 63;
 
 /// How long a silent network is believed before a TCP connection counts as dead. Unix sockets know at
 /// once and ignore it, and so do connections whose settings name keepalives themselves.
@@ -75,8 +79,7 @@ impl ConnectionSettings {
     /// Opens a connection for `role`, which becomes part of the session's name in `pg_stat_activity`.
     pub fn open(&self, role: &str, patience: &Patience) -> Result<Client, ConnectError> {
         let failed = |failure| ConnectError { target: self.shown(), failure };
-        let own = self.application_name.as_deref().unwrap_or(APPLICATION_NAME);
-        let name = format!("{own} {role}");
+        let name = self.session_name(role);
         let mut last = None;
         for at in self.dialling_order() {
             let Some(server) = self.servers.get(at) else { continue };
@@ -116,20 +119,66 @@ impl ConnectionSettings {
         order
     }
 
+    /// Such as `process-orchestrator worker-1 recorder`; of a long node's name only a part has room.
+    fn session_name(&self, role: &str) -> String {
+        let own = self.application_name.as_deref().unwrap_or(APPLICATION_NAME);
+        let Some(node) = &self.node else { return format!("{own} {role}") };
+        let room = SESSION_NAME_BYTES_MAX.saturating_sub(own.len() + role.len() + 2);
+        let cut = (0..=room.min(node.len())).rev().find(|&at| node.is_char_boundary(at)).unwrap_or(0);
+        let node = &node[..cut];
+        format!("{own} {node} {role}")
+    }
+
     /// The one place that picks between plain and encrypted connections. `config` has one host.
     fn dial(&self, config: &postgres::Config, server: &Server) -> Result<Client, ConnectFailure> {
-        if let TlsMode::Needed(mode) = self.tls {
-            return Err(ConnectFailure::TlsNotSupported { asked_by: format!("sslmode={mode}") });
+        let (first, other) = self.tls.mode.ways();
+        let failure = match self.dial_so(first, config, server) {
+            Err(failure) => failure,
+            done => return done,
+        };
+        let Some(other) = other.filter(|_| may_help(first, &failure)) else { return Err(failure) };
+        if other == Way::Plain {
+            log::warn!("no TLS with {}, as sslmode=prefer allows: {failure}", self.shown());
         }
-        let config = config.clone();
+        self.dial_so(other, config, server).map_err(|second| match &second {
+            // Both ways are closed: why TLS failed is what has to be mended.
+            ConnectFailure::Tls { .. } if other == Way::Plain => failure,
+            _ => second,
+        })
+    }
+
+    fn dial_so(
+        &self,
+        way: Way,
+        config: &postgres::Config,
+        server: &Server,
+    ) -> Result<Client, ConnectFailure> {
+        let mut config = config.clone();
+        config.ssl_mode(way.ssl_mode());
+        if self.tls.is_direct {
+            config.ssl_negotiation(postgres::config::SslNegotiation::Direct);
+        }
         // The library's own limit is for the socket of each of a host's addresses, not for the words after that.
-        let outcome = match config.get_connect_timeout().map(|each| *each * (1 + u32::from(server.is_name))) {
-            Some(limit) => within(limit, &server.abandoned, move || config.connect(NoTls))?,
+        let limit = config.get_connect_timeout().map(|each| *each * (1 + u32::from(server.is_name)));
+        let connector = match way {
+            Way::Plain => None,
+            Way::Encrypted | Way::EncryptedIfOffered => Some(self.tls.connector()?),
+        };
+        let connect = move || match connector {
             None => config.connect(NoTls),
+            Some(connector) => config.connect(connector),
+        };
+        let outcome = match limit {
+            Some(limit) => within(limit, &server.abandoned, connect)?,
+            None => connect(),
         };
         outcome.map_err(|error| {
-            let attempt =
-                Attempt { user: self.user(), database: self.database(), password: self.password_source() };
+            let attempt = Attempt {
+                ssl_mode: self.tls.mode,
+                user: self.user(),
+                database: self.database(),
+                password: self.password_source(),
+            };
             diagnose(&error, &attempt)
         })
     }
@@ -141,6 +190,18 @@ fn more_telling(before: Option<ConnectFailure>, now: ConnectFailure) -> ConnectF
     match before {
         Some(said) if matches!(now, ConnectFailure::Unreachable { .. }) => said,
         _ => now,
+    }
+}
+
+/// Whether a failure has to do with TLS, so that the other way may end better. A wrong password is not sent again.
+fn may_help(way: Way, failure: &ConnectFailure) -> bool {
+    match failure {
+        ConnectFailure::Tls { .. } => true,
+        // No line of pg_hba.conf for encrypted connections; the server's words before and since version 14.
+        ConnectFailure::AuthenticationFailed { message, .. } => {
+            way != Way::Plain && (message.contains("SSL encryption") || message.contains("SSL on"))
+        }
+        _ => false,
     }
 }
 

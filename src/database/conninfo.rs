@@ -67,6 +67,11 @@ pub fn parse(text: &str) -> Result<Parameters, String> {
     }
 }
 
+/// Whether a connection string holds a password, or may: of one that can't be read nobody knows.
+pub fn holds_password(text: &str) -> bool {
+    parse(text).map_or(true, |parameters| parameters.get("password").is_some_and(|it| !it.is_empty()))
+}
+
 const ESCAPES: &str =
     "in a user name or password write @ as %40, / as %2F, : as %3A, ? as %3F, # as %23, % as %25";
 
@@ -216,6 +221,13 @@ fn read_value(text: &str) -> Result<(String, &str), String> {
 }
 
 fn add(parameters: &mut Parameters, key: String, value: String) -> Result<(), String> {
+    let (key, value) = parameter(key, value)?;
+    parameters.insert(key, value);
+    Ok(())
+}
+
+/// One parameter, if libpq knows it. The error shows no value.
+pub(super) fn parameter(key: String, value: String) -> Result<(String, String), String> {
     // JDBC's spelling, which stands in many a URL; libpq takes it too.
     let (key, value) = match (key.as_str(), value.as_str()) {
         ("ssl", "true") => ("sslmode".to_string(), "require".to_string()),
@@ -230,8 +242,7 @@ fn add(parameters: &mut Parameters, key: String, value: String) -> Result<(), St
              dbname, user, sslmode, connect_timeout"
         ));
     }
-    parameters.insert(key, value);
-    Ok(())
+    Ok((key, value))
 }
 
 #[cfg(test)]

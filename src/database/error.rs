@@ -8,6 +8,7 @@ use postgres::error::SqlState;
 
 use super::connect::OLDEST_SERVER;
 use super::settings::PasswordSource;
+use super::tls::{self, SslMode};
 
 /// Connection settings that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,10 +92,12 @@ pub enum ConnectFailure {
         /// The server is a standby.
         standby: bool,
     },
-    /// TLS is asked for, by us or by the server, and is not built in.
-    TlsNotSupported {
-        /// Who asks, such as `sslmode=require`.
-        asked_by: String,
+    /// TLS is asked for, by us or by the server, and cannot be had as it is asked for.
+    Tls {
+        /// What is wrong.
+        cause: String,
+        /// What to do.
+        remedy: String,
     },
     /// The pool of the library's user gave no connection.
     Pool {
@@ -128,7 +131,7 @@ impl ConnectError {
             ConnectFailure::AuthenticationFailed { .. }
             | ConnectFailure::NoSuchDatabase { .. }
             | ConnectFailure::TooOld { .. }
-            | ConnectFailure::TlsNotSupported { .. }
+            | ConnectFailure::Tls { .. }
             | ConnectFailure::Other { .. } => false,
         }
     }
@@ -136,6 +139,7 @@ impl ConnectError {
 
 /// Whom a failed attempt was for.
 pub(super) struct Attempt<'a> {
+    pub ssl_mode: SslMode,
     pub user: &'a str,
     pub database: &'a str,
     pub password: &'a PasswordSource,
@@ -147,10 +151,22 @@ pub(super) fn diagnose(error: &postgres::Error, attempt: &Attempt<'_>) -> Connec
     if let Some(refusal) = error.as_db_error() {
         return diagnose_refusal(refusal.code(), refusal.message(), attempt);
     }
+    if let Some(failure) = tls::tls_failure(error) {
+        return failure;
+    }
     if let Some(cause) = io_cause(error) {
         return diagnose_io(cause);
     }
     let message = chain(error);
+    if tls::server_has_none(&message) {
+        return ConnectFailure::Tls {
+            cause: format!(
+                "the server does not speak TLS, which sslmode={} asks for",
+                attempt.ssl_mode.name()
+            ),
+            remedy: "set it up on the server (ssl=on), or use sslmode=prefer".into(),
+        };
+    }
     // Said for a server that asks for a password when there is none; it has no code.
     if message.contains("password missing") || message.starts_with("authentication error") {
         return refused(attempt, message);
@@ -187,7 +203,10 @@ fn diagnose_refusal(code: &SqlState, message: &str, attempt: &Attempt<'_>) -> Co
         code if *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION
             && (message.contains("no encryption") || message.contains("SSL off")) =>
         {
-            ConnectFailure::TlsNotSupported { asked_by: format!("the server ({message})") }
+            ConnectFailure::Tls {
+                cause: format!("the server lets nobody in without TLS ({message})"),
+                remedy: "use sslmode=prefer or a stronger one".into(),
+            }
         }
         code if *code == SqlState::INVALID_PASSWORD
             || *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION =>
@@ -274,6 +293,9 @@ impl fmt::Display for ConnectFailure {
             Self::AuthenticationFailed { user, password, message } => {
                 write!(f, "the server refused user {user:?} with {password}: {message}; ")?;
                 f.write_str(match password {
+                    _ if message.contains("client certificate") || message.contains("certificate auth") => {
+                        "give one for this user with sslcert and sslkey, or correct the user"
+                    }
                     PasswordSource::Nowhere => {
                         "give a password in DATABASE_URL, PGPASSWORD or ~/.pgpass, or have the server's \
                          pg_hba.conf let this user in without"
@@ -299,11 +321,7 @@ impl fmt::Display for ConnectFailure {
                  target_session_attrs=read-write",
                 if *standby { "is a standby and takes no writes" } else { "allows no writes" }
             ),
-            Self::TlsNotSupported { asked_by } => write!(
-                f,
-                "TLS is asked for by {asked_by}, and this version cannot do TLS; use sslmode=prefer where the \
-                 server allows it, a Unix socket, or a tunnel such as stunnel or ssh -L"
-            ),
+            Self::Tls { cause, remedy } => write!(f, "{cause}; {remedy}"),
             Self::Pool { message } => {
                 write!(f, "the connection pool gave none: {message}; check its settings and its size")
             }

@@ -15,14 +15,18 @@ mod pooler;
 #[cfg(unix)]
 pub mod private_cluster;
 mod reader;
+mod service_file;
 mod settings;
 mod source;
+mod tls;
 
 pub use connect::{Access, OLDEST_SERVER, Patience, ServerFacts, check_server};
+pub use conninfo::holds_password;
 pub use error::{ConnectError, ConnectFailure, SettingsError};
 pub use pooler::Pooler;
 pub use settings::{ConnectionSettings, Environment, PasswordSource, Target, process_environment};
 pub use source::{Connection, ConnectionManager, ConnectionSource};
+pub use tls::SslMode;
 
 #[cfg(all(test, unix))]
 mod tests;

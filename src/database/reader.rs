@@ -8,7 +8,8 @@ use postgres::config::{ChannelBinding, LoadBalanceHosts, TargetSessionAttrs};
 
 use super::conninfo::Parameters;
 use super::error::SettingsError;
-use super::settings::{Environment, PasswordSource, TlsMode};
+use super::settings::{Environment, PasswordSource};
+use super::tls::{SslMode, TlsSettings};
 use super::{data_dir, passfile};
 
 /// Port of PostgreSQL where none is said.
@@ -27,6 +28,19 @@ const FROM_ENVIRONMENT: &[(&str, &str)] = &[
     ("PGPASSWORD", "password"),
     ("PGPASSFILE", "passfile"),
     ("PGSSLMODE", "sslmode"),
+    ("PGSSLNEGOTIATION", "sslnegotiation"),
+    ("PGSSLROOTCERT", "sslrootcert"),
+    ("PGSSLCERT", "sslcert"),
+    ("PGSSLKEY", "sslkey"),
+    ("PGSSLCERTMODE", "sslcertmode"),
+    ("PGSSLCRL", "sslcrl"),
+    ("PGSSLCRLDIR", "sslcrldir"),
+    ("PGSSLSNI", "sslsni"),
+    ("PGSSLMINPROTOCOLVERSION", "ssl_min_protocol_version"),
+    ("PGSSLMAXPROTOCOLVERSION", "ssl_max_protocol_version"),
+    ("PGREQUIREPEER", "requirepeer"),
+    ("PGREQUIREAUTH", "require_auth"),
+    ("PGGSSENCMODE", "gssencmode"),
     ("PGAPPNAME", "application_name"),
     ("PGCONNECT_TIMEOUT", "connect_timeout"),
     ("PGOPTIONS", "options"),
@@ -54,6 +68,10 @@ impl Place {
     /// Whether it has to be looked up: neither an address nor a socket's directory.
     pub fn is_name(&self) -> bool {
         self.address.is_none() && !self.host.starts_with('/') && self.host.parse::<IpAddr>().is_err()
+    }
+
+    fn is_socket(&self) -> bool {
+        self.address.is_none() && self.host.starts_with('/')
     }
 
     pub fn shown(&self) -> String {
@@ -103,7 +121,7 @@ impl Reader<'_> {
     }
 
     /// An error about `key`, which names the variable when it came from there.
-    fn fault(&self, key: &str, remedy: &str) -> SettingsError {
+    pub fn fault(&self, key: &str, remedy: &str) -> SettingsError {
         let variable = FROM_ENVIRONMENT.iter().find(|(_, known)| *known == key).map(|(name, _)| *name);
         let origin = match variable {
             Some(variable) if !self.in_url.contains_key(key) => variable,
@@ -113,7 +131,14 @@ impl Reader<'_> {
         SettingsError::new(origin, format!("{key} {value:?} is not usable"), remedy)
     }
 
-    fn choice<T: Copy>(&self, key: &str, choices: &[(&str, T)]) -> Result<Option<T>, SettingsError> {
+    /// The same without the value.
+    fn withheld(&self, key: &str, remedy: &str) -> SettingsError {
+        let mut error = self.fault(key, remedy);
+        error.problem = format!("{key} is not usable");
+        error
+    }
+
+    pub fn choice<T: Copy>(&self, key: &str, choices: &[(&str, T)]) -> Result<Option<T>, SettingsError> {
         let Some(value) = self.get(key) else { return Ok(None) };
         match choices.iter().find(|(name, _)| *name == value) {
             Some((_, choice)) => Ok(Some(*choice)),
@@ -134,10 +159,16 @@ impl Reader<'_> {
     }
 
     pub fn refuse_unsupported(&self) -> Result<(), SettingsError> {
-        if self.get("service").is_some() {
-            return Err(
-                self.fault("service", "service files are not read: write host, dbname and user instead")
-            );
+        // Passing over what was written for safety would be worse than not to connect.
+        for (key, remedy) in [
+            ("sslcrldir", "directories of revocation lists are not read: name one file with sslcrl"),
+            ("sslpassword", "encrypted private keys are not read: decrypt it (openssl pkey -in … -out …)"),
+            ("requirepeer", "the server's user is not asked for: leave it out"),
+            ("require_auth", "it is not supported: leave it out, and use channel_binding=require"),
+        ] {
+            if self.get(key).is_some() {
+                return Err(self.withheld(key, remedy));
+            }
         }
         if self.get("gssencmode") == Some("require") {
             return Err(self.fault("gssencmode", "GSSAPI encryption is not supported: leave it out"));
@@ -145,16 +176,17 @@ impl Reader<'_> {
         Ok(())
     }
 
-    pub fn tls(&self) -> Result<TlsMode, SettingsError> {
-        let modes = [
-            ("disable", TlsMode::Optional),
-            ("allow", TlsMode::Optional),
-            ("prefer", TlsMode::Optional),
-            ("require", TlsMode::Needed("require")),
-            ("verify-ca", TlsMode::Needed("verify-ca")),
-            ("verify-full", TlsMode::Needed("verify-full")),
-        ];
-        Ok(self.choice("sslmode", &modes)?.unwrap_or(TlsMode::Optional))
+    /// What TLS has to be like; sockets need none, whatever is asked for.
+    pub fn tls(&self, places: &[Place], env: &Environment<'_>) -> Result<TlsSettings, SettingsError> {
+        let wanted = TlsSettings::read(self, env)?;
+        let sockets = places.iter().filter(|place| place.is_socket()).count();
+        if sockets == places.len() {
+            return Ok(TlsSettings::disabled());
+        }
+        if sockets > 0 && wanted.mode >= SslMode::Require {
+            return Err(self.fault("sslmode", "hosts with TLS and sockets cannot be in one list"));
+        }
+        Ok(wanted)
     }
 
     /// The servers to try, in order. One port serves all hosts, or each has its own.

@@ -12,6 +12,8 @@ use super::data_dir;
 use super::error::SettingsError;
 use super::pooler::Pooler;
 use super::reader::{self, CONNECT_TIMEOUT_S_DEFAULT, Place, Reader};
+use super::service_file;
+use super::tls::TlsSettings;
 
 /// Looks up an environment variable; a parameter so that tests need not change the real environment.
 pub type Environment<'a> = dyn Fn(&str) -> Option<String> + 'a;
@@ -50,22 +52,15 @@ pub enum PasswordSource {
     Nowhere,
 }
 
-/// What the user wants of TLS, by libpq's `sslmode`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum TlsMode {
-    /// `disable`, and `allow` and `prefer`, which are content without.
-    Optional,
-    /// `require` or one of `verify-*`, by its name.
-    Needed(&'static str),
-}
-
 /// How to open connections to one server, or to the first that answers of several.
 #[derive(Clone)]
 pub struct ConnectionSettings {
     pub(super) config: postgres::Config,
-    pub(super) tls: TlsMode,
+    pub(super) tls: TlsSettings,
     pub(super) password_source: PasswordSource,
     pub(super) application_name: Option<String>,
+    /// The node that the connections are for.
+    pub(super) node: Option<String>,
     /// Keepalive settings that the user wrote, which then hold for every role.
     pub(super) own_keepalives: bool,
     pub(super) user: String,
@@ -122,11 +117,8 @@ impl Target {
             return Ok(Target::Server(Box::new(settings)));
         }
         if set("PGSERVICE").is_some() {
-            return Err(SettingsError::new(
-                "PGSERVICE",
-                "service files are not read",
-                "set DATABASE_URL or PGHOST",
-            ));
+            let settings = ConnectionSettings::build("PGSERVICE", Parameters::new(), env)?;
+            return Ok(Target::Server(Box::new(settings)));
         }
         let data_dir = match data_dir {
             Some(chosen) => chosen.to_path_buf(),
@@ -168,9 +160,10 @@ impl ConnectionSettings {
                 false,
             )],
             config,
-            tls: TlsMode::Optional,
+            tls: TlsSettings::disabled(),
             password_source: PasswordSource::Nowhere,
             application_name: None,
+            node: None,
             own_keepalives: false,
             user: user.to_string(),
             database: database.to_string(),
@@ -187,6 +180,7 @@ impl ConnectionSettings {
     ) -> Result<Self, SettingsError> {
         let in_url = parameters.clone();
         parameters.retain(|_, value| !value.is_empty());
+        add_service(origin, &mut parameters, env)?;
         reader::supply_from_environment(&mut parameters, env);
         let reader = Reader { parameters: &parameters, in_url: &in_url, origin };
         reader.refuse_unsupported()?;
@@ -219,9 +213,10 @@ impl ConnectionSettings {
         let servers = places.iter().map(alone).collect();
         places.iter().for_each(|place| place.add_to(&mut config));
         Ok(Self {
-            tls: reader.tls()?,
+            tls: reader.tls(&places, env)?,
             password_source,
             application_name: reader.get("application_name").map(str::to_string),
+            node: None,
             own_keepalives,
             servers,
             reached_last: Arc::default(),
@@ -233,9 +228,16 @@ impl ConnectionSettings {
         })
     }
 
-    /// What to connect with, for a pool of one's own. Holds the password.
+    /// What to connect with, for a pool of one's own. Holds the password, and asks for no TLS:
+    /// [`ConnectionManager`](super::ConnectionManager) makes a pool's connections as the settings say.
     pub fn config(&self) -> &postgres::Config {
         &self.config
+    }
+
+    /// The same for the connections of a node, whose name then stands in `pg_stat_activity`.
+    pub fn for_node(mut self, name: &str) -> Self {
+        self.node = Some(name.to_string());
+        self
     }
 
     /// The server, database and user, for messages: never the password.
@@ -265,6 +267,25 @@ impl ConnectionSettings {
     pub fn password_source(&self) -> &PasswordSource {
         &self.password_source
     }
+}
+
+/// A service's parameters go before the environment's and behind the URL's own.
+fn add_service(
+    origin: &'static str,
+    parameters: &mut Parameters,
+    env: &Environment<'_>,
+) -> Result<(), SettingsError> {
+    let (origin, name) = match parameters.remove("service") {
+        Some(name) => (origin, name),
+        None => match env("PGSERVICE").filter(|name| !name.is_empty()) {
+            Some(name) => ("PGSERVICE", name),
+            None => return Ok(()),
+        },
+    };
+    for (key, value) in service_file::look_up(origin, &name, env)? {
+        parameters.entry(key).or_insert(value);
+    }
+    Ok(())
 }
 
 impl fmt::Debug for ConnectionSettings {
@@ -429,8 +450,28 @@ mod tests {
                 "write one of any, read-write",
             ),
             (Some("postgres://u@h/d?connect_timeout=soon"), &[], "a whole number of seconds"),
-            (Some("service=x"), &[], "service files are not read"),
-            (None, &[("PGSERVICE", "x")], "PGSERVICE: service files are not read"),
+            (Some("service=x"), &[], "--database-url: there is no service \"x\" in /nonexistent/.pg_service"),
+            (None, &[("PGSERVICE", "x")], "PGSERVICE: there is no service \"x\" in /nonexistent/.pg_service"),
+            (
+                Some("service=x"),
+                &[("PGSERVICEFILE", "/nonexistent/services")],
+                "the service file /nonexistent/services cannot be read",
+            ),
+            (Some("host=h user=u sslpassword=canary"), &[], "sslpassword is not usable; encrypted"),
+            (Some("host=h user=u"), &[("PGREQUIREAUTH", "scram-sha-256")], "PGREQUIREAUTH: require_auth is"),
+            (Some("host=h user=u sslcrldir=/x"), &[], "name one file with sslcrl"),
+            (
+                Some("host=h user=u sslrootcert=system sslmode=require"),
+                &[],
+                "sslmode \"require\" is not usable; with sslrootcert=system write verify-full",
+            ),
+            (Some("host=h user=u sslnegotiation=direct"), &[], "write sslmode=require or a verify-"),
+            (Some("host=h,/tmp user=u sslmode=require"), &[], "cannot be in one list"),
+            (
+                Some("host=h user=u ssl_min_protocol_version=TLSv1.3 ssl_max_protocol_version=TLSv1.2"),
+                &[],
+                "not below the least",
+            ),
         ];
         for (explicit, variables, expected) in cases {
             let error = resolve(*explicit, variables).expect_err(expected).to_string();

@@ -53,7 +53,7 @@ fn refusing_server(sqlstate: &str, message: &str) -> String {
         let length = u32::try_from(body.len() + 4).unwrap().to_be_bytes();
         stream.write_all(&[b"E", &length[..], body.as_bytes()].concat()).unwrap();
     });
-    format!("postgres://u:canary@127.0.0.1:{port}/d?connect_timeout=20")
+    format!("postgres://u:canary@127.0.0.1:{port}/d?connect_timeout=20&sslmode=disable")
 }
 
 #[test]
@@ -99,7 +99,11 @@ fn refusals_are_told_apart_by_their_code() {
     let url = refusing_server("53300", "sorry, too many clients already");
     assert_reads(&failure_of(&url, &[]), &["too many clients already; close other clients"], true);
     let url = refusing_server("28000", "no pg_hba.conf entry for host \"x\", user \"u\", no encryption");
-    assert_reads(&failure_of(&url, &[]), &["TLS is asked for by the server", "use sslmode=prefer"], false);
+    assert_reads(
+        &failure_of(&url, &[]),
+        &["the server lets nobody in without TLS", "use sslmode=prefer"],
+        false,
+    );
     let url = refusing_server("28000", "role \"u\" does not exist");
     assert_reads(
         &failure_of(&url, &[]),
@@ -111,10 +115,20 @@ fn refusals_are_told_apart_by_their_code() {
 }
 
 #[test]
-fn tls_that_is_needed_is_refused_before_anything_is_sent() {
-    for mode in ["require", "verify-ca", "verify-full"] {
-        let error = failure_of(&format!("postgres://u:canary@127.0.0.1:1/d?sslmode={mode}"), &[]);
-        assert_reads(&error, &[&format!("TLS is asked for by sslmode={mode}")], false);
+fn tls_that_cannot_be_begun_is_refused_before_anything_is_sent() {
+    for (rest, part) in [
+        (
+            "sslmode=verify-ca",
+            "sslmode=verify-ca needs the certificate of the server's authority, and there is no",
+        ),
+        (
+            "sslmode=require&sslrootcert=/nonexistent/ca",
+            "/nonexistent/ca cannot be read: no such file; correct",
+        ),
+        ("sslmode=require&sslcert=/nonexistent/my", "/nonexistent/my cannot be read"),
+    ] {
+        let error = failure_of(&format!("postgres://u:canary@127.0.0.1:1/d?{rest}"), &[]);
+        assert_reads(&error, &[part], false);
     }
 }
 

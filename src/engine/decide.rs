@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::runner::{RunReport, Work, context_of};
-use crate::model::lifecycle::{ClaimMove, Ending, Outcome, TaskPosition, Transition, Wait, after_execution};
+use crate::model::lifecycle::{
+    ClaimMove, Ending, Outcome, ProcessStatus, TaskPosition, Transition, Wait, after_execution,
+};
 use crate::store::record::{ExecutionResult, TaskResult};
 
 /// What the node wants of the claim, apart from what the command's end asks for.
@@ -69,6 +71,10 @@ fn wait_of(work: &Work, transition: Transition, chance: f64) -> Duration {
 
 fn process_error(work: &Work, transition: Transition, message: Option<&str>) -> String {
     let task = &work.task;
+    if transition.process == ProcessStatus::Cancelled {
+        // The database puts who wanted it and why in its place.
+        return format!("cancelled while task \"{}\" ran", task.name);
+    }
     let attempts = match transition.retry_count {
         0 => String::new(),
         retries => format!(" after {} attempts", retries + 1),
@@ -120,7 +126,7 @@ mod tests {
     use super::*;
     use crate::command::Report;
     use crate::model::input::ProcessInputData;
-    use crate::model::lifecycle::{ProcessStatus, TaskStatus};
+    use crate::model::lifecycle::TaskStatus;
     use crate::model::retry::RetryPolicy;
     use crate::store::claims::{Claim, ClaimedTask};
 

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use crossbeam_channel::{Receiver, Sender, select};
 
 use super::runner::{RunReport, Runner, Runners, Work};
+use super::running::Place;
 use super::shared::{Phase, Shared};
 use crate::command::Reason;
 
@@ -47,8 +48,7 @@ pub(super) fn run(
 
 fn execute(index: usize, shared: &Shared, runner: &mut dyn Runner, work: &Work) -> RunReport {
     let place = shared.running.place(index);
-    shared.vitals.busy.fetch_add(1, Ordering::Relaxed);
-    place.begin(&work.claim.process_id, work.claim.version);
+    let _occupied = Occupied::new(place, shared, work);
     if shared.phase() >= Phase::Interrupting {
         // Interrupting goes through the places after it has raised the phase: one of the two sees the other.
         place.interrupt().request(Reason::Stop);
@@ -57,8 +57,26 @@ fn execute(index: usize, shared: &Shared, runner: &mut dyn Runner, work: &Work) 
         // So does whoever declares the lease void; a command that had begun unseen would go on beside its successor.
         place.interrupt().request(Reason::Fenced);
     }
-    let report = runner.run(work, place.interrupt());
-    place.end();
-    shared.vitals.busy.fetch_sub(1, Ordering::Relaxed);
-    report
+    runner.run(work, place.interrupt())
+}
+
+/// A place from the beginning of a command to its end, also when that is a panic: nobody shall wait for it then.
+struct Occupied<'a> {
+    place: &'a Place,
+    shared: &'a Shared,
+}
+
+impl<'a> Occupied<'a> {
+    fn new(place: &'a Place, shared: &'a Shared, work: &Work) -> Self {
+        shared.vitals.busy.fetch_add(1, Ordering::Relaxed);
+        place.begin(&work.claim.process_id, work.claim.version);
+        Self { place, shared }
+    }
+}
+
+impl Drop for Occupied<'_> {
+    fn drop(&mut self) {
+        self.place.end();
+        self.shared.vitals.busy.fetch_sub(1, Ordering::Relaxed);
+    }
 }

@@ -210,16 +210,26 @@ pub fn kill_commands_of(node_ids: &[String]) -> io::Result<Swept> {
     kill_marked(node_ids, Duration::from_millis(START_SWEEP_MS_MAX))
 }
 
-#[cfg(target_os = "linux")]
+/// Kills every process on this host that carries one of these entries, `NAME=value`, in its environment; otherwise as
+/// [`kill_commands_of`].
+pub(super) fn kill_carriers_of(marks: &[String]) -> io::Result<Swept> {
+    kill_carriers(marks, Duration::from_millis(START_SWEEP_MS_MAX))
+}
+
 fn kill_marked(node_ids: &[String], patience: Duration) -> io::Result<Swept> {
     // An empty id would be a mark that anything may carry.
     let ids = node_ids.iter().filter(|id| !id.is_empty());
     let marks: Vec<String> = ids.map(|id| format!("{NODE_VARIABLE}={id}")).collect();
-    if marks.is_empty() { Ok(Swept::default()) } else { sweep::sweep(&marks, patience) }
+    kill_carriers(&marks, patience)
+}
+
+#[cfg(target_os = "linux")]
+fn kill_carriers(marks: &[String], patience: Duration) -> io::Result<Swept> {
+    if marks.is_empty() { Ok(Swept::default()) } else { sweep::sweep(marks, patience) }
 }
 
 #[cfg(not(target_os = "linux"))]
-fn kill_marked(_node_ids: &[String], _patience: Duration) -> io::Result<Swept> {
+fn kill_carriers(_marks: &[String], _patience: Duration) -> io::Result<Swept> {
     Err(io::Error::new(
         io::ErrorKind::Unsupported,
         format!("find processes by {NODE_VARIABLE}: only Linux shows the environments of processes"),

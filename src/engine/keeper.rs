@@ -4,15 +4,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::{Receiver, RecvTimeoutError, select};
 use log::{debug, error, info, warn};
 
 use super::config::Scope;
+use super::control::{self, Seen};
 use super::guard::{self, Guard};
+use super::heir::Heir;
 use super::link::Link;
 use super::pulse::CoreThread;
 use super::shared::{Phase, Shared};
-use super::takeover::{Death, Viewer, death_of, lost_result};
+use super::takeover::{Death, Viewer, death_of};
 use crate::command::Reason;
 use crate::failpoint::{self, Point};
 use crate::platform::processes::is_alive;
@@ -20,8 +22,6 @@ use crate::platform::{process_started, time_since_boot};
 use crate::store::StoreError;
 use crate::store::nodes::{NodeIdentity, NodeState};
 
-/// Claims taken over by one statement.
-const TAKEOVER_BATCH: usize = 500;
 /// How often claims without a living node are looked for when nobody has died, in times of `dead_after` (30 s by
 /// default): those of a node that ended while the database was away, and our own that we have lost sight of.
 const SWEEP_DEAD_AFTERS: u32 = 3;
@@ -37,9 +37,7 @@ pub(super) struct Keeper {
     lock_key: i32,
     lock: Lock,
     connected_since: Option<Instant>,
-    last_sweep: Option<Instant>,
-    /// Claims that the database said are ours at the last sweep and that nobody here knows of.
-    strays: Vec<(String, i64)>,
+    heir: Heir,
 }
 
 /// The session lock that tells others we live, as far as the present connection goes.
@@ -58,6 +56,7 @@ enum Lock {
 impl Keeper {
     pub(super) fn new(shared: Arc<Shared>, identity: NodeIdentity) -> Self {
         let link = Link::new(Arc::clone(&shared), CoreThread::Keeper);
+        let heir = Heir::new(Arc::clone(&shared));
         Self {
             shared,
             link,
@@ -65,8 +64,7 @@ impl Keeper {
             lock_key: fastrand::i32(..),
             lock: Lock::Untried,
             connected_since: None,
-            last_sweep: None,
-            strays: Vec::new(),
+            heir,
         }
     }
 
@@ -84,20 +82,57 @@ impl Keeper {
                     self.link.pause().min(self.shared.config.heartbeat)
                 }
             };
-            self.link.rests();
-            match quit.recv_timeout(pause) {
-                Err(RecvTimeoutError::Timeout) => self.link.works(),
-                Ok(()) | Err(RecvTimeoutError::Disconnected) => break,
+            if !self.wait(pause, quit) {
+                break;
             }
         }
-        let node_id = &self.shared.node_id;
-        let is_reserving = self.shared.config.scope != Scope::All;
-        let ended = self.link.run(|store| {
-            store.heartbeat(node_id, NodeState::Stopped, None)?;
-            if is_reserving { store.end_reservations(Some(node_id)).map(drop) } else { Ok(()) }
-        });
-        if let Err(error) = ended {
+        if let Err(error) = self.say_farewell() {
             warn!("the node's end was not recorded: failed to {error}");
+        }
+    }
+
+    /// The node's row says that it has stopped; claims that a failed thread has left are due again at once.
+    fn say_farewell(&mut self) -> Result<(), StoreError> {
+        let shared = Arc::clone(&self.shared);
+        let is_reserving = shared.config.scope != Scope::All;
+        self.link.run(|store| {
+            store.heartbeat(&shared.node_id, NodeState::Stopped, None)?;
+            if is_reserving {
+                store.end_reservations(Some(&shared.node_id))?;
+            }
+            // A claim may just have been given back whose process was cancelled.
+            store.end_cancelled().map(drop)
+        })?;
+        if shared.has_failed() || shared.unrecorded() > 0 {
+            self.heir.take_over(&mut self.link)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the next round and meanwhile does what operators ask for; `false` when it is to quit.
+    fn wait(&mut self, pause: Duration, quit: &Receiver<()>) -> bool {
+        let next = Instant::now() + pause;
+        let mut look_at = None;
+        loop {
+            self.link.rests();
+            let deadline = look_at.map_or(next, |at: Instant| at.min(next));
+            select! {
+                recv(quit) -> _ => return false,
+                recv(self.shared.control.woken()) -> _ => {}
+                default(deadline.saturating_duration_since(Instant::now())) => {}
+            }
+            self.link.works();
+            // However many wake-ups come, the heartbeat does not wait for them.
+            if Instant::now() >= next {
+                return true;
+            }
+            // What fails here is done at the next heartbeat; the link has logged it.
+            let is_open = self.link.is_open();
+            let seen = if is_open { control::look(&self.shared, &mut self.link) } else { Ok(Seen::Nothing) };
+            look_at = match seen {
+                Ok(Seen::MoreToCome) => Some(Instant::now() + control::LOOK_AGAIN),
+                Ok(Seen::Nothing) | Err(_) => None,
+            };
         }
     }
 
@@ -110,10 +145,11 @@ impl Keeper {
         self.end_lost_commands()?;
         let is_anybody_suspect = self.look_after_peers()?;
         let sweep_every = self.shared.config.dead_after * SWEEP_DEAD_AFTERS;
-        let is_sweep_due = self.last_sweep.is_none_or(|at| at.elapsed() >= sweep_every);
-        if is_sweep_due && self.is_settled() {
-            self.look_for_strays()?;
-            self.take_over()?;
+        if self.heir.is_sweep_due(sweep_every) && self.is_settled() {
+            self.heir.sweep(&mut self.link)?;
+        }
+        if control::look(&self.shared, &mut self.link)? == Seen::MoreToCome {
+            self.shared.control.wake();
         }
         let heartbeat = self.shared.config.heartbeat;
         Ok(if is_anybody_suspect { heartbeat.min(SUSPICION_PAUSE) } else { heartbeat })
@@ -166,7 +202,7 @@ impl Keeper {
         let ended = shared.running.interrupt_all(Reason::Fenced);
         warn!("this node was declared dead while it could not be heard; commands ended={ended}");
         // Its claims are taken over by others, or by ourselves, before it goes on.
-        self.take_over()?;
+        self.heir.take_over(&mut self.link)?;
         let identity = &self.identity;
         if self.link.run(|store| Ok(store.rejoin(&shared.node_id)? || store.register_again(identity)?))? {
             shared.lease.renew(sent);
@@ -224,69 +260,9 @@ impl Keeper {
         }
         if has_declared {
             failpoint::hit(Point::BeforeTakeover);
-            self.take_over()?;
+            self.heir.take_over(&mut self.link)?;
         }
         Ok(is_anybody_suspect)
-    }
-
-    /// A claim that is ours in the database and unknown here at two sweeps running was lost between the two, whatever
-    /// the way: it is treated as that of a dead node.
-    fn look_for_strays(&mut self) -> Result<(), StoreError> {
-        let shared = Arc::clone(&self.shared);
-        let mut unknown = self.link.look(|store| store.held_claims(&shared.node_id))?;
-        unknown.retain(|(id, version)| shared.claims.version_of(id) != Some(*version));
-        let lost: Vec<String> =
-            unknown.iter().filter(|it| self.strays.contains(it)).map(|it| it.0.clone()).collect();
-        if !lost.is_empty() {
-            let claims = self.link.look(|store| store.stray_claims(&shared.node_id, &lost))?;
-            let results: Vec<_> = claims
-                .iter()
-                .filter(|it| unknown.contains(&(it.process_id.clone(), it.version)))
-                .map(lost_result)
-                .collect();
-            let recorded = self.link.run(|store| store.record(&shared.node_id, &results))?;
-            warn!("claims of this node that it had lost were made due again processes={}", recorded.len());
-            shared.wake_poller();
-        }
-        self.strays = unknown;
-        Ok(())
-    }
-
-    /// Records a LOST execution for every claim without a living node and makes its process due again.
-    fn take_over(&mut self) -> Result<(), StoreError> {
-        if self.link.run(|store| store.end_reservations(None))? > 0 {
-            self.shared.wake_poller();
-        }
-        loop {
-            let claims = self.link.look(|store| store.abandoned_claims(TAKEOVER_BATCH))?;
-            let mut taken = 0;
-            for node_id in nodes_of(&claims) {
-                let lost: Vec<_> =
-                    claims.iter().filter(|it| it.node_id == node_id).map(lost_result).collect();
-                let recorded = match self.link.run(|store| store.record(&node_id, &lost)) {
-                    Ok(recorded) => recorded,
-                    Err(error) if error.is_recorded_already() => {
-                        // It lives and has recorded one of them in between: look at the rest anew, soon.
-                        self.last_sweep = None;
-                        return Ok(());
-                    }
-                    Err(error) => return Err(error),
-                };
-                taken += recorded.len();
-                for failed in lost.iter().filter_map(|it| it.process_error.as_ref().zip(Some(it))) {
-                    warn!("process failed process_id={:?}: {}", failed.1.process_id, failed.0);
-                }
-                info!("taken over node_id={node_id} processes={}", recorded.len());
-            }
-            if taken > 0 {
-                self.shared.wake_poller();
-            }
-            // Whoever else takes over at the same time gets its share: what is left is theirs.
-            if claims.len() < TAKEOVER_BATCH || taken == 0 {
-                self.last_sweep = Some(Instant::now());
-                return Ok(());
-            }
-        }
     }
 }
 
@@ -307,13 +283,6 @@ fn end_commands_of(node_id: &str) {
     }
 }
 
-fn nodes_of(claims: &[crate::store::nodes::AbandonedClaim]) -> Vec<String> {
-    let mut nodes: Vec<String> = claims.iter().map(|it| it.node_id.clone()).collect();
-    nodes.sort();
-    nodes.dedup();
-    nodes
-}
-
 /// Whether the process that a neighbour says it is has ended; its id may be another's by now.
 fn has_ended(pid: i32, started: Option<i64>) -> bool {
     let Ok(pid) = u32::try_from(pid) else { return false };
@@ -328,6 +297,7 @@ pub(super) fn watch_lease(shared: &Arc<Shared>, quit: &Receiver<()>) {
     const LOOK: Duration = Duration::from_millis(250);
     let mut is_fenced = false;
     while quit.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+        failpoint::hit(Point::WatchingLease);
         if !shared.lease.is_void() {
             is_fenced = false;
             continue;

@@ -1,5 +1,5 @@
 //! The listener turns notifications into wake-ups. They are hints: without it the poller still looks at every
-//! interval.
+//! interval, and the keeper at every heartbeat.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,8 +9,11 @@ use postgres::fallible_iterator::FallibleIterator;
 
 use super::shared::{Phase, Shared};
 use crate::database::Connection;
+use crate::failpoint::{self, Point};
 use crate::store::{Session, StoreError, quote_identifier};
 
+/// What the schema's functions send when a process is cancelled or a type paused; no type's name holds a new line.
+const CONTROL: &str = "\ncontrol";
 /// How long it waits before it looks whether the node stops.
 const TICK: Duration = Duration::from_millis(250);
 /// How often the connection is tested: a silent one looks the same as a dead one.
@@ -72,11 +75,15 @@ fn subscribe(shared: &Shared) -> Result<Option<Connection>, String> {
 /// Returns when the connection is lost or the node stops.
 fn listen(shared: &Shared, mut connection: Connection) {
     let mut tested = Instant::now();
+    failpoint::hit(Point::Listening);
     while shared.phase() < Phase::Interrupting {
         let heard = connection.notifications().timeout_iter(TICK).next();
         match heard {
-            Ok(Some(_)) => {
-                shared.wake_poller();
+            Ok(Some(notification)) => {
+                match notification.payload() {
+                    CONTROL => shared.control.wake(),
+                    _ => shared.wake_poller(),
+                }
                 tested = Instant::now();
             }
             // A timeout and a lost connection look alike here.

@@ -5,7 +5,8 @@
 //!                        ▲                   ▲                                         │
 //!                        │                   └──── next task of the same process ──────┤
 //!                        └──────────────── free executors ─────────────────────────────┘
-//!  keeper: renews the node's lease, takes over dead nodes' processes, ends commands whose claim was taken
+//!  keeper: renews the node's lease, takes over dead nodes' processes, ends commands whose claim was taken or whose
+//!          process is cancelled
 //! ```
 //!
 //! A claim takes one executor from its commit to its end, so neither channel can overflow. Threads end in one
@@ -13,9 +14,12 @@
 
 mod claims;
 mod config;
+mod control;
 mod decide;
+mod escapees;
 mod executor;
 pub mod guard;
+mod heir;
 mod keeper;
 mod lease;
 mod link;
@@ -24,6 +28,7 @@ mod node;
 mod poller;
 mod pulse;
 mod recorder;
+mod retention;
 mod runner;
 mod running;
 mod shared;
@@ -34,5 +39,6 @@ mod threads;
 pub use config::{EXECUTORS_MAX, NodeConfig, Scope};
 pub use node::{Node, StartError, StopReport, Stopper, new_node_id};
 pub use pulse::Stall;
+pub use retention::Retention;
 pub use runner::{CommandRunners, NoopRunners, RunReport, Runner, Runners, Work};
 pub use shared::Vitals;

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -19,7 +18,7 @@ use super::running::Running;
 use super::shared::{Phase, Shared, Vitals};
 use super::{executor, listener, silence, threads};
 use crate::database::ConnectionSource;
-use crate::platform::{host_name, pid_space, process_started};
+use crate::platform::{host_name, open_files_max, pid_space, process_started, remedy_of_limit};
 use crate::store::nodes::{NodeIdentity, Place};
 use crate::store::{Store, StoreError};
 
@@ -27,8 +26,13 @@ use crate::store::{Store, StoreError};
 const STACK_BYTES: usize = 512 * 1024;
 /// After the commands were ended: their grace, and time to record what came of them.
 const WIND_UP: Duration = Duration::from_secs(15);
+/// The same after a panic, once no command runs: the claim of the thread that panicked never ends.
+const WIND_UP_FAILED: Duration = Duration::from_secs(1);
 /// The last try of the recorder once the node gives up.
 const LAST_RECORD: Duration = Duration::from_secs(6);
+
+/// How often a stop looks for a second signal and for what has failed.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// How long threads may take to end once they were told to, all together.
 const JOIN_MAX: Duration = Duration::from_secs(10);
@@ -52,7 +56,13 @@ impl std::fmt::Display for StartError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Store(error) => error.fmt(f),
-            Self::Resources(error) => write!(f, "start the node's threads: {error}"),
+            Self::Resources(error) => {
+                write!(f, "start the node's threads: {error}")?;
+                match remedy_of_limit(error) {
+                    Some(remedy) => write!(f, "; {remedy}"),
+                    None => Ok(()),
+                }
+            }
             Self::Setting(problem) => f.write_str(problem),
         }
     }
@@ -135,6 +145,7 @@ impl Node {
         runners: Arc<dyn Runners>,
     ) -> Result<Self, StartError> {
         check(&config)?;
+        warn_of_few_files(config.executors);
         let identity = identify(&config);
         let mut store = Store::open(&*source, "start", &config.schema)?;
         store.register_node(&identity)?;
@@ -181,32 +192,27 @@ impl Node {
         shared.advance_to(Phase::Draining);
         let mut joining = Joining { left: JOIN_MAX };
         let mut is_whole = joining.join(threads.poller);
-        let mut left = 0;
         let has_drained = wait_for_commands(&shared, &failed);
         shared.advance_to(Phase::Interrupting);
         if !has_drained {
             shared.interrupt();
-            if !shared.claims.wait_until_none(WIND_UP) {
-                shared.advance_to(Phase::GivingUp);
-                shared.claims.wait_until_none(LAST_RECORD);
-                left = shared.claims.len();
-            }
+            wind_up(&shared);
         }
         drop(threads.quit_executors);
-        if left == 0 {
+        let has_ended = shared.claims.len() == 0;
+        if has_ended {
             is_whole &= threads.executors.into_iter().all(|it| joining.join(it));
             is_whole &= joining.join(threads.recorder);
         }
         is_whole &= joining.join(threads.listener);
+        if let Some(guard) = &shared.guard {
+            // What a claim is held for may still run. It ends before the keeper makes it due again.
+            if has_ended { guard.dismiss() } else { guard.end_commands() }
+        }
+        let unrecorded = shared.unrecorded();
         drop(threads.quit_keeper);
         is_whole &=
             joining.join(threads.keeper) & joining.join(threads.lease) & joining.join(threads.silence);
-        if let Some(guard) = &shared.guard {
-            // What is left may still run.
-            if left == 0 { guard.dismiss() } else { guard.end_commands() }
-        }
-        // The recorder has let go of what it gave up.
-        let unrecorded = left + shared.unrecorded.load(Ordering::SeqCst);
         let report = StopReport { interrupted: shared.interrupted(), unrecorded };
         info!(
             "node stopped node_id={} interrupted={} unrecorded={}{}",
@@ -221,8 +227,6 @@ impl Node {
 
 /// Waits until every claim has ended; a second signal or a panic cuts it short.
 fn wait_for_commands(shared: &Shared, failed: &Receiver<String>) -> bool {
-    /// How often it looks for a second signal.
-    const LOOK: Duration = Duration::from_millis(100);
     let mut left = shared.config.drain_timeout;
     while shared.phase() < Phase::Interrupting && failed.is_empty() {
         if shared.claims.wait_until_none(left.min(LOOK)) {
@@ -234,6 +238,24 @@ fn wait_for_commands(shared: &Shared, failed: &Receiver<String>) -> bool {
         }
     }
     shared.claims.len() == 0
+}
+
+/// The commands were told to end: waits until what came of them is recorded, as long as that may take.
+fn wind_up(shared: &Shared) {
+    let began = Instant::now();
+    let mut idle_since = None;
+    while !shared.claims.wait_until_none(LOOK) {
+        let is_idle = shared.running.is_idle();
+        idle_since = idle_since.filter(|_| is_idle).or_else(|| is_idle.then(Instant::now));
+        let is_hopeless =
+            shared.has_failed() && idle_since.is_some_and(|since| since.elapsed() >= WIND_UP_FAILED);
+        if is_hopeless || began.elapsed() >= WIND_UP {
+            shared.advance_to(Phase::GivingUp);
+            // A recorder that lives would have recorded by now what it can.
+            shared.claims.wait_until_none(if is_hopeless { WIND_UP_FAILED } else { LAST_RECORD });
+            return;
+        }
+    }
 }
 
 /// Waits for threads to end, but not for ever: a server that accepts and never answers holds a query, and with it
@@ -273,7 +295,13 @@ impl Threads {
         let (quit_executors, executors_quit) = bounded(0);
         let (quit_keeper, keeper_quit) = bounded(0);
         let thread = |name: &str, body: Box<dyn FnOnce() + Send>| {
-            threads::spawn(name.to_owned(), STACK_BYTES, failed, body)
+            let (failed, shared) = (failed.clone(), Arc::clone(shared));
+            let on_panic = move |message| {
+                shared.note_panic();
+                // The channel holds one message; whoever reads it stops the node: a second one says nothing new.
+                let _ = failed.try_send(message);
+            };
+            threads::spawn(name.to_owned(), STACK_BYTES, on_panic, body)
         };
         let executors = (0..shared.config.executors)
             .map(|index| {
@@ -325,6 +353,25 @@ fn check(config: &NodeConfig) -> Result<(), StartError> {
         return setting(format!("the node name {problem}"));
     }
     Ok(())
+}
+
+/// Files that are open whatever the node does: standard streams, the threads' connections, the guard's pipe, signals,
+/// the status endpoint with its connections, time zones.
+const FILES_BASE: u64 = 192;
+/// Of one executor: the two ends of its ear; of its command the pipe, for a moment its other end, and its exit.
+const FILES_EACH: u64 = 5;
+
+/// A node that runs out of files goes on, waiting for some at each command; that should not surprise anybody.
+fn warn_of_few_files(executors: usize) {
+    let needed = FILES_BASE + FILES_EACH * executors as u64;
+    match open_files_max() {
+        Some(limit) if limit < needed => warn!(
+            "this process may have {limit} files open and may need {FILES_BASE} + {FILES_EACH} x {executors} \
+             executors = {needed}: commands may have to wait for each other; raise the limit (ulimit -n {needed}, \
+             LimitNOFILE={needed} in a systemd unit) or lower --executors"
+        ),
+        _ => {}
+    }
 }
 
 fn start_guard(node_id: &str, config: &NodeConfig) -> Result<Option<Guard>, StartError> {

@@ -124,10 +124,40 @@ impl Poller {
 
     fn claim(&mut self, wanted: usize) -> Result<Vec<Claimed>, StoreError> {
         let shared = &self.shared;
-        self.link.run(|store| match &shared.config.scope {
+        let claimed = self.link.run(|store| match &shared.config.scope {
             Scope::All => store.claim_due(&shared.node_id, wanted),
             Scope::Process(id) => Ok(store.claim_one(&shared.node_id, id)?.into_iter().collect()),
-        })
+        });
+        match claimed {
+            Err(error) if error.is_refused_value() => self.claim_one_by_one(wanted),
+            other => other,
+        }
+    }
+
+    /// The database refuses a value that a claim makes, such as a count beyond its type: each process is claimed on its
+    /// own, and the one that is refused alone is set aside, so that it does not stand in the others' way.
+    fn claim_one_by_one(&mut self, wanted: usize) -> Result<Vec<Claimed>, StoreError> {
+        let shared = Arc::clone(&self.shared);
+        let ids = match &shared.config.scope {
+            Scope::All => self.link.run(|store| store.due(wanted))?,
+            Scope::Process(id) => vec![id.clone()],
+        };
+        let mut claimed = Vec::new();
+        for id in &ids {
+            match self.link.run(|store| store.claim_one(&shared.node_id, id)) {
+                Ok(one) => claimed.extend(one),
+                Err(error) if error.is_refused_value() => {
+                    let reason = format!("failed to {error}");
+                    if self.link.run(|store| store.quarantine_unclaimed(id, &reason))? {
+                        error!("process set aside process_id={id:?}: {reason}");
+                    }
+                }
+                // What is claimed already has to reach its executors; the rest is for the next look.
+                Err(_) if !claimed.is_empty() => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(claimed)
     }
 
     /// Passes a claim on to the executors. The channel has room for every claim the node may hold.

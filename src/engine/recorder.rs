@@ -14,7 +14,7 @@ use super::pulse::CoreThread;
 use super::runner::Work;
 use super::shared::{Phase, Shared};
 use crate::failpoint::{self, Point};
-use crate::model::lifecycle::ClaimMove;
+use crate::model::lifecycle::{ClaimMove, ProcessStatus};
 use crate::store::StoreError;
 use crate::store::claims::ClaimedTask;
 use crate::store::record::{Recorded, TaskResult};
@@ -94,8 +94,9 @@ impl Recorder {
     }
 
     fn handover(&self, work: &Work) -> Handover {
-        let gives_way =
-            self.shared.is_draining() || self.shared.waiting.takes_precedence_over(work.claim.priority);
+        let gives_way = self.shared.is_draining()
+            || self.shared.control.is_paused(&work.claim.process_type)
+            || self.shared.waiting.takes_precedence_over(work.claim.priority);
         if gives_way { Handover::GiveWay } else { Handover::Keep }
     }
 
@@ -228,8 +229,9 @@ impl Recorder {
         let (id, node) = (&result.process_id, Arc::clone(&self.shared));
         match self.link.run(|store| store.quarantine(&node.node_id, id, result.version, reason)) {
             Ok(true) => error!("process set aside process_id={id:?}: {reason}"),
-            // Taken over while we did not hear whether our result was recorded: others go on with it.
-            Ok(false) => info!("process_id={id:?} is no longer this node's"),
+            // Cancelled at the very end of its task; or taken over while we did not hear whether our result was
+            // recorded: others go on with it.
+            Ok(false) => info!("process_id={id:?} is no longer this node's: cancelled or taken over"),
             Err(error) => warn!("process_id={id:?} stays claimed after {reason}: failed to {error}"),
         }
     }
@@ -268,7 +270,7 @@ impl Recorder {
                  ends; another node will find it lost",
                 result.process_id, work.task.name, result.execution.outcome
             );
-            self.shared.unrecorded.fetch_add(1, Ordering::SeqCst);
+            self.shared.give_up(1);
             self.shared.claims.remove(&result.process_id, result.version);
         }
         false
@@ -302,7 +304,9 @@ fn with_context(work: &Work, new: Map<String, serde_json::Value>) -> Arc<crate::
 /// One line for a process that has ended, none for the tasks of one that goes well.
 fn log_end(work: &Work, result: &TaskResult) {
     let id = &result.process_id;
-    if let Some(why) = &result.process_error {
+    if result.transition.process == ProcessStatus::Cancelled {
+        info!("process cancelled process_id={id:?} task={:?}", work.task.name);
+    } else if let Some(why) = &result.process_error {
         warn!("process failed process_id={id:?}: {why}");
     } else if let Some(why) = &result.execution.error_message {
         info!(

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use serde_json::{Map, Value};
 
+use super::escapees::{Escapees, was_ended};
 use crate::command::{self, BaseEnvironment, ContextDirectory, Interrupt, Invocation, Report};
 use crate::model::lifecycle::Outcome;
 use crate::model::template::{RenderError, Scope, render_script, render_text, render_words};
@@ -50,12 +51,16 @@ pub trait Runners: Send + Sync {
 pub struct CommandRunners {
     base: Arc<BaseEnvironment>,
     contexts: Arc<ContextDirectory>,
+    escapees: Arc<Escapees>,
 }
 
 /// Succeeds at once without running anything: what is left is the engine's own cost.
 pub struct NoopRunners;
 
-struct CommandRunner(command::Runner);
+struct CommandRunner {
+    runner: command::Runner,
+    escapees: Arc<Escapees>,
+}
 struct NoopRunner;
 
 /// Bytes of a resolved command that the audit trail keeps.
@@ -67,6 +72,7 @@ impl CommandRunners {
         Self {
             base: Arc::new(BaseEnvironment::of_this_process()),
             contexts: Arc::new(ContextDirectory::in_parent(std::env::temp_dir())),
+            escapees: Arc::default(),
         }
     }
 }
@@ -79,12 +85,17 @@ impl Default for CommandRunners {
 
 impl Runners for CommandRunners {
     fn of_node(&self, node_id: &str) -> Arc<dyn Runners> {
-        Arc::new(Self { base: Arc::new(self.base.of_node(node_id)), contexts: Arc::clone(&self.contexts) })
+        Arc::new(Self {
+            base: Arc::new(self.base.of_node(node_id)),
+            contexts: Arc::clone(&self.contexts),
+            escapees: Arc::clone(&self.escapees),
+        })
     }
 
     fn runner(&self, executor: usize) -> Box<dyn Runner> {
         let (base, contexts) = (Arc::clone(&self.base), Arc::clone(&self.contexts));
-        Box::new(CommandRunner(command::Runner::new(base, contexts, executor)))
+        let runner = command::Runner::new(base, contexts, executor);
+        Box::new(CommandRunner { runner, escapees: Arc::clone(&self.escapees) })
     }
 }
 
@@ -93,7 +104,11 @@ impl Runner for CommandRunner {
         let (command, report) = match resolve(work) {
             Ok(resolved) => {
                 let shown = shown_command(&resolved);
-                (Some(shown), self.0.run(&resolved.invocation(work, interrupt)))
+                let report = self.runner.run(&resolved.invocation(work, interrupt));
+                if let Some(mark) = self.runner.last_mark().filter(|_| was_ended(report.outcome)) {
+                    self.escapees.end(mark);
+                }
+                (Some(shown), report)
             }
             Err(error) => (None, Report::unresolved(error.to_string())),
         };

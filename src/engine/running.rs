@@ -27,6 +27,11 @@ impl Running {
         &self.places[executor]
     }
 
+    /// Whether no command runs.
+    pub(super) fn is_idle(&self) -> bool {
+        self.places.iter().all(|place| place.lock().is_none())
+    }
+
     /// Ends every command that runs now, and says how many there were.
     pub(super) fn interrupt_all(&self, reason: Reason) -> usize {
         self.places.iter().filter(|place| place.interrupt_if(reason, |_| true)).count()

@@ -1,13 +1,14 @@
 //! What the threads of one node share.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, TrySendError};
 
 use super::claims::HeldClaims;
-use super::config::NodeConfig;
+use super::config::{NodeConfig, Scope};
+use super::control::Control;
 use super::guard::Guard;
 use super::lease::Lease;
 use super::pulse::{Pulses, Stall};
@@ -40,11 +41,14 @@ pub(super) struct Shared {
     pub(super) vitals: Arc<Vitals>,
     pub(super) lease: Lease,
     pub(super) asked: Asked,
+    pub(super) control: Control,
     pub(super) guard: Option<Guard>,
     phase: AtomicU8,
     interrupted: AtomicUsize,
-    /// Results that were given up at the end.
-    pub(super) unrecorded: AtomicUsize,
+    /// Results that were given up: they ended, and could not be recorded.
+    given_up: AtomicUsize,
+    /// A thread has panicked: some claims may never end by themselves.
+    has_failed: AtomicBool,
     wake_poller: Sender<()>,
 }
 
@@ -63,6 +67,8 @@ impl Shared {
             vitals: Arc::new(Vitals::new(&node_id, &config)),
             lease: Lease::new(config.lease),
             asked: Asked::default(),
+            // Who runs one process here has asked for that one.
+            control: Control::new(config.scope == Scope::All),
             node_id,
             config,
             source,
@@ -70,7 +76,8 @@ impl Shared {
             guard,
             phase: AtomicU8::new(Phase::Running as u8),
             interrupted: AtomicUsize::new(0),
-            unrecorded: AtomicUsize::new(0),
+            given_up: AtomicUsize::new(0),
+            has_failed: AtomicBool::new(false),
             wake_poller,
         }
     }
@@ -100,6 +107,23 @@ impl Shared {
     /// How many commands were ended by [`Shared::interrupt`].
     pub(super) fn interrupted(&self) -> usize {
         self.interrupted.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn give_up(&self, results: usize) {
+        self.given_up.fetch_add(results, Ordering::SeqCst);
+    }
+
+    /// Processes whose last result is not recorded and will not be by this node, once it has stopped.
+    pub(super) fn unrecorded(&self) -> usize {
+        self.given_up.load(Ordering::SeqCst) + self.claims.len()
+    }
+
+    pub(super) fn note_panic(&self) {
+        self.has_failed.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        self.has_failed.load(Ordering::SeqCst)
     }
 
     pub(super) fn is_draining(&self) -> bool {

@@ -4,17 +4,15 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::{Builder, JoinHandle};
 
-use crossbeam_channel::Sender;
 use log::error;
 
-/// Starts a thread; if it panics, `failed` gets one message and the node's owner stops it.
+/// Starts a thread; if it panics, that is logged and `on_panic` gets the message.
 pub(super) fn spawn(
     name: String,
     stack_bytes: usize,
-    failed: &Sender<String>,
+    on_panic: impl FnOnce(String) + Send + 'static,
     body: impl FnOnce() + Send + 'static,
 ) -> io::Result<JoinHandle<()>> {
-    let failed = failed.clone();
     let own_name = name.clone();
     Builder::new().name(name).stack_size(stack_bytes).spawn(move || {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(body)) {
@@ -25,8 +23,7 @@ pub(super) fn spawn(
                 .unwrap_or_else(|| "no message".to_owned());
             let message = format!("thread {own_name} panicked: {what}");
             error!("{message}");
-            // The channel holds one message; whoever reads it stops the node, so a second one says nothing new.
-            let _ = failed.try_send(message);
+            on_panic(message);
         }
     })
 }

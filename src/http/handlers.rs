@@ -14,8 +14,9 @@ use super::guard;
 use super::readers::Readers;
 use super::router::{PATHS, Route, route};
 use super::wire::Head;
+use crate::failpoint::{self, Point};
 use crate::model::records::StatusCounts;
-use crate::store::read::ProcessFilter;
+use crate::store::read::{Listed, ProcessFilter};
 
 /// Nodes on `/nodes`, the latest first: those that have ended are kept for a while, and every start is a new one.
 const NODES_MAX: u32 = 200;
@@ -46,6 +47,7 @@ impl Service {
 
     /// Answers a request that came in at the address `here`.
     pub fn answer(&self, head: &Head, here: SocketAddr) -> Answer {
+        failpoint::hit(Point::HttpAnswer);
         let answer = guard::check(head, here)
             .and_then(|()| route(&head.method, &head.target))
             .and_then(|route| self.handle(route));
@@ -68,10 +70,12 @@ impl Service {
             Route::Tasks { id, output } => self.tasks(id, output),
             Route::Executions { id, output } => self.executions(id, output),
             Route::ProcessTypes => {
-                Answer::ok(&json!({ "process_types": self.readers.ask(|store| store.process_types())? }))
+                let types = self.readers.ask(|store| store.process_types())?;
+                list(&types, "process_types")
             }
             Route::Nodes => {
-                Answer::ok(&json!({ "nodes": self.readers.ask(|store| store.nodes(NODES_MAX))? }))
+                let nodes = self.readers.ask(|store| store.nodes(NODES_MAX))?;
+                list(&nodes, "nodes")
             }
         }
     }
@@ -130,7 +134,7 @@ impl Service {
     fn processes(&self, filter: ProcessFilter) -> Result<Answer, Problem> {
         let page = self.readers.ask(move |store| store.processes(&filter))?;
         let next = page.next.map(|it| it.to_string());
-        Answer::ok(&Listed { processes: page.processes, next })
+        Answer::ok(&ProcessPage { processes: page.processes, next, unreadable: page.unreadable })
     }
 
     fn process(&self, id: String) -> Result<Answer, Problem> {
@@ -144,10 +148,10 @@ impl Service {
         let tasks = self.readers.ask(move |store| {
             if output { store.tasks(&asked) } else { store.tasks_without_output(&asked) }
         })?;
-        if tasks.is_empty() {
+        if tasks.is_empty() && tasks.unreadable.is_empty() {
             return Err(no_such_process(&id)); // every process has tasks
         }
-        Answer::ok(&Tasks { tasks: Rows { rows: tasks, output } })
+        Answer::ok(&Tasks { tasks: Rows { rows: tasks.rows, output }, unreadable: tasks.unreadable })
     }
 
     fn executions(&self, id: String, output: bool) -> Result<Answer, Problem> {
@@ -155,11 +159,13 @@ impl Service {
         let executions = self.readers.ask(move |store| {
             let found =
                 if output { store.executions(&asked)? } else { store.executions_without_output(&asked)? };
-            let is_known = !found.is_empty() || store.process(&asked)?.is_some();
+            let is_known =
+                !found.is_empty() || !found.unreadable.is_empty() || store.process(&asked)?.is_some();
             Ok(is_known.then_some(found))
         })?;
         let executions = executions.ok_or_else(|| no_such_process(&id))?;
-        Answer::ok(&Executions { executions: Rows { rows: executions, output } })
+        let Listed { rows, unreadable } = executions;
+        Answer::ok(&Executions { executions: Rows { rows, output }, unreadable })
     }
 }
 
@@ -179,20 +185,34 @@ fn no_such_process(id: &str) -> Problem {
     )
 }
 
+/// A list with what is wrong with the rows of it that can't be read.
+fn list<T: Serialize>(list: &Listed<T>, key: &str) -> Result<Answer, Problem> {
+    let document = list.to_document(key);
+    Answer::ok(&document.map_err(|cause| {
+        Problem::new(500, "internal_error", format!("failed to write the answer: {cause}"))
+    })?)
+}
+
 #[derive(Serialize)]
-struct Listed<T> {
+struct ProcessPage<T> {
     processes: Vec<T>,
     next: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unreadable: Vec<String>,
 }
 
 #[derive(Serialize)]
 struct Tasks<T: Serialize> {
     tasks: Rows<T>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unreadable: Vec<String>,
 }
 
 #[derive(Serialize)]
 struct Executions<T: Serialize> {
     executions: Rows<T>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unreadable: Vec<String>,
 }
 
 /// Rows whose `output` was not asked for have no such key: null would say that there was no output.

@@ -6,6 +6,7 @@
 
 use serde::Serialize;
 
+/// An enumeration whose values are words in tables and JSON.
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal,)+ }) => {
         $(#[$doc])*
@@ -34,6 +35,8 @@ macro_rules! words {
         }
     };
 }
+
+pub(crate) use words;
 
 words! {
     /// Where a process is in its lifecycle.
@@ -175,8 +178,8 @@ impl Transition {
 
 /// Decides what an ended execution does: the whole lifecycle is in this function.
 ///
-/// `Cancelled` is here for completeness: whoever cancels a process writes its rows in one
-/// transaction and takes the claim away, so a node's own result never says it.
+/// A request to cancel that comes while an execution ends by itself is not known here: the statement that records the
+/// result sees it and ends the process as CANCELLED where it would have gone on (`sql/record.sql`).
 pub const fn after_execution(at: TaskPosition, ending: Ending) -> Transition {
     match ending.outcome {
         Outcome::Succeeded if at.has_next => Transition {

@@ -4,6 +4,7 @@
 
 pub mod document;
 pub mod duration;
+pub mod explain;
 pub mod faults;
 pub mod input;
 pub mod json_schema;

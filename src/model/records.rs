@@ -184,4 +184,7 @@ pub struct StatusCounts {
     pub picked: i64,
     /// The nodes that run now.
     pub nodes: Vec<NodeData>,
+    /// What is wrong with rows that could not be counted: sentences that name them. Left out when all could.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unreadable: Vec<String>,
 }

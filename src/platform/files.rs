@@ -148,6 +148,14 @@ pub fn open_to_others(metadata: &Metadata) -> bool {
     metadata.mode() & 0o077 != 0
 }
 
+/// Whether a private key could be read or written by somebody whom libpq would not trust with it: it has to be ours
+/// and closed to others, or root's and at most readable by a group.
+pub fn is_key_exposed(metadata: &Metadata) -> bool {
+    let forbidden = if metadata.uid() == 0 { 0o037 } else { 0o077 };
+    let is_foreign = metadata.uid() != 0 && metadata.uid() != effective_uid();
+    is_foreign || metadata.mode() & forbidden != 0
+}
+
 /// The user id of the file's owner.
 pub fn owner(metadata: &Metadata) -> u32 {
     metadata.uid()

@@ -10,8 +10,13 @@ pub mod files;
 pub mod guarding;
 #[cfg(unix)]
 mod host;
+#[cfg(target_os = "linux")]
+pub mod init;
+#[cfg(unix)]
+mod limits;
 #[cfg(unix)]
 pub mod processes;
+pub mod secrecy;
 #[cfg(unix)]
 mod spawn;
 #[cfg(unix)]
@@ -19,6 +24,8 @@ mod unix;
 
 #[cfg(unix)]
 pub use host::*;
+#[cfg(unix)]
+pub use limits::*;
 #[cfg(unix)]
 pub use spawn::*;
 #[cfg(unix)]

@@ -29,6 +29,8 @@ pub struct Reaped {
     pub exit_code: Option<i32>,
     /// The signal that ended it, if one did.
     pub signal: Option<i32>,
+    /// Its memory was written to a file, as the system has it for crashes.
+    pub core_dumped: bool,
     /// CPU time of the child and of those of its descendants that were waited for.
     pub cpu: Option<Duration>,
     /// The largest resident size that the kernel accounts to it, in bytes. On Linux this begins with the
@@ -38,7 +40,13 @@ pub struct Reaped {
 
 impl From<ExitStatus> for Reaped {
     fn from(status: ExitStatus) -> Self {
-        Self { exit_code: status.code(), signal: status.signal(), cpu: None, max_rss_bytes: None }
+        Self {
+            exit_code: status.code(),
+            signal: status.signal(),
+            core_dumped: status.core_dumped(),
+            cpu: None,
+            max_rss_bytes: None,
+        }
     }
 }
 
@@ -242,10 +250,10 @@ pub fn is_not_a_program(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(code) if code == libc::ENOEXEC)
 }
 
-/// Whether a spawn that failed with `error` may well succeed later: the system lacks processes, memory or
-/// descriptors, or the program is being written just now. Everything else is a fault of what was asked.
+/// Whether a spawn that failed with `error` may well succeed later: the system lacks processes, memory,
+/// descriptors or space, or the program is being written just now. Everything else is a fault of what was asked.
 pub fn may_heal(error: &io::Error) -> bool {
-    const PASSING: [i32; 9] = [
+    const PASSING: [i32; 11] = [
         libc::EAGAIN,
         libc::ENOMEM,
         libc::EMFILE,
@@ -255,6 +263,8 @@ pub fn may_heal(error: &io::Error) -> bool {
         libc::EIO,
         libc::ETIMEDOUT,
         libc::ESTALE,
+        libc::ENOSPC,
+        libc::EDQUOT,
     ];
     error.raw_os_error().is_some_and(|code| PASSING.contains(&code))
 }

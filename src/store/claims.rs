@@ -30,6 +30,9 @@ const HELD: Sql = Sql::new(
 
 const LOST: Sql = Sql::new("look after this node's claims", include_str!("../../sql/lost_claims.sql"));
 
+const DUE: Sql = Sql::new("see which processes are due", include_str!("../../sql/due.sql"));
+const QUARANTINE_UNCLAIMED: Sql =
+    Sql::new("set a process aside", include_str!("../../sql/quarantine_unclaimed.sql"));
 const QUARANTINE: Sql = Sql::new("set an unreadable process aside", include_str!("../../sql/quarantine.sql"));
 
 /// A node's exclusive right to advance a process, with what the process brings along.
@@ -139,6 +142,23 @@ impl Store {
         Ok(self.query_opt(&QUARANTINE, &[&node, &process_id, &version, &reason])?.is_some())
     }
 
+    /// The processes that [`Store::claim_due`] would claim, none of them claimed.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn due(&mut self, limit: usize) -> Result<Vec<String>, StoreError> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.query(&DUE, &[&limit])?.iter().map(|row| get(row, "task_instance", "the queue")).collect()
+    }
+
+    /// Ends a process that can't be claimed as FAILED with the reason; `false` if somebody has claimed it since.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn quarantine_unclaimed(&mut self, process_id: &str, reason: &str) -> Result<bool, StoreError> {
+        Ok(self.query_opt(&QUARANTINE_UNCLAIMED, &[&process_id, &reason])?.is_some())
+    }
+
     /// The time until the next waiting process is due, zero if one is; `None` when none waits.
     ///
     /// # Errors
@@ -210,16 +230,17 @@ fn read_all_claimed(rows: &[Row]) -> Result<Vec<Claimed>, StoreError> {
             *place = row;
         }
     }
-    let mut ordered = fullest
+    let mut ordered: Vec<_> = fullest
         .into_values()
         .map(|row| {
-            let priority: i32 = get(row, "priority", "a claim")?;
-            let due: SystemTime = get(row, "execution_time", "a claim")?;
-            Ok((Reverse(priority), due, row))
+            // One that can't be read comes last: it is set aside when it is read as a whole.
+            let priority = get::<i32>(row, "priority", "a claim").unwrap_or(i32::MIN);
+            let due = get::<SystemTime>(row, "execution_time", "a claim").ok();
+            (Reverse(priority), due.is_none(), due, row)
         })
-        .collect::<Result<Vec<_>, StoreError>>()?;
-    ordered.sort_by_key(|&(priority, due, _)| (priority, due));
-    ordered.into_iter().map(|(_, _, row)| read_claimed(row)).collect()
+        .collect();
+    ordered.sort_by_key(|&(priority, is_odd, due, _)| (priority, is_odd, due));
+    ordered.into_iter().map(|(.., row)| read_claimed(row)).collect()
 }
 
 fn read_claimed(row: &Row) -> Result<Claimed, StoreError> {

@@ -1,13 +1,9 @@
 //! What the server says of itself, for `doctor`.
 
-use jiff::Timestamp;
-
-use super::row::{get, time};
+use super::row::get;
 use super::{Sql, Store, StoreError};
 
 const EXAMINE: Sql = Sql::new("examine the server", include_str!("../../sql/doctor.sql"));
-
-const CLOCK: Sql = Sql::new("read the server's clock", "SELECT clock_timestamp() AS clock");
 
 /// The server's state and settings as far as they matter to us. Ages are in seconds.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,16 +38,6 @@ pub struct Examination {
 }
 
 impl Store {
-    /// The server's clock.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub fn clock(&mut self) -> Result<Timestamp, StoreError> {
-        let rows = self.query(&CLOCK, &[])?;
-        let what = "the server's clock";
-        time(rows.first().ok_or_else(|| super::row::unreadable(what, "no row came"))?, "clock", what)
-    }
-
     /// Asks the server how it is.
     ///
     /// # Errors

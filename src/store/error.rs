@@ -46,6 +46,8 @@ pub enum StoreError {
         /// What is wrong with it.
         problem: String,
     },
+    /// The same, as the sentence that a list has for it.
+    UnreadableRow(String),
     /// The server's side of a lost connection does not end.
     BackendStays {
         /// Its process on the server.
@@ -60,7 +62,7 @@ pub enum StoreError {
     },
 }
 
-/// Why the schema's functions refused to start a process.
+/// Why the schema's functions refused what was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// What kind of refusal it is.
@@ -71,7 +73,7 @@ pub struct Refusal {
     pub remedy: String,
 }
 
-/// The refusals of `start_process`, by the SQLSTATE they carry.
+/// The refusals of the schema's functions, by the SQLSTATE they carry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefusalReason {
     /// `PO001`
@@ -86,6 +88,12 @@ pub enum RefusalReason {
     InvalidProcessId,
     /// `PO006`
     InvalidStartTime,
+    /// `PO007`
+    UnknownProcess,
+    /// `PO008`
+    NotRetryable,
+    /// `PO009`
+    UnknownTask,
 }
 
 impl RefusalReason {
@@ -97,6 +105,9 @@ impl RefusalReason {
             "PO004" => Some(Self::ProcessIdTaken),
             "PO005" => Some(Self::InvalidProcessId),
             "PO006" => Some(Self::InvalidStartTime),
+            "PO007" => Some(Self::UnknownProcess),
+            "PO008" => Some(Self::NotRetryable),
+            "PO009" => Some(Self::UnknownTask),
             _ => None,
         }
     }
@@ -202,8 +213,8 @@ impl fmt::Display for StoreError {
             ),
             Self::SchemaNewer { schema, found, known } => write!(
                 f,
-                "use schema \"{schema}\": it is at version {found}, this binary knows versions up to {known} only; \
-                 install the newer binary, or name another --schema"
+                "use schema \"{schema}\": it is at version {found}, this binary knows versions up to {known} only and \
+                 does not work with it; install the newer binary, or name another --schema"
             ),
             Self::MigrationChanged { version, name } => write!(
                 f,
@@ -211,6 +222,7 @@ impl fmt::Display for StoreError {
                  install the binary that applied it or a newer one"
             ),
             Self::Unreadable { row, problem } => write!(f, "read {row}: {problem}"),
+            Self::UnreadableRow(problem) => write!(f, "read {problem}"),
             Self::BackendStays { pid } => {
                 write!(
                     f,
@@ -219,7 +231,13 @@ impl fmt::Display for StoreError {
             }
             Self::Database { action, source } => {
                 write!(f, "{action}: ")?;
-                describe(source, f)
+                describe(source, f)?;
+                match source.code() {
+                    Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => f.write_str(
+                        "; have the schema's owner run: process-orchestrator migrate --grant-to ROLE",
+                    ),
+                    _ => Ok(()),
+                }
             }
         }
     }

@@ -1,8 +1,27 @@
 //! Numbered migrations, applied once, in order, under an advisory lock, each in a transaction of its own.
+//!
+//! # Rolling upgrades: expand, then contract
+//!
+//! A migration may be applied while nodes of the release before run on. So that these can also be started again, a
+//! migration that only *expands* (adds columns with defaults, tables, indexes, functions that nobody of old calls) says
+//! so in a line of its header:
+//!
+//! ```sql
+//! -- works from: 2
+//! ```
+//!
+//! the oldest schema version whose programs work with the tables as it leaves them. It is recorded with the migration,
+//! and a program accepts a newer schema if every migration that it does not know works from its own version or an older
+//! one. Without the line it is refused, which is what a migration needs that *contracts* (drops or renames what the
+//! release before reads, or makes it write otherwise). What is to be dropped goes in two releases: the first stops using
+//! it, the second drops it and says `works from` the first.
 
+use log::info;
+use postgres::Row;
 use postgres::types::Type;
 use serde::Serialize;
 
+use super::row::{get, unreadable};
 use super::{Store, StoreError, quote_identifier};
 use crate::failpoint::{self, Point};
 
@@ -23,7 +42,13 @@ macro_rules! migrations {
     };
 }
 
-const MIGRATIONS: &[Migration] = migrations![1 "0001_tables", 2 "0002_start_process"];
+const MIGRATIONS: &[Migration] = migrations![1 "0001_tables", 2 "0002_start_process", 3 "0003_control"];
+
+/// Makes or completes the table in which migrations are recorded.
+const TABLE: &str = include_str!("../../sql/migrations_table.sql");
+
+/// The header line that names the oldest schema version whose programs work with a migration.
+const WORKS_FROM: &str = "-- works from:";
 
 /// Advisory lock of everybody who migrates; the second key is the schema's hash.
 const LOCK_CLASS: i32 = 0x504f_4d31_u32 as i32;
@@ -37,25 +62,48 @@ pub struct AppliedMigration {
     pub name: &'static str,
 }
 
-/// The schema version that this binary works with.
+/// A migration as the database has it.
+struct Found {
+    version: i32,
+    checksum: String,
+    works_from: Option<i32>,
+}
+
+/// The migrations of this binary.
+fn known() -> &'static [Migration] {
+    let most = failpoint::known_schema().unwrap_or(i32::MAX);
+    let count = MIGRATIONS.iter().take_while(|it| it.version <= most).count();
+    &MIGRATIONS[..count]
+}
+
+/// The schema version that this binary brings a schema to; it also works with newer ones that say so.
 pub fn known_version() -> i32 {
-    MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
+    known().last().map_or(0, |migration| migration.version)
 }
 
 impl Store {
-    /// Brings the schema to this binary's version and says what was done; with `dry_run` only says it.
+    /// Brings the schema to this binary's version and says what was done; with `dry_run` only says it. A newer one that
+    /// this binary works with stays as it is.
     ///
     /// # Errors
-    /// When the schema is newer than this binary, when an applied migration differs from ours, or when the
+    /// When the schema is newer than this binary works with, when an applied migration differs from ours, or when the
     /// database fails; a migration that fails leaves nothing behind.
     pub fn migrate(&mut self, dry_run: bool) -> Result<Vec<AppliedMigration>, StoreError> {
-        let found = self.applied_checksums()?;
+        let found = self.applied()?;
         let pending = pending(&found, &self.schema)?;
+        if newest(&found) > known_version() {
+            info!(
+                "schema {:?} is at version {}, which also works with this program's {}",
+                self.schema,
+                newest(&found),
+                known_version()
+            );
+        }
         if dry_run || pending.is_empty() {
             return Ok(pending.iter().map(|it| it.applied()).collect());
         }
         let mut done = Vec::new();
-        for migration in MIGRATIONS {
+        for migration in known() {
             if self.apply(migration)? {
                 done.push(migration.applied());
             }
@@ -72,18 +120,26 @@ impl Store {
         self.connection.batch_execute(&drop).map_err(|source| StoreError::database("drop the schema", source))
     }
 
-    /// Fails unless the schema is at this binary's version.
+    /// The version the schema is at; 0 where there is none.
     ///
     /// # Errors
-    /// When it is missing, older or newer, with both versions named.
+    /// When the database fails.
+    pub fn schema_version(&mut self) -> Result<i32, StoreError> {
+        Ok(newest(&self.applied()?))
+    }
+
+    /// Fails unless the schema is at this binary's version, or at a newer one that works with it.
+    ///
+    /// # Errors
+    /// When it is missing, older or too new, with both versions named.
     pub fn check_schema(&mut self) -> Result<(), StoreError> {
-        let found = self.applied_checksums()?;
+        let found = self.applied()?;
         if pending(&found, &self.schema)?.is_empty() {
             return Ok(());
         }
         Err(StoreError::SchemaMissing {
             schema: self.schema.clone(),
-            found: found.iter().map(|it| it.0).max().unwrap_or(0),
+            found: newest(&found),
             needed: known_version(),
         })
     }
@@ -112,9 +168,7 @@ impl Store {
         transaction
             .batch_execute(&format!(
                 "{create_schema} SET LOCAL search_path = {quoted}; \
-                 SET LOCAL client_min_messages = warning; \
-                 CREATE TABLE IF NOT EXISTS schema_migrations (version integer PRIMARY KEY, name text NOT NULL, \
-                 checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
+                 SET LOCAL client_min_messages = warning; {TABLE}"
             ))
             .map_err(failed)?;
         let is_applied = transaction
@@ -130,11 +184,12 @@ impl Store {
         transaction.batch_execute(migration.text).map_err(failed)?;
         transaction
             .execute_typed(
-                "INSERT INTO schema_migrations (version, name, checksum) VALUES ($1, $2, $3)",
+                "INSERT INTO schema_migrations (version, name, checksum, works_from) VALUES ($1, $2, $3, $4)",
                 &[
                     (&migration.version, Type::INT4),
                     (&migration.name, Type::TEXT),
                     (&migration.checksum(), Type::TEXT),
+                    (&migration.works_from(), Type::INT4),
                 ],
             )
             .map_err(failed)?;
@@ -143,8 +198,8 @@ impl Store {
         Ok(true)
     }
 
-    /// Version and checksum of what was applied; nothing where there is no schema yet.
-    fn applied_checksums(&mut self) -> Result<Vec<(i32, String)>, StoreError> {
+    /// What was applied; nothing where there is no schema yet.
+    fn applied(&mut self) -> Result<Vec<Found>, StoreError> {
         let failed = |source| StoreError::database("read the schema's version", source);
         let table = format!("{}.schema_migrations", quote_identifier(&self.schema));
         let exists: bool = self
@@ -155,29 +210,45 @@ impl Store {
         if !exists {
             return Ok(Vec::new());
         }
-        let rows = self
-            .connection
-            .query_typed(&format!("SELECT version, checksum FROM {table} ORDER BY version"), &[])
-            .map_err(failed)?;
-        Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+        // Releases that knew no works_from have left a table without it.
+        let select = format!(
+            "SELECT version, checksum, to_jsonb(m) ->> 'works_from' AS works_from FROM {table} AS m ORDER BY version"
+        );
+        self.connection.query_typed(&select, &[]).map_err(failed)?.iter().map(read_found).collect()
     }
 }
 
+fn read_found(row: &Row) -> Result<Found, StoreError> {
+    let version: i32 = get(row, "version", "schema_migrations")?;
+    let what = format!("migration {version} in schema_migrations");
+    let works_from: Option<String> = get(row, "works_from", &what)?;
+    let works_from = works_from
+        .map(|text| text.parse().map_err(|_| unreadable(&what, format!("column works_from is {text:?}"))));
+    Ok(Found { version, checksum: get(row, "checksum", &what)?, works_from: works_from.transpose()? })
+}
+
+fn newest(found: &[Found]) -> i32 {
+    found.iter().map(|it| it.version).max().unwrap_or(0)
+}
+
 /// What is left to apply, given what was.
-fn pending(found: &[(i32, String)], schema: &str) -> Result<Vec<&'static Migration>, StoreError> {
-    let newest = found.iter().map(|it| it.0).max().unwrap_or(0);
-    if newest > known_version() {
+fn pending(found: &[Found], schema: &str) -> Result<Vec<&'static Migration>, StoreError> {
+    let known_version = known_version();
+    // A migration that we do not know leaves us out unless it says otherwise.
+    let is_refused =
+        |it: &Found| it.version > known_version && it.works_from.is_none_or(|from| from > known_version);
+    if found.iter().any(is_refused) {
         return Err(StoreError::SchemaNewer {
             schema: schema.to_owned(),
-            found: newest,
-            known: known_version(),
+            found: newest(found),
+            known: known_version,
         });
     }
     let mut pending = Vec::new();
-    for migration in MIGRATIONS {
-        match found.iter().find(|it| it.0 == migration.version) {
+    for migration in known() {
+        match found.iter().find(|it| it.version == migration.version) {
             None => pending.push(migration),
-            Some((_, checksum)) if *checksum == migration.checksum() => {}
+            Some(it) if it.checksum == migration.checksum() => {}
             Some(_) => {
                 return Err(StoreError::MigrationChanged {
                     version: migration.version,
@@ -192,6 +263,14 @@ fn pending(found: &[(i32, String)], schema: &str) -> Result<Vec<&'static Migrati
 impl Migration {
     const fn applied(&self) -> AppliedMigration {
         AppliedMigration { version: self.version, name: self.name }
+    }
+
+    /// What the header says: the comment lines at its top.
+    fn works_from(&self) -> Option<i32> {
+        let header = self.text.lines().take_while(|line| line.starts_with("--"));
+        header
+            .filter_map(|line| line.strip_prefix(WORKS_FROM))
+            .find_map(|version| version.trim().parse().ok())
     }
 
     /// FNV-1a of the text, 64 bits: it tells an edited file from the one applied, it is no defence.
@@ -215,13 +294,45 @@ mod tests {
         }
     }
 
+    fn found(version: i32, checksum: &str, works_from: Option<i32>) -> Found {
+        Found { version, checksum: checksum.to_owned(), works_from }
+    }
+
+    #[test]
+    fn a_header_that_names_a_version_is_understood() {
+        for migration in MIGRATIONS {
+            let line = migration.text.lines().find(|line| line.to_lowercase().contains("works from"));
+            assert_eq!(line.is_some(), migration.works_from().is_some(), "{}: {line:?}", migration.name);
+            assert!(migration.works_from().is_none_or(|from| from < migration.version), "{}", migration.name);
+        }
+        let migration = Migration { version: 9, name: "", text: "-- Adds.\n-- works from: 7\n\nSELECT 1" };
+        assert_eq!(migration.works_from(), Some(7));
+    }
+
+    #[test]
+    fn a_newer_schema_is_accepted_if_every_newer_migration_works_with_ours() {
+        let ours = known_version();
+        let applied = MIGRATIONS.iter().map(|it| found(it.version, &it.checksum(), it.works_from()));
+        let with = |newer: &[(i32, Option<i32>)]| {
+            let newer = newer.iter().map(|&(version, from)| found(version, "x", from));
+            let all: Vec<_> = applied.clone().chain(newer).collect();
+            pending(&all, "s").is_ok_and(|pending| pending.is_empty())
+        };
+        assert!(with(&[]));
+        assert!(with(&[(ours + 1, Some(ours))]));
+        assert!(with(&[(ours + 1, Some(1)), (ours + 2, Some(ours))]));
+        assert!(!with(&[(ours + 1, None)]), "it does not say");
+        assert!(!with(&[(ours + 1, Some(ours + 1))]), "it contracts");
+        assert!(!with(&[(ours + 1, None), (ours + 2, Some(1))]), "one of them contracts");
+    }
+
     #[test]
     fn a_newer_schema_and_an_edited_migration_are_refused() {
-        let newer = [(known_version() + 1, String::new())];
+        let newer = [found(known_version() + 1, "", None)];
         let message = pending(&newer, "s").err().map(|e| e.to_string()).unwrap_or_default();
         assert!(message.contains(&format!("at version {}", known_version() + 1)), "{message}");
         assert!(message.contains(&format!("up to {} only", known_version())), "{message}");
-        let edited = [(1, "0".to_owned())];
+        let edited = [found(1, "0", None)];
         let message = pending(&edited, "s").err().map(|e| e.to_string()).unwrap_or_default();
         assert!(message.contains("migration 1 (0001_tables)"), "{message}");
     }

@@ -3,11 +3,15 @@
 //! | file | verbs |
 //! |---|---|
 //! | `migrate` | bring the schema to this binary's version |
+//! | `roles` | let other roles use the schema |
 //! | `types` | register process types and read them |
 //! | `start` | start processes |
 //! | `claims` | claim due processes, give claims back, see what waits |
 //! | `record` | record the results of executions |
 //! | `nodes` | register a node, renew it, end it |
+//! | `control` | cancel, retry, pause and resume |
+//! | `explain` | why a process runs, waits, or has ended |
+//! | `prune` | delete finished processes |
 //! | `progress` | watch processes as they go |
 //! | `read` | what the faces show |
 //! | `doctor` | what the server says of itself |
@@ -16,13 +20,17 @@
 
 mod borrowed;
 pub mod claims;
+pub mod control;
 pub mod doctor;
 pub mod error;
+pub mod explain;
 pub mod migrate;
 pub mod nodes;
 pub mod progress;
+pub mod prune;
 pub mod read;
 pub mod record;
+pub mod roles;
 mod row;
 mod session;
 pub mod start;

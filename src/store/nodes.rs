@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use postgres::Row;
 
-use super::row::{count, get, time};
+use super::row::{Listed, count, get, listed, time, unreadable, word};
 use super::{Sql, Store, StoreError};
 use crate::model::process_type::OnCrash;
 use crate::model::records::NodeData;
@@ -27,13 +27,19 @@ const PEERS: Sql = Sql::new("look after the other nodes", include_str!("../../sq
 const DECLARE_DEAD: Sql = Sql::new("declare a node dead", include_str!("../../sql/declare_dead.sql"));
 const ABANDONED: Sql =
     Sql::new("read the claims of dead nodes", include_str!("../../sql/abandoned_claims.sql"));
+const REPAIR_NODES: Sql =
+    Sql::new("repair unreadable rows of nodes", include_str!("../../sql/repair_nodes.sql"));
+const REPAIR_CLAIMS: Sql = Sql::new("repair unreadable claims", include_str!("../../sql/repair_claims.sql"));
 const END_RESERVATIONS: Sql =
     Sql::new("end the reservations of nodes", include_str!("../../sql/end_reservations.sql"));
 const NODES: Sql = Sql::new(
     "read the nodes",
-    "SELECT node_id, name, host, pid, version, executors, state, started_at, last_heartbeat \
-     FROM nodes WHERE state = ANY($2) ORDER BY started_at DESC, node_id LIMIT $1",
+    "SELECT node_id, name, host, pid, version, executors, state, started_at, last_heartbeat FROM nodes \
+     WHERE state = ANY($2) OR state <> ALL ('{RUNNING,STOPPING,STOPPED,DEAD}') ORDER BY started_at DESC, node_id LIMIT $1",
 );
+
+/// Every state of a node.
+const NODE_STATES: [&str; 4] = ["RUNNING", "STOPPING", "STOPPED", "DEAD"];
 
 /// Advisory locks of living nodes have this as their first key.
 const LOCK_CLASS: i32 = 0x504f_4e31;
@@ -141,6 +147,46 @@ pub struct AbandonedClaim {
     pub times_lost: u32,
 }
 
+/// A claim of a node that will not come back, read or not.
+#[derive(Debug)]
+pub enum Abandoned {
+    /// Its execution is lost.
+    Claim(AbandonedClaim),
+    /// Its rows can't be read.
+    Unreadable(UnreadableClaim),
+}
+
+/// An abandoned claim whose process has to be set aside.
+#[derive(Debug)]
+pub struct UnreadableClaim {
+    /// The process.
+    pub process_id: String,
+    /// The node that held it.
+    pub node_id: String,
+    /// The version of the claim.
+    pub version: i64,
+    /// Why.
+    pub error: StoreError,
+}
+
+impl Abandoned {
+    /// Whether it is this claim.
+    pub fn is_of(&self, process_id: &str, version: i64) -> bool {
+        let (id, of_version) = match self {
+            Self::Claim(claim) => (&claim.process_id, claim.version),
+            Self::Unreadable(claim) => (&claim.process_id, claim.version),
+        };
+        id == process_id && of_version == version
+    }
+
+    fn node_id(&self) -> &str {
+        match self {
+            Self::Claim(claim) => &claim.node_id,
+            Self::Unreadable(claim) => &claim.node_id,
+        }
+    }
+}
+
 impl Store {
     /// Inserts the row of a node that starts, and forgets nodes that ended more than a week ago.
     ///
@@ -228,12 +274,43 @@ impl Store {
             .map_err(|source| StoreError::database("keep a session", source))
     }
 
-    /// The other nodes that are not known to have ended.
+    /// The other nodes that are not known to have ended. Those whose row can't be read are left out: nobody can tell
+    /// whether they live until [`Store::repair_nodes`] has seen to them.
     ///
     /// # Errors
-    /// When the database fails or a row can't be read.
+    /// When the database fails.
     pub fn peers(&mut self, node_id: &str) -> Result<Vec<Peer>, StoreError> {
-        self.query(&PEERS, &[&node_id, &LOCK_CLASS])?.iter().map(read_peer).collect()
+        let rows = self.query(&PEERS, &[&node_id, &LOCK_CLASS])?;
+        Ok(rows.iter().filter_map(|row| read_peer(row).ok()).collect())
+    }
+
+    /// Has nodes whose row can't be read counted as heard of just now, and says which, and what they said. `lease`
+    /// stands in for one that makes no sense.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn repair_nodes(&mut self, lease: Duration) -> Result<Vec<String>, StoreError> {
+        let said = |row: &Row, column| get::<String>(row, column, "a node");
+        self.query(&REPAIR_NODES, &[&lease.as_secs_f64()])?
+            .iter()
+            .map(|row| {
+                Ok(format!(
+                    "node_id={} state={:?} last_heartbeat={} lease_seconds={}",
+                    said(row, "node_id")?,
+                    said(row, "state")?,
+                    said(row, "last_heartbeat")?,
+                    said(row, "lease_seconds")?
+                ))
+            })
+            .collect()
+    }
+
+    /// Makes processes due again whose claim contradicts itself, and says which.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn repair_claims(&mut self) -> Result<Vec<String>, StoreError> {
+        self.query(&REPAIR_CLAIMS, &[])?.iter().map(|row| get(row, "task_instance", "a claim")).collect()
     }
 
     /// Declares a node dead; `false` when it has renewed its lease since, or somebody else was faster.
@@ -255,8 +332,8 @@ impl Store {
     /// Claims whose node is dead, has ended or is unknown, at most `limit`.
     ///
     /// # Errors
-    /// When the database fails or a row can't be read.
-    pub fn abandoned_claims(&mut self, limit: usize) -> Result<Vec<AbandonedClaim>, StoreError> {
+    /// When the database fails.
+    pub fn abandoned_claims(&mut self, limit: usize) -> Result<Vec<Abandoned>, StoreError> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let (nobody, none): (&str, Vec<&str>) = ("", Vec::new());
         self.query(&ABANDONED, &[&limit, &nobody, &none])?.iter().map(read_abandoned).collect()
@@ -265,35 +342,31 @@ impl Store {
     /// Claims of `node` on these processes, which it has lost sight of.
     ///
     /// # Errors
-    /// When the database fails or a row can't be read.
-    pub fn stray_claims(
-        &mut self,
-        node: &str,
-        processes: &[String],
-    ) -> Result<Vec<AbandonedClaim>, StoreError> {
+    /// When the database fails.
+    pub fn stray_claims(&mut self, node: &str, processes: &[String]) -> Result<Vec<Abandoned>, StoreError> {
         let rows = self.query(&ABANDONED, &[&i64::MAX, &node, &processes])?;
         let claims = rows.iter().map(read_abandoned).collect::<Result<Vec<_>, _>>()?;
-        Ok(claims.into_iter().filter(|claim| claim.node_id == node).collect())
+        Ok(claims.into_iter().filter(|claim| claim.node_id() == node).collect())
     }
 
     /// The latest nodes, those that have ended included.
     ///
     /// # Errors
-    /// When the database fails or a row can't be read.
-    pub fn nodes(&mut self, limit: u32) -> Result<Vec<NodeData>, StoreError> {
-        self.nodes_in(limit, &["RUNNING", "STOPPING", "STOPPED", "DEAD"])
+    /// When the database fails.
+    pub fn nodes(&mut self, limit: u32) -> Result<Listed<NodeData>, StoreError> {
+        self.nodes_in(limit, &NODE_STATES)
     }
 
     /// The latest of the nodes that run or are about to stop.
     ///
     /// # Errors
-    /// When the database fails or a row can't be read.
-    pub fn running_nodes(&mut self, limit: u32) -> Result<Vec<NodeData>, StoreError> {
+    /// When the database fails.
+    pub fn running_nodes(&mut self, limit: u32) -> Result<Listed<NodeData>, StoreError> {
         self.nodes_in(limit, &["RUNNING", "STOPPING"])
     }
 
-    fn nodes_in(&mut self, limit: u32, states: &[&str]) -> Result<Vec<NodeData>, StoreError> {
-        self.query(&NODES, &[&i64::from(limit), &states])?.iter().map(read_node).collect()
+    fn nodes_in(&mut self, limit: u32, states: &[&str]) -> Result<Listed<NodeData>, StoreError> {
+        Ok(listed(&self.query(&NODES, &[&i64::from(limit), &states])?, read_node))
     }
 }
 
@@ -306,7 +379,7 @@ fn read_node(row: &Row) -> Result<NodeData, StoreError> {
         pid: get(row, "pid", &what)?,
         version: get(row, "version", &what)?,
         executors: get(row, "executors", &what)?,
-        state: get(row, "state", &what)?,
+        state: word(row, "state", &what, |state| NODE_STATES.contains(&state).then(|| state.to_owned()))?,
         started_at: time(row, "started_at", &what)?,
         last_heartbeat: time(row, "last_heartbeat", &what)?,
         node_id,
@@ -319,6 +392,10 @@ fn read_peer(row: &Row) -> Result<Peer, StoreError> {
     let boot_id: Option<String> = get(row, "boot_id", &what)?;
     let pid_namespace: Option<String> = get(row, "pid_namespace", &what)?;
     let pid_started = get(row, "pid_started", &what)?;
+    let lease: f64 = get(row, "lease_seconds", &what)?;
+    if !(lease.is_finite() && lease >= 0.0) {
+        return Err(unreadable(&what, format!("column lease_seconds is {lease}")));
+    }
     Ok(Peer {
         name: get(row, "name", &what)?,
         pid: get(row, "pid", &what)?,
@@ -327,7 +404,7 @@ fn read_peer(row: &Row) -> Result<Peer, StoreError> {
             pid_namespace,
             pid_started,
         }),
-        lease: seconds(get(row, "lease_seconds", &what)?),
+        lease: seconds(lease),
         last_heartbeat: time(row, "last_heartbeat", &what)?,
         silence: seconds(get(row, "silence_seconds", &what)?),
         had_lock: get(row, "had_lock", &what)?,
@@ -336,14 +413,31 @@ fn read_peer(row: &Row) -> Result<Peer, StoreError> {
     })
 }
 
-fn read_abandoned(row: &Row) -> Result<AbandonedClaim, StoreError> {
+fn read_abandoned(row: &Row) -> Result<Abandoned, StoreError> {
     let process_id: String = get(row, "task_instance", "a claim")?;
+    let node_id: String = get(row, "picked_by", "a claim")?;
+    let version = get(row, "version", "a claim")?;
+    Ok(match read_lost(row, &process_id, &node_id, version) {
+        Ok(claim) => Abandoned::Claim(claim),
+        Err(error) => Abandoned::Unreadable(UnreadableClaim { process_id, node_id, version, error }),
+    })
+}
+
+fn read_lost(row: &Row, process_id: &str, node_id: &str, version: i64) -> Result<AbandonedClaim, StoreError> {
     let what = format!("process \"{process_id}\"");
+    if !get::<bool>(row, "is_running", &what)? {
+        let problem = match get::<Option<String>>(row, "status", &what)? {
+            Some(status) => format!("node {node_id} held it while its current task was {status:?}"),
+            None => "it is scheduled, but its row in processes or that of its task is missing".to_owned(),
+        };
+        return Err(unreadable(&what, problem));
+    }
     let on_crash: &str = get(row, "on_crash", &what)?;
     let running_ms: Option<f64> = get(row, "running_ms", &what)?;
     Ok(AbandonedClaim {
-        node_id: get(row, "picked_by", &what)?,
-        version: get(row, "version", &what)?,
+        process_id: process_id.to_owned(),
+        node_id: node_id.to_owned(),
+        version,
         total_tasks: count(row, "total_tasks", &what)?,
         task_index: count(row, "task_index", &what)?,
         task_name: get(row, "name", &what)?,
@@ -354,7 +448,6 @@ fn read_abandoned(row: &Row) -> Result<AbandonedClaim, StoreError> {
         on_crash: OnCrash::parse(on_crash).unwrap_or(OnCrash::Fail),
         running: seconds(running_ms.unwrap_or(0.0) / 1000.0),
         times_lost: u32::try_from(get::<i64>(row, "times_lost", &what)?).unwrap_or(u32::MAX),
-        process_id,
     })
 }
 

@@ -1,12 +1,13 @@
 //! What the faces and the library's users read.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 
 use jiff::Timestamp;
 use postgres::Row;
-use postgres::types::Json;
+use postgres::types::{FromSql, Json, Type};
 
-use super::row::{count, get, object, time, word};
+use super::row::{count, get, listed, object, time, word};
 use super::{Sql, Store, StoreError};
 use crate::model::lifecycle::{Outcome, ProcessStatus, TaskStatus};
 use crate::model::records::{ProcessData, StatusCounts, TaskData, TaskExecution};
@@ -19,10 +20,13 @@ const EXECUTIONS: Sql =
 const STATUSES: Sql =
     Sql::new("count the processes", "SELECT status, count(*) AS how_many FROM processes GROUP BY status");
 const QUEUE: Sql = Sql::new("read the queue", include_str!("../../sql/queue.sql"));
+const NOW: Sql = Sql::new("ask for the time", "SELECT clock_timestamp() AS now");
 const RUNNING_NODES_MAX: u32 = 1000;
 
 /// Most processes on one page.
 pub const PAGE_MAX: u32 = 1000;
+
+pub use super::row::Listed;
 
 /// Which processes a list shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,22 +50,36 @@ impl Default for ProcessFilter {
 /// A place in the list of processes, newest first. As text it is opaque: pass on what a page gave.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor {
-    created_at: Timestamp,
+    created_at: DatabaseTime,
     process_id: String,
+}
+
+/// A `timestamptz` as it is on the wire, microseconds since 2000: a page may end with a row whose time is beyond what
+/// we can show, and the next has to begin there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct DatabaseTime(i64);
+
+impl<'a> FromSql<'a> for DatabaseTime {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
+        i64::from_sql(&Type::INT8, raw).map(Self)
+    }
+
+    fn accepts(of: &Type) -> bool {
+        *of == Type::TIMESTAMPTZ
+    }
 }
 
 impl Cursor {
     /// Reads the text of its `Display`; `None` if it is not one.
     pub fn parse(text: &str) -> Option<Self> {
         let (micros, process_id) = text.split_once('.')?;
-        let created_at = Timestamp::from_microsecond(micros.parse().ok()?).ok()?;
-        Some(Self { created_at, process_id: process_id.to_owned() })
+        Some(Self { created_at: DatabaseTime(micros.parse().ok()?), process_id: process_id.to_owned() })
     }
 }
 
 impl std::fmt::Display for Cursor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}.{}", self.created_at.as_microsecond(), self.process_id)
+        write!(f, "{}.{}", self.created_at.0, self.process_id)
     }
 }
 
@@ -70,11 +88,25 @@ impl std::fmt::Display for Cursor {
 pub struct Page {
     /// Newest first.
     pub processes: Vec<ProcessData>,
+    /// What is wrong with each of the page's rows that can't be read: a sentence that names the process.
+    pub unreadable: Vec<String>,
     /// Where the next page begins; `None` on the last one.
     pub next: Option<Cursor>,
 }
 
 impl Store {
+    /// The time by the database's clock, which all recorded times are of; that of this machine may be wrong.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn now(&mut self) -> Result<Timestamp, StoreError> {
+        let row = self.query_opt(&NOW, &[])?;
+        row.map_or_else(
+            || Err(super::row::unreadable("the time", "no row")),
+            |row| get(&row, "now", "the time"),
+        )
+    }
+
     /// One process.
     ///
     /// # Errors
@@ -86,81 +118,95 @@ impl Store {
     /// A page of processes, newest first.
     ///
     /// # Errors
-    /// When the database fails or a row can't be read.
+    /// When the database fails.
     pub fn processes(&mut self, filter: &ProcessFilter) -> Result<Page, StoreError> {
         let limit = filter.limit.clamp(1, PAGE_MAX);
         let status = filter.status.map(ProcessStatus::as_str);
-        let after_time = filter.after.as_ref().map(|it| it.created_at);
+        let after_time = filter.after.as_ref().map(|it| it.created_at.0);
         let after_id = filter.after.as_ref().map(|it| it.process_id.as_str());
-        let mut processes = self
-            .query(&LIST, &[&status, &filter.process_type, &after_time, &after_id, &(i64::from(limit) + 1)])?
-            .iter()
-            .map(read_process)
-            .collect::<Result<Vec<_>, _>>()?;
-        let has_more = processes.len() > limit as usize;
-        processes.truncate(limit as usize);
-        let next = processes
-            .last()
-            .filter(|_| has_more)
-            .map(|it| Cursor { created_at: it.created_at, process_id: it.process_id.clone() });
-        Ok(Page { processes, next })
+        let rows = self.query(
+            &LIST,
+            &[&status, &filter.process_type, &after_time, &after_id, &(i64::from(limit) + 1)],
+        )?;
+        let page = &rows[..rows.len().min(limit as usize)];
+        let has_more = rows.len() > page.len();
+        let next = page.last().filter(|_| has_more).map(read_cursor).transpose()?;
+        let Listed { rows: processes, unreadable } = listed(page, read_process);
+        Ok(Page { processes, unreadable, next })
     }
 
     /// The tasks of a process in their order; empty when there is no such process.
     ///
     /// # Errors
-    /// When the database fails or a row can't be read.
-    pub fn tasks(&mut self, process_id: &str) -> Result<Vec<TaskData>, StoreError> {
-        self.query(&TASKS, &[&process_id, &true])?.iter().map(read_task_data).collect()
+    /// When the database fails.
+    pub fn tasks(&mut self, process_id: &str) -> Result<Listed<TaskData>, StoreError> {
+        Ok(listed(&self.query(&TASKS, &[&process_id, &true])?, read_task_data))
     }
 
     /// The same with every `output` left unread, which may be a megabyte for each task.
     ///
     /// # Errors
-    /// When the database fails or a row can't be read.
-    pub fn tasks_without_output(&mut self, process_id: &str) -> Result<Vec<TaskData>, StoreError> {
-        self.query(&TASKS, &[&process_id, &false])?.iter().map(read_task_data).collect()
+    /// When the database fails.
+    pub fn tasks_without_output(&mut self, process_id: &str) -> Result<Listed<TaskData>, StoreError> {
+        Ok(listed(&self.query(&TASKS, &[&process_id, &false])?, read_task_data))
     }
 
     /// The executions of a process, by task and attempt.
     ///
     /// # Errors
-    /// When the database fails or a row can't be read.
-    pub fn executions(&mut self, process_id: &str) -> Result<Vec<TaskExecution>, StoreError> {
-        self.query(&EXECUTIONS, &[&process_id, &true])?.iter().map(read_execution).collect()
+    /// When the database fails.
+    pub fn executions(&mut self, process_id: &str) -> Result<Listed<TaskExecution>, StoreError> {
+        Ok(listed(&self.query(&EXECUTIONS, &[&process_id, &true])?, read_execution))
     }
 
     /// The same with every `output` left unread, which may be a megabyte for each execution.
     ///
     /// # Errors
-    /// When the database fails or a row can't be read.
-    pub fn executions_without_output(&mut self, process_id: &str) -> Result<Vec<TaskExecution>, StoreError> {
-        self.query(&EXECUTIONS, &[&process_id, &false])?.iter().map(read_execution).collect()
+    /// When the database fails.
+    pub fn executions_without_output(
+        &mut self,
+        process_id: &str,
+    ) -> Result<Listed<TaskExecution>, StoreError> {
+        Ok(listed(&self.query(&EXECUTIONS, &[&process_id, &false])?, read_execution))
     }
 
     /// Counts by status, the queue, and the nodes that run.
     ///
     /// # Errors
-    /// When the database fails or a row can't be read.
+    /// When the database fails.
     pub fn status(&mut self) -> Result<StatusCounts, StoreError> {
         let mut processes: BTreeMap<ProcessStatus, i64> =
             ProcessStatus::ALL.iter().map(|&status| (status, 0)).collect();
+        let mut unreadable = Vec::new();
         for row in self.query(&STATUSES, &[])? {
-            let status = word(&row, "status", "the counts", ProcessStatus::parse)?;
-            processes.insert(status, get(&row, "how_many", "the counts")?);
+            let (status, how_many): (String, i64) =
+                (get(&row, "status", "the counts")?, get(&row, "how_many", "the counts")?);
+            match ProcessStatus::parse(&status) {
+                Some(status) => drop(processes.insert(status, how_many)),
+                None => unreadable.push(format!("processes in status {status:?}: {how_many}")),
+            }
         }
         let rows = self.query(&QUEUE, &[])?;
         let row = rows.first().ok_or_else(|| super::row::unreadable("the queue", "no row"))?;
         let nodes = self.running_nodes(RUNNING_NODES_MAX)?;
+        unreadable.extend(nodes.unreadable);
         Ok(StatusCounts {
             processes,
             queue_depth: get(row, "waiting", "the queue")?,
             due: get(row, "due", "the queue")?,
             oldest_due_age_seconds: get(row, "oldest_due_age", "the queue")?,
             picked: get(row, "picked", "the queue")?,
-            nodes,
+            nodes: nodes.rows,
+            unreadable,
         })
     }
+}
+
+fn read_cursor(row: &Row) -> Result<Cursor, StoreError> {
+    Ok(Cursor {
+        created_at: get(row, "created_at", "a process")?,
+        process_id: get(row, "process_id", "a process")?,
+    })
 }
 
 fn read_process(row: &Row) -> Result<ProcessData, StoreError> {

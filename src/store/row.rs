@@ -1,11 +1,92 @@
 //! Reading columns by name, with errors that name the row.
 
+use std::ops::{Deref, DerefMut};
+
 use jiff::Timestamp;
 use postgres::Row;
 use postgres::types::FromSql;
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::StoreError;
+
+/// The rows of a list. Those that can't be read are told apart, so that one does not hide the others.
+///
+/// It is a `Vec` of the readable ones to everybody who does not ask for the rest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed<T> {
+    /// Those that can be read.
+    pub rows: Vec<T>,
+    /// What is wrong with each of the others: a sentence that names the row.
+    pub unreadable: Vec<String>,
+}
+
+impl<T> Listed<T> {
+    /// The rows, if all of them can be read.
+    ///
+    /// # Errors
+    /// What is wrong with the first that can't.
+    pub fn whole(self) -> Result<Vec<T>, StoreError> {
+        match self.unreadable.into_iter().next() {
+            None => Ok(self.rows),
+            Some(first) => Err(StoreError::UnreadableRow(first)),
+        }
+    }
+}
+
+impl<T: Serialize> Listed<T> {
+    /// The document of the list: its rows under `key` and, if there are any, what is wrong with the others under
+    /// `unreadable`.
+    ///
+    /// # Errors
+    /// When a row can't be written as JSON.
+    pub fn to_document(&self, key: &str) -> Result<Value, serde_json::Error> {
+        let mut document = Map::new();
+        document.insert(key.to_owned(), serde_json::to_value(&self.rows)?);
+        if !self.unreadable.is_empty() {
+            document.insert("unreadable".to_owned(), self.unreadable.clone().into());
+        }
+        Ok(Value::Object(document))
+    }
+}
+
+impl<T> Deref for Listed<T> {
+    type Target = Vec<T>;
+
+    fn deref(&self) -> &Vec<T> {
+        &self.rows
+    }
+}
+
+impl<T> DerefMut for Listed<T> {
+    fn deref_mut(&mut self) -> &mut Vec<T> {
+        &mut self.rows
+    }
+}
+
+impl<T> IntoIterator for Listed<T> {
+    type Item = T;
+    type IntoIter = std::vec::IntoIter<T>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.rows.into_iter()
+    }
+}
+
+/// Reads every row; the failures become part of the list.
+pub(super) fn listed<T>(rows: &[Row], read: impl Fn(&Row) -> Result<T, StoreError>) -> Listed<T> {
+    let mut listed = Listed { rows: Vec::with_capacity(rows.len()), unreadable: Vec::new() };
+    for row in rows {
+        match read(row) {
+            Ok(row) => listed.rows.push(row),
+            Err(StoreError::Unreadable { row, problem }) => {
+                listed.unreadable.push(format!("{row}: {problem}"));
+            }
+            Err(other) => listed.unreadable.push(other.to_string()),
+        }
+    }
+    listed
+}
 
 /// A column's value; a column that can't be read makes the row unreadable, not the program panic.
 pub(super) fn get<'a, T: FromSql<'a>>(row: &'a Row, column: &str, what: &str) -> Result<T, StoreError> {

@@ -1,9 +1,10 @@
 //! Starting processes, by the schema's own functions.
 
 use jiff::Timestamp;
+use postgres::error::SqlState;
 use serde_json::Value;
 
-use super::row::get;
+use super::row::{get, unreadable};
 use super::{Refusal, RefusalReason, Sql, Store, StoreError};
 use crate::model::input::ProcessInputData;
 use crate::model::names::{PROCESS_ID_REMEDY, process_id_problem};
@@ -71,11 +72,31 @@ impl Store {
         requests.iter().filter_map(|it| it.process_id.as_deref()).try_for_each(check_id)?;
         let inputs: Vec<Value> = requests.iter().map(|request| request.input.to_value()).collect();
         let ids: Vec<Option<&str>> = requests.iter().map(|it| it.process_id.as_deref()).collect();
-        self.query(&START_ALL, &[&process_type, &inputs, &ids, &options.start_at, &options.priority])?
+        self.query(&START_ALL, &[&process_type, &inputs, &ids, &options.start_at, &options.priority])
+            .map_err(|error| blame_type(error, process_type))?
             .iter()
             .map(|row| get(row, "process_id", "a started process"))
             .collect()
     }
+}
+
+/// Names the process type if it is one whose tasks, as they lie in the table, no program of ours has written: the
+/// database then speaks of values and types only.
+fn blame_type(error: StoreError, process_type: &str) -> StoreError {
+    let StoreError::Database { source, .. } = &error else { return error };
+    let Some(answer) = source.as_db_error() else { return error };
+    let is_of_tasks = [
+        &SqlState::INVALID_PARAMETER_VALUE,
+        &SqlState::INVALID_TEXT_REPRESENTATION,
+        &SqlState::NOT_NULL_VIOLATION,
+    ];
+    if !is_of_tasks.contains(&answer.code()) {
+        return error;
+    }
+    unreadable(
+        &format!("process type \"{process_type}\""),
+        format!("its tasks are unusable: {}; register it again", answer.message()),
+    )
 }
 
 /// The schema's functions check ids too. Here a message can say what is wrong, and an id that cannot even be sent

@@ -8,7 +8,7 @@ use postgres::types::Json;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::row::{get, time};
+use super::row::{Listed, get, listed, time};
 use super::{Sql, Store, StoreError};
 use crate::model::process_type::{ProcessType, TaskDefinition};
 use crate::model::records::ProcessTypeData;
@@ -143,9 +143,9 @@ impl Store {
     /// All registered process types, by name.
     ///
     /// # Errors
-    /// When the database fails or a row can't be read.
-    pub fn process_types(&mut self) -> Result<Vec<ProcessTypeData>, StoreError> {
-        self.query(&TYPES, &[])?.iter().map(read_type).collect()
+    /// When the database fails.
+    pub fn process_types(&mut self) -> Result<Listed<ProcessTypeData>, StoreError> {
+        Ok(listed(&self.query(&TYPES, &[])?, read_type))
     }
 
     /// One registered process type.

@@ -304,7 +304,7 @@ fn a_terminal_gets_a_live_view_and_its_cursor_back() {
 }
 
 /// What a program writes to a terminal of 80 by 24, by util-linux's `script`; `None` where that is not installed.
-fn on_a_terminal(bench: &Bench, words: &[&str]) -> Option<String> {
+pub fn on_a_terminal(bench: &Bench, words: &[&str]) -> Option<String> {
     let has_script = cfg!(target_os = "linux") && Path::new("/usr/bin/script").exists();
     if !has_script {
         return None;

@@ -116,7 +116,7 @@ impl TestDatabase {
         let node = self.node();
         let process = self.wait_for(&id);
         node.stop();
-        let tasks = self.store().tasks(&id).unwrap();
+        let tasks = self.store().tasks(&id).unwrap().rows;
         Finished { process, tasks }
     }
 

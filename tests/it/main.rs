@@ -7,6 +7,8 @@ mod bad_surroundings;
 mod chaos;
 mod cli;
 mod common;
+mod control;
+mod control_cli;
 mod doctor;
 mod engine;
 mod failover;
@@ -14,6 +16,9 @@ mod faults;
 mod guard;
 mod http;
 mod library;
+mod liveness;
+#[cfg(target_os = "linux")]
+mod machine;
 mod migrate;
 mod nodes;
 mod pgbouncer;
@@ -23,5 +28,9 @@ mod readme;
 mod readme_example;
 mod record;
 mod replication;
+mod secrecy;
 mod start;
 mod systemd;
+mod tls;
+#[cfg(target_os = "linux")]
+mod tls_server;

@@ -53,7 +53,12 @@ impl Bench {
 
     /// The program as another one starts it, whose own words come first.
     pub fn started_by(&self, starter: &[&str], words: &[&str]) -> Command {
-        let line = [starter, &[env!("CARGO_BIN_EXE_process-orchestrator")], words].concat();
+        self.started_by_alone(&[starter, &[env!("CARGO_BIN_EXE_process-orchestrator")]].concat(), words)
+    }
+
+    /// The same where the starter's own words name the program, as a copy of it that others may run.
+    pub fn started_by_alone(&self, starter: &[&str], words: &[&str]) -> Command {
+        let line = [starter, words].concat();
         let mut command = Command::new(line[0]);
         for (name, _) in std::env::vars_os() {
             let name = name.to_string_lossy().into_owned();
@@ -111,11 +116,16 @@ pub fn signal(child: &Child, name: &str) {
 
 /// Reads standard error until a line that holds `part`; returns the rest to read.
 pub fn until_line(child: &mut Child, part: &str) -> BufReader<std::process::ChildStderr> {
+    until_line_kept(child, part).1
+}
+
+/// The same with what was read.
+pub fn until_line_kept(child: &mut Child, part: &str) -> (String, BufReader<std::process::ChildStderr>) {
     let mut reader = BufReader::new(child.stderr.take().unwrap());
     let mut seen = String::new();
     while !seen.contains(part) {
         let read = reader.read_line(&mut seen).unwrap();
         assert!(read > 0, "no line with {part:?} in {seen:?}");
     }
-    reader
+    (seen, reader)
 }

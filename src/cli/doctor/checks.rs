@@ -444,6 +444,7 @@ mod tests {
             oldest_due_age_seconds: None,
             picked: 0,
             nodes: Vec::new(),
+            unreadable: Vec::new(),
         };
         assert_eq!(of_nodes(&[node(1)], &status(9), now), Check::ok("nodes", "1 running with 4 executors"));
         assert_eq!(of_nodes(&[], &status(0), now).verdict, Level::Warn);

@@ -123,7 +123,7 @@ fn clocks(store: &mut Store) -> Result<Clocks, CliError> {
     let mut best: Option<Clocks> = None;
     for _ in 0..ROUND_TRIPS {
         let (asked, here) = (Instant::now(), Timestamp::now());
-        let there = store.clock()?;
+        let there = store.now()?;
         let round_trip = asked.elapsed();
         if best.as_ref().is_none_or(|it| round_trip < it.round_trip) {
             best = Some(Clocks { here: here + round_trip / 2, there, round_trip });

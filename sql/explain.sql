@@ -1,0 +1,36 @@
+-- Everything that tells why a process runs, waits, or has ended. $1 process id, $2 seconds of silence after which a
+-- node does not count as living, $3 most processes before it that are counted.
+SELECT p.process_id, p.process_type, p.status, p.total_tasks, p.completed_at, p.error_message,
+    s.task_instance IS NOT NULL AS is_queued,
+    CASE WHEN isfinite(s.execution_time) THEN s.execution_time END AS execution_time,
+    coalesce(s.execution_time <= clock_timestamp(), false) AS is_due,
+    s.priority, s.picked_by, s.cancel_requested_at, s.cancel_reason,
+    t.task_index, t.name AS task, t.status AS task_status, t.attempt, t.retry_count, t.max_retries,
+    t.error_message AS task_error, t.started_at AS task_started_at,
+    coalesce(k.paused, false) AS is_paused, k.paused_at, k.pause_reason,
+    n.state AS node_state, n.last_heartbeat AS node_heartbeat,
+    CASE WHEN NOT s.picked THEN s.reserved_for END AS reserved_for,
+    living.nodes, living.executors, living.busy,
+    CASE WHEN s.picked THEN 0 ELSE (
+        SELECT count(*) FROM (
+            SELECT FROM scheduled_tasks o
+            WHERE NOT o.picked AND o.execution_time <= clock_timestamp()
+                AND o.reserved_for IS NULL AND o.cancel_requested_at IS NULL
+                AND (o.priority > s.priority OR o.priority = s.priority AND o.execution_time < s.execution_time)
+                AND o.task_name <> ALL (ARRAY(SELECT name FROM process_types WHERE paused))
+            LIMIT $3
+        ) AS before
+    ) END AS ahead,
+    clock_timestamp() AS now
+FROM processes p
+LEFT JOIN scheduled_tasks s ON s.task_instance = p.process_id
+LEFT JOIN tasks t ON t.process_id = p.process_id AND t.task_index = p.current_task_index
+LEFT JOIN process_types k ON k.name = p.process_type
+LEFT JOIN nodes n ON n.node_id = s.picked_by
+CROSS JOIN (
+    SELECT count(*) AS nodes, coalesce(sum(l.executors), 0)::bigint AS executors,
+        (SELECT count(*) FROM scheduled_tasks c WHERE c.picked AND c.picked_by = ANY (array_agg(l.node_id))) AS busy
+    FROM nodes l
+    WHERE l.state = 'RUNNING' AND l.last_heartbeat > clock_timestamp() - $2::float8 * interval '1 second'
+) AS living
+WHERE p.process_id = $1

@@ -1,0 +1,184 @@
+//! `explain`: why a process is where it is, in sentences.
+
+use clap::Args;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::error::CliError;
+use super::global::GlobalOptions;
+use super::session::{Need, Session};
+use super::show::not_found;
+use super::style::Look;
+use super::terminal::{Face, print_json, print_lines};
+use super::text::{self, Clock};
+use crate::model::explain::{Explanation, Reason};
+use crate::store::explain::AHEAD_MAX;
+
+/// Which process to explain.
+#[derive(Debug, Args)]
+pub struct Options {
+    /// The process's id
+    #[arg(value_name = "ID")]
+    pub process_id: String,
+    /// Print one JSON document: {"process_id", "status", "task", "reasons": [{"reason", ...}], "sentences"}
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Explains one process.
+///
+/// # Errors
+/// When there is no such process, or the database fails.
+pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
+    let (_session, mut store) = Session::open(global, Need::Tables)?;
+    let explanation =
+        store.explain(&options.process_id)?.ok_or_else(|| not_found(&options.process_id, global))?;
+    let teller = Teller { explanation: &explanation, clock: &Clock::system(), program: &global.program() };
+    let sentences: Vec<String> = explanation.reasons.iter().map(|it| teller.sentence(it)).collect();
+    if options.json {
+        let mut document = serde_json::to_value(&explanation)
+            .map_err(|cause| CliError::Failed(format!("failed to write JSON: {cause}")))?;
+        if let Value::Object(keys) = &mut document {
+            keys.insert("sentences".to_owned(), json!(sentences));
+        }
+        return print_json(&document);
+    }
+    let status = Look::of_process(explanation.status).paint(Face::stdout(), explanation.status.as_str());
+    let mut lines = vec![format!("{} is {status}", text::escape(&explanation.process_id))];
+    lines.extend(teller.task_line());
+    lines.extend(sentences);
+    print_lines(&lines)
+}
+
+/// Tells reasons as a person wants them.
+struct Teller<'a> {
+    explanation: &'a Explanation,
+    clock: &'a Clock,
+    program: &'a str,
+}
+
+impl Teller<'_> {
+    fn task_line(&self) -> Option<String> {
+        let task = self.explanation.task.as_ref()?;
+        let retries = match task.attempt {
+            0 => String::new(),
+            attempt => {
+                format!(", attempt {attempt}, {} of {} retries spent", task.retry_count, task.max_retries)
+            }
+        };
+        Some(format!(
+            "task \"{}\" ({} of {}) is {}{retries}",
+            text::escape(&task.name),
+            task.index + 1,
+            self.explanation.total_tasks,
+            task.status
+        ))
+    }
+
+    fn sentence(&self, reason: &Reason) -> String {
+        match reason {
+            Reason::Finished { completed_at, error_message } => {
+                self.finished(*completed_at, error_message.as_deref())
+            }
+            Reason::CancelRequested { since, message } => format!(
+                "it is being cancelled since {}{}",
+                self.since(*since),
+                after_colon(message.as_deref())
+            ),
+            Reason::Claimed { node, node_state, last_heartbeat, since } => {
+                let running = since.map(|it| format!(" since {}", self.since(it))).unwrap_or_default();
+                let heartbeat = last_heartbeat.map(|it| format!(", last heard of {} ago", self.ago(it)));
+                let state = node_state.as_deref().map(text::escape).unwrap_or_default();
+                format!(
+                    "node {} runs it{running} (the node is {state}{})",
+                    text::escape(node),
+                    heartbeat.unwrap_or_default()
+                )
+            }
+            Reason::NodeSilent { node, last_heartbeat } => {
+                let heard = last_heartbeat.map(|it| format!(" since {}", self.since(it)));
+                format!(
+                    "node {} holds it and is not heard of{}; another node takes it over once that one counts as dead",
+                    text::escape(node),
+                    heard.unwrap_or_default()
+                )
+            }
+            Reason::WaitingRetry { until, retry, max_retries, error_message } => format!(
+                "it waits for retry {retry} of {max_retries}{}; the last attempt failed{}",
+                self.until(*until),
+                after_colon(error_message.as_deref())
+            ),
+            Reason::NotDue { until: None } => "it is never due: its execution_time is infinity".to_owned(),
+            Reason::NotDue { until } => format!("it is not due{}", self.until(*until)),
+            Reason::Paused { since, message } => {
+                let since = since.map(|it| format!(" since {}", self.since(it))).unwrap_or_default();
+                let name = &self.explanation.process_type;
+                format!(
+                    "process type {name:?} is paused{since}{}; go on with: {} resume {}",
+                    after_colon(message.as_deref()),
+                    self.program,
+                    shell_words::quote(name)
+                )
+            }
+            Reason::Reserved { node } => {
+                format!("it is kept for node {}, where somebody runs it", text::escape(node))
+            }
+            Reason::NoNode => format!("no node is running; start one: {} serve", self.program),
+            Reason::ExecutorsFull { busy, executors, nodes, ahead } => format!(
+                "all executors are taken: {busy} of {executors} on {}; {}; see {} list --status in_progress",
+                if *nodes == 1 { "1 node".to_owned() } else { format!("{nodes} nodes") },
+                ahead_of(*ahead),
+                self.program
+            ),
+            Reason::AboutToRun { since, ahead } => {
+                let since = since.map(|it| format!(" since {}", self.since(it))).unwrap_or_default();
+                format!("it is due{since} and about to be claimed; {}", ahead_of(*ahead))
+            }
+        }
+    }
+
+    fn finished(&self, completed_at: Option<Timestamp>, error: Option<&str>) -> String {
+        let ended = completed_at.map(|it| format!("it ended at {}", self.since(it)));
+        let ended = ended.unwrap_or_else(|| "it has ended".to_owned());
+        match error {
+            None => ended,
+            Some(_) => format!(
+                "{ended}{}; have it go again: {} retry {}",
+                after_colon(error),
+                self.program,
+                shell_words::quote(&self.explanation.process_id)
+            ),
+        }
+    }
+
+    /// A point in the past: `14:02:11 (3 min 05 s ago)`.
+    fn since(&self, at: Timestamp) -> String {
+        format!("{} ({} ago)", self.clock.short(at), self.ago(at))
+    }
+
+    fn ago(&self, at: Timestamp) -> String {
+        text::duration(text::between(at, self.explanation.now))
+    }
+
+    /// A point in the future: ` until 14:02:11 (in 3 min 05 s)`.
+    fn until(&self, at: Option<Timestamp>) -> String {
+        at.map(|at| {
+            let wait = text::duration(text::between(self.explanation.now, at));
+            format!(" until {} (in {wait})", self.clock.short(at))
+        })
+        .unwrap_or_default()
+    }
+}
+
+fn ahead_of(count: i64) -> String {
+    match count {
+        0 => "it is the next".to_owned(),
+        1 => "1 due process comes before it".to_owned(),
+        many if many >= AHEAD_MAX => format!("{many} or more due processes come before it"),
+        many => format!("{many} due processes come before it"),
+    }
+}
+
+fn after_colon(message: Option<&str>) -> String {
+    message.map(|it| format!(": {}", text::escape(it))).unwrap_or_default()
+}

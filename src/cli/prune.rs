@@ -1,0 +1,89 @@
+//! `prune`: finished processes that nobody needs any more.
+
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::json;
+
+use super::bulk::{check_type, processes, statuses};
+use super::error::CliError;
+use super::global::GlobalOptions;
+use super::session::{Need, Session};
+use super::terminal::{print, print_json};
+use super::text::Clock;
+use crate::model::duration::{parse_duration, show_duration};
+use crate::model::lifecycle::ProcessStatus;
+use crate::store::Store;
+use crate::store::prune::PruneFilter;
+
+/// What to delete.
+#[derive(Debug, Args)]
+pub struct Options {
+    /// Those that ended longer ago than this: 30d, 12h
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = parse_duration)]
+    pub older_than: Duration,
+    /// Only those in this status; may be repeated
+    #[arg(long, ignore_case = true,
+        value_parser = statuses(&[ProcessStatus::Completed, ProcessStatus::Failed, ProcessStatus::Cancelled]))]
+    pub status: Vec<ProcessStatus>,
+    /// Only those of this process type
+    #[arg(long = "type", value_name = "TYPE")]
+    pub process_type: Option<String>,
+    /// Only say how many would be deleted
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print one JSON document: {"dry_run", "older_than", "processes": how many}
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Deletes them with their tasks and executions, and says how many there were.
+///
+/// # Errors
+/// When the type is unknown, or the database fails; what was deleted before stays deleted.
+pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
+    let (_session, mut store) = Session::open(global, Need::Tables)?;
+    if let Some(name) = &options.process_type {
+        check_type(&mut store, name, global)?;
+    }
+    let filter = PruneFilter {
+        older_than: options.older_than,
+        statuses: options.status.clone(),
+        process_type: options.process_type.clone(),
+    };
+    let (count, oldest) = match options.dry_run {
+        true => {
+            let prunable = store.prunable(&filter)?;
+            (prunable.processes, prunable.oldest)
+        }
+        false => (prune(&mut store, &filter)?, None),
+    };
+    if options.json {
+        let older_than = show_duration(options.older_than);
+        return print_json(
+            &json!({ "dry_run": options.dry_run, "older_than": older_than, "processes": count }),
+        );
+    }
+    let count = processes(usize::try_from(count).unwrap_or(usize::MAX));
+    match (options.dry_run, oldest) {
+        (false, _) => print(format!("deleted {count}\n")),
+        (true, None) => print(format!("would delete {count}\n")),
+        (true, Some(oldest)) => {
+            print(format!("would delete {count}, the oldest ended {}\n", Clock::system().full(oldest)))
+        }
+    }
+}
+
+/// One small transaction after the other, so that nobody waits for locks and an interrupt loses nothing.
+fn prune(store: &mut Store, filter: &PruneFilter) -> Result<u64, CliError> {
+    let mut count = 0;
+    let mut place = None;
+    loop {
+        let pruned = store.prune(filter, place.as_ref())?;
+        count += pruned.processes;
+        place = pruned.next;
+        if place.is_none() {
+            return Ok(count);
+        }
+    }
+}

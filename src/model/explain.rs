@@ -1,0 +1,369 @@
+//! Why a process is where it is: from the facts that the tables hold to the reasons, without a database.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::lifecycle::{ProcessStatus, TaskStatus};
+
+/// What the tables say of a process and its surroundings at one moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Facts {
+    /// Its id.
+    pub process_id: String,
+    /// Its type.
+    pub process_type: String,
+    /// Its status.
+    pub status: ProcessStatus,
+    /// How many tasks it has.
+    pub total_tasks: u32,
+    /// When it ended.
+    pub completed_at: Option<Timestamp>,
+    /// Why it failed or was cancelled.
+    pub error_message: Option<String>,
+    /// Its place in the queue; `None` once it has ended.
+    pub queued: Option<Queued>,
+    /// The task that runs or comes next; `None` when all are done.
+    pub task: Option<TaskFacts>,
+    /// Since when its type is paused, where that is known, and why.
+    pub paused: Option<(Option<Timestamp>, Option<String>)>,
+    /// Nodes that live and claim.
+    pub nodes: i64,
+    /// How many commands they can run at once.
+    pub executors: i64,
+    /// How many processes they hold.
+    pub busy: i64,
+    /// The database's time.
+    pub now: Timestamp,
+}
+
+/// A process's place in the queue.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Queued {
+    /// When it is due; `None` is never.
+    pub execution_time: Option<Timestamp>,
+    /// Whether that time has come.
+    pub is_due: bool,
+    /// Due processes that are claimed before it.
+    pub ahead: i64,
+    /// The node that has claimed it, the node's state and its last heartbeat, where it is known.
+    pub claimed_by: Option<(String, Option<(String, Timestamp)>)>,
+    /// The node that alone may claim it.
+    pub reserved_for: Option<String>,
+    /// When somebody asked to cancel it, and what becomes its error message.
+    pub cancel_requested: Option<(Timestamp, Option<String>)>,
+}
+
+/// The current task.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TaskFacts {
+    /// Its place, from 0.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// Its status.
+    pub status: TaskStatus,
+    /// Executions begun.
+    pub attempt: u32,
+    /// Retries spent.
+    pub retry_count: u32,
+    /// Retries allowed.
+    pub max_retries: u32,
+    /// Why the latest execution failed.
+    pub error_message: Option<String>,
+    /// When the latest execution was begun.
+    pub started_at: Option<Timestamp>,
+}
+
+/// One thing that keeps a process where it is.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "reason", rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Reason {
+    /// It has ended.
+    Finished {
+        /// When.
+        completed_at: Option<Timestamp>,
+        /// Why, unless it completed.
+        error_message: Option<String>,
+    },
+    /// Somebody has cancelled it, and its node has not ended it yet.
+    CancelRequested {
+        /// When.
+        since: Timestamp,
+        /// By whom and why.
+        message: Option<String>,
+    },
+    /// A node holds it and runs its task.
+    Claimed {
+        /// The node.
+        node: String,
+        /// The node's state; `None` if the node is not known any more.
+        node_state: Option<String>,
+        /// The node's last heartbeat.
+        last_heartbeat: Option<Timestamp>,
+        /// When the task was begun.
+        since: Option<Timestamp>,
+    },
+    /// The node that holds it is not heard of.
+    NodeSilent {
+        /// The node.
+        node: String,
+        /// Its last heartbeat.
+        last_heartbeat: Option<Timestamp>,
+    },
+    /// Its task has failed and waits for the next attempt.
+    WaitingRetry {
+        /// When that is due.
+        until: Option<Timestamp>,
+        /// Retries spent, the coming one included.
+        retry: u32,
+        /// Retries allowed.
+        max_retries: u32,
+        /// Why the last attempt failed.
+        error_message: Option<String>,
+    },
+    /// It was started for later.
+    NotDue {
+        /// When; `None` is never.
+        until: Option<Timestamp>,
+    },
+    /// Its type is paused.
+    Paused {
+        /// Since when, where that is known.
+        since: Option<Timestamp>,
+        /// Why, where somebody has said it.
+        message: Option<String>,
+    },
+    /// One node alone may claim it.
+    Reserved {
+        /// The node.
+        node: String,
+    },
+    /// Nobody is there to claim it.
+    NoNode,
+    /// All executors of all nodes are taken.
+    ExecutorsFull {
+        /// How many are taken.
+        busy: i64,
+        /// How many there are.
+        executors: i64,
+        /// On how many nodes.
+        nodes: i64,
+        /// Due processes that come before it.
+        ahead: i64,
+    },
+    /// It is due, and nothing is known to stand in its way.
+    AboutToRun {
+        /// Since when.
+        since: Option<Timestamp>,
+        /// Due processes that come before it.
+        ahead: i64,
+    },
+}
+
+/// Why a process is where it is.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Explanation {
+    /// Its id.
+    pub process_id: String,
+    /// Its type.
+    pub process_type: String,
+    /// Its status.
+    pub status: ProcessStatus,
+    /// How many tasks it has.
+    pub total_tasks: u32,
+    /// The task that runs or comes next.
+    pub task: Option<TaskFacts>,
+    /// All the reasons there are, the one to look at first first; never empty.
+    pub reasons: Vec<Reason>,
+    /// The database's time, which all others are to be compared with.
+    pub now: Timestamp,
+}
+
+/// A node that has missed its heartbeats for this many seconds is told as silent: five times the pause between two.
+pub const SILENT_SECONDS: f64 = 10.0;
+
+/// Finds the reasons.
+pub fn explain(facts: Facts) -> Explanation {
+    let reasons = match &facts.queued {
+        None => vec![Reason::Finished {
+            completed_at: facts.completed_at,
+            error_message: facts.error_message.clone(),
+        }],
+        Some(queued) => match &queued.claimed_by {
+            Some((node, known)) => claimed(&facts, queued, node, known.as_ref()),
+            None => waiting(&facts, queued),
+        },
+    };
+    Explanation {
+        process_id: facts.process_id,
+        process_type: facts.process_type,
+        status: facts.status,
+        total_tasks: facts.total_tasks,
+        task: facts.task,
+        reasons,
+        now: facts.now,
+    }
+}
+
+fn claimed(facts: &Facts, queued: &Queued, node: &str, known: Option<&(String, Timestamp)>) -> Vec<Reason> {
+    let mut reasons = cancel_reason(queued);
+    let is_silent = known.is_none_or(|(state, heartbeat)| {
+        matches!(state.as_str(), "DEAD" | "STOPPED")
+            || facts.now.duration_since(*heartbeat).as_secs_f64() > SILENT_SECONDS
+    });
+    if is_silent {
+        let last_heartbeat = known.map(|it| it.1);
+        reasons.push(Reason::NodeSilent { node: node.to_owned(), last_heartbeat });
+        return reasons;
+    }
+    reasons.push(Reason::Claimed {
+        node: node.to_owned(),
+        node_state: known.map(|it| it.0.clone()),
+        last_heartbeat: known.map(|it| it.1),
+        since: facts.task.as_ref().and_then(|task| task.started_at),
+    });
+    // Its command goes on; the next one will not.
+    reasons.extend(pause_reason(facts));
+    reasons
+}
+
+fn waiting(facts: &Facts, queued: &Queued) -> Vec<Reason> {
+    let mut reasons = cancel_reason(queued);
+    reasons.extend(pause_reason(facts));
+    if !queued.is_due {
+        let retried = facts.task.as_ref().filter(|task| task.status == TaskStatus::WaitingRetry);
+        reasons.push(match retried {
+            Some(task) => Reason::WaitingRetry {
+                until: queued.execution_time,
+                retry: task.retry_count,
+                max_retries: task.max_retries,
+                error_message: task.error_message.clone(),
+            },
+            None => Reason::NotDue { until: queued.execution_time },
+        });
+    }
+    reasons.extend(queued.reserved_for.clone().map(|node| Reason::Reserved { node }));
+    let is_kept_for_one = queued.reserved_for.is_some();
+    if facts.nodes == 0 && !is_kept_for_one {
+        reasons.push(Reason::NoNode);
+    } else if reasons.is_empty() {
+        reasons.push(if facts.busy >= facts.executors {
+            Reason::ExecutorsFull {
+                busy: facts.busy,
+                executors: facts.executors,
+                nodes: facts.nodes,
+                ahead: queued.ahead,
+            }
+        } else {
+            Reason::AboutToRun { since: queued.execution_time, ahead: queued.ahead }
+        });
+    }
+    reasons
+}
+
+fn cancel_reason(queued: &Queued) -> Vec<Reason> {
+    let asked = queued.cancel_requested.clone();
+    asked.map(|(since, message)| Reason::CancelRequested { since, message }).into_iter().collect()
+}
+
+fn pause_reason(facts: &Facts) -> Option<Reason> {
+    facts.paused.clone().map(|(since, message)| Reason::Paused { since, message })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_000_000_000 + second).expect("a time")
+    }
+
+    fn facts() -> Facts {
+        Facts {
+            process_id: "p-1".to_owned(),
+            process_type: "sample".to_owned(),
+            status: ProcessStatus::InProgress,
+            total_tasks: 3,
+            completed_at: None,
+            error_message: None,
+            queued: Some(Queued {
+                execution_time: Some(at(0)),
+                is_due: true,
+                ahead: 7,
+                claimed_by: None,
+                reserved_for: None,
+                cancel_requested: None,
+            }),
+            task: Some(TaskFacts {
+                index: 1,
+                name: "load".to_owned(),
+                status: TaskStatus::NotStarted,
+                attempt: 1,
+                retry_count: 1,
+                max_retries: 3,
+                error_message: Some("exit code 3".to_owned()),
+                started_at: Some(at(5)),
+            }),
+            paused: None,
+            nodes: 2,
+            executors: 8,
+            busy: 8,
+            now: at(100),
+        }
+    }
+
+    fn queued(change: impl FnOnce(&mut Queued)) -> Facts {
+        let mut facts = facts();
+        if let Some(queued) = &mut facts.queued {
+            change(queued);
+        }
+        facts
+    }
+
+    fn codes(facts: Facts) -> Vec<String> {
+        let explanation = serde_json::to_value(explain(facts)).expect("JSON");
+        let reasons = explanation["reasons"].as_array().expect("a list");
+        reasons.iter().map(|it| it["reason"].as_str().expect("a text").to_owned()).collect()
+    }
+
+    #[test]
+    fn a_process_that_waits_is_told_what_it_waits_for() {
+        assert_eq!(codes(facts()), ["EXECUTORS_FULL"]);
+        assert_eq!(codes(Facts { busy: 7, ..facts() }), ["ABOUT_TO_RUN"]);
+        assert_eq!(codes(Facts { nodes: 0, executors: 0, busy: 0, ..facts() }), ["NO_NODE"]);
+        assert_eq!(codes(Facts { paused: Some((None, None)), ..facts() }), ["PAUSED"]);
+        assert_eq!(codes(queued(|it| it.is_due = false)), ["NOT_DUE"]);
+        assert_eq!(codes(queued(|it| it.reserved_for = Some("n-1".to_owned()))), ["RESERVED"]);
+        let mut retried = queued(|it| it.is_due = false);
+        retried.task.iter_mut().for_each(|task| task.status = TaskStatus::WaitingRetry);
+        assert_eq!(codes(retried), ["WAITING_RETRY"]);
+    }
+
+    #[test]
+    fn all_reasons_are_told() {
+        let mut facts = queued(|it| it.is_due = false);
+        facts.paused = Some((Some(at(1)), Some("broken".to_owned())));
+        facts.nodes = 0;
+        assert_eq!(codes(facts), ["PAUSED", "NOT_DUE", "NO_NODE"]);
+    }
+
+    #[test]
+    fn a_claimed_process_is_told_whether_its_node_lives() {
+        let by = |state: &str, heartbeat| {
+            queued(|it| it.claimed_by = Some(("n-1".to_owned(), Some((state.to_owned(), at(heartbeat))))))
+        };
+        assert_eq!(codes(by("RUNNING", 99)), ["CLAIMED"]);
+        assert_eq!(codes(by("STOPPING", 99)), ["CLAIMED"]);
+        assert_eq!(codes(by("RUNNING", 80)), ["NODE_SILENT"]);
+        assert_eq!(codes(by("DEAD", 99)), ["NODE_SILENT"]);
+        assert_eq!(codes(queued(|it| it.claimed_by = Some(("n-1".to_owned(), None)))), ["NODE_SILENT"]);
+        let mut cancelled = by("RUNNING", 99);
+        cancelled.queued.iter_mut().for_each(|it| it.cancel_requested = Some((at(98), None)));
+        assert_eq!(codes(cancelled), ["CANCEL_REQUESTED", "CLAIMED"]);
+    }
+
+    #[test]
+    fn a_process_that_has_ended_says_so() {
+        assert_eq!(codes(Facts { queued: None, ..facts() }), ["FINISHED"]);
+    }
+}

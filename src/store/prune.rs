@@ -1,0 +1,125 @@
+//! Forgetting finished processes, with their tasks and executions.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use postgres::types::ToSql;
+
+use super::row::{get, unreadable};
+use super::{Sql, Store, StoreError};
+use crate::model::lifecycle::ProcessStatus;
+
+const PRUNE: Sql = Sql::new("delete finished processes", include_str!("../../sql/prune.sql"));
+const PRUNABLE: Sql = Sql::new("count finished processes", include_str!("../../sql/prunable.sql"));
+const TURN: Sql = Sql::new(
+    "see whether another node prunes",
+    "SELECT pg_try_advisory_xact_lock($1, hashtext(current_schema())) AS is_ours",
+);
+
+/// Advisory lock of the node that prunes by itself; the second key is the schema's hash.
+const LOCK_CLASS: i32 = 0x504f_5031;
+
+/// Processes deleted in one transaction. With ten tasks and a few executions each that is some thousand rows: tenths
+/// of a second, and locks on nothing that runs.
+pub const PRUNE_BATCH: u32 = 200;
+
+/// Which finished processes are to be forgotten.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PruneFilter {
+    /// Those that ended longer ago than this.
+    pub older_than: Duration,
+    /// Only those in one of these final statuses; empty is all of them.
+    pub statuses: Vec<ProcessStatus>,
+    /// Only those of this type.
+    pub process_type: Option<String>,
+}
+
+/// The end and id of the last process of a batch: the next one begins behind it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PrunePlace {
+    completed_at: Timestamp,
+    process_id: String,
+}
+
+/// What one batch did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pruned {
+    /// Processes deleted.
+    pub processes: u64,
+    /// Where the next batch begins; `None` when nothing is left.
+    pub next: Option<PrunePlace>,
+}
+
+/// What there is to delete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prunable {
+    /// How many processes.
+    pub processes: u64,
+    /// When the oldest of them ended.
+    pub oldest: Option<Timestamp>,
+}
+
+impl PruneFilter {
+    /// The statuses as the statements take them.
+    fn words(&self) -> Option<Vec<&'static str>> {
+        (!self.statuses.is_empty()).then(|| self.statuses.iter().map(|it| it.as_str()).collect())
+    }
+}
+
+impl Store {
+    /// Deletes up to [`PRUNE_BATCH`] finished processes behind `after`, the oldest first, in one transaction.
+    ///
+    /// # Errors
+    /// When the database fails; nothing is deleted then.
+    pub fn prune(&mut self, filter: &PruneFilter, after: Option<&PrunePlace>) -> Result<Pruned, StoreError> {
+        let (seconds, words) = (filter.older_than.as_secs_f64(), filter.words());
+        let (time, id) = (after.map(|it| it.completed_at), after.map(|it| it.process_id.as_str()));
+        let limit = i64::from(PRUNE_BATCH);
+        let params: [&(dyn ToSql + Sync); 6] = [&seconds, &words, &filter.process_type, &time, &id, &limit];
+        let Some(row) = self.query_opt(&PRUNE, &params)? else {
+            return Ok(Pruned { processes: 0, next: None });
+        };
+        let what = "a deleted process";
+        let processes = u64::try_from(get::<i64>(&row, "how_many", what)?).unwrap_or(0);
+        let next = PrunePlace {
+            completed_at: get(&row, "completed_at", what)?,
+            process_id: get(&row, "process_id", what)?,
+        };
+        // Fewer than there could be: nothing is left but what somebody is retrying.
+        let is_last = processes < u64::from(PRUNE_BATCH);
+        Ok(Pruned { processes, next: (!is_last).then_some(next) })
+    }
+
+    /// The same, if no other session is at it in this way: `None` then.
+    ///
+    /// # Errors
+    /// As [`Store::prune`].
+    pub fn prune_alone(
+        &mut self,
+        filter: &PruneFilter,
+        after: Option<&PrunePlace>,
+    ) -> Result<Option<Pruned>, StoreError> {
+        self.in_transaction("prune", |store| {
+            let row = store.query_opt(&TURN, &[&LOCK_CLASS])?;
+            match row.map_or(Ok(false), |row| get(&row, "is_ours", "a lock"))? {
+                true => store.prune(filter, after).map(Some),
+                false => Ok(None),
+            }
+        })
+    }
+
+    /// How much [`Store::prune`] would delete in all.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn prunable(&mut self, filter: &PruneFilter) -> Result<Prunable, StoreError> {
+        let (seconds, words) = (filter.older_than.as_secs_f64(), filter.words());
+        let row = self
+            .query_opt(&PRUNABLE, &[&seconds, &words, &filter.process_type])?
+            .ok_or_else(|| unreadable("a count", "no row"))?;
+        Ok(Prunable {
+            processes: u64::try_from(get::<i64>(&row, "how_many", "a count")?).unwrap_or(0),
+            oldest: get(&row, "oldest", "a count")?,
+        })
+    }
+}

@@ -1,0 +1,153 @@
+//! Rolling upgrades: two releases on one schema, several that migrate at once, one that is killed while it does.
+
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::process::Stdio;
+
+use process_orchestrator::store::migrate::known_version;
+use process_orchestrator::{ProcessInputData, ProcessStatus};
+
+use super::Served;
+use crate::common::{one_task, wait_until};
+use crate::program::{Bench, signal};
+
+const FAILPOINTS: &str = "PROCESS_ORCHESTRATOR_FAILPOINTS";
+
+/// What the next release's migration leaves: a column more, and the version.
+fn expand(bench: &Bench, works_from: Option<i32>) {
+    let mut client = bench.database.sql();
+    client
+        .batch_execute(
+            "ALTER TABLE processes ADD COLUMN IF NOT EXISTS of_the_next text NOT NULL DEFAULT 'x'; \
+             ALTER TABLE tasks ADD COLUMN IF NOT EXISTS of_the_next integer; \
+             ALTER TABLE scheduled_tasks ADD COLUMN IF NOT EXISTS of_the_next integer DEFAULT 7; \
+             ALTER TABLE nodes ADD COLUMN IF NOT EXISTS of_the_next text; \
+             ALTER TABLE task_executions ADD COLUMN IF NOT EXISTS of_the_next text;",
+        )
+        .unwrap();
+    client
+        .execute(
+            "INSERT INTO schema_migrations (version, name, checksum, works_from) VALUES ($1, 'next', '', $2) \
+             ON CONFLICT (version) DO UPDATE SET works_from = $2",
+            &[&(known_version() + 1), &works_from],
+        )
+        .unwrap();
+}
+
+fn runs_one(bench: &Bench) {
+    let id = bench.database.start("one-task", ProcessInputData::new());
+    assert_eq!(bench.database.wait_for(&id).status, ProcessStatus::Completed);
+}
+
+#[test]
+fn a_node_goes_on_and_can_be_restarted_when_the_next_release_has_expanded_the_schema() {
+    let bench = Bench::with_tables("upgrade_expand");
+    bench.database.register(&one_task("true"));
+    let mut running = Served::start(&bench, "running", &[], &[]);
+    runs_one(&bench);
+    expand(&bench, Some(known_version()));
+    runs_one(&bench);
+    running.stop();
+    let mut restarted = Served::start(&bench, "restarted", &[], &[]);
+    let (next, ours) = (known_version() + 1, known_version());
+    let told = format!("is at version {next}, which also works with this program's {ours}");
+    assert!(restarted.log().contains(&told), "{}", restarted.log());
+    runs_one(&bench);
+    for words in [&["list"][..], &["nodes"], &["start", "one-task", "--wait"], &["migrate", "--dry-run"]] {
+        bench.run(words).expect(0);
+    }
+    let migrate = bench.run(&["migrate", "--json"]).expect(0).json();
+    assert_eq!((&migrate["version"], &migrate["migrations"]), (&next.into(), &serde_json::json!([])));
+
+    // The release after that contracts: who runs goes on, who starts is refused.
+    expand(&bench, Some(next));
+    runs_one(&bench);
+    restarted.stop();
+    for words in [&["serve", "--no-http"][..], &["list"], &["migrate"]] {
+        let refused = bench.run(words).expect(1);
+        let versions = format!("it is at version {next}, this binary knows versions up to {ours} only");
+        assert!(refused.err.contains(&versions), "{words:?}: {refused:#?}");
+    }
+}
+
+#[test]
+fn the_release_before_runs_beside_this_one_if_the_newest_migration_says_that_it_may() {
+    let bench = Bench::with_tables("upgrade_before");
+    let before = known_version() - 1;
+    let variables = [("PROCESS_ORCHESTRATOR_KNOWN_SCHEMA", &*before.to_string())];
+    let works_from: Option<i32> = bench
+        .database
+        .sql()
+        .query_one("SELECT works_from FROM schema_migrations ORDER BY version DESC LIMIT 1", &[])
+        .unwrap()
+        .get(0);
+    if works_from.is_none_or(|from| from > before) {
+        let mut old = Served::spawn(&bench, "old", &[], &variables);
+        assert_eq!(old.ended().code(), Some(1));
+        let versions =
+            format!("it is at version {}, this binary knows versions up to {before} only", before + 1);
+        assert!(old.log().contains(&versions), "{}", old.log());
+        return;
+    }
+    bench.database.register(&one_task("true"));
+    let mut old = Served::start(&bench, "old", &["--executors", "2"], &variables);
+    let mut new = Served::start(&bench, "new", &["--executors", "2"], &[]);
+    let both = || {
+        let of = |name: &str| bench.database.count(&format!("task_executions WHERE node_id LIKE '{name}-%'"));
+        runs_one(&bench);
+        (of("old") > 0 && of("new") > 0).then_some(())
+    };
+    wait_until("both have run something", both);
+    old.stop();
+    new.stop();
+}
+
+#[test]
+fn five_nodes_that_start_on_an_empty_database_at_once_migrate_it_once() {
+    let bench = Bench::new("upgrade_five");
+    let mut nodes: Vec<_> =
+        (0..5).map(|n| Served::spawn(&bench, &format!("n{n}"), &["--executors", "1"], &[])).collect();
+    for node in &nodes {
+        wait_until("it is ready", || {
+            assert!(!node.log().contains("error: "), "{}", node.log());
+            node.log().contains(" ready: node ").then_some(())
+        });
+    }
+    assert_eq!(bench.database.count("schema_migrations"), i64::from(known_version()));
+    assert_eq!(bench.database.count("nodes WHERE state = 'RUNNING'"), 5);
+    nodes.iter_mut().for_each(Served::stop);
+}
+
+#[test]
+fn a_migration_whose_program_is_killed_leaves_nothing_and_the_next_does_it() {
+    let bench = Bench::new("upgrade_killed");
+    let migrate = |rule: &str| {
+        let mut command = bench.command(&["migrate"]);
+        command.env(FAILPOINTS, rule).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    };
+    let schemas = || {
+        let query = "SELECT count(*) FROM pg_namespace WHERE nspname = $1";
+        bench.database.sql().query_one(query, &[&bench.database.schema]).unwrap().get::<_, i64>(0)
+    };
+    assert_eq!(migrate("in-migration@1=kill").status().unwrap().signal(), Some(9));
+    assert_eq!(schemas(), 0, "not even the schema is there");
+    assert_eq!(migrate("in-migration@2=kill").status().unwrap().signal(), Some(9));
+    assert_eq!(bench.database.count("schema_migrations"), 1);
+    assert_eq!(bench.database.count("pg_proc WHERE pronamespace = current_schema()::regnamespace"), 0);
+
+    // One holds its migration open; another waits for it, and does it when the first is killed.
+    let mut first = migrate(&format!("in-migration=hold:{}", bench.folder.display())).spawn().unwrap();
+    wait_until("it migrates", || bench.folder.join("in-migration.reached").exists().then_some(()));
+    let mut second = Served::spawn(&bench, "second", &[], &[]);
+    let waits = "pg_stat_activity a JOIN pg_locks l USING (pid) WHERE l.locktype = 'advisory' AND NOT l.granted \
+        AND l.objid = hashtext(current_schema())::bigint & 4294967295";
+    wait_until("the other waits for it", || (bench.database.count(waits) == 1).then_some(()));
+    signal(&first, "-KILL");
+    assert_eq!(first.wait().unwrap().signal(), Some(9));
+    wait_until("it is ready", || second.log().contains(" ready: node ").then_some(()));
+    assert_eq!(bench.database.count("schema_migrations"), i64::from(known_version()));
+    bench.database.store().check_schema().unwrap();
+    second.stop();
+    assert!(fs::exists(bench.folder.join("in-migration.reached")).unwrap());
+}
