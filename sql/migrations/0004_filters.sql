@@ -1,4 +1,4 @@
--- works from: 3
+-- works from: 2
 --
 -- Lists by type and by metadata. Both indexes were measured at 1,000,000 finished processes; a process is entered into
 -- each twice, at its start and at its end.

@@ -103,9 +103,7 @@ impl From<StoreError> for CliError {
                 | RefusalReason::InvalidProcessId
                 | RefusalReason::InvalidStartTime => Self::Usage(message),
             },
-            StoreError::Database { source, .. } if source.is_closed() || source.as_db_error().is_none() => {
-                Self::Unreachable(message)
-            }
+            error if error.is_connection_lost() => Self::Unreachable(message),
             _ => Self::Failed(message),
         }
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use postgres::config::{LoadBalanceHosts, TargetSessionAttrs};
 use postgres::{Client, NoTls, SimpleQueryMessage};
 
-use super::error::{Attempt, ConnectError, ConnectFailure, chain, diagnose};
+use super::error::{Attempt, ConnectError, ConnectFailure, diagnose, diagnose_silence};
 use super::settings::{ConnectionSettings, Server};
 use super::tls::Way;
 
@@ -248,31 +248,32 @@ fn within<T: Send + 'static>(
 /// [`Access::Write`], read-only. For once per command, not per connection. `target` is for the message.
 pub fn check_server(client: &mut Client, target: &str, access: Access) -> Result<ServerFacts, ConnectError> {
     let failed = |failure| ConnectError { target: target.to_string(), failure };
-    let facts = ask(client).map_err(|message| failed(ConnectFailure::Other { message }))?;
+    let facts = ask(client).map_err(failed)?;
     match judge(&facts, access) {
         Some(failure) => Err(failed(failure)),
         None => Ok(facts),
     }
 }
 
-fn ask(client: &mut Client) -> Result<ServerFacts, String> {
+fn ask(client: &mut Client) -> Result<ServerFacts, ConnectFailure> {
     const QUESTION: &str = "SELECT current_setting('server_version_num'), current_setting('server_version'), \
                             current_setting('transaction_read_only'), pg_is_in_recovery()";
+    let other = |message| ConnectFailure::Other { message };
     // The simple protocol: a prepared statement would cost a round trip more.
-    let answer = client.simple_query(QUESTION).map_err(|error| chain(&error))?;
+    let answer = client.simple_query(QUESTION).map_err(|error| diagnose_silence(&error))?;
     let row = answer.iter().find_map(|message| match message {
         SimpleQueryMessage::Row(row) => Some(row),
         _ => None,
     });
     let field = |at: usize| {
         let value = row.and_then(|row| row.try_get(at).ok().flatten());
-        value.ok_or_else(|| "the server did not say what it is; is it PostgreSQL?".to_string())
+        value.ok_or_else(|| other("the server did not say what it is; is it PostgreSQL?".to_owned()))
     };
     let number = field(0)?;
     Ok(ServerFacts {
         version_number: number
             .parse()
-            .map_err(|_| format!("the server's version {number:?} is no number"))?,
+            .map_err(|_| other(format!("the server's version {number:?} is no number")))?,
         version: field(1)?.to_string(),
         read_only: field(2)? == "on",
         standby: field(3)? == "t",

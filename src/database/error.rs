@@ -177,6 +177,25 @@ pub(super) fn diagnose(error: &postgres::Error, attempt: &Attempt<'_>) -> Connec
     }
 }
 
+/// Finds out what it means that the first question on a new connection was not answered.
+pub(super) fn diagnose_silence(error: &postgres::Error) -> ConnectFailure {
+    match (error.as_db_error(), io_cause(error)) {
+        (Some(ended), _) if is_ending(ended.code()) => {
+            ConnectFailure::StartingUp { message: ended.message().to_owned() }
+        }
+        (None, Some(cause)) => diagnose_io(cause),
+        (None, None) if error.is_closed() => {
+            ConnectFailure::Unreachable { cause: "the server closed the connection".into() }
+        }
+        _ => ConnectFailure::Other { message: chain(error) },
+    }
+}
+
+/// Whether the server comes up, goes down, or has ended this one session, which looks the same from here.
+fn is_ending(code: &SqlState) -> bool {
+    [SqlState::CANNOT_CONNECT_NOW, SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN].contains(code)
+}
+
 fn diagnose_refusal(code: &SqlState, message: &str, attempt: &Attempt<'_>) -> ConnectFailure {
     let message = message.to_string();
     match code {
@@ -198,11 +217,7 @@ fn diagnose_refusal(code: &SqlState, message: &str, attempt: &Attempt<'_>) -> Co
             ConnectFailure::NoSuchDatabase { database: attempt.database.to_string() }
         }
         code if *code == SqlState::TOO_MANY_CONNECTIONS => ConnectFailure::TooManyConnections { message },
-        code if [SqlState::CANNOT_CONNECT_NOW, SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN]
-            .contains(code) =>
-        {
-            ConnectFailure::StartingUp { message }
-        }
+        code if is_ending(code) => ConnectFailure::StartingUp { message },
         // In a pooler's words: it is there, and the server behind it is not.
         code if code.code().starts_with("08") => ConnectFailure::Unreachable { cause: message },
         code => ConnectFailure::Other { message: format!("{message} (SQLSTATE {})", code.code()) },

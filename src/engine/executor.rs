@@ -53,6 +53,10 @@ fn execute(index: usize, shared: &Shared, runner: &mut dyn Runner, work: &Work) 
         // Interrupting goes through the places after it has raised the phase: one of the two sees the other.
         place.interrupt().request(Reason::Stop);
     }
+    if shared.lease.is_void() {
+        // So does whoever declares the lease void; a command that had begun unseen would go on beside its successor.
+        place.interrupt().request(Reason::Fenced);
+    }
     let report = runner.run(work, place.interrupt());
     let measures = &shared.vitals.measures;
     measures.execution_seconds.note_time(report.report.duration);

@@ -10,7 +10,7 @@ use postgres::fallible_iterator::FallibleIterator;
 use super::shared::{Phase, Shared};
 use crate::database::Connection;
 use crate::failpoint::{self, Point};
-use crate::store::{Session, quote_identifier};
+use crate::store::{Session, StoreError, quote_identifier};
 
 /// What the schema's functions send when a process is cancelled or a type paused; no type's name holds a new line.
 const CONTROL: &str = "\ncontrol";
@@ -67,7 +67,8 @@ fn subscribe(shared: &Shared) -> Result<Option<Connection>, String> {
         return Ok(None);
     }
     let channel = quote_identifier(&shared.config.schema);
-    connection.batch_execute(&format!("LISTEN {channel}")).map_err(|error| error.to_string())?;
+    let failed = |source| format!("failed to {}", StoreError::database("listen", source));
+    connection.batch_execute(&format!("LISTEN {channel}")).map_err(failed)?;
     Ok(Some(connection))
 }
 

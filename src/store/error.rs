@@ -141,6 +141,14 @@ impl StoreError {
         }
     }
 
+    /// Whether the connection is gone: it broke, or the server has ended it, as it does when it stops or somebody has
+    /// terminated the session.
+    pub fn is_connection_lost(&self) -> bool {
+        let Self::Database { source, .. } = self else { return false };
+        let is_ended = |state: &SqlState| state.code().starts_with("08") || state.code().starts_with("57P");
+        source.is_closed() || source.as_db_error().is_none_or(|answer| is_ended(answer.code()))
+    }
+
     /// Whether the database refuses a value (SQLSTATE classes 22, 23 and 54): the same statement would be refused
     /// again, with other values it would not.
     pub fn is_refused_value(&self) -> bool {

@@ -3,11 +3,12 @@
 use std::time::{Duration, Instant};
 
 use process_orchestrator::model::lifecycle::{Ending, Outcome, TaskPosition, after_execution};
+use process_orchestrator::store::Store;
 use process_orchestrator::store::claims::{Claim, Claimed, ClaimedTask};
 use process_orchestrator::store::record::{ExecutionResult, TaskResult};
 use process_orchestrator::{ProcessStatus, ProcessType};
 
-use crate::common::TestDatabase;
+use crate::common::{TestDatabase, settings};
 
 fn claim_one(database: &TestDatabase, node: &str) -> (Claim, ClaimedTask) {
     match database.store().claim_due(node, 1).unwrap().remove(0) {
@@ -145,4 +146,25 @@ fn claims_never_take_a_row_twice_and_skip_what_is_not_due() {
     assert_eq!(database.count("scheduled_tasks WHERE picked AND version = 2"), 30);
     let wait = database.store().next_due().unwrap().unwrap();
     assert!((3000..=3600).contains(&wait.as_secs()), "{wait:?}");
+}
+
+#[test]
+fn a_session_that_the_server_has_ended_is_known_for_that() {
+    let database = TestDatabase::new("ended_session");
+    let mut store = Store::open(settings(), &database.schema, &database.schema).unwrap();
+    let ended = database
+        .sql()
+        .execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE '%' || $1",
+            &[&database.schema],
+        )
+        .unwrap();
+    assert_eq!(ended, 1);
+    // The server's farewell first, then the silence after it: the program ends with code 4 for both.
+    for _ in 0..2 {
+        let error = store.running_nodes(1).unwrap_err();
+        assert!(error.is_connection_lost(), "{error}");
+    }
+    let refused = database.store().set_statement_timeout(Duration::MAX).unwrap_err();
+    assert!(!refused.is_connection_lost(), "{refused}");
 }

@@ -1,0 +1,71 @@
+"""Runs nodes and a database under a seeded schedule of faults and checks what came of it. See scripts/chaos."""
+
+import sys
+
+sys.dont_write_bytecode = True
+
+import argparse  # noqa: E402
+import os  # noqa: E402
+import random  # noqa: E402
+import shutil  # noqa: E402
+import signal  # noqa: E402
+import subprocess  # noqa: E402
+import tempfile  # noqa: E402
+from typing import List, Optional  # noqa: E402
+
+from database import DatabaseError  # noqa: E402
+from run import Run  # noqa: E402
+from settings import ChaosError, Settings  # noqa: E402
+
+PROCESSES_PER_MINUTE = 1000
+
+
+def main() -> int:
+    settings = read_settings()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGHUP, lambda *_: sys.exit(129))
+    again = "scripts/chaos --seed {} --minutes {:g} --nodes {} --processes {}".format(
+        settings.seed, settings.minutes, settings.nodes, settings.processes)
+    print("chaos: {}".format(again), flush=True)
+    run: Optional[Run] = None
+    problems: Optional[List[str]] = None
+    try:
+        run = Run(settings)
+        problems = run.carry_out()
+    except (ChaosError, DatabaseError, subprocess.SubprocessError) as error:
+        print("error: {}".format(error), file=sys.stderr)
+    finally:
+        if run:
+            run.clean_up()
+        if problems == [] and not settings.keep:
+            shutil.rmtree(settings.folder)
+        else:
+            print("kept: {} (logs of the nodes, faults.log, journals); to replay it: {}".format(
+                settings.folder, again), file=sys.stderr)
+    return 0 if problems == [] else 1
+
+
+def read_settings() -> Settings:
+    parser = argparse.ArgumentParser(prog="scripts/chaos", description=__doc__)
+    parser.add_argument("--seed", type=int, help="what the schedule follows from (default: by chance)")
+    parser.add_argument("--minutes", type=float, default=1.0, help="how long faults go on (default: 1)")
+    parser.add_argument("--nodes", type=int, default=3, help="how many nodes (default: 3)")
+    parser.add_argument("--processes", type=int, help="how many processes in all (default: {} a minute)".format(
+        PROCESSES_PER_MINUTE))
+    parser.add_argument("--binary", required=True, help="the program (default: the release build)")
+    parser.add_argument("--postgresql", required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--keep", action="store_true", help="keep logs and journals also when all is well")
+    options = parser.parse_args()
+    if options.minutes <= 0 or options.nodes < 1 or (options.processes or 1) < 1:
+        parser.error("--minutes, --nodes and --processes are more than nothing")
+    processes = options.processes or max(1, round(options.minutes * PROCESSES_PER_MINUTE))
+    seed = options.seed if options.seed is not None else random.randrange(1000000)
+    # As root the server runs as somebody else, who has to get in.
+    folder = tempfile.mkdtemp(prefix="po-chaos.")
+    os.chmod(folder, 0o711)
+    return Settings(seed, options.minutes, options.nodes, processes, os.path.abspath(options.binary),
+                    options.postgresql, folder, options.keep)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

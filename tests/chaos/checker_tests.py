@@ -1,0 +1,161 @@
+"""That the checker sees what is wrong: a clean record passes, and each fault put into it is named."""
+
+import os
+import sys
+import tempfile
+import unittest
+from typing import Dict, List
+
+sys.dont_write_bytecode = True
+
+from checker import Checker  # noqa: E402
+from settings import Settings  # noqa: E402
+from workload import KINDS, Process  # noqa: E402
+
+Rows = List[Dict[str, str]]
+NODE = "chaos-1-100-00000000"
+BEGAN = 1000.0
+
+
+class Tables:
+    """Stands for the database: the tables by name."""
+
+    def __init__(self, tables: Dict[str, Rows]) -> None:
+        self.tables = tables
+
+    def ask(self, sql: str) -> Rows:
+        name = sql.split(" FROM process_orchestrator.")[-1].split()[0]
+        return self.tables[name]
+
+
+class NoExcuses:
+    def of_loss(self, node_id: str, at: float) -> None:
+        return None
+
+    def of_overlap(self, node_id: str, at: float) -> bool:
+        return False
+
+
+class Record:
+    """One process of three tasks that went well; tests spoil it."""
+
+    def __init__(self, kind: str = "fragile") -> None:
+        self.process = Process("p-1", next(it for it in KINDS if it.name == kind), {"times": 0, "bytes": 0, "pause": 0})
+        self.processes: Rows = [{"process_id": "p-1", "status": "COMPLETED",
+                                 "process_context": '{"task0": "1", "task1": "1", "task2": "1"}'}]
+        self.tasks: Rows = [{"process_id": "p-1", "task_index": str(i), "status": "COMPLETED", "retry_count": "0",
+                             "attempt": "1", "completed": str(BEGAN + i + 0.6)} for i in range(3)]
+        self.trail: Rows = [execution(i, 1, "SUCCEEDED", "0") for i in range(3)]
+        self.journal = [line for i in range(3) for line in (
+            "START {0} 1 {0} {1} {2}".format(i, BEGAN + i, NODE), "END {0} 1 {0} {1} 0".format(i, BEGAN + i + 0.5))]
+
+    def violations(self) -> List[str]:
+        with tempfile.TemporaryDirectory() as folder:
+            settings = Settings(1, 1, 1, 1, "", "", folder)
+            os.mkdir(settings.journals)
+            with open(os.path.join(settings.journals, "p-1"), "w") as file:
+                file.writelines(line + "\n" for line in self.journal)
+            tables = Tables({"processes": self.processes, "tasks": self.tasks, "task_executions": self.trail,
+                             "scheduled_tasks": [], "nodes": []})
+            checker = Checker(settings, tables, [self.process], NoExcuses(), 0.0)
+            checker.run()
+        return checker.violations
+
+
+def execution(index: int, attempt: int, outcome: str, exit_code: str) -> Dict[str, str]:
+    return {"process_id": "p-1", "task_index": str(index), "attempt": str(attempt), "node_id": NODE,
+            "outcome": outcome, "exit_code": exit_code, "output_bytes": "0", "duration_ms": "500", "kept": "",
+            "completed": str(BEGAN)}
+
+
+class CheckerTests(unittest.TestCase):
+    def sees(self, record: Record, text: str) -> None:
+        violations = record.violations()
+        self.assertTrue(any(text in violation for violation in violations), violations)
+
+    def test_a_clean_record_passes(self) -> None:
+        self.assertEqual(Record().violations(), [])
+
+    def test_an_execution_without_a_record(self) -> None:
+        record = Record()
+        del record.trail[2]
+        self.sees(record, "is not in the audit trail")
+        self.sees(record, "has not come to an end")
+
+    def test_a_record_without_an_execution(self) -> None:
+        record = Record()
+        del record.journal[4:]
+        self.sees(record, "its command never began")
+
+    def test_an_execution_that_ended_otherwise_than_recorded(self) -> None:
+        record = Record()
+        record.journal[5] = record.journal[5][:-1] + "7"
+        self.sees(record, "its command ended with 7")
+
+    def test_an_execution_that_was_begun_twice(self) -> None:
+        record = Record()
+        record.journal.append("START 2 1 99 1003 " + NODE)
+        self.sees(record, "began 2 times")
+
+    def test_a_task_that_began_before_its_predecessor_had_ended(self) -> None:
+        record = Record()
+        record.journal[1], record.journal[2] = record.journal[2], record.journal[1]
+        self.sees(record, "began before task 0 had ended well")
+
+    def test_a_task_that_began_before_its_predecessor_was_recorded(self) -> None:
+        record = Record()
+        record.tasks[0]["completed"] = str(BEGAN + 1.3)
+        self.sees(record, "before the success of task 0 was recorded")
+
+    def test_two_commands_at_once(self) -> None:
+        record = Record()
+        record.journal[2:2] = ["START 0 2 77 1000.7 " + NODE]
+        record.journal[4:4] = ["WAITS 1 1 1 1001 -", "OVERLAP 1 1 1 1002 -"]
+        self.sees(record, "ran beside ['task 0, attempt 2")
+
+    def test_a_lock_that_outlives_a_command_that_ended(self) -> None:
+        record = Record()
+        record.journal[3:3] = ["WAITS 1 1 1 1001 -"]
+        self.sees(record, "everybody before it had ended")
+
+    def test_a_loss_for_no_reason(self) -> None:
+        record = Record()
+        record.trail[2:] = [execution(2, 1, "LOST", "")]
+        record.tasks[2].update(status="FAILED")
+        record.processes[0].update(status="FAILED", process_context='{"task0": "1", "task1": "1"}')
+        self.assertEqual(len(record.violations()), 1)
+        self.sees(record, "nothing had happened to")
+
+    def test_a_retry_that_was_spent_on_an_interruption(self) -> None:
+        record = Record()
+        record.trail[2:] = [execution(2, 1, "INTERRUPTED", ""), execution(2, 2, "SUCCEEDED", "0")]
+        record.journal[4:] = ["START 2 1 4 1002 " + NODE, "START 2 2 5 1002.1 " + NODE, "END 2 2 5 1002.2 0"]
+        record.tasks[2].update(attempt="2")
+        record.processes[0].update(process_context='{"task0": "1", "task1": "1", "task2": "2"}')
+        self.assertEqual(record.violations(), [])
+        record.tasks[2].update(retry_count="1")
+        self.sees(record, "by its executions (status, retries, attempts)")
+
+    def test_a_task_that_ran_after_the_process_had_failed(self) -> None:
+        record = Record()
+        record.trail[1] = execution(1, 1, "LOST", "")
+        self.sees(record, "was run after the process had ended")
+
+    def test_a_process_that_does_not_say_what_its_executions_say(self) -> None:
+        record = Record()
+        record.processes[0].update(status="FAILED")
+        self.sees(record, "it is FAILED, and by its executions COMPLETED")
+
+    def test_a_context_that_was_lost(self) -> None:
+        record = Record()
+        record.processes[0].update(process_context='{"task0": "1"}')
+        self.sees(record, "its context is")
+
+    def test_a_start_that_was_lost(self) -> None:
+        record = Record()
+        record.processes.clear()
+        self.sees(record, "its start was committed, and it is not there")
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,176 @@
+"""One run from the first start to the verdict."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import List, Optional, Tuple
+
+import faults
+import workload
+from checker import Checker
+from database import Database, DatabaseError
+from excuses import Excuses
+from faults import Injector
+from nodes import Node, can_be_far, marked, require_files, wait_until_none_is_left
+from proxy import Network
+from settings import ChaosError, LEASE, Settings, uptime, wall_offset
+from workload import Starter
+
+# Without any process ending for so long, something is stuck: longer than a lease, a takeover and every backoff.
+NO_PROGRESS_S_MAX = 60
+# What a stopped node may leave is gone by then.
+LEFTOVERS_S_MAX = 5
+VIOLATIONS_SHOWN_MAX = 30
+# The machine stood still if a thread that wanted to look every 100 ms has not looked for so long.
+STALL_S = 1.0
+
+
+class Run:
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        require_files(settings)
+        for folder in (settings.journals, settings.logs):
+            os.makedirs(folder)
+        workload.write_types(settings)
+        self.database = Database(settings.folder, settings.postgresql)
+        # No other run's nodes, whose marks are looked for at the end, have these names.
+        tag = os.path.basename(settings.folder).split(".")[-1]
+        self.network = Network(self.database.socket)
+        far = settings.nodes - 1 if settings.nodes > 1 and can_be_far() else None
+        self.nodes = [Node(settings, "chaos-{}-{}".format(tag, number + 1), self.network.proxy(), number == far)
+                      for number in range(settings.nodes)]
+        self.waves = workload.plan(settings)
+        self.schedule = faults.plan(settings)
+        self.injector = Injector(settings, self.database, self.nodes, self.schedule)
+        self.starter = Starter(settings, self.database, self.waves)
+        self.stalls: List[Tuple[float, float]] = []
+        self.is_tending = threading.Event()
+        self.tender = threading.Thread(target=self._tend, name="tender", daemon=True)
+
+    def carry_out(self) -> List[str]:
+        """Returns what should not be."""
+        self._write_schedule()
+        self.database.start()
+        offset = wall_offset()
+        subprocess.run([self.settings.binary, "types", "register", self.settings.types], check=True,
+                       stdout=subprocess.DEVNULL, env={**os.environ, "DATABASE_URL": self.database.url})
+        for node in self.nodes:
+            node.start()
+        self.is_tending.set()
+        self.tender.start()
+        began = time.monotonic()
+        self.starter.begin()
+        self.injector.begin()
+        self.starter.end()
+        self.injector.end()
+        problems = self._finish()
+        excuses = Excuses(self.nodes, self.injector.isolations, self.injector.sessions_lost, self.stalls)
+        processes = [process for wave in self.waves for process in wave.processes]
+        checker = Checker(self.settings, self.database, processes, excuses, offset)
+        checker.run()
+        problems += checker.violations + self._problems()
+        self._report(problems, checker, (time.monotonic() - began) / 60)
+        return problems
+
+    def _write_schedule(self) -> None:
+        with open(os.path.join(self.settings.folder, "schedule"), "w") as file:
+            file.writelines("{}\n".format(fault) for fault in self.schedule)
+
+    def _finish(self) -> List[str]:
+        """All faults are healed: waits until all processes have ended, then stops the nodes."""
+        problems = self._wait_for_processes()
+        stoppers = [threading.Thread(target=node.stop) for node in self.nodes]
+        for thread in stoppers:
+            thread.start()
+        for thread in stoppers:
+            thread.join()
+        self.is_tending.clear()
+        left = wait_until_none_is_left([node.name for node in self.nodes], LEFTOVERS_S_MAX)
+        problems += ["process {} lives on although its node has ended: {}".format(*it) for it in left.items()]
+        return problems
+
+    def _wait_for_processes(self) -> List[str]:
+        waiting, since = -1, uptime()
+        while True:
+            rows = self.database.try_ask("SELECT count(*) AS n FROM process_orchestrator.processes "
+                                         "WHERE status NOT IN ('COMPLETED', 'FAILED')")
+            now = int(rows[0]["n"]) if rows else waiting
+            if now == 0:
+                return []
+            if now != waiting:
+                waiting, since = now, uptime()
+            if uptime() - since > NO_PROGRESS_S_MAX:
+                return ["{} processes have not ended {} s after the last that did:".format(waiting, NO_PROGRESS_S_MAX),
+                        *self._stuck()]
+            time.sleep(0.2)
+
+    def _stuck(self) -> List[str]:
+        """What is known of the processes that do not end."""
+        rows = self.database.ask(
+            "SELECT p.process_id, p.status, p.current_task_index, t.status AS task, t.attempt, s.execution_time, now(), "
+            "s.picked_by, s.version, n.state, n.last_heartbeat "
+            "FROM process_orchestrator.processes p "
+            "LEFT JOIN process_orchestrator.tasks t ON t.process_id = p.process_id "
+            "AND t.task_index = p.current_task_index "
+            "LEFT JOIN process_orchestrator.scheduled_tasks s ON s.task_instance = p.process_id "
+            "LEFT JOIN process_orchestrator.nodes n ON n.node_id = s.picked_by "
+            "WHERE p.status NOT IN ('COMPLETED', 'FAILED') ORDER BY p.process_id LIMIT 20")
+        return ["  {}".format(dict(row)) for row in rows]
+
+    def _tend(self) -> None:
+        last = uptime()
+        while self.is_tending.is_set():
+            for node in self.nodes:
+                node.tend()
+            time.sleep(0.1)
+            now = uptime()
+            if now - last > STALL_S:
+                self.stalls.append((last, now))
+            last = now
+
+    def _problems(self) -> List[str]:
+        problems = list(self.injector.problems)
+        if self.starter.problem:
+            problems.append(self.starter.problem)
+        for node in self.nodes:
+            problems += node.problems
+            problems += ["{}: {}".format(node.log, line) for line in node.log_text().splitlines() if "panicked" in line]
+        return problems
+
+    def _report(self, problems: List[str], checker: Checker, minutes: float) -> None:
+        for problem in problems[:VIOLATIONS_SHOWN_MAX]:
+            print("wrong: {}".format(problem), file=sys.stderr)
+        if len(problems) > VIOLATIONS_SHOWN_MAX:
+            print("and {} more".format(len(problems) - VIOLATIONS_SHOWN_MAX), file=sys.stderr)
+        stale = sum(node.log_text().count("stale result dropped") for node in self.nodes)
+        injected = self.injector.injected
+        lost = {name[5:]: count for name, count in checker.counts.items() if name.startswith("lost ")}
+        print("chaos: seed {}: {:.1f} minutes, {} faults ({}), {} node starts".format(
+            self.settings.seed, minutes, sum(injected.values()), listed(dict(injected)),
+            sum(node.starts for node in self.nodes)))
+        print("chaos: {} processes, {} executions checked ({}), LOST: {}; {} stale results; {} of a killed command's "
+              "children met, {} overlaps of a node that was frozen or cut off for too long".format(
+                  self.settings.processes, checker.counts["executions"], listed(dict(checker.outcomes)),
+                  listed(lost) or "none", stale, checker.counts["waits"], checker.counts["overlaps excused"]))
+        print("chaos: {}".format("{} WRONG".format(len(problems)) if problems else "all is as it should be"), flush=True)
+
+    def clean_up(self) -> None:
+        """Leaves no process behind, whatever has happened."""
+        self.is_tending.clear()
+        for node in self.nodes:
+            node.signal(signal.SIGCONT)
+            node.kill()
+        for pid in marked([node.name for node in self.nodes]):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass  # Its node's guard was faster.
+        with self.database.restarting:
+            self.database.stop()
+
+
+def listed(counts: dict) -> str:
+    return ", ".join("{} {}".format(count, name) for name, count in sorted(counts.items(), key=lambda it: -it[1]))

@@ -1,0 +1,56 @@
+"""What one run is to do: everything that follows from it follows from the seed."""
+
+import os
+import time
+from typing import NamedTuple
+
+# The clocks of the nodes, in seconds, each at least three times the one before. Short, so that every kind of
+# death happens in a short run; long enough that a loaded machine does not make a healthy node look dead.
+HEARTBEAT = 0.5
+DEAD_AFTER = 2.5
+LEASE = 7.5
+DRAIN_TIMEOUT = 1.0
+EXECUTORS = 8
+
+
+class Settings(NamedTuple):
+    seed: int
+    minutes: float
+    nodes: int
+    processes: int
+    binary: str
+    postgresql: str
+    folder: str
+    keep: bool = False
+
+    @property
+    def seconds(self) -> float:
+        """How long faults and starts go on; what is left after that is run without faults."""
+        return self.minutes * 60
+
+    @property
+    def journals(self) -> str:
+        return os.path.join(self.folder, "journals")
+
+    @property
+    def types(self) -> str:
+        return os.path.join(self.folder, "types")
+
+    @property
+    def logs(self) -> str:
+        return os.path.join(self.folder, "logs")
+
+
+def uptime() -> float:
+    """The clock of the journals: seconds since boot, as a shell can read it."""
+    with open("/proc/uptime") as file:
+        return float(file.read().split()[0])
+
+
+def wall_offset() -> float:
+    """What to add to a journal's time to have the wall clock's."""
+    return time.time() - uptime()
+
+
+class ChaosError(Exception):
+    """The run could not be carried out: a person has to look, the seed is not to blame."""

@@ -1,0 +1,30 @@
+//! A short run of `scripts/chaos`, always with the same seed, and the tests of its checker. What fails a longer run is
+//! worth a test of its own; this one keeps the script itself honest and working.
+#![cfg(target_os = "linux")]
+
+use std::process::Command;
+
+/// Its schedule has every kind of fault that fits into the time.
+const SEED: &str = "1070";
+const MINUTES: &str = "0.25";
+
+fn passes(command: &mut Command) -> String {
+    let ended = command.current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
+    assert!(ended.status.success(), "{command:?} {}\n{out}\n{err}", ended.status);
+    out.into_owned()
+}
+
+#[test]
+fn nothing_is_lost_or_run_twice_under_a_schedule_of_faults() {
+    let program = env!("CARGO_BIN_EXE_process-orchestrator");
+    let mut chaos = Command::new("scripts/chaos");
+    chaos.args(["--binary", program, "--seed", SEED, "--minutes", MINUTES]);
+    let said = passes(&mut chaos);
+    assert!(said.contains("all is as it should be"), "{said}");
+}
+
+#[test]
+fn the_checker_of_the_chaos_names_each_fault_that_is_put_into_a_record() {
+    passes(Command::new("python3").arg("tests/chaos/checker_tests.py"));
+}
