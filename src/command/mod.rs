@@ -13,6 +13,7 @@ mod context;
 mod context_file;
 mod environment;
 mod interrupt;
+mod live;
 mod output;
 mod program;
 mod report;
@@ -30,6 +31,7 @@ pub use context::CONTEXT_BYTES_MAX;
 pub use context_file::ContextDirectory;
 pub use environment::{BaseEnvironment, NODE_VARIABLE};
 pub use interrupt::{Interrupt, Reason};
+pub use live::{LIVE_BYTES_MAX, Live, LiveView};
 pub use program::is_found;
 pub use report::Report;
 pub use runner::Runner;
@@ -57,6 +59,8 @@ pub struct Invocation<'a> {
     pub context_file: bool,
     /// The ear of the executor that runs it.
     pub interrupt: &'a Interrupt,
+    /// Where it shows what it prints while it runs, if anybody may look.
+    pub live: Option<&'a Live>,
 }
 
 impl Invocation<'_> {

@@ -83,8 +83,15 @@ impl Runner {
             Ok(started) => started,
             Err(report) => return *report,
         };
+        let pid = child.pid();
         let watch = Watch::new(child, reader, invocation, began, &mut self.buffer, self.exit_notice);
+        if let Some(live) = invocation.live {
+            live.begin(pid);
+        }
         let ended = watch.run_to_end();
+        if let Some(live) = invocation.live {
+            live.end();
+        }
         failpoint::hit(Point::AfterExit);
         let left_children = ended.left_children;
         let mut report = Report::of_ended(ended, invocation, began);

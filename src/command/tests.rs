@@ -48,6 +48,7 @@ fn invocation<'a>(interrupt: &'a Interrupt, argv: &[&str]) -> Invocation<'a> {
         max_output_bytes: 1024 * 1024,
         context_file: false,
         interrupt,
+        live: None,
     }
 }
 

@@ -247,6 +247,9 @@ impl<'a> Watch<'a> {
             return self.heed_end_of_output();
         }
         self.capture.push(&self.buffer[..count]);
+        if let Some(live) = self.invocation.live {
+            live.push(&self.buffer[..count]);
+        }
         if count == self.buffer.len() {
             self.buffer.resize(BUFFER_BYTES_MAX, 0);
         }

@@ -57,7 +57,7 @@ fn execute(index: usize, shared: &Shared, runner: &mut dyn Runner, work: &Work) 
         // So does whoever declares the lease void; a command that had begun unseen would go on beside its successor.
         place.interrupt().request(Reason::Fenced);
     }
-    let report = runner.run(work, place.interrupt());
+    let report = runner.run(work, place.interrupt(), place.live());
     let measures = &shared.vitals.measures;
     measures.execution_seconds.note_time(report.report.duration);
     if let Some(due) = work.due {
@@ -75,7 +75,7 @@ struct Occupied<'a> {
 impl<'a> Occupied<'a> {
     fn new(place: &'a Place, shared: &'a Shared, work: &Work) -> Self {
         shared.vitals.busy.fetch_add(1, Ordering::Relaxed);
-        place.begin(&work.claim.process_id, work.claim.version);
+        place.begin(work);
         Self { place, shared }
     }
 }

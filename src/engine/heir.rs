@@ -42,7 +42,8 @@ impl Heir {
             error!("unreadable claim repaired process_id={process_id:?}: it is due again");
         }
         self.look_for_strays(link)?;
-        self.take_over(link)
+        self.take_over(link)?;
+        link.run(|store| store.sweep_live())
     }
 
     /// A claim that is ours in the database and unknown here at two sweeps running was lost between the two, whatever

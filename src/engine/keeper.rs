@@ -15,6 +15,7 @@ use super::link::Link;
 use super::pulse::CoreThread;
 use super::shared::{Phase, Shared};
 use super::takeover::{Death, Viewer, death_of};
+use super::window::Window;
 use crate::command::Reason;
 use crate::failpoint::{self, Point};
 use crate::platform::processes::is_alive;
@@ -38,6 +39,7 @@ pub(super) struct Keeper {
     lock: Lock,
     connected_since: Option<Instant>,
     heir: Heir,
+    window: Window,
 }
 
 /// The session lock that tells others we live, as far as the present connection goes.
@@ -65,6 +67,7 @@ impl Keeper {
             lock: Lock::Untried,
             connected_since: None,
             heir,
+            window: Window::default(),
         }
     }
 
@@ -151,6 +154,8 @@ impl Keeper {
         if control::look(&self.shared, &mut self.link)? == Seen::MoreToCome {
             self.shared.control.wake();
         }
+        // What fails here is tried again at the next heartbeat; the link has logged it.
+        _ = self.window.update(&self.shared, &mut self.link);
         let heartbeat = self.shared.config.heartbeat;
         Ok(if is_anybody_suspect { heartbeat.min(SUSPICION_PAUSE) } else { heartbeat })
     }

@@ -36,6 +36,7 @@ mod shared;
 mod silence;
 mod takeover;
 mod threads;
+mod window;
 
 pub use config::{EXECUTORS_MAX, NodeConfig, Scope};
 pub use node::{Node, StartError, StopReport, Stopper, new_node_id};

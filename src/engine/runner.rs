@@ -7,7 +7,7 @@ use std::time::Instant;
 use serde_json::{Map, Value};
 
 use super::escapees::{Escapees, was_ended};
-use crate::command::{self, BaseEnvironment, ContextDirectory, Interrupt, Invocation, Report};
+use crate::command::{self, BaseEnvironment, ContextDirectory, Interrupt, Invocation, Live, Report};
 use crate::model::lifecycle::Outcome;
 use crate::model::template::{RenderError, Scope, render_script, render_text, render_words};
 use crate::store::claims::{Claim, ClaimedTask};
@@ -37,7 +37,7 @@ pub struct RunReport {
 /// One executor's means to run commands.
 pub trait Runner: Send {
     /// Runs a task's command on the calling thread and returns when it has ended; `interrupt` ends it early.
-    fn run(&mut self, work: &Work, interrupt: &Interrupt) -> RunReport;
+    fn run(&mut self, work: &Work, interrupt: &Interrupt, live: &Live) -> RunReport;
 }
 
 /// Gives every executor a runner of its own.
@@ -102,11 +102,11 @@ impl Runners for CommandRunners {
 }
 
 impl Runner for CommandRunner {
-    fn run(&mut self, work: &Work, interrupt: &Interrupt) -> RunReport {
+    fn run(&mut self, work: &Work, interrupt: &Interrupt, live: &Live) -> RunReport {
         let (command, report) = match resolve(work) {
             Ok(resolved) => {
                 let shown = shown_command(&resolved);
-                let report = self.runner.run(&resolved.invocation(work, interrupt));
+                let report = self.runner.run(&resolved.invocation(work, interrupt, live));
                 if let Some(mark) = self.runner.last_mark().filter(|_| was_ended(report.outcome)) {
                     self.escapees.end(mark);
                 }
@@ -129,7 +129,7 @@ impl Runners for NoopRunners {
 }
 
 impl Runner for NoopRunner {
-    fn run(&mut self, _work: &Work, _interrupt: &Interrupt) -> RunReport {
+    fn run(&mut self, _work: &Work, _interrupt: &Interrupt, _live: &Live) -> RunReport {
         RunReport { command: None, ended: Instant::now(), report: Report::succeeded() }
     }
 }
@@ -172,7 +172,7 @@ fn resolve(work: &Work) -> Result<Resolved, RenderError> {
 }
 
 impl Resolved {
-    fn invocation<'a>(self, work: &Work, interrupt: &'a Interrupt) -> Invocation<'a> {
+    fn invocation<'a>(self, work: &Work, interrupt: &'a Interrupt, live: &'a Live) -> Invocation<'a> {
         let Work { claim, task, .. } = work;
         let mut environment = self.environment;
         environment.extend([
@@ -193,6 +193,7 @@ impl Resolved {
             max_output_bytes: task.max_output_bytes,
             context_file: true,
             interrupt,
+            live: Some(live),
         }
     }
 }

@@ -2,8 +2,11 @@
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use crate::command::{Interrupt, Reason};
+use super::runner::Work;
+use crate::command::{Interrupt, Live, LiveView, Reason};
+use crate::store::live::LiveOutput;
 
 /// One place for each executor.
 pub(super) struct Running {
@@ -12,13 +15,25 @@ pub(super) struct Running {
 
 pub(super) struct Place {
     interrupt: Interrupt,
-    work: Mutex<Option<(Arc<str>, i64)>>,
+    live: Live,
+    work: Mutex<Option<Held>>,
+}
+
+/// What an executor is at.
+struct Held {
+    process_id: Arc<str>,
+    version: i64,
+    task_index: u32,
+    attempt: u32,
+    began: Instant,
 }
 
 impl Running {
     pub(super) fn new(executors: usize) -> io::Result<Self> {
         let places = (0..executors)
-            .map(|_| Ok(Place { interrupt: Interrupt::new()?, work: Mutex::new(None) }))
+            .map(|_| {
+                Ok(Place { interrupt: Interrupt::new()?, live: Live::default(), work: Mutex::new(None) })
+            })
             .collect::<io::Result<_>>()?;
         Ok(Self { places })
     }
@@ -32,6 +47,12 @@ impl Running {
         self.places.iter().all(|place| place.lock().is_none())
     }
 
+    /// What the commands show that have run for `at_least`, from the executor `first` on, all the way round.
+    pub(super) fn views(&self, first: usize, at_least: Duration) -> impl Iterator<Item = LiveOutput> {
+        let count = self.places.len();
+        (0..count).filter_map(move |at| self.places[(first + at) % count].view(at_least))
+    }
+
     /// Ends every command that runs now, and says how many there were.
     pub(super) fn interrupt_all(&self, reason: Reason) -> usize {
         self.places.iter().filter(|place| place.interrupt_if(reason, |_| true)).count()
@@ -39,14 +60,14 @@ impl Running {
 
     /// Ends the command that runs under this claim, if one does.
     pub(super) fn interrupt_claim(&self, process_id: &str, version: i64, reason: Reason) -> bool {
-        self.places
-            .iter()
-            .any(|place| place.interrupt_if(reason, |work| *work.0 == *process_id && work.1 == version))
+        self.places.iter().any(|place| {
+            place.interrupt_if(reason, |held| *held.process_id == *process_id && held.version == version)
+        })
     }
 }
 
 impl Place {
-    fn lock(&self) -> MutexGuard<'_, Option<(Arc<str>, i64)>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Held>> {
         self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -54,9 +75,40 @@ impl Place {
         &self.interrupt
     }
 
+    pub(super) fn live(&self) -> &Live {
+        &self.live
+    }
+
     /// From now on this executor's command can be interrupted.
-    pub(super) fn begin(&self, process_id: &Arc<str>, version: i64) {
-        *self.lock() = Some((Arc::clone(process_id), version));
+    pub(super) fn begin(&self, work: &Work) {
+        *self.lock() = Some(Held {
+            process_id: Arc::clone(&work.claim.process_id),
+            version: work.claim.version,
+            task_index: work.task.index,
+            attempt: work.task.attempt,
+            began: Instant::now(),
+        });
+    }
+
+    /// What its command shows, if it has run for `at_least`.
+    fn view(&self, at_least: Duration) -> Option<LiveOutput> {
+        let held = self.lock();
+        let held = held.as_ref()?;
+        let age = held.began.elapsed();
+        if age < at_least {
+            return None;
+        }
+        let LiveView { output_bytes, tail, cpu, memory_bytes } = self.live.view()?;
+        Some(LiveOutput {
+            process_id: held.process_id.to_string(),
+            task_index: held.task_index,
+            attempt: held.attempt,
+            age,
+            output_bytes,
+            tail,
+            cpu,
+            memory_bytes,
+        })
     }
 
     /// No interrupt that was meant for this command reaches the next one: both are under the lock.
@@ -66,7 +118,7 @@ impl Place {
         self.interrupt.clear();
     }
 
-    fn interrupt_if(&self, reason: Reason, is_meant: impl Fn(&(Arc<str>, i64)) -> bool) -> bool {
+    fn interrupt_if(&self, reason: Reason, is_meant: impl Fn(&Held) -> bool) -> bool {
         let work = self.lock();
         let is_hit = work.as_ref().is_some_and(is_meant);
         if is_hit {

@@ -13,6 +13,7 @@
 //! | `explain` | why a process runs, waits, or has ended |
 //! | `prune` | delete finished processes |
 //! | `progress` | watch processes as they go |
+//! | `live` | what running commands print, shown and read |
 //! | `counts` | count processes and the queue without a scan of the history |
 //! | `list` | pages of processes, by filters |
 //! | `read` | what else the faces show |
@@ -28,6 +29,7 @@ pub mod doctor;
 pub mod error;
 pub mod explain;
 mod list;
+pub mod live;
 pub mod migrate;
 pub mod nodes;
 pub mod progress;

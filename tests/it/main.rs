@@ -18,6 +18,7 @@ mod http;
 mod http_writes;
 mod library;
 mod lists;
+mod live;
 mod liveness;
 #[cfg(target_os = "linux")]
 mod machine;

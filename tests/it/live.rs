@@ -1,0 +1,41 @@
+//! The output of a running command, seen from elsewhere.
+
+use std::fs;
+use std::time::Duration;
+
+use process_orchestrator::engine::NodeConfig;
+use process_orchestrator::{ProcessInputData, ProcessType};
+
+use crate::common::{TestDatabase, script, wait_until};
+
+#[test]
+fn what_a_running_command_has_printed_is_seen_from_elsewhere_and_gone_when_it_has_ended() {
+    let database = TestDatabase::new("live");
+    let go = |which: &str| std::env::temp_dir().join(format!("{}-{which}", database.schema));
+    let until = |which| format!("while [ ! -e '{}' ]; do sleep 0.05; done", go(which).display());
+    let wait = format!("printf first; {}; printf more; {}", until("one"), until("two"));
+    database.register(&ProcessType::new("slow", "").add(script("print", &wait)));
+    let id = database.start("slow", ProcessInputData::new());
+    let node = database.node_with(NodeConfig {
+        heartbeat: Duration::from_millis(200),
+        dead_after: Duration::from_secs(1),
+        ..database.config()
+    });
+    let mut store = database.store();
+    let live = wait_until("the output is seen", || store.live(&id).unwrap());
+    assert_eq!((live.task_index, live.attempt, live.output_bytes), (0, 1, 5));
+    assert_eq!(live.tail, b"first");
+    assert!(live.memory_bytes.is_some_and(|bytes| bytes > 100_000), "{live:?}");
+    assert!(live.started_at < live.updated_at, "{live:?}");
+    let first = live.started_at;
+    fs::write(go("one"), "").unwrap();
+    let later = wait_until("more is seen", || store.live(&id).unwrap().filter(|it| it.output_bytes > 5));
+    assert_eq!((later.started_at, &*later.tail), (first, &b"firstmore"[..]));
+
+    fs::write(go("two"), "").unwrap();
+    database.wait_for(&id);
+    assert_eq!(store.live(&id).unwrap(), None);
+    wait_until("the row is gone", || (database.count("live_output") == 0).then_some(()));
+    node.stop();
+    ["one", "two"].map(|which| fs::remove_file(go(which)).unwrap());
+}
