@@ -32,6 +32,9 @@ pub use context_file::ContextDirectory;
 pub use environment::{BaseEnvironment, NODE_VARIABLE};
 pub use interrupt::{Interrupt, Reason};
 pub use live::{LIVE_BYTES_MAX, Live, LiveView};
+#[cfg(test)]
+pub(crate) use output::Capture;
+pub(crate) use output::{clean, continuation_bytes, head_and_tail, unfinished_character};
 pub use program::is_found;
 pub use report::Report;
 pub use runner::Runner;

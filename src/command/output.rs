@@ -3,6 +3,10 @@
 /// The largest number of bytes of a UTF-8 character after its first.
 const UTF8_CONTINUATION_BYTES_MAX: usize = 3;
 
+/// What stands around the number of bytes that were left out.
+const MARKER_START: &str = "[... ";
+const MARKER_END: &str = " bytes left out ...]\n";
+
 /// Collects output piece by piece: the first half of the allowance as head, then a ring for the tail.
 #[derive(Debug)]
 pub struct Capture {
@@ -70,15 +74,32 @@ impl Capture {
         if !text.is_empty() && !text.ends_with('\n') {
             text.push('\n');
         }
-        text.push_str(&format!("[... {} bytes left out ...]\n", self.total - kept as u64));
+        text.push_str(&format!("{MARKER_START}{}{MARKER_END}", self.total - kept as u64));
         self.tail.drain(..tail_start);
         text.push_str(&clean(self.tail));
         Some(text)
     }
 }
 
+/// The head and the tail of a recorded text of which bytes were left out; `None` if it is whole.
+pub(crate) fn head_and_tail(text: &str, output_bytes: u64) -> Option<(&str, &str)> {
+    if text.len() as u64 == output_bytes {
+        return None;
+    }
+    text.match_indices(MARKER_START).filter(|(at, _)| *at == 0 || text[..*at].ends_with('\n')).find_map(
+        |(at, _)| {
+            let (head, rest) = text.split_at(at);
+            let (number, tail) = rest[MARKER_START.len()..].split_once(MARKER_END)?;
+            let left_out: u64 = number.parse().ok()?;
+            // A command may print such a line too. What was replaced only ever takes up more bytes than before.
+            let is_ours = left_out.saturating_add((head.len() + tail.len()) as u64) >= output_bytes;
+            is_ours.then_some((head, tail))
+        },
+    )
+}
+
 /// How many bytes at the end of `bytes` begin a character that was cut off.
-fn unfinished_character(bytes: &[u8]) -> usize {
+pub(crate) fn unfinished_character(bytes: &[u8]) -> usize {
     let tail_len = bytes.len().min(UTF8_CONTINUATION_BYTES_MAX);
     for back in 1..=tail_len {
         let length = match bytes[bytes.len() - back] {
@@ -94,12 +115,12 @@ fn unfinished_character(bytes: &[u8]) -> usize {
 }
 
 /// How many bytes at the start of `bytes` end a character whose begin was cut off.
-fn continuation_bytes(bytes: &[u8]) -> usize {
+pub(crate) fn continuation_bytes(bytes: &[u8]) -> usize {
     bytes.iter().take(UTF8_CONTINUATION_BYTES_MAX).take_while(|byte| matches!(byte, 0x80..=0xBF)).count()
 }
 
 /// PostgreSQL's text knows neither NUL nor invalid UTF-8.
-fn clean(bytes: Vec<u8>) -> String {
+pub(crate) fn clean(bytes: Vec<u8>) -> String {
     let text = match String::from_utf8(bytes) {
         Ok(text) => text,
         Err(e) => String::from_utf8_lossy(e.as_bytes()).into_owned(),

@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::process::ExitStatusExt;
@@ -111,6 +111,14 @@ pub fn wait_readable<const N: usize>(
         Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok([false; N]),
         Err(e) => Err(e),
     }
+}
+
+/// Whether nobody will ever read what is written to `stream`: the other end of the pipe is closed.
+pub fn is_reader_gone(stream: &impl AsFd) -> bool {
+    let mut polled = libc::pollfd { fd: stream.as_fd().as_raw_fd(), events: 0, revents: 0 };
+    // SAFETY: `polled` is one initialised pollfd that outlives the call.
+    let ready = unsafe { libc::poll(&mut polled, 1, 0) };
+    ready > 0 && polled.revents & libc::POLLERR != 0
 }
 
 /// A descriptor that becomes readable when the child `pid` has exited (Linux 5.3 and later).

@@ -65,7 +65,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub fn executions(&mut self, process_id: &str) -> Result<Listed<TaskExecution>, StoreError> {
-        Ok(listed(&self.query(&EXECUTIONS, &[&process_id, &true])?, read_execution))
+        self.executions_of(process_id, true, None, None)
     }
 
     /// The same with every `output` left unread, which may be a megabyte for each execution.
@@ -76,7 +76,25 @@ impl Store {
         &mut self,
         process_id: &str,
     ) -> Result<Listed<TaskExecution>, StoreError> {
-        Ok(listed(&self.query(&EXECUTIONS, &[&process_id, &false])?, read_execution))
+        self.executions_of(process_id, false, None, None)
+    }
+
+    /// The executions of one task, or one attempt of each task, or both.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn executions_of(
+        &mut self,
+        process_id: &str,
+        with_output: bool,
+        task_index: Option<u32>,
+        attempt: Option<u32>,
+    ) -> Result<Listed<TaskExecution>, StoreError> {
+        // No task and no attempt has a number beyond what the tables can hold.
+        let int = |value: u32| i32::try_from(value).unwrap_or(i32::MAX);
+        let (task_index, attempt) = (task_index.map(int), attempt.map(int));
+        let rows = self.query(&EXECUTIONS, &[&process_id, &with_output, &task_index, &attempt])?;
+        Ok(listed(&rows, read_execution))
     }
 
     /// Counts by status, the queue, and the nodes that run.

@@ -13,6 +13,7 @@ mod doctor;
 mod engine;
 mod failover;
 mod faults;
+mod follow;
 mod guard;
 mod http;
 mod http_writes;

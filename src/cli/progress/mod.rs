@@ -21,7 +21,7 @@ use crate::store::StoreError;
 use crate::store::progress::TaskProgress;
 
 pub use many::until_all_end;
-pub use wait::{Alarms, Wake};
+pub use wait::{Alarms, LookError, Seen, Wake, watch};
 
 /// How often elapsed times tick on a terminal.
 const TICK: Duration = Duration::from_millis(100);

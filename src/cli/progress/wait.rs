@@ -47,7 +47,7 @@ pub enum Wake<T> {
 }
 
 /// What a look at the database showed.
-pub(super) enum Seen<T> {
+pub enum Seen<T> {
     /// Nothing new.
     Same,
     /// Something has changed, and more may follow soon.
@@ -57,8 +57,10 @@ pub(super) enum Seen<T> {
 }
 
 /// Why a look failed: a failure of the store may pass, anything else ends the wait.
-pub(super) enum LookError {
+pub enum LookError {
+    /// Of the store.
     Store(StoreError),
+    /// Of anything else.
     Final(CliError),
 }
 
@@ -75,7 +77,10 @@ impl From<CliError> for LookError {
 }
 
 /// Calls `look` with a store at intervals that grow while nothing changes, and without one every `tick`.
-pub(super) fn watch<T>(
+///
+/// # Errors
+/// When a look fails for good.
+pub fn watch<T>(
     session: &Session,
     alarms: &Alarms,
     tick: Option<Duration>,

@@ -1,0 +1,153 @@
+//! Output on standard output, headings and remarks on standard error, in an order that makes sense where both are the
+//! same terminal.
+
+use std::time::Duration;
+
+use super::tail::Piece;
+use crate::cli::error::CliError;
+use crate::cli::global::GlobalOptions;
+use crate::cli::terminal::{Face, message, print};
+use crate::cli::text::{self, Clock};
+use crate::model::records::TaskExecution;
+use crate::store::live::LiveExecution;
+
+/// Prints executions.
+pub struct Printer {
+    face: Face,
+    clock: Clock,
+    /// The command that shows all of a task's output, without the task.
+    logs: String,
+    /// On a terminal: what was printed last did not end its line.
+    is_mid_line: bool,
+}
+
+impl Printer {
+    /// For the executions of a process.
+    pub fn new(process_id: &str, global: &GlobalOptions) -> Self {
+        let logs = format!("{} logs {}", global.program(), shell_words::quote(process_id));
+        Self { face: Face::stdout(), clock: Clock::system(), logs, is_mid_line: false }
+    }
+
+    /// An execution that has ended, with all its output.
+    ///
+    /// # Errors
+    /// When standard output can't be written.
+    pub fn execution(&mut self, execution: &TaskExecution) -> Result<(), CliError> {
+        self.remark(&heading(execution))?;
+        self.text(execution.output.as_deref().unwrap_or_default())?;
+        self.end_line()
+    }
+
+    /// The heading of one that runs.
+    pub fn running(&mut self, name: &str, live: &LiveExecution) {
+        let since = self.clock.short(live.started_at);
+        message(format!(
+            "==> {}, attempt {}: running on {} since {since}",
+            text::escape(name),
+            live.attempt,
+            text::escape(&live.node)
+        ));
+    }
+
+    /// What one has written since the last time.
+    ///
+    /// # Errors
+    /// When standard output can't be written.
+    pub fn piece(&mut self, piece: &Piece, name: &str, attempt: u32) -> Result<(), CliError> {
+        if piece.unseen > 0 {
+            let bytes = if piece.unseen == 1 { "byte" } else { "bytes" };
+            let remark = format!(
+                "... {} {bytes} not seen; what is kept of them is shown once it has ended: {} {} --attempt {attempt}",
+                piece.unseen,
+                self.logs,
+                shell_words::quote(name)
+            );
+            self.remark(&remark)?;
+        }
+        self.text(&piece.text)
+    }
+
+    /// How one has ended whose output was printed while it ran.
+    ///
+    /// # Errors
+    /// When standard output can't be written.
+    pub fn ended(&mut self, execution: &TaskExecution) -> Result<(), CliError> {
+        self.remark(&heading(execution))
+    }
+
+    /// A line on standard error.
+    ///
+    /// # Errors
+    /// When standard output, whose last line it must not spoil, can't be written.
+    pub fn remark(&mut self, line: &str) -> Result<(), CliError> {
+        self.end_line()?;
+        message(line);
+        Ok(())
+    }
+
+    /// The next heading or prompt begins its own line; what goes into a pipe stays as it was written.
+    ///
+    /// # Errors
+    /// When standard output can't be written.
+    pub fn end_line(&mut self) -> Result<(), CliError> {
+        if std::mem::take(&mut self.is_mid_line) { print("\n") } else { Ok(()) }
+    }
+
+    fn text(&mut self, text: &str) -> Result<(), CliError> {
+        if text.is_empty() {
+            return Ok(());
+        }
+        self.is_mid_line = self.face.is_terminal && !text.ends_with('\n');
+        print(self.face.lines(text).as_bytes())
+    }
+}
+
+fn heading(execution: &TaskExecution) -> String {
+    let time = Duration::try_from_secs_f64(execution.duration_ms / 1000.0).unwrap_or_default();
+    let time = text::duration(time);
+    let name = text::escape(&execution.task_name);
+    let mut line = format!("==> {name}, attempt {}: {} after {time}", execution.attempt, execution.outcome);
+    match (&execution.error_message, execution.output_bytes) {
+        (Some(error), _) => line.push_str(&format!("; {}", text::escape(error))),
+        (None, 0) => line.push_str("; no output"),
+        (None, _) => {}
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::lifecycle::Outcome;
+    use jiff::Timestamp;
+
+    fn execution() -> TaskExecution {
+        let at = Timestamp::from_second(1_000_000_000).expect("a time");
+        TaskExecution {
+            process_id: "p-1".to_owned(),
+            task_index: 0,
+            task_name: "load".to_owned(),
+            attempt: 2,
+            node: "n".to_owned(),
+            command: None,
+            outcome: Outcome::Failed,
+            exit_code: Some(3),
+            signal: None,
+            started_at: at,
+            completed_at: at,
+            duration_ms: 840.0,
+            cpu_ms: None,
+            peak_memory_bytes: None,
+            output: None,
+            output_bytes: 0,
+            error_message: Some("exit code 3".to_owned()),
+        }
+    }
+
+    #[test]
+    fn a_heading_says_whose_output_follows() {
+        assert_eq!(heading(&execution()), "==> load, attempt 2: FAILED after 0.8 s; exit code 3");
+        let silent = TaskExecution { outcome: Outcome::Succeeded, error_message: None, ..execution() };
+        assert_eq!(heading(&silent), "==> load, attempt 2: SUCCEEDED after 0.8 s; no output");
+    }
+}
