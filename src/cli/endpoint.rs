@@ -12,16 +12,19 @@ use crate::http::{TOKEN_CHARS_MIN, TokenFile};
 const CREDENTIALS_VARIABLE: &str = "CREDENTIALS_DIRECTORY";
 const CREDENTIAL: &str = "http-token";
 
+/// Where help lists these options, and those that say where it listens.
+pub const HEADING: &str = "HTTP endpoint";
+
 /// Who may use the endpoint.
 #[derive(Debug, Clone, Default, Args)]
 #[group(id = "endpoint")]
 pub struct Options {
     /// A file with the token (16 characters or more) that calls need which start processes; without it the endpoint is
     /// for reading only [default: systemd's credential "http-token", if there is one]
-    #[arg(long, value_name = "FILE", env = "PROCESS_ORCHESTRATOR_HTTP_TOKEN_FILE", hide_env_values = true)]
+    #[arg(long, value_name = "FILE", help_heading = HEADING, env = "PROCESS_ORCHESTRATOR_HTTP_TOKEN_FILE", hide_env_values = true)]
     pub http_token_file: Option<PathBuf>,
     /// Listen on an address that other machines reach although there is no token
-    #[arg(long, env = "PROCESS_ORCHESTRATOR_INSECURE", hide_env_values = true)]
+    #[arg(long, help_heading = HEADING, env = "PROCESS_ORCHESTRATOR_INSECURE", hide_env_values = true)]
     pub insecure: bool,
 }
 

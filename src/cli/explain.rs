@@ -4,6 +4,7 @@ use clap::Args;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::bulk::argument;
 use super::error::CliError;
 use super::global::GlobalOptions;
 use super::session::{Need, Session};
@@ -51,10 +52,13 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
 }
 
 /// Tells reasons as a person wants them.
-struct Teller<'a> {
-    explanation: &'a Explanation,
-    clock: &'a Clock,
-    program: &'a str,
+pub struct Teller<'a> {
+    /// What is told.
+    pub explanation: &'a Explanation,
+    /// How times are shown.
+    pub clock: &'a Clock,
+    /// The program as it has to be called, for remedies.
+    pub program: &'a str,
 }
 
 impl Teller<'_> {
@@ -75,7 +79,8 @@ impl Teller<'_> {
         ))
     }
 
-    fn sentence(&self, reason: &Reason) -> String {
+    /// A reason as a sentence.
+    pub fn sentence(&self, reason: &Reason) -> String {
         match reason {
             Reason::Finished { completed_at, error_message } => {
                 self.finished(*completed_at, error_message.as_deref())
@@ -146,7 +151,7 @@ impl Teller<'_> {
                 "{ended}{}; have it go again: {} retry {}",
                 after_colon(error),
                 self.program,
-                shell_words::quote(&self.explanation.process_id)
+                argument(&self.explanation.process_id)
             ),
         }
     }

@@ -6,7 +6,7 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use log::LevelFilter;
 
-use crate::database::Pooler;
+use crate::database::{Pooler, holds_password};
 use crate::store::DEFAULT_SCHEMA;
 
 /// PostgreSQL cuts longer names (its NAMEDATALEN, less one).
@@ -68,8 +68,8 @@ fn parse_schema(name: &str) -> Result<String, String> {
 }
 
 impl GlobalOptions {
-    /// The program with the options that somebody has to repeat to reach the same tables, for hints. The database's
-    /// URL may hold a password and is left out.
+    /// The program with the options that somebody has to repeat to reach the same tables, for hints. A database's URL
+    /// with a password stands there as three dots.
     pub fn program(&self) -> String {
         self.program_given(&|name| std::env::var(name).ok())
     }
@@ -85,7 +85,13 @@ impl GlobalOptions {
         {
             words.extend(["--data-dir".to_owned(), data_dir]);
         }
-        shell_words::join(words)
+        let mut line = shell_words::join(words);
+        match self.database_url.as_deref() {
+            None => {}
+            Some(url) if holds_password(url) => line.push_str(" --database-url …"),
+            Some(url) => line.push_str(&format!(" --database-url {}", shell_words::quote(url))),
+        }
+        line
     }
 }
 
@@ -115,12 +121,19 @@ mod tests {
         };
         assert_eq!(
             options.program_given(&|_| None),
-            "process-orchestrator --schema 'Team A' --data-dir /data"
+            "process-orchestrator --schema 'Team A' --data-dir /data --database-url …"
         );
+        let options = GlobalOptions {
+            database_url: Some("postgresql://me@there/db?sslmode=prefer".to_owned()),
+            ..options
+        };
         let env = |name: &str| match name {
             "PROCESS_ORCHESTRATOR_SCHEMA" => Some("Team A".to_owned()),
             _ => Some("/data".to_owned()),
         };
+        let expected = "process-orchestrator --database-url 'postgresql://me@there/db?sslmode=prefer'";
+        assert_eq!(options.program_given(&env), expected);
+        let options = GlobalOptions { database_url: None, ..options };
         assert_eq!(options.program_given(&env), "process-orchestrator");
     }
 }

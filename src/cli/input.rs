@@ -44,7 +44,8 @@ pub struct InputOptions {
     pub input: Option<String>,
 }
 
-fn parse_pair(text: &str) -> Result<(String, String), String> {
+/// Reads `KEY=VALUE`.
+pub fn parse_pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("write KEY=VALUE".to_owned()),

@@ -1,30 +1,58 @@
 //! `list`: processes, newest first.
 
+use std::collections::HashMap;
+
 use clap::Args;
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use jiff::Timestamp;
 use serde_json::json;
 
+use super::bulk::{check_type, statuses};
 use super::error::CliError;
 use super::global::GlobalOptions;
+use super::input::parse_pair;
 use super::session::{Need, Session};
 use super::style::Look;
 use super::table::{Fit, Table};
-use super::terminal::{COLUMNS_DEFAULT, Face, Size, message, print_json, print_lines, tell_unreadable};
+use super::terminal::{Face, Size, message, print_json, print_lines, tell_unreadable};
 use super::text::{self, Clock};
+use super::when::{self, When};
 use crate::model::lifecycle::ProcessStatus;
 use crate::model::records::ProcessData;
+use crate::store::notes::Note;
 use crate::store::read::{Cursor, PAGE_MAX, ProcessFilter};
+use crate::store::{Store, StoreError};
+
+/// Where help lists the options about times.
+const TIMES: &str = "Times";
 
 /// Which processes to list.
 #[derive(Debug, Args)]
 pub struct Options {
     /// Only those in this status; several are separated by commas
-    #[arg(long, value_parser = statuses(), ignore_case = true, value_delimiter = ',')]
+    #[arg(long, value_parser = statuses(ProcessStatus::ALL), ignore_case = true, value_delimiter = ',')]
     pub status: Vec<ProcessStatus>,
     /// Only those of this process type
     #[arg(long = "type", value_name = "TYPE")]
     pub process_type: Option<String>,
+    /// Only those that run or ran on this node, by its id or its name
+    #[arg(long, value_name = "NODE")]
+    pub node: Option<String>,
+    /// Only those whose input holds this metadata; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = parse_pair)]
+    pub metadata: Vec<(String, String)>,
+    /// Only those that began at this time or later: 2026-12-01T08:00:00Z, "2026-12-01 08:00" in your zone, or 2h for two
+    /// hours ago; so the others
+    #[arg(long, value_name = "TIME", help_heading = TIMES, allow_hyphen_values = true, value_parser = when::parse_past)]
+    pub started_since: Option<When>,
+    /// Only those that began before this time
+    #[arg(long, value_name = "TIME", help_heading = TIMES, allow_hyphen_values = true, value_parser = when::parse_past)]
+    pub started_before: Option<When>,
+    /// Only those that ended at this time or later
+    #[arg(long, value_name = "TIME", help_heading = TIMES, allow_hyphen_values = true, value_parser = when::parse_past)]
+    pub finished_since: Option<When>,
+    /// Only those that ended before this time
+    #[arg(long, value_name = "TIME", help_heading = TIMES, allow_hyphen_values = true, value_parser = when::parse_past)]
+    pub finished_before: Option<When>,
     /// How many at the most
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=i64::from(PAGE_MAX)))]
     pub limit: u32,
@@ -36,29 +64,44 @@ pub struct Options {
     pub json: bool,
 }
 
-fn statuses() -> impl TypedValueParser<Value = ProcessStatus> {
-    let words = ProcessStatus::ALL.iter().map(|status| status.as_str());
-    PossibleValuesParser::new(words).try_map(|word| ProcessStatus::parse(&word).ok_or("no such status"))
-}
-
 fn parse_cursor(text: &str) -> Result<Cursor, String> {
     Cursor::parse(text)
         .ok_or_else(|| "it is not what a list gave as its end; leave --after out to begin anew".to_owned())
 }
 
+impl Options {
+    /// The filter; what is said from now on is from the database's time.
+    fn filter(&self, store: &mut Store) -> Result<ProcessFilter, StoreError> {
+        let times = [self.started_since, self.started_before, self.finished_since, self.finished_before];
+        let now = if times.iter().any(Option::is_some) { store.now()? } else { Timestamp::MIN };
+        let [started_since, started_before, finished_since, finished_before] =
+            times.map(|it| it.map(|when| when.at(now)));
+        Ok(ProcessFilter {
+            statuses: self.status.clone(),
+            process_type: self.process_type.clone(),
+            node: self.node.clone(),
+            started_since,
+            started_before,
+            finished_since,
+            finished_before,
+            metadata: self.metadata.iter().map(|(key, value)| (key.clone(), value.clone().into())).collect(),
+            after: self.after.clone(),
+            limit: self.limit,
+        })
+    }
+}
+
 /// Prints one page of the list.
 ///
 /// # Errors
-/// When the database fails.
+/// When the type or node is unknown, or the database fails.
 pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
     let (_session, mut store) = Session::open(global, Need::Tables)?;
-    let page = store.processes(&ProcessFilter {
-        statuses: options.status.clone(),
-        process_type: options.process_type.clone(),
-        after: options.after.clone(),
-        limit: options.limit,
-        ..ProcessFilter::default()
-    })?;
+    let filter = options.filter(&mut store)?;
+    let page = store.processes(&filter)?;
+    if page.processes.is_empty() {
+        check_names(&mut store, options, global)?;
+    }
     let next = page.next.map(|it| it.to_string());
     if options.json {
         let mut document = json!({ "processes": page.processes, "next": next });
@@ -67,14 +110,20 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
         }
         return print_json(&document);
     }
+    let view = View {
+        notes: store.notes(&page.processes)?,
+        clock: Clock::system(),
+        now: store.now()?,
+        is_terminal: Face::stdout().is_terminal,
+    };
     let face = Face::stdout();
-    let now = store.now()?;
-    let table = table(&page.processes, &Clock::system(), now, Size::of_stdout().is_some());
-    let columns = Size::of_stdout().map_or(COLUMNS_DEFAULT, |size| size.columns);
-    print_lines(&table.lines(columns, |row, column, cell| match column {
-        STATUS_COLUMN => Look::of_process(page.processes[row].status).paint(face, &cell),
-        _ => cell,
-    }))?;
+    print_lines(&view.table(&page.processes).lines(
+        Size::stdout_columns(),
+        |row, column, cell| match column {
+            STATUS_COLUMN => Look::of_process(page.processes[row].status).paint(face, &cell),
+            _ => cell,
+        },
+    ))?;
     tell_unreadable(&page.unreadable);
     if page.processes.is_empty() && page.unreadable.is_empty() {
         message("no such processes");
@@ -85,31 +134,82 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
     Ok(())
 }
 
+/// An empty list may be that of a name that was mistyped.
+fn check_names(store: &mut Store, options: &Options, global: &GlobalOptions) -> Result<(), CliError> {
+    if let Some(name) = &options.process_type {
+        check_type(store, name, global)?;
+    }
+    match &options.node {
+        Some(node) if !store.knows_node(node)? => Err(CliError::NotFound(format!(
+            "unknown node {node:?}; nodes that ended more than seven days ago are forgotten; see them: {} nodes",
+            global.program()
+        ))),
+        _ => Ok(()),
+    }
+}
+
 const STATUS_COLUMN: usize = 2;
 
-/// On a terminal a long id may be cut so that a line stays a line; what reads a pipe needs it whole.
-fn table(processes: &[ProcessData], clock: &Clock, now: Timestamp, is_terminal: bool) -> Table {
-    let mut table = Table::new(&[
-        ("PROCESS", if is_terminal { Fit::ShrinksLast(16) } else { Fit::Whole }),
-        ("TYPE", Fit::Shrinks(5)),
-        ("STATUS", Fit::Whole),
-        ("TASKS", Fit::Right),
-        ("CREATED", Fit::Whole),
-        ("TIME", Fit::Right),
-    ]);
-    for process in processes {
-        let end = process.completed_at.unwrap_or(now);
-        let time = process.started_at.map(|start| text::duration(text::between(start, end)));
-        table.row(vec![
-            text::escape(&process.process_id).into_owned(),
-            text::escape(&process.process_type).into_owned(),
-            process.status.to_string(),
-            format!("{}/{}", process.current_task_index, process.total_tasks),
-            clock.short(process.created_at),
-            time.unwrap_or_default(),
-        ]);
+/// What the list is drawn from, beside the processes.
+struct View {
+    notes: HashMap<String, Note>,
+    clock: Clock,
+    now: Timestamp,
+    is_terminal: bool,
+}
+
+impl View {
+    /// On a terminal a long id may be cut so that a line stays a line; what reads a pipe needs it whole.
+    fn table(&self, processes: &[ProcessData]) -> Table {
+        let notes: Vec<String> = processes.iter().map(|process| self.note(process)).collect();
+        let mut columns = vec![
+            ("PROCESS", if self.is_terminal { Fit::ShrinksLast(16) } else { Fit::Whole }),
+            ("TYPE", Fit::Shrinks(5)),
+            ("STATUS", Fit::Whole),
+            ("TASKS", Fit::Right),
+            ("CREATED", Fit::Whole),
+            ("TIME", Fit::Right),
+        ];
+        let has_notes = notes.iter().any(|note| !note.is_empty());
+        if has_notes {
+            columns.push(("NOTE", Fit::Shrinks(12)));
+        }
+        let mut table = Table::new(&columns);
+        for (process, note) in processes.iter().zip(notes) {
+            let end = process.completed_at.unwrap_or(self.now);
+            let time = process.started_at.map(|start| text::duration(text::between(start, end)));
+            let mut row = vec![
+                text::escape(&process.process_id).into_owned(),
+                text::escape(&process.process_type).into_owned(),
+                process.status.to_string(),
+                format!("{}/{}", process.current_task_index, process.total_tasks),
+                self.clock.short(process.created_at),
+                time.unwrap_or_default(),
+            ];
+            row.extend(has_notes.then_some(note));
+            table.row(row);
+        }
+        table
     }
-    table
+
+    /// What an unfinished process waits for; for a person also why one has failed, which a program has in --json.
+    fn note(&self, process: &ProcessData) -> String {
+        if process.status.is_final() {
+            let error = process.error_message.as_deref().filter(|_| self.is_terminal);
+            return error.map(text::escape).unwrap_or_default().into_owned();
+        }
+        let due = process.execution_time.filter(|due| *due > self.now).map(|due| self.clock.short(due));
+        match (self.notes.get(&process.process_id), due) {
+            (Some(Note { is_cancelling: true, .. }), _) => "being cancelled".to_owned(),
+            (Some(Note { is_paused: true, .. }), _) => "type paused".to_owned(),
+            (Some(Note { retry: Some((retry, most)), .. }), Some(due)) => {
+                format!("retry {retry}/{most} at {due}")
+            }
+            (Some(Note { retry: Some((retry, most)), .. }), None) => format!("retry {retry}/{most} due"),
+            (_, Some(due)) => format!("due at {due}"),
+            (_, None) => String::new(),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -140,7 +240,8 @@ mod tests {
 
     fn lines(processes: &[ProcessData], is_terminal: bool) -> Vec<String> {
         let now = Timestamp::from_second(1_000_000_090).expect("a time");
-        table(processes, &Clock::system(), now, is_terminal).lines(80, |_, _, cell| cell)
+        let view = View { notes: HashMap::new(), clock: Clock::system(), now, is_terminal };
+        view.table(processes).lines(if is_terminal { 80 } else { usize::MAX }, |_, _, cell| cell)
     }
 
     #[test]
@@ -156,6 +257,24 @@ mod tests {
         let id = "x".repeat(200);
         let lines = lines(&[process(&id, "t")], false);
         assert!(lines[1].starts_with(&format!("{id}  t ")), "{lines:#?}");
+    }
+
+    #[test]
+    fn what_a_process_waits_for_is_noted() {
+        let now = Timestamp::from_second(1_000_000_090).expect("a time");
+        let later = Timestamp::from_second(1_000_000_100).expect("a time");
+        let mut view = View { notes: HashMap::new(), clock: Clock::system(), now, is_terminal: true };
+        let waiting = ProcessData { execution_time: Some(later), ..process("p-1", "t") };
+        let at = view.clock.short(later);
+        assert_eq!(view.note(&waiting), format!("due at {at}"));
+        let mut noted = |is_cancelling, is_paused| {
+            let note = Note { is_cancelling, is_paused, retry: Some((1, 3)) };
+            view.notes.insert("p-1".to_owned(), note);
+            view.note(&waiting)
+        };
+        assert_eq!(noted(false, false), format!("retry 1/3 at {at}"));
+        assert_eq!(noted(false, true), "type paused");
+        assert_eq!(noted(true, true), "being cancelled");
     }
 
     #[test]

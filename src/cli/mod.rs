@@ -26,6 +26,7 @@ mod input;
 mod list;
 mod logging;
 mod logs;
+mod man;
 mod measure;
 mod migrate;
 mod nodes;
@@ -85,7 +86,8 @@ enum Command {
     #[command(before_help = "Examples:
   process-orchestrator serve
   process-orchestrator serve --process-types types/ --executors 16
-  process-orchestrator serve --node-name worker-2 --listen 127.0.0.1:8711
+  process-orchestrator serve --node-name worker-2 --listen 127.0.0.1:8711 --retention 90d
+  process-orchestrator serve --listen 0.0.0.0:8710 --http-token-file /etc/process-orchestrator/token
   curl http://127.0.0.1:8710/status")]
     Serve(serve::Options),
     /// Start processes, for nodes to run, and print their ids
@@ -97,7 +99,8 @@ enum Command {
     /// List processes, newest first
     #[command(before_help = "Examples:
   process-orchestrator list
-  process-orchestrator list --status failed --type data-processing-pipeline
+  process-orchestrator list --status failed,cancelled --finished-since 24h
+  process-orchestrator list --type data-processing-pipeline --metadata source_system=legacy --node worker-2
   process-orchestrator list --json | jq -r '.processes[].process_id'")]
     List(list::Options),
     /// Show a process and its tasks
@@ -105,9 +108,10 @@ enum Command {
   process-orchestrator show data-processing-pipeline-42
   process-orchestrator show data-processing-pipeline-42 --json | jq .process_context")]
     Show(show::Options),
-    /// Print what the tasks of a process wrote
+    /// Print what the tasks of a process wrote, and follow what the running one writes
     #[command(before_help = "Examples:
   process-orchestrator logs data-processing-pipeline-42
+  process-orchestrator logs data-processing-pipeline-42 --follow
   process-orchestrator logs data-processing-pipeline-42 load --attempt 1 > load.log")]
     Logs(logs::Options),
     /// Say why a process runs, waits, or has ended
@@ -139,9 +143,18 @@ What the input options name is changed, the rest of a process's input stays as i
   process-orchestrator resume data-processing-pipeline")]
     Resume(pause::ResumeOptions),
     /// Process types: list, show, register, validate, schema
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        before_help = "Examples:
+  process-orchestrator types validate nightly.json
+  process-orchestrator types register nightly.json
+  process-orchestrator types list"
+    )]
     Types(types::Types),
     /// List the nodes that run or ran, the latest first
+    #[command(before_help = "Examples:
+  process-orchestrator nodes
+  process-orchestrator nodes --json | jq -r '.nodes[] | select(.state == \"RUNNING\") | .name'")]
     Nodes(nodes::Options),
     /// Delete finished processes, with their tasks and executions
     #[command(before_help = "Examples:
@@ -169,6 +182,11 @@ What the input options name is changed, the rest of a process's input stays as i
   process-orchestrator completions bash > ~/.local/share/bash-completion/completions/process-orchestrator
   process-orchestrator completions fish > ~/.config/fish/completions/process-orchestrator.fish")]
     Completions(completions::Options),
+    /// Print the manual page, or write one for each command
+    #[command(before_help = "Examples:
+  process-orchestrator man | man -l -
+  process-orchestrator man ~/.local/share/man/man1")]
+    Man(man::Options),
 }
 
 /// Examples stand between the sentence that says what a command is for and the options.
@@ -245,6 +263,7 @@ impl Command {
             Self::Migrate(options) => migrate::run(global, options),
             Self::Bench(options) => measure::run(global, options),
             Self::Completions(options) => completions::run(options),
+            Self::Man(options) => man::run(options),
         }
     }
 
@@ -281,12 +300,13 @@ mod tests {
             for example in examples {
                 let words = shell_words::split(example).expect(example);
                 let words: Vec<&str> =
-                    words.iter().map(String::as_str).take_while(|it| !"|>".contains(it)).collect();
+                    words.iter().map(String::as_str).take_while(|it| !["|", ">"].contains(it)).collect();
                 if let Err(error) = parse(&words) {
                     panic!("{example}: {error}");
                 }
                 count += 1;
             }
+            assert!(count > 0, "{} has no example", command.get_name());
             count + command.get_subcommands().map(check).sum::<usize>()
         }
         assert!(check(&command()) > 20);

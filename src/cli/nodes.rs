@@ -7,7 +7,7 @@ use super::error::CliError;
 use super::global::GlobalOptions;
 use super::session::{Need, Session};
 use super::table::{Fit, Table};
-use super::terminal::{COLUMNS_DEFAULT, Size, print_lines, print_list, tell_unreadable};
+use super::terminal::{Size, print_lines, print_list, tell_unreadable};
 use super::text::{self, Clock};
 use crate::model::records::NodeData;
 
@@ -34,7 +34,7 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
     }
     let now = store.now()?;
     tell_unreadable(&nodes.unreadable);
-    let columns = Size::of_stdout().map_or(COLUMNS_DEFAULT, |size| size.columns);
+    let columns = Size::stdout_columns();
     print_lines(&table(&nodes, &Clock::system(), now).lines(columns, |_, _, cell| cell))
 }
 

@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::json;
 
-use super::bulk::{check_type, counted, fail_with, processes, statuses};
+use super::bulk::{argument, check_type, counted, fail_with, input_options, processes, statuses};
 use super::error::CliError;
 use super::global::GlobalOptions;
 use super::input::InputOptions;
@@ -159,7 +159,7 @@ fn problem(process: &RetriedProcess, options: &Options, global: &GlobalOptions) 
         RetryOutcome::Unfinished => CliError::Failed(format!(
             "process {id:?} is {status}, only one that has ended can be retried; cancel it first: {} cancel {}",
             global.program(),
-            shell_words::quote(id)
+            argument(id)
         )),
         RetryOutcome::Completed => CliError::Failed(format!(
             "process {id:?} is COMPLETED, nothing of it has failed; say from which task it is to go again: --from TASK"
@@ -169,7 +169,8 @@ fn problem(process: &RetriedProcess, options: &Options, global: &GlobalOptions) 
             options.from_task.as_ref().map_or("to go again from".to_owned(), |name| format!("{name:?}")),
         )),
         RetryOutcome::MissingInput => CliError::Usage(format!(
-            "process {id:?} lacks {detail}, which its tasks need; add it: --config KEY=VALUE and so on"
+            "process {id:?} lacks {detail}, which its tasks need; give {}",
+            input_options(detail)
         )),
     })
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use clap::Args;
 
+use super::bulk::{argument, refused};
 use super::documents::{self, is_file_like};
 use super::error::{CliError, Verdict};
 use super::global::GlobalOptions;
@@ -15,6 +16,7 @@ use super::show::Record;
 use super::signals::{self, Signals};
 use super::terminal::{Face, message};
 use super::{background, stopping, text};
+use crate::database::holds_password;
 use crate::engine::{CommandRunners, Node, NodeConfig, Scope, guard, new_node_id};
 use crate::model::lifecycle::ProcessStatus;
 use crate::model::records::TaskData;
@@ -64,7 +66,9 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
     background::begin();
     let signals = Signals::listen()?;
     let node_id = new_node_id(&NodeConfig::default().name);
-    let (id, is_reserved) = store.start_reserved(name, &request, &node_id)?;
+    let (id, is_reserved) = store
+        .start_reserved(name, &request, &node_id)
+        .map_err(|error| refused(error, &mut store, name, global))?;
     let id = id.as_str();
     if !is_reserved {
         message(format!(
@@ -129,7 +133,7 @@ fn runs_elsewhere(id: &str, node: &str, global: &GlobalOptions, signal: i32) -> 
         text::escape(node),
         text::escape(id),
         global.program(),
-        shell_words::quote(id)
+        argument(id)
     )
 }
 
@@ -140,7 +144,8 @@ fn go_on(id: &str, options: &Options, global: &GlobalOptions, signal: i32) -> St
         words.extend(["--process-id".to_owned(), id.to_owned()]);
     }
     // A password on the command line is not repeated, and standard input can't be.
-    let is_repeatable = global.database_url.is_none() && options.input.input.as_deref() != Some("@-");
+    let has_password = global.database_url.as_deref().is_some_and(holds_password);
+    let is_repeatable = !has_password && options.input.input.as_deref() != Some("@-");
     let again = if is_repeatable {
         format!("process-orchestrator {}", shell_words::join(words))
     } else {
@@ -179,7 +184,7 @@ fn failure_lines(task: &TaskData, process_id: &str, global: &GlobalOptions) -> V
         lines.push(format!("{which} of {name}:"));
         lines.extend(tail.iter().map(|line| format!("  {}", text::escape(line))));
     }
-    let words = [shell_words::quote(process_id), shell_words::quote(&task.name)];
+    let words = [argument(process_id), shell_words::quote(&task.name).into_owned()];
     lines.push(format!("all of it: {} logs {}", global.program(), words.join(" ")));
     lines
 }

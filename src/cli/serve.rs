@@ -15,9 +15,12 @@ use super::session::{Need, Session};
 use super::signals::{self, Signals};
 use super::terminal::message;
 use super::{background, documents, endpoint, stopping, types};
-use crate::engine::{CommandRunners, Node, NodeConfig, Retention, StartError, Vitals, guard};
+use crate::engine::{
+    CommandRunners, INTERVAL_MAX, INTERVAL_MIN, Node, NodeConfig, Retention, StartError, Vitals,
+    check_settings, guard,
+};
 use crate::http::{Endpoint, HttpError, TokenFile};
-use crate::model::duration::parse_duration;
+use crate::model::duration::{parse_duration, show_duration};
 
 /// Reached from this machine only: whoever reaches it can read every input and output.
 const LISTEN_DEFAULT: &str = "127.0.0.1:8710";
@@ -30,6 +33,11 @@ const LEASE_DEFAULT: &str = "5m";
 /// Where process types are looked for if no option names them; several are separated as in PATH.
 const PROCESS_TYPES_VARIABLE: &str = "PROCESS_ORCHESTRATOR_PROCESS_TYPES";
 
+/// Where help lists what hardly anybody has to change.
+const CLOCKS: &str = "Clocks (the defaults suit most)";
+/// The shortest retention: nobody who writes 0 means to lose each process as it ends.
+const RETENTION_MIN: Duration = Duration::from_secs(1);
+
 /// How to serve.
 #[derive(Debug, Args)]
 pub struct Options {
@@ -41,15 +49,6 @@ pub struct Options {
     #[arg(long, value_name = "N", env = "PROCESS_ORCHESTRATOR_EXECUTORS", hide_env_values = true,
         default_value_t = NodeConfig::default().executors, allow_negative_numbers = true, value_parser = parse_executors)]
     pub executors: usize,
-    /// Where the status endpoint listens
-    #[arg(long, value_name = "ADDR", env = "PROCESS_ORCHESTRATOR_LISTEN", hide_env_values = true,
-        default_value = LISTEN_DEFAULT, value_parser = parse_address)]
-    pub listen: SocketAddr,
-    /// Run without the status endpoint
-    #[arg(long, env = "PROCESS_ORCHESTRATOR_NO_HTTP", hide_env_values = true)]
-    pub no_http: bool,
-    #[command(flatten)]
-    pub endpoint: endpoint::Options,
     /// The name this node goes by [default: the host's name]
     #[arg(long, value_name = "NAME", env = "PROCESS_ORCHESTRATOR_NODE_NAME", hide_env_values = true,
         value_parser = parse_name)]
@@ -58,33 +57,60 @@ pub struct Options {
     #[arg(long, value_name = "TIME", env = "PROCESS_ORCHESTRATOR_DRAIN_TIMEOUT", hide_env_values = true,
         default_value = DRAIN_TIMEOUT_DEFAULT, allow_hyphen_values = true, value_parser = parse_duration)]
     pub drain_timeout: Duration,
+    /// Delete finished processes this long after their end, such as 90d [default: keep them]
+    #[arg(long, value_name = "TIME", env = "PROCESS_ORCHESTRATOR_RETENTION", hide_env_values = true,
+        allow_hyphen_values = true, value_parser = parse_retention)]
+    pub retention: Option<Duration>,
+    /// Where the status endpoint listens
+    #[arg(long, value_name = "ADDR", help_heading = endpoint::HEADING, env = "PROCESS_ORCHESTRATOR_LISTEN", hide_env_values = true,
+        default_value = LISTEN_DEFAULT, value_parser = parse_address)]
+    pub listen: SocketAddr,
+    /// Run without the status endpoint
+    #[arg(long, help_heading = endpoint::HEADING, env = "PROCESS_ORCHESTRATOR_NO_HTTP", hide_env_values = true)]
+    pub no_http: bool,
+    #[command(flatten)]
+    pub endpoint: endpoint::Options,
     /// How often it looks for due processes at the least; what is started wakes it at once
-    #[arg(long, value_name = "TIME", env = "PROCESS_ORCHESTRATOR_POLL_INTERVAL", hide_env_values = true,
-        default_value = POLL_INTERVAL_DEFAULT, allow_hyphen_values = true, value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", help_heading = CLOCKS, env = "PROCESS_ORCHESTRATOR_POLL_INTERVAL", hide_env_values = true,
+        default_value = POLL_INTERVAL_DEFAULT, allow_hyphen_values = true, value_parser = parse_interval)]
     pub poll_interval: Duration,
     /// How often it renews its lease
-    #[arg(long, value_name = "TIME", env = "PROCESS_ORCHESTRATOR_HEARTBEAT", hide_env_values = true,
-        default_value = HEARTBEAT_DEFAULT, allow_hyphen_values = true, value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", help_heading = CLOCKS, env = "PROCESS_ORCHESTRATOR_HEARTBEAT", hide_env_values = true,
+        default_value = HEARTBEAT_DEFAULT, allow_hyphen_values = true, value_parser = parse_interval)]
     pub heartbeat: Duration,
     /// How long a node whose session has ended is silent before this one takes it for dead, at least 3 heartbeats
-    #[arg(long, value_name = "TIME", env = "PROCESS_ORCHESTRATOR_DEAD_AFTER", hide_env_values = true,
+    #[arg(long, value_name = "TIME", help_heading = CLOCKS, env = "PROCESS_ORCHESTRATOR_DEAD_AFTER", hide_env_values = true,
         default_value = DEAD_AFTER_DEFAULT, allow_hyphen_values = true, value_parser = parse_duration)]
     pub dead_after: Duration,
     /// How long it keeps its claims while it cannot reach the database, at least 3 times --dead-after; its commands
     /// are ended at two thirds of it
-    #[arg(long, value_name = "TIME", env = "PROCESS_ORCHESTRATOR_LEASE", hide_env_values = true,
+    #[arg(long, value_name = "TIME", help_heading = CLOCKS, env = "PROCESS_ORCHESTRATOR_LEASE", hide_env_values = true,
         default_value = LEASE_DEFAULT, allow_hyphen_values = true, value_parser = parse_duration)]
     pub lease: Duration,
-    /// Delete finished processes this long after their end, such as 90d [default: keep them]
-    #[arg(long, value_name = "TIME", env = "PROCESS_ORCHESTRATOR_RETENTION", hide_env_values = true,
-        allow_hyphen_values = true, value_parser = parse_duration)]
-    pub retention: Option<Duration>,
 }
 
 fn parse_executors(text: &str) -> Result<usize, String> {
     let most = crate::engine::EXECUTORS_MAX;
     let number = text.parse().ok().filter(|number| (1..=most).contains(number));
     number.ok_or_else(|| format!("write a number from 1 to {most}"))
+}
+
+/// How often something is done.
+fn parse_interval(text: &str) -> Result<Duration, String> {
+    let range = INTERVAL_MIN..=INTERVAL_MAX;
+    let interval = parse_duration(text)?;
+    let (least, most) = (show_duration(*range.start()), show_duration(*range.end()));
+    range.contains(&interval).then_some(interval).ok_or_else(|| format!("it must be {least} to {most}"))
+}
+
+fn parse_retention(text: &str) -> Result<Duration, String> {
+    let retention = parse_duration(text)?;
+    (retention >= RETENTION_MIN).then_some(retention).ok_or_else(|| {
+        format!(
+            "it must be {} at the least; leave the option out to keep all processes",
+            show_duration(RETENTION_MIN)
+        )
+    })
 }
 
 /// An address and port, a host's name and port, or a port of this machine.
@@ -161,6 +187,7 @@ impl Options {
 /// a thread later.
 pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
     background::begin();
+    check_settings(&options.node_config(&global.schema))?;
     let process_types = documents::load(&options.type_paths())?;
     let token = if options.no_http { None } else { options.endpoint.open(options.listen)? };
     let signals = Signals::listen()?;
@@ -308,6 +335,15 @@ mod tests {
         assert_eq!(parse_duration(HEARTBEAT_DEFAULT), Ok(usual.heartbeat));
         assert_eq!(parse_duration(DEAD_AFTER_DEFAULT), Ok(usual.dead_after));
         assert_eq!(parse_duration(LEASE_DEFAULT), Ok(usual.lease));
+    }
+
+    #[test]
+    fn intervals_have_limits() {
+        assert_eq!(parse_interval("10ms"), Ok(INTERVAL_MIN));
+        for text in ["0s", "9ms", "2h"] {
+            assert_eq!(parse_interval(text), Err("it must be 10ms to 1h".to_owned()), "{text}");
+        }
+        assert!(parse_retention("0s").expect_err("nothing").starts_with("it must be 1s at the least"));
     }
 
     #[test]

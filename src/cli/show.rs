@@ -5,13 +5,16 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::bulk::argument;
 use super::error::CliError;
+use super::explain::Teller;
 use super::global::GlobalOptions;
 use super::session::{Need, Session};
 use super::style::Look;
 use super::table::{Fit, Table};
-use super::terminal::{COLUMNS_DEFAULT, Face, Size, print_json, print_lines, tell_unreadable};
+use super::terminal::{Face, Size, message, print_json, print_lines, tell_unreadable};
 use super::text::{self, Clock};
+use crate::model::explain::{Explanation, Reason};
 use crate::model::lifecycle::TaskStatus;
 use crate::model::records::{ProcessData, TaskData};
 use crate::store::Store;
@@ -36,9 +39,18 @@ pub struct Record {
     pub process: ProcessData,
     /// Its tasks in their order.
     pub tasks: Vec<TaskData>,
+    /// Why it is where it is, as `explain` has it; of a process that has ended the rest says it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reasons: Vec<Reason>,
+    /// The same in sentences.
+    #[serde(skip)]
+    pub sentences: Vec<String>,
     /// When it was read, by the database's clock.
     #[serde(skip)]
     pub read_at: Timestamp,
+    /// The command that shows it, for hints.
+    #[serde(skip)]
+    pub command: String,
     /// What is wrong with tasks that can't be read.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unreadable: Vec<String>,
@@ -52,7 +64,21 @@ impl Record {
     pub fn read(store: &mut Store, process_id: &str, global: &GlobalOptions) -> Result<Self, CliError> {
         let process = store.process(process_id)?.ok_or_else(|| not_found(process_id, global))?;
         let Listed { rows: tasks, unreadable } = store.tasks(process_id)?;
-        Ok(Self { process, tasks, unreadable, read_at: store.now()? })
+        let explanation = match process.status.is_final() {
+            true => None,
+            false => store.explain(process_id)?.filter(|it| !it.status.is_final()),
+        };
+        let program = global.program();
+        let sentences = explanation.iter().flat_map(|it| sentences(it, &program)).collect();
+        Ok(Self {
+            command: format!("{program} show {}", argument(process_id)),
+            read_at: store.now()?,
+            reasons: explanation.map(|it| it.reasons).unwrap_or_default(),
+            process,
+            tasks,
+            sentences,
+            unreadable,
+        })
     }
 
     /// Prints it, for people or as JSON.
@@ -64,8 +90,12 @@ impl Record {
             return print_json(self);
         }
         tell_unreadable(&self.unreadable);
-        let columns = Size::of_stdout().map_or(COLUMNS_DEFAULT, |size| size.columns);
-        print_lines(&self.lines(&Clock::system(), self.read_at, Face::stdout(), columns))
+        let columns = Size::stdout_columns();
+        print_lines(&self.lines(&Clock::system(), self.read_at, Face::stdout(), columns))?;
+        if self.is_cut(columns) {
+            message(format!("long values are cut; all of them: {} --json", self.command));
+        }
+        Ok(())
     }
 
     /// The first task that has failed.
@@ -74,39 +104,73 @@ impl Record {
     }
 
     fn lines(&self, clock: &Clock, now: Timestamp, face: Face, columns: usize) -> Vec<String> {
-        let mut lines = self.heading(clock, now, face);
+        let mut lines = self.heading(clock, now, face, columns);
         lines.push(String::new());
         lines.extend(self.task_table(now).lines(columns, |row, column, cell| match column {
             STATUS_COLUMN => Look::of_task(self.tasks[row].status).paint(face, &cell),
             _ => cell,
         }));
-        let told = self.process.error_message.as_deref().unwrap_or_default();
-        for task in &self.tasks {
-            // What failed the process is part of the process's own error.
-            if let Some(error) = task.error_message.as_ref().filter(|error| !told.contains(error.as_str())) {
-                lines.push(format!("{}: {}", text::escape(&task.name), text::escape(error)));
+        lines.extend(self.task_errors(columns));
+        for (heading, pairs) in self.values() {
+            if pairs.is_empty() {
+                continue;
             }
-        }
-        for (heading, pairs) in [
-            ("Input", pairs(self.process.input_data.as_object().unwrap_or(&Map::new()))),
-            ("Context", pairs(&self.process.process_context)),
-        ] {
-            if !pairs.is_empty() {
-                lines.extend([String::new(), heading.to_owned()]);
-                lines.extend(pairs.into_iter().map(|pair| format!("  {pair}")));
+            lines.extend([String::new(), heading.to_owned()]);
+            let most = if columns == usize::MAX { pairs.len() } else { PAIRS_MAX };
+            let room = columns.saturating_sub(INDENT);
+            lines.extend(pairs.iter().take(most).map(|pair| format!("  {}", text::cut(pair, room))));
+            if pairs.len() > most {
+                lines.push(format!("  … and {} more", pairs.len() - most));
             }
         }
         lines
     }
 
-    fn heading(&self, clock: &Clock, now: Timestamp, face: Face) -> Vec<String> {
-        let process = &self.process;
+    /// What failed the process is part of the process's own error, what is waited out part of why it waits.
+    fn task_errors(&self, columns: usize) -> Vec<String> {
+        let told = self.process.error_message.as_deref().unwrap_or_default();
+        let is_told =
+            |error: &str| told.contains(error) || self.sentences.iter().any(|it| it.contains(error));
         let mut lines = Vec::new();
-        let mut line = |name: &str, value: String| lines.push(format!("{name:<9} {value}"));
-        line("Process", text::escape(&process.process_id).into_owned());
+        for task in &self.tasks {
+            let error = task.error_message.as_deref().map(text::escape);
+            if let Some(error) = error.filter(|error| !is_told(error)) {
+                let line = format!("{}: {error}", text::escape(&task.name));
+                lines.extend(hanging(&line, columns, INDENT));
+            }
+        }
+        lines
+    }
+
+    fn values(&self) -> [(&'static str, Vec<String>); 2] {
+        [
+            ("Input", pairs(self.process.input_data.as_object().unwrap_or(&Map::new()))),
+            ("Context", pairs(&self.process.process_context)),
+        ]
+    }
+
+    /// Whether not all of the input and the context is shown.
+    fn is_cut(&self, columns: usize) -> bool {
+        let room = columns.saturating_sub(INDENT);
+        columns != usize::MAX
+            && self.values().iter().any(|(_, pairs)| {
+                pairs.len() > PAIRS_MAX || pairs.iter().any(|pair| text::width(pair) > room)
+            })
+    }
+
+    fn heading(&self, clock: &Clock, now: Timestamp, face: Face, columns: usize) -> Vec<String> {
+        let process = &self.process;
+        // The id is left to the terminal to wrap, so that it can be copied.
+        let mut lines = vec![format!("Process   {}", text::escape(&process.process_id))];
+        let mut line = |name: &str, value: String| {
+            lines.extend(hanging(&format!("{name:<9} {value}"), columns, VALUE_COLUMN));
+        };
         line("Type", text::escape(&process.process_type).into_owned());
-        let status = Look::of_process(process.status).paint(face, process.status.as_str());
-        line("Status", status + &self.remark(clock, now));
+        let status = format!("{}{}", process.status, self.remark(clock, now));
+        line("Status", status);
+        for sentence in &self.sentences {
+            line("", sentence.clone());
+        }
         if let Some(error) = &process.error_message {
             line("Error", text::escape(error).into_owned());
         }
@@ -123,6 +187,12 @@ impl Record {
                 None => line("Running", format!("for {time}")),
             }
         }
+        // Escapes have no width, which the wrapping would count.
+        let word = process.status.as_str();
+        let painted = Look::of_process(process.status).paint(face, word);
+        if let Some(status) = lines.iter_mut().find(|line| line.starts_with("Status ")) {
+            *status = status.replacen(word, &painted, 1);
+        }
         lines
     }
 
@@ -132,6 +202,8 @@ impl Record {
         match (&process.picked_by, process.execution_time) {
             _ if process.status.is_final() => String::new(),
             (Some(node), _) => format!(" on node {}", text::escape(node)),
+            // The sentence about the retry tells it.
+            _ if self.reasons.iter().any(|it| matches!(it, Reason::WaitingRetry { .. })) => String::new(),
             (None, Some(due)) if due > now => {
                 let wait = text::duration(text::between(now, due));
                 format!(", due at {} (in {wait})", clock.full(due))
@@ -184,6 +256,36 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
 }
 
 const STATUS_COLUMN: usize = 2;
+/// Where the values of the heading begin.
+const VALUE_COLUMN: usize = 10;
+/// Of the lines below a heading, and of those that go on.
+const INDENT: usize = 2;
+/// Values of input or context that are shown on a terminal: a screenful of each.
+const PAIRS_MAX: usize = 40;
+
+/// What `explain` says of an unfinished process beyond its status line.
+fn sentences(explanation: &Explanation, program: &str) -> Vec<String> {
+    let teller = Teller { explanation, clock: &Clock::system(), program };
+    let is_news = |reason: &&Reason| match reason {
+        Reason::Finished { .. } | Reason::Claimed { .. } | Reason::AboutToRun { .. } => false,
+        Reason::NotDue { until } => until.is_none(),
+        _ => true,
+    };
+    explanation.reasons.iter().filter(is_news).map(|reason| teller.sentence(reason)).collect()
+}
+
+/// A line that goes on, if it has to, with blanks at its begin.
+fn hanging(line: &str, columns: usize, indent: usize) -> Vec<String> {
+    if text::width(line) <= columns {
+        return vec![line.trim_end().to_owned()];
+    }
+    let (head, rest) = line.split_at(line.char_indices().nth(indent).map_or(line.len(), |(at, _)| at));
+    let mut lines = text::wrap(rest, columns.saturating_sub(text::width(head)));
+    for (at, line) in lines.iter_mut().enumerate() {
+        *line = if at == 0 { format!("{head}{line}") } else { format!("{}{line}", " ".repeat(indent)) };
+    }
+    lines
+}
 
 /// An id that names nothing, with the way to those that do.
 pub fn not_found(process_id: &str, global: &GlobalOptions) -> CliError {
@@ -276,6 +378,9 @@ mod tests {
                 task(1, "send", TaskStatus::Failed),
                 task(2, "tidy", TaskStatus::NotStarted),
             ],
+            reasons: Vec::new(),
+            sentences: Vec::new(),
+            command: "process-orchestrator show p-1".to_owned(),
             read_at: at(20),
             unreadable: Vec::new(),
         }
@@ -323,6 +428,35 @@ mod tests {
         record.process.execution_time = Some(at(80));
         assert_eq!(record.remark(&clock, at(20)), format!(", due at {} (in 1 min 00 s)", clock.full(at(80))));
         assert_eq!(record.remark(&clock, at(90)), format!(", due since {}", clock.full(at(80))));
+    }
+
+    #[test]
+    fn nothing_is_wider_than_the_terminal_and_a_pipe_gets_all() {
+        let face = Face { is_terminal: true, has_color: false, can_redraw: true, has_unicode: true };
+        let clock = Clock::system();
+        let mut record = record();
+        record.process.process_type = "漢字-".repeat(30);
+        record.process.error_message =
+            Some("exit code 3: ".to_owned() + &"no such file or directory ".repeat(9));
+        record.process.input_data = json!({"config": {"query": "x".repeat(500)}, "metadata": {}});
+        record.sentences = vec!["it waits for something ".repeat(9)];
+        record.tasks[0].name = "a-task-with-a-long-name-".repeat(5);
+        let lines = record.lines(&clock, at(20), face, 80);
+        assert!(lines.iter().all(|line| text::width(line) <= 80), "{lines:#?}");
+        assert!(lines.iter().any(|line| line.starts_with("  config.query = xxx") && line.ends_with('…')));
+        assert!(lines.iter().any(|line| line.starts_with("          such file")), "{lines:#?}");
+        assert!(record.is_cut(80));
+        let whole = record.lines(&clock, at(20), face, usize::MAX);
+        assert!(whole.iter().any(|line| line.len() > 500 && !line.ends_with('…')), "{whole:#?}");
+        assert!(!record.is_cut(usize::MAX));
+        assert!(!self::record().is_cut(80));
+    }
+
+    #[test]
+    fn colour_is_on_the_status_alone() {
+        let face = Face { is_terminal: true, has_color: true, can_redraw: true, has_unicode: true };
+        let lines = record().lines(&Clock::system(), at(20), face, 80);
+        assert_eq!(lines[2], "Status    \x1b[31mFAILED\x1b[0m");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::bulk::{argument, refused, unknown_type};
 use super::documents::is_file_like;
 use super::error::{CliError, Verdict};
 use super::global::GlobalOptions;
@@ -78,10 +79,14 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
     let signals = options.wait.then(Signals::listen).transpose()?;
     let start_at = options.at.map(|when| store.now().map(|now| when.at(now))).transpose()?;
     let start_options = StartOptions { start_at, priority: options.priority };
-    let ids = store.start_processes(&options.process_type, &requests, start_options)?;
+    let name = &options.process_type;
+    let ids = store
+        .start_processes(name, &requests, start_options)
+        .map_err(|error| refused(error, &mut store, name, global))?;
     if !options.json {
         print_lines(&ids)?;
     }
+    warn_without_node(&mut store, options.wait, global)?;
     let Some(signals) = signals else {
         if options.json {
             print_json(
@@ -90,7 +95,6 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
         }
         return Ok(());
     };
-    warn_without_node(&mut store, global)?;
     drop(store);
     wait_for(&session, &ids, &signals, options.json, global)
 }
@@ -111,25 +115,21 @@ fn read_many(
     global: &GlobalOptions,
 ) -> Result<Vec<StartRequest>, CliError> {
     let name = &options.process_type;
-    let process_type = store.process_type(name)?.ok_or_else(|| {
-        let program = global.program();
-        CliError::NotFound(format!(
-            "unknown process type {name:?}; register it first: {program} types register FILE"
-        ))
-    })?;
+    let process_type = store.process_type(name)?.ok_or_else(|| unknown_type(store, name, global))?;
     options.input.read_lines(path, &process_type.required_input)
 }
 
-/// Waiting for processes that nobody runs looks like a hang.
-fn warn_without_node(store: &mut Store, global: &GlobalOptions) -> Result<(), CliError> {
+/// Waiting for processes that nobody runs looks like a hang, and starting them like success.
+fn warn_without_node(store: &mut Store, waits: bool, global: &GlobalOptions) -> Result<(), CliError> {
     let now = store.now()?;
     let is_running = store
-        .nodes(NODES_MAX)?
+        .running_nodes(NODES_MAX)?
         .iter()
         .any(|node| node.state == "RUNNING" && text::between(node.last_heartbeat, now) < NODE_SILENCE_MAX);
     if !is_running {
+        let what = if waits { "waiting" } else { "what is started stays due" };
         message(format!(
-            "no node is running now: waiting until somebody starts one ({} serve)",
+            "no node is running now: {what} until somebody starts one ({} serve)",
             global.program()
         ));
     }
@@ -161,7 +161,7 @@ fn wait_for(
         Wake::Signal(signal) => {
             let program = global.program();
             let hint = match ids {
-                [id] => format!("{program} show {}", shell_words::quote(id)),
+                [id] => format!("{program} show {}", argument(id)),
                 _ => format!("{program} list"),
             };
             message(format!("{}: no longer waiting; the processes go on: {hint}", signals::name(signal)));

@@ -8,8 +8,8 @@ use serde::Serialize;
 use super::error::CliError;
 use crate::store::read::Listed;
 
-/// Width of a table where there is no terminal to ask.
-pub const COLUMNS_DEFAULT: usize = 80;
+/// Width of a terminal that doesn't tell.
+const COLUMNS_DEFAULT: usize = 80;
 /// Height of a terminal that doesn't tell.
 const ROWS_DEFAULT: usize = 24;
 
@@ -73,8 +73,15 @@ fn environment(name: &str) -> Option<String> {
 
 impl Size {
     /// Of the terminal on standard output.
-    pub fn of_stdout() -> Option<Self> {
+    fn of_stdout() -> Option<Self> {
         terminal_size::terminal_size_of(io::stdout()).map(Self::from)
+    }
+
+    /// Columns that a table on standard output may take up: in a pipe or file as many as it needs.
+    pub fn stdout_columns() -> usize {
+        let width = Self::of_stdout().map(|size| size.columns);
+        let usual = if io::stdout().is_terminal() { COLUMNS_DEFAULT } else { usize::MAX };
+        width.unwrap_or(usual)
     }
 
     /// Of the terminal on standard error, or the usual one.

@@ -73,6 +73,31 @@ pub fn cut(text: &str, columns: usize) -> Cow<'_, str> {
     Cow::Owned(short)
 }
 
+/// `text` in lines of at most `columns` columns, broken at blanks where there are any.
+pub fn wrap(text: &str, columns: usize) -> Vec<String> {
+    let columns = columns.max(2);
+    let (mut lines, mut line, mut used) = (Vec::new(), String::new(), 0);
+    for word in text.split_inclusive(' ') {
+        let bare = width(word.trim_end_matches(' '));
+        if used > 0 && used + bare > columns {
+            lines.push(std::mem::take(&mut line).trim_end().to_owned());
+            used = 0;
+        }
+        for c in word.chars() {
+            let columns_of_c = c.width().unwrap_or(0);
+            // Only a word that is longer than a line, and a blank at its end, get here.
+            if used + columns_of_c > columns && c != ' ' {
+                lines.push(std::mem::take(&mut line));
+                used = 0;
+            }
+            line.push(c);
+            used += columns_of_c;
+        }
+    }
+    lines.push(line.trim_end().to_owned());
+    lines
+}
+
 /// A length of time at the precision that its size deserves: `12 ms`, `0.8 s`, `2 min 05 s`, `3 h 07 min`.
 pub fn duration(time: Duration) -> String {
     const SECONDS_MIN: Duration = Duration::from_millis(100);
@@ -163,6 +188,20 @@ mod tests {
             let short = cut(text, columns);
             assert_eq!(short, expected, "{text:?} in {columns}");
             assert!(width(&short) <= columns, "{short:?}");
+        }
+    }
+
+    #[test]
+    fn lines_are_broken_at_blanks_or_where_they_must() {
+        for (text, columns, lines) in [
+            ("", 10, &[""][..]),
+            ("one two three", 7, &["one two", "three"]),
+            ("one two three", 8, &["one two", "three"]),
+            ("one two three", usize::MAX, &["one two three"]),
+            ("abcdefghij kl", 4, &["abcd", "efgh", "ij", "kl"]),
+            ("漢字漢字", 5, &["漢字", "漢字"]),
+        ] {
+            assert_eq!(wrap(text, columns), lines, "{text:?} in {columns}");
         }
     }
 

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use super::bulk::unknown_type;
 use super::documents;
 use super::error::{CliError, Verdict};
 use super::global::GlobalOptions;
 use super::session::{Need, Session};
 use super::table::{Fit, Table};
-use super::terminal::{COLUMNS_DEFAULT, Size, message, print_json, print_lines, print_list, tell_unreadable};
+use super::terminal::{Size, message, print_json, print_lines, print_list, tell_unreadable};
 use super::text::{self, Clock};
 use crate::model::json_schema::process_type_schema;
 use crate::model::process_type::{ProcessType, TaskDefinition};
@@ -22,6 +23,9 @@ use crate::store::types::Registered;
 #[derive(Debug, Subcommand)]
 pub enum Types {
     /// List the registered process types
+    #[command(before_help = "Examples:
+  process-orchestrator types list
+  process-orchestrator types list --json | jq -r '.process_types[] | select(.paused) | .name'")]
     List(ListOptions),
     /// Show one with its tasks
     #[command(before_help = "Examples:
@@ -42,7 +46,15 @@ pub enum Types {
     #[command(before_help = "Examples:
   process-orchestrator types schema > process-type.schema.json
   ... and in a process type: {\"$schema\": \"./process-type.schema.json\", \"name\": ...")]
-    Schema,
+    Schema(SchemaOptions),
+}
+
+/// How to print the schema.
+#[derive(Debug, Args)]
+pub struct SchemaOptions {
+    /// Print one JSON document, as it does without this option
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// How to list.
@@ -84,12 +96,8 @@ pub fn run(global: &GlobalOptions, types: &Types) -> Result<(), CliError> {
         Types::Show(options) => show(global, options),
         Types::Register(options) => register(global, options),
         Types::Validate(options) => validate(options),
-        Types::Schema => print_json(&process_type_schema()),
+        Types::Schema(_) => print_json(&process_type_schema()),
     }
-}
-
-fn columns() -> usize {
-    Size::of_stdout().map_or(COLUMNS_DEFAULT, |size| size.columns)
 }
 
 fn list(global: &GlobalOptions, options: &ListOptions) -> Result<(), CliError> {
@@ -112,10 +120,13 @@ fn list(global: &GlobalOptions, options: &ListOptions) -> Result<(), CliError> {
             text::escape(&data.name).into_owned(),
             tasks.to_string(),
             clock.short(data.updated_at),
-            format!("{}{}", if data.paused { "(paused) " } else { "" }, text::escape(description)),
+            match data.paused {
+                true => format!("paused {}", paused(data, &clock)),
+                false => text::escape(description).into_owned(),
+            },
         ]);
     }
-    print_lines(&table.lines(columns(), |_, _, cell| cell))?;
+    print_lines(&table.lines(Size::stdout_columns(), |_, _, cell| cell))?;
     tell_unreadable(&types.unreadable);
     if types.is_empty() && types.unreadable.is_empty() {
         message(format!("no process types yet; register one: {} types register FILE", global.program()));
@@ -125,13 +136,8 @@ fn list(global: &GlobalOptions, options: &ListOptions) -> Result<(), CliError> {
 
 fn show(global: &GlobalOptions, options: &ShowOptions) -> Result<(), CliError> {
     let (_session, mut store) = Session::open(global, Need::Tables)?;
-    let data = store.process_type(&options.name)?.ok_or_else(|| {
-        let program = global.program();
-        CliError::NotFound(format!(
-            "no process type is named {:?}; see them all: {program} types list",
-            options.name
-        ))
-    })?;
+    let data = store.process_type(&options.name)?;
+    let data = data.ok_or_else(|| unknown_type(&mut store, &options.name, global))?;
     if options.json {
         return print_json(&data);
     }
@@ -139,7 +145,7 @@ fn show(global: &GlobalOptions, options: &ShowOptions) -> Result<(), CliError> {
     let process_type = ProcessType::from_value(&data.definition, &source).map_err(|faults| {
         CliError::Failed(format!("the database holds a definition this binary can't read: {faults}"))
     })?;
-    print_lines(&type_lines(&data, &process_type, &Clock::system(), columns()))
+    print_lines(&type_lines(&data, &process_type, &Clock::system(), Size::stdout_columns()))
 }
 
 fn type_lines(
@@ -156,7 +162,7 @@ fn type_lines(
         lines.push(format!("Needs input   {}", text::escape(&data.required_input.join(", "))));
     }
     if data.paused {
-        lines.push("Paused        its processes are held back".to_owned());
+        lines.push(format!("Paused        {}", paused(data, clock)));
     }
     if let Some(most) = data.max_concurrent {
         lines.push(format!("At once       {most} processes"));
@@ -181,6 +187,15 @@ fn type_lines(
     }
     lines.extend(table.lines(columns, |_, _, cell| cell));
     lines
+}
+
+/// Since when and why a type's processes are held back.
+fn paused(data: &ProcessTypeData, clock: &Clock) -> String {
+    let since = data.paused_at.map(|at| format!("since {}", clock.short(at))).unwrap_or_default();
+    match &data.pause_reason {
+        Some(reason) => format!("{since}: {}", text::escape(reason)),
+        None => format!("{since}: its processes are held back"),
+    }
 }
 
 fn command(task: &TaskDefinition) -> String {
@@ -267,13 +282,20 @@ mod tests {
             name: "nightly".to_owned(),
             definition: process_type.to_value(),
             required_input: vec!["input_file".to_owned(), "config.size".to_owned()],
-            paused: false,
+            paused: true,
+            paused_at: Some(Timestamp::UNIX_EPOCH),
+            pause_reason: Some("the source is down".to_owned()),
             max_concurrent: None,
             created_at: Timestamp::UNIX_EPOCH,
             updated_at: Timestamp::UNIX_EPOCH,
         };
         let lines = type_lines(&data, &process_type, &Clock::system(), 80);
         assert!(lines.contains(&"Needs input   input_file, config.size".to_owned()), "{lines:#?}");
+        let paused = format!(
+            "Paused        since {}: the source is down",
+            Clock::system().short(Timestamp::UNIX_EPOCH)
+        );
+        assert!(lines.contains(&paused), "{lines:#?}");
         assert!(lines.contains(&"0  fetch   30 min 00 s        2  fetch-orders".to_owned()), "{lines:#?}");
         assert!(lines.iter().all(|line| text::width(line) <= 80), "{lines:#?}");
     }

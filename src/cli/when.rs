@@ -1,4 +1,4 @@
-//! `--at`: when a process is to be due.
+//! Times as people write them: when a process is to be due (`--at`), since when it has ended (`--finished-since`).
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
@@ -35,6 +35,21 @@ impl When {
 /// A sentence that says what to write.
 pub fn parse(text: &str) -> Result<When, String> {
     parse_in(text, TimeZone::system())
+}
+
+/// Reads a time that has been: as [`parse`] does, and a length of time before now (`2h`).
+///
+/// # Errors
+/// A sentence that says what to write.
+pub fn parse_past(text: &str) -> Result<When, String> {
+    if let Ok(length) = parse_duration(text.strip_prefix('-').unwrap_or(text)) {
+        let length = SignedDuration::try_from(length).ok().filter(|length| *length <= FROM_NOW_MAX);
+        return length.map(|it| When::FromNow(-it)).ok_or_else(|| format!("{text:?} is too far in the past"));
+    }
+    match text.strip_prefix('+') {
+        None => parse(text).map_err(|problem| problem.replace("or +10m", "or 2h, that is two hours ago")),
+        Some(_) => Err(format!("{text:?} is in the future; write 2h for two hours ago, or a date and time")),
+    }
 }
 
 fn parse_in(text: &str, zone: TimeZone) -> Result<When, String> {
@@ -88,6 +103,17 @@ mod tests {
         ] {
             assert_eq!(at(text).as_deref(), Ok(expected), "{text}");
         }
+    }
+
+    #[test]
+    fn a_time_that_has_been_may_be_so_long_ago() {
+        let now: Timestamp = "2026-11-23T12:00:00Z".parse().expect("a timestamp");
+        let at = |text: &str| parse_past(text).map(|it| it.at(now).to_string());
+        for text in ["2h", "-2h", "2026-11-23T10:00:00Z"] {
+            assert_eq!(at(text).as_deref(), Ok("2026-11-23T10:00:00Z"), "{text}");
+        }
+        assert!(at("yesterday").expect_err("a word").contains("2h, that is two hours ago"));
+        assert!(at("+2h").expect_err("to come").contains("in the future"));
     }
 
     #[test]

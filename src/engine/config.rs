@@ -5,6 +5,11 @@ use std::time::Duration;
 
 use crate::store::DEFAULT_SCHEMA;
 
+/// A node looks and beats no more often than this: more is load without use.
+pub(crate) const INTERVAL_MIN: Duration = Duration::from_millis(10);
+/// And no less often: whoever waits for longer has mistaken the unit.
+pub(crate) const INTERVAL_MAX: Duration = Duration::from_secs(3600);
+
 /// Most commands a node runs at once: each holds a thread and three file descriptors.
 pub const EXECUTORS_MAX: usize = 1024;
 

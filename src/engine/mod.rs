@@ -39,6 +39,8 @@ mod threads;
 mod window;
 
 pub use config::{EXECUTORS_MAX, NodeConfig, Scope};
+pub(crate) use config::{INTERVAL_MAX, INTERVAL_MIN};
+pub(crate) use node::check as check_settings;
 pub use node::{Node, StartError, StopReport, Stopper, new_node_id};
 pub use pulse::Stall;
 pub use retention::Retention;

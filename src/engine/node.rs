@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use log::{debug, info, warn};
 
-use super::config::{EXECUTORS_MAX, NodeConfig};
+use super::config::{EXECUTORS_MAX, INTERVAL_MAX, INTERVAL_MIN, NodeConfig};
 use super::guard::{self, Guard};
 use super::keeper::{self, Keeper};
 use super::poller::Poller;
@@ -331,16 +331,23 @@ impl Threads {
     }
 }
 
-fn check(config: &NodeConfig) -> Result<(), StartError> {
+/// Whether a node can run with these settings: what [`Node::start`] asks first of all, before it has a database.
+///
+/// # Errors
+/// [`StartError::Setting`] with the setting, its value and what it may be.
+pub(crate) fn check(config: &NodeConfig) -> Result<(), StartError> {
     let setting = |text: String| Err(StartError::Setting(text));
     if !(1..=EXECUTORS_MAX).contains(&config.executors) {
         return setting(format!("executors is {}; it must be 1 to {EXECUTORS_MAX}", config.executors));
     }
-    if !(Duration::from_millis(10)..=Duration::from_secs(3600)).contains(&config.poll_interval) {
+    if !(INTERVAL_MIN..=INTERVAL_MAX).contains(&config.poll_interval) {
         return setting(format!(
             "the poll interval is {:?}; it must be 10 ms to 1 hour",
             config.poll_interval
         ));
+    }
+    if !(INTERVAL_MIN..=INTERVAL_MAX).contains(&config.heartbeat) {
+        return setting(format!("the heartbeat is {:?}; it must be 10 ms to 1 hour", config.heartbeat));
     }
     if config.heartbeat * 3 > config.dead_after || config.dead_after * 3 > config.lease {
         return setting(format!(

@@ -138,6 +138,10 @@ pub struct ProcessTypeData {
     pub required_input: Vec<String>,
     /// Whether its processes are held back.
     pub paused: bool,
+    /// Since when, where that is known.
+    pub paused_at: Option<Timestamp>,
+    /// Why, where somebody has said it.
+    pub pause_reason: Option<String>,
     /// How many of its processes may run at once.
     pub max_concurrent: Option<i32>,
     /// When it was first registered.

@@ -23,6 +23,15 @@ pub enum StoreError {
         /// The version this binary needs.
         needed: i32,
     },
+    /// The schema is not there, and the role of this connection may not make it.
+    MayNotCreate {
+        /// The schema's name.
+        schema: String,
+        /// The database in which it is to be.
+        database: String,
+        /// The role.
+        role: String,
+    },
     /// The schema is newer than this binary.
     SchemaNewer {
         /// The schema's name.
@@ -210,6 +219,14 @@ impl fmt::Display for StoreError {
                 f,
                 "use schema \"{schema}\": it is at version {found}, this binary needs {needed}; run: \
                  process-orchestrator migrate"
+            ),
+            Self::MayNotCreate { schema, database, role } => write!(
+                f,
+                "make schema {schema:?}: permission denied for database {database:?}, in which role {role:?} may make \
+                 none; have the database's owner run: GRANT CREATE ON DATABASE {} TO {}, or have a role that may make \
+                 it run: process-orchestrator migrate --grant-to {role:?}",
+                super::quote_identifier(database),
+                super::quote_identifier(role)
             ),
             Self::SchemaNewer { schema, found, known } => write!(
                 f,

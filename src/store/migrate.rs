@@ -47,6 +47,10 @@ const MIGRATIONS: &[Migration] = migrations![1 "0001_tables", 2 "0002_start_proc
 /// Makes or completes the table in which migrations are recorded.
 const TABLE: &str = include_str!("../../sql/migrations_table.sql");
 
+/// Asked before the schema is made, so that a refusal can name the remedy.
+const MAY_CREATE: &str = "SELECT has_database_privilege(current_database(), 'CREATE') AS may_create, \
+    current_database()::text AS database, current_user::text AS role";
+
 /// The header line that names the oldest schema version whose programs work with a migration.
 const WORKS_FROM: &str = "-- works from:";
 
@@ -164,6 +168,16 @@ impl Store {
             )
             .map_err(failed)?
             .get(0);
+        if !exists {
+            let row = transaction.query_typed_one(MAY_CREATE, &[]).map_err(failed)?;
+            if !row.get::<_, bool>("may_create") {
+                return Err(StoreError::MayNotCreate {
+                    schema,
+                    database: row.get("database"),
+                    role: row.get("role"),
+                });
+            }
+        }
         let create_schema = if exists { String::new() } else { format!("CREATE SCHEMA {quoted};") };
         transaction
             .batch_execute(&format!(

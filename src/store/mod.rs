@@ -14,6 +14,7 @@
 //! | `prune` | delete finished processes |
 //! | `progress` | watch processes as they go |
 //! | `live` | what running commands print, shown and read |
+//! | `notes` | what the processes of a page wait for |
 //! | `counts` | count processes and the queue without a scan of the history |
 //! | `list` | pages of processes, by filters |
 //! | `read` | what else the faces show |
@@ -32,6 +33,7 @@ mod list;
 pub mod live;
 pub mod migrate;
 pub mod nodes;
+pub mod notes;
 pub mod progress;
 pub mod prune;
 pub mod read;

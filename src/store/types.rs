@@ -19,13 +19,13 @@ const REGISTER: Sql =
     Sql::new("register a process type", include_str!("../../sql/register_process_type.sql"));
 const TYPES: Sql = Sql::new(
     "read the process types",
-    "SELECT name, definition, required_input, paused, max_concurrent, created_at, updated_at \
-     FROM process_types ORDER BY name",
+    "SELECT name, definition, required_input, paused, paused_at, pause_reason, max_concurrent, created_at, \
+     updated_at FROM process_types ORDER BY name",
 );
 const TYPE: Sql = Sql::new(
     "read a process type",
-    "SELECT name, definition, required_input, paused, max_concurrent, created_at, updated_at \
-     FROM process_types WHERE name = $1",
+    "SELECT name, definition, required_input, paused, paused_at, pause_reason, max_concurrent, created_at, \
+     updated_at FROM process_types WHERE name = $1",
 );
 
 /// What registering did.
@@ -164,6 +164,8 @@ fn read_type(row: &Row) -> Result<ProcessTypeData, StoreError> {
         definition: get::<Value>(row, "definition", &what)?,
         required_input: get(row, "required_input", &what)?,
         paused: get(row, "paused", &what)?,
+        paused_at: get(row, "paused_at", &what)?,
+        pause_reason: get(row, "pause_reason", &what)?,
         max_concurrent: get(row, "max_concurrent", &what)?,
         created_at: time(row, "created_at", &what)?,
         updated_at: time(row, "updated_at", &what)?,

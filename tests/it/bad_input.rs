@@ -279,7 +279,7 @@ fn what_does_not_fit_the_process_type_is_told_at_the_start() {
     let taken = "error: process id \"p 1\" is taken by a process of type \"copy\" with other input; choose another id";
     assert!(other.err.starts_with(taken), "{other:#?}");
     let unknown = bench.run(&["start", "cpy"]).expect(3);
-    assert_eq!(unknown.err, "error: unknown process type \"cpy\"; register it first; known are: copy\n");
+    assert_eq!(unknown.err, "error: unknown process type \"cpy\"; did you mean \"copy\"?\n");
     assert_eq!(bench.database.count("processes"), 1);
 }
 

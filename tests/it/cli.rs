@@ -169,7 +169,8 @@ fn every_kind_of_failure_has_its_exit_code_and_says_what_to_do() {
         (
             &["run", "nothing"],
             3,
-            "error: unknown process type \"nothing\"; register it first; known are: two-tasks",
+            "error: unknown process type \"nothing\"; register it first (process-orchestrator types register FILE); \
+             known are: two-tasks",
         ),
         (&["start", "bad.json"], 2, "error: \"bad.json\" looks like a file"),
         (&["start", "two-tasks"], 2, "error: input lacks ${input_file}"),
@@ -181,7 +182,7 @@ fn every_kind_of_failure_has_its_exit_code_and_says_what_to_do() {
             "error: no process has the id \"none\"; see them all: process-orchestrator list",
         ),
         (&["logs", "none"], 3, "error: no process has the id \"none\""),
-        (&["types", "show", "none"], 3, "error: no process type is named \"none\""),
+        (&["types", "show", "none"], 3, "error: unknown process type \"none\"; register it"),
         (&["list", "--status", "done"], 2, "possible values: NOT_STARTED, IN_PROGRESS"),
         (&["serve", "--process-types", "bad.json"], 2, "error: bad.json: taks: unknown key"),
     ] {

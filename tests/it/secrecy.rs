@@ -217,7 +217,11 @@ fn the_runtime_role_runs_everything_and_makes_no_tables_and_the_reader_only_read
     // Nothing before the grants, and the remedy is said.
     let refused = as_role(&runtime, &["run", &file]).expect(1);
     assert!(refused.err.contains("permission denied for"), "{refused:#?}");
-    assert!(refused.err.contains("process-orchestrator migrate --grant-to ROLE"), "{refused:#?}");
+    let grant =
+        format!("have the database's owner run: GRANT CREATE ON DATABASE \"postgres\" TO \"{runtime}\", or");
+    assert!(refused.err.contains(&grant), "{refused:#?}");
+    let migrate = format!("run: process-orchestrator migrate --grant-to \"{runtime}\"");
+    assert!(refused.err.contains(&migrate), "{refused:#?}");
     let told = bench.run(&["migrate", "--grant-to", &runtime, "--grant-read-to", &reader]).expect(0);
     assert!(told.out.contains(&format!("granted use to \"{runtime}\"")), "{told:#?}");
     bench.run(&["migrate", "--grant-to", &runtime, "--grant-read-to", &reader]).expect(0);

@@ -194,11 +194,24 @@ fn install_puts_files_in_place_keeps_settings_and_takes_files_away() {
         assert!(fs::metadata(root.join("opt/po/share").join(shell)).unwrap().len() > 1000, "{shell}");
     }
 
+    let manual = root.join("opt/po/share/man/man1");
+    for page in ["process-orchestrator.1", "process-orchestrator-run.1", "process-orchestrator-types-list.1"]
+    {
+        let text = fs::read_to_string(manual.join(page)).unwrap_or_else(|error| panic!("{page}: {error}"));
+        assert!(text.contains("\n.TH ") && text.contains("EXAMPLES"), "{page}: {text}");
+    }
+    // Of a release before, and of somebody else.
+    fs::write(manual.join("process-orchestrator-gone.1"), "").unwrap();
+    fs::write(manual.join("other.1"), "").unwrap();
+
     fs::write(&secret, "postgresql://here").unwrap();
     install(&["--binary", binary]);
     assert_eq!(fs::read_to_string(&secret).unwrap(), "postgresql://here");
+    assert!(!manual.join("process-orchestrator-gone.1").exists());
     install(&["--uninstall"]);
     assert!(!program.exists() && !unit.exists() && secret.exists());
+    let left: Vec<_> = fs::read_dir(&manual).unwrap().map(|it| it.unwrap().file_name()).collect();
+    assert_eq!(left, ["other.1"]);
     install(&["--purge"]);
     assert!(!secret.exists());
 }

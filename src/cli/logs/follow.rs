@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::printer::Printer;
 use super::tail::{Piece, Tail};
 use super::{Wanted, with_output};
+use crate::cli::bulk::argument;
 use crate::cli::error::CliError;
 use crate::cli::global::GlobalOptions;
 use crate::cli::progress::{self, Alarms, LookError, Seen, Wake};
@@ -151,7 +152,7 @@ impl Follower<'_> {
         if self.has_begun || std::mem::replace(&mut self.has_told_wait, true) {
             return Ok(());
         }
-        let (program, id) = (self.global.program(), shell_words::quote(&process.process_id));
+        let (program, id) = (self.global.program(), argument(&process.process_id));
         self.printer
             .remark(&format!("{what} has not started yet: waiting; why it waits: {program} explain {id}"))
     }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::tail::Piece;
+use crate::cli::bulk::argument;
 use crate::cli::error::CliError;
 use crate::cli::global::GlobalOptions;
 use crate::cli::terminal::{Face, message, print};
@@ -15,8 +16,9 @@ use crate::store::live::LiveExecution;
 pub struct Printer {
     face: Face,
     clock: Clock,
-    /// The command that shows all of a task's output, without the task.
-    logs: String,
+    /// The program as it has to be called, and the process's id as its argument.
+    program: String,
+    id: String,
     /// On a terminal: what was printed last did not end its line.
     is_mid_line: bool,
 }
@@ -24,8 +26,13 @@ pub struct Printer {
 impl Printer {
     /// For the executions of a process.
     pub fn new(process_id: &str, global: &GlobalOptions) -> Self {
-        let logs = format!("{} logs {}", global.program(), shell_words::quote(process_id));
-        Self { face: Face::stdout(), clock: Clock::system(), logs, is_mid_line: false }
+        Self {
+            face: Face::stdout(),
+            clock: Clock::system(),
+            program: global.program(),
+            id: argument(process_id),
+            is_mid_line: false,
+        }
     }
 
     /// An execution that has ended, with all its output.
@@ -57,9 +64,11 @@ impl Printer {
         if piece.unseen > 0 {
             let bytes = if piece.unseen == 1 { "byte" } else { "bytes" };
             let remark = format!(
-                "... {} {bytes} not seen; what is kept of them is shown once it has ended: {} {} --attempt {attempt}",
+                "... {} {bytes} not seen; what is kept of them is shown once it has ended: {} logs --attempt {attempt} \
+                 {} {}",
                 piece.unseen,
-                self.logs,
+                self.program,
+                self.id,
                 shell_words::quote(name)
             );
             self.remark(&remark)?;

@@ -1,0 +1,49 @@
+//! What is to be said of the processes of a page beside their rows: cancelled, held back, waiting for a retry.
+
+use std::collections::HashMap;
+
+use super::row::{count, get};
+use super::{Sql, Store, StoreError};
+use crate::model::records::ProcessData;
+
+const NOTES: Sql = Sql::new("see what processes wait for", include_str!("../../sql/list_notes.sql"));
+
+/// What keeps an unfinished process, as far as one word says it; [`Store::explain`] knows all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Note {
+    /// Somebody has cancelled it, and its node has not ended it yet.
+    pub is_cancelling: bool,
+    /// Its type is paused.
+    pub is_paused: bool,
+    /// Retries spent, the coming one included, and retries allowed, of a task that waits for one.
+    pub retry: Option<(u32, u32)>,
+}
+
+impl Store {
+    /// Notes on those of the processes that have any, by their ids.
+    ///
+    /// # Errors
+    /// When the database fails or a row can't be read.
+    pub fn notes(&mut self, processes: &[ProcessData]) -> Result<HashMap<String, Note>, StoreError> {
+        let unfinished = processes.iter().filter(|process| !process.status.is_final());
+        let ids: Vec<&str> = unfinished.map(|process| process.process_id.as_str()).collect();
+        if ids.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let read = |row: &postgres::Row| {
+            let process_id: String = get(row, "process_id", "a process")?;
+            let what = format!("process {process_id:?}");
+            let retry = match get::<Option<i32>>(row, "retry_count", &what)? {
+                Some(_) => Some((count(row, "retry_count", &what)?, count(row, "max_retries", &what)?)),
+                None => None,
+            };
+            let note = Note {
+                is_cancelling: get(row, "is_cancelling", &what)?,
+                is_paused: get(row, "is_paused", &what)?,
+                retry,
+            };
+            Ok((process_id, note))
+        };
+        self.query(&NOTES, &[&ids])?.iter().map(read).collect()
+    }
+}
