@@ -1,6 +1,6 @@
 -- What control knows of unfinished processes, beside their rows. $1 process ids, those of one page.
 SELECT s.task_instance AS process_id, s.cancel_requested_at IS NOT NULL AS is_cancelling,
-    coalesce(k.paused, false) AS is_paused, t.retry_count, t.max_retries
+    coalesce(k.paused, false) AS is_paused, t.process_id IS NOT NULL AS is_waiting_retry
 FROM scheduled_tasks s
 JOIN processes p ON p.process_id = s.task_instance
 LEFT JOIN process_types k ON k.name = s.task_name

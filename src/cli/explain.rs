@@ -10,10 +10,13 @@ use super::global::GlobalOptions;
 use super::session::{Need, Session};
 use super::show::not_found;
 use super::style::Look;
-use super::terminal::{Face, print_json, print_lines};
+use super::terminal::{Face, Size, print_json, print_lines};
 use super::text::{self, Clock};
 use crate::model::explain::{Explanation, Reason};
 use crate::store::explain::AHEAD_MAX;
+
+/// Of the lines of a sentence that goes on.
+const INDENT: usize = 2;
 
 /// Which process to explain.
 #[derive(Debug, Args)]
@@ -46,8 +49,10 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
     }
     let status = Look::of_process(explanation.status).paint(Face::stdout(), explanation.status.as_str());
     let mut lines = vec![format!("{} is {status}", text::escape(&explanation.process_id))];
-    lines.extend(teller.task_line());
-    lines.extend(sentences);
+    let columns = Size::stdout_columns();
+    for line in teller.task_line().into_iter().chain(sentences) {
+        lines.extend(text::hanging(&line, columns, INDENT));
+    }
     print_lines(&lines)
 }
 

@@ -115,6 +115,7 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
         clock: Clock::system(),
         now: store.now()?,
         is_terminal: Face::stdout().is_terminal,
+        has_room: (ERRORS_COLUMNS_MIN..usize::MAX).contains(&Size::stdout_columns()),
     };
     let face = Face::stdout();
     print_lines(&view.table(&page.processes).lines(
@@ -149,6 +150,8 @@ fn check_names(store: &mut Store, options: &Options, global: &GlobalOptions) -> 
 }
 
 const STATUS_COLUMN: usize = 2;
+/// On a narrower terminal too little of an error would be seen for what it takes from the ids; `show` has it.
+const ERRORS_COLUMNS_MIN: usize = 110;
 
 /// What the list is drawn from, beside the processes.
 struct View {
@@ -156,6 +159,8 @@ struct View {
     clock: Clock,
     now: Timestamp,
     is_terminal: bool,
+    /// Whether errors are shown: a person's terminal that is wide enough.
+    has_room: bool,
 }
 
 impl View {
@@ -172,7 +177,7 @@ impl View {
         ];
         let has_notes = notes.iter().any(|note| !note.is_empty());
         if has_notes {
-            columns.push(("NOTE", Fit::Shrinks(12)));
+            columns.push(("NOTE", Fit::Shrinks(14)));
         }
         let mut table = Table::new(&columns);
         for (process, note) in processes.iter().zip(notes) {
@@ -192,21 +197,20 @@ impl View {
         table
     }
 
-    /// What an unfinished process waits for; for a person also why one has failed, which a program has in --json.
+    /// What an unfinished process waits for, or why one has failed.
     fn note(&self, process: &ProcessData) -> String {
         if process.status.is_final() {
-            let error = process.error_message.as_deref().filter(|_| self.is_terminal);
+            let error = process.error_message.as_deref().filter(|_| self.has_room);
             return error.map(text::escape).unwrap_or_default().into_owned();
         }
         let due = process.execution_time.filter(|due| *due > self.now).map(|due| self.clock.short(due));
         match (self.notes.get(&process.process_id), due) {
-            (Some(Note { is_cancelling: true, .. }), _) => "being cancelled".to_owned(),
-            (Some(Note { is_paused: true, .. }), _) => "type paused".to_owned(),
-            (Some(Note { retry: Some((retry, most)), .. }), Some(due)) => {
-                format!("retry {retry}/{most} at {due}")
+            (Some(Note { is_cancelling: true, .. }), _) => "cancelling".to_owned(),
+            (Some(Note { is_paused: true, .. }), _) => "paused".to_owned(),
+            (Some(Note { is_waiting_retry: true, .. }), due) => {
+                due.map_or_else(|| "retry due".to_owned(), |due| format!("retry {due}"))
             }
-            (Some(Note { retry: Some((retry, most)), .. }), None) => format!("retry {retry}/{most} due"),
-            (_, Some(due)) => format!("due at {due}"),
+            (_, Some(due)) => format!("due {due}"),
             (_, None) => String::new(),
         }
     }
@@ -240,7 +244,7 @@ mod tests {
 
     fn lines(processes: &[ProcessData], is_terminal: bool) -> Vec<String> {
         let now = Timestamp::from_second(1_000_000_090).expect("a time");
-        let view = View { notes: HashMap::new(), clock: Clock::system(), now, is_terminal };
+        let view = View { notes: HashMap::new(), clock: Clock::system(), now, is_terminal, has_room: false };
         view.table(processes).lines(if is_terminal { 80 } else { usize::MAX }, |_, _, cell| cell)
     }
 
@@ -263,18 +267,27 @@ mod tests {
     fn what_a_process_waits_for_is_noted() {
         let now = Timestamp::from_second(1_000_000_090).expect("a time");
         let later = Timestamp::from_second(1_000_000_100).expect("a time");
-        let mut view = View { notes: HashMap::new(), clock: Clock::system(), now, is_terminal: true };
+        let mut view =
+            View { notes: HashMap::new(), clock: Clock::system(), now, is_terminal: true, has_room: true };
         let waiting = ProcessData { execution_time: Some(later), ..process("p-1", "t") };
         let at = view.clock.short(later);
-        assert_eq!(view.note(&waiting), format!("due at {at}"));
+        assert_eq!(view.note(&waiting), format!("due {at}"));
         let mut noted = |is_cancelling, is_paused| {
-            let note = Note { is_cancelling, is_paused, retry: Some((1, 3)) };
+            let note = Note { is_cancelling, is_paused, is_waiting_retry: true };
             view.notes.insert("p-1".to_owned(), note);
             view.note(&waiting)
         };
-        assert_eq!(noted(false, false), format!("retry 1/3 at {at}"));
-        assert_eq!(noted(false, true), "type paused");
-        assert_eq!(noted(true, true), "being cancelled");
+        assert_eq!(noted(false, false), format!("retry {at}"));
+        assert_eq!(noted(false, true), "paused");
+        assert_eq!(noted(true, true), "cancelling");
+        let failed = ProcessData {
+            status: ProcessStatus::Failed,
+            error_message: Some("exit code 3".to_owned()),
+            ..process("p-2", "t")
+        };
+        assert_eq!(view.note(&failed), "exit code 3");
+        view.has_room = false;
+        assert_eq!(view.note(&failed), "");
     }
 
     #[test]

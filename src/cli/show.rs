@@ -136,7 +136,7 @@ impl Record {
             let error = task.error_message.as_deref().map(text::escape);
             if let Some(error) = error.filter(|error| !is_told(error)) {
                 let line = format!("{}: {error}", text::escape(&task.name));
-                lines.extend(hanging(&line, columns, INDENT));
+                lines.extend(text::hanging(&line, columns, INDENT));
             }
         }
         lines
@@ -163,7 +163,7 @@ impl Record {
         // The id is left to the terminal to wrap, so that it can be copied.
         let mut lines = vec![format!("Process   {}", text::escape(&process.process_id))];
         let mut line = |name: &str, value: String| {
-            lines.extend(hanging(&format!("{name:<9} {value}"), columns, VALUE_COLUMN));
+            lines.extend(text::hanging(&format!("{name:<9} {value}"), columns, VALUE_COLUMN));
         };
         line("Type", text::escape(&process.process_type).into_owned());
         let status = format!("{}{}", process.status, self.remark(clock, now));
@@ -272,19 +272,6 @@ fn sentences(explanation: &Explanation, program: &str) -> Vec<String> {
         _ => true,
     };
     explanation.reasons.iter().filter(is_news).map(|reason| teller.sentence(reason)).collect()
-}
-
-/// A line that goes on, if it has to, with blanks at its begin.
-fn hanging(line: &str, columns: usize, indent: usize) -> Vec<String> {
-    if text::width(line) <= columns {
-        return vec![line.trim_end().to_owned()];
-    }
-    let (head, rest) = line.split_at(line.char_indices().nth(indent).map_or(line.len(), |(at, _)| at));
-    let mut lines = text::wrap(rest, columns.saturating_sub(text::width(head)));
-    for (at, line) in lines.iter_mut().enumerate() {
-        *line = if at == 0 { format!("{head}{line}") } else { format!("{}{line}", " ".repeat(indent)) };
-    }
-    lines
 }
 
 /// An id that names nothing, with the way to those that do.

@@ -98,6 +98,19 @@ pub fn wrap(text: &str, columns: usize) -> Vec<String> {
     lines
 }
 
+/// A line that goes on, if it has to, with blanks at its begin.
+pub fn hanging(line: &str, columns: usize, indent: usize) -> Vec<String> {
+    if width(line) <= columns {
+        return vec![line.trim_end().to_owned()];
+    }
+    let (head, rest) = line.split_at(line.char_indices().nth(indent).map_or(line.len(), |(at, _)| at));
+    let mut lines = wrap(rest, columns.saturating_sub(width(head)));
+    for (at, line) in lines.iter_mut().enumerate() {
+        *line = if at == 0 { format!("{head}{line}") } else { format!("{}{line}", " ".repeat(indent)) };
+    }
+    lines
+}
+
 /// A length of time at the precision that its size deserves: `12 ms`, `0.8 s`, `2 min 05 s`, `3 h 07 min`.
 pub fn duration(time: Duration) -> String {
     const SECONDS_MIN: Duration = Duration::from_millis(100);

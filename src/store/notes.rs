@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::row::{count, get};
+use super::row::get;
 use super::{Sql, Store, StoreError};
 use crate::model::records::ProcessData;
 
@@ -15,8 +15,8 @@ pub struct Note {
     pub is_cancelling: bool,
     /// Its type is paused.
     pub is_paused: bool,
-    /// Retries spent, the coming one included, and retries allowed, of a task that waits for one.
-    pub retry: Option<(u32, u32)>,
+    /// Its task has failed and waits for the next attempt.
+    pub is_waiting_retry: bool,
 }
 
 impl Store {
@@ -33,14 +33,10 @@ impl Store {
         let read = |row: &postgres::Row| {
             let process_id: String = get(row, "process_id", "a process")?;
             let what = format!("process {process_id:?}");
-            let retry = match get::<Option<i32>>(row, "retry_count", &what)? {
-                Some(_) => Some((count(row, "retry_count", &what)?, count(row, "max_retries", &what)?)),
-                None => None,
-            };
             let note = Note {
                 is_cancelling: get(row, "is_cancelling", &what)?,
                 is_paused: get(row, "is_paused", &what)?,
-                retry,
+                is_waiting_retry: get(row, "is_waiting_retry", &what)?,
             };
             Ok((process_id, note))
         };

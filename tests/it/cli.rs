@@ -4,8 +4,10 @@ use std::fs;
 use std::io::{BufRead, Read};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use process_orchestrator::{ProcessInputData, ProcessStatus, ProcessType};
+use process_orchestrator::engine::NodeConfig;
+use process_orchestrator::{ProcessInputData, ProcessStatus, ProcessType, TaskDefinition};
 use serde_json::Value;
 
 use crate::common::{one_task, script, wait_until};
@@ -279,6 +281,172 @@ fn completions_are_for_every_shell() {
     for shell in ["bash", "zsh", "fish"] {
         assert!(bench.run(&["completions", shell]).expect(0).out.contains("process-orchestrator"));
     }
+}
+
+#[test]
+fn a_list_is_filtered_by_where_and_when_and_what_and_a_pipe_gets_it_uncut() {
+    let bench = Bench::with_tables("cli_list_filters");
+    bench.database.register(&one_task("true"));
+    let long = "x".repeat(120);
+    for (id, source) in [(long.as_str(), "legacy"), ("other", "web")] {
+        bench
+            .run(&["start", "one-task", "--process-id", id, "--metadata", &format!("source={source}")])
+            .expect(0);
+    }
+    let node =
+        bench.database.node_with(NodeConfig { name: "worker-7".to_owned(), ..bench.database.config() });
+    [long.as_str(), "other"].iter().for_each(|id| drop(bench.database.wait_for(id)));
+    node.stop();
+    let ids = |words: &[&str]| -> Vec<String> {
+        let out = bench.run(&[&["list"], words].concat()).expect(0).out;
+        out.lines().skip(1).map(|line| line.split(' ').next().unwrap().to_owned()).collect()
+    };
+    let both = ["other".to_owned(), long.clone()];
+    assert_eq!(ids(&["--metadata", "source=legacy", "--metadata", "other=x"]), [""; 0]);
+    assert_eq!(ids(&["--metadata", "source=legacy"]), [long.clone()]);
+    assert_eq!(ids(&["--node", "worker-7", "--status", "completed,failed", "--status", "cancelled"]), both);
+    assert_eq!(
+        ids(&["--finished-since", "1h", "--started-since", "-1h", "--started-before", "2100-01-01"]),
+        both
+    );
+    assert_eq!(ids(&["--finished-before", "1h"]), [""; 0]);
+    for (words, code, part) in [
+        (&["--node", "worker-8"][..], 3, "error: unknown node \"worker-8\"; "),
+        (
+            &["--type", "one-taks"],
+            3,
+            "error: unknown process type \"one-taks\"; did you mean \"one-task\"?\n",
+        ),
+        (&["--finished-since", "yesterday"], 2, "\"yesterday\" is not a time; write "),
+        (&["--metadata", "source"], 2, "write KEY=VALUE"),
+    ] {
+        let ended = bench.run(&[&["list"], words].concat()).expect(code);
+        assert!(ended.err.contains(part), "{words:?} should say {part:?}: {ended:#?}");
+    }
+}
+
+#[test]
+fn what_control_knows_is_told_by_list_show_and_types() {
+    let bench = Bench::with_tables("cli_notes");
+    bench.database.register(&one_task("true"));
+    let mut again = script("load", "exit 3");
+    again.max_retries = 2;
+    again.retry.initial_delay = Duration::from_secs(3000);
+    again.retry.max_delay = Duration::from_secs(3000);
+    bench.database.register(&ProcessType::new("again", "").add(again));
+    let node = bench.database.node();
+    let failing = bench.database.start("again", ProcessInputData::new());
+    let retry = wait_until("the retry is noted", || {
+        let list = bench.run(&["list"]).expect(0).out;
+        list.lines().find(|line| line.starts_with("again-1 ") && line.contains(" retry ")).map(str::to_owned)
+    });
+    assert!(retry.contains("IN_PROGRESS"), "{retry}");
+    node.stop();
+    let shown = bench.run(&["show", &failing]).expect(0).out;
+    for part in
+        ["Status    IN_PROGRESS\n          it waits for retry 1 of 2 until ", "`sh` ended with exit code 3"]
+    {
+        assert!(shown.contains(part), "{part:?} is missing in {shown}");
+    }
+    let document = bench.run(&["show", &failing, "--json"]).expect(0).json();
+    assert_eq!(document["reasons"][0]["reason"], "WAITING_RETRY");
+
+    let started = bench.run(&["start", "one-task"]).expect(0);
+    assert_eq!(started.out, "one-task-1\n");
+    assert!(
+        started
+            .err
+            .starts_with("no node is running now: what is started stays due until somebody starts one")
+    );
+    bench.run(&["pause", "one-task", "--reason", "the source is down"]).expect(0);
+    assert!(bench.run(&["list", "--type", "one-task"]).expect(0).out.ends_with("  paused\n"));
+    let shown = bench.run(&["show", "one-task-1"]).expect(0).out;
+    assert!(
+        shown.contains(": the source is down; go on with: process-orchestrator resume one-task\n"),
+        "{shown}"
+    );
+    let types = bench.run(&["types", "list"]).expect(0).out;
+    assert!(types.contains("  paused since ") && types.contains(": the source is down\n"), "{types}");
+    let shown = bench.run(&["types", "show", "one-task"]).expect(0).out;
+    assert!(shown.contains("Paused        since ") && shown.contains(": the source is down\n"), "{shown}");
+    let json = bench.run(&["types", "show", "one-task", "--json"]).expect(0).json();
+    assert_eq!((&json["pause_reason"], json["paused_at"].is_string()), (&"the source is down".into(), true));
+    bench.run(&["resume", "one-task"]).expect(0);
+    let json = bench.run(&["types", "show", "one-task", "--json"]).expect(0).json();
+    assert_eq!((&json["pause_reason"], &json["paused_at"]), (&Value::Null, &Value::Null));
+}
+
+#[test]
+fn a_cancelled_process_whose_command_goes_on_is_told_as_such() {
+    let bench = Bench::with_tables("cli_cancelling");
+    bench.database.register(&one_task("true"));
+    let id = bench.database.start("one-task", ProcessInputData::new());
+    // A node that holds it and does not answer.
+    bench
+        .database
+        .sql()
+        .batch_execute("UPDATE scheduled_tasks SET picked = true, picked_by = 'gone', last_heartbeat = now()")
+        .unwrap();
+    bench.run(&["cancel", &id, "--reason", "wrong file"]).expect(0);
+    assert!(bench.run(&["list"]).expect(0).out.ends_with("  cancelling\n"));
+    let shown = bench.run(&["show", &id]).expect(0).out;
+    assert!(shown.contains("it is being cancelled since ") && shown.contains(": wrong file\n"), "{shown}");
+}
+
+#[test]
+fn hints_are_commands_that_can_be_typed() {
+    let bench = Bench::with_tables("cli_hints");
+    let needs = "echo ${input_file} ${config.batch_size}";
+    bench.database.register(&ProcessType::new("needy", "").add(TaskDefinition::new("only", needs)));
+    let missing = bench.run(&["start", "needy"]).expect(2);
+    let options = "give --config batch_size=VALUE --input-file FILE, or give the variable a default";
+    let others = "give --input-file FILE --config batch_size=VALUE, or give the variable a default";
+    assert!(missing.err.contains(options) || missing.err.contains(others), "{missing:#?}");
+    for command in ["run", "start"] {
+        let unknown = bench.run(&[command, "neddy"]).expect(3);
+        assert_eq!(unknown.err, "error: unknown process type \"neddy\"; did you mean \"needy\"?\n");
+    }
+    let dash = bench.run(&["show", "-1"]).expect(2);
+    assert!(dash.err.contains("to pass '-1' as a value, use '-- -1'"), "{dash:#?}");
+    let words = ["start", "needy", "--process-id", "-1", "--input-file", "x", "--config", "batch_size=1"];
+    bench.run(&words).expect(0);
+    assert!(bench.run(&["show", "--", "-1"]).expect(0).out.starts_with("Process   -1\n"));
+    bench.run(&["cancel", "--", "-1"]).expect(0);
+    let explained = bench.run(&["explain", "--", "-1"]).expect(0).out;
+    assert!(explained.contains("have it go again: process-orchestrator retry -- -1\n"), "{explained}");
+
+    assert!(bench.run(&["types", "schema", "--json"]).expect(0).json()["properties"].is_object());
+    for (option, value) in [("--poll-interval", "0s"), ("--heartbeat", "0s"), ("--retention", "0s")] {
+        let refused =
+            ended(bench.command(&["serve", option, value]).env("DATABASE_URL", "nonsense")).expect(2);
+        assert!(
+            refused.err.contains(&format!("invalid value '{value}' for '{option} <TIME>': it must be ")),
+            "{refused:#?}"
+        );
+    }
+    let mut related = bench.command(&["serve", "--dead-after", "3s"]);
+    let refused = ended(related.env("DATABASE_URL", "postgresql://127.0.0.1:1/none")).expect(2);
+    assert!(refused.err.contains("three times one another"), "before anything is connected to: {refused:#?}");
+}
+
+#[test]
+fn there_is_a_manual_page_for_every_command() {
+    let bench = Bench::new("cli_man");
+    let own = bench.run(&["man"]).expect(0).out;
+    assert!(own.contains("\n.TH process-orchestrator 1") && own.contains(".SH \"EXAMPLES\""), "{own}");
+    let written = bench.run(&["man", "pages/man1"]).expect(0).out;
+    for name in ["process-orchestrator", "process-orchestrator-serve", "process-orchestrator-types-register"]
+    {
+        assert!(written.contains(&format!("pages/man1/{name}.1\n")), "{written}");
+    }
+    for path in written.lines() {
+        let text = fs::read_to_string(bench.folder.join(path)).unwrap();
+        assert!(text.is_ascii(), "{path} is read in any locale");
+        assert!(text.contains(".SH \"EXAMPLES\"") && text.contains(".SH \"EXIT STATUS\""), "{path}: {text}");
+    }
+    fs::write(bench.folder.join("taken"), "").unwrap();
+    let refused = bench.run(&["man", "taken/man1"]).expect(1);
+    assert!(refused.err.starts_with("error: failed to write taken/man1: "), "{refused:#?}");
 }
 
 #[test]
