@@ -215,7 +215,7 @@ fn options_that_make_no_sense_are_told_with_what_to_write() {
         (&["serve", "--executors", "-3"], "'-3' for '--executors <N>': write a number from 1 to 1024"),
         (&["serve", "--listen", "here"], "write an address and a port, such as 127.0.0.1:8710"),
         (&["serve", "--poll-interval", "-1s"], "\"-1s\" is not a length of time"),
-        (&["serve", "--no-http", "--poll-interval", "0s"], "it must be 10 ms to 1 hour"),
+        (&["serve", "--no-http", "--poll-interval", "0s"], "it must be 10ms to 1h"),
         (&["serve", "--drain-timeout", "5"], "a unit is missing: 5s?"),
         (&["serve", "--node-name", "a\nb"], "holds the control character '\\n'"),
         (
@@ -269,8 +269,8 @@ fn what_does_not_fit_the_process_type_is_told_at_the_start() {
     let lacking = bench.run(&["start", "copy", "--input-file", "a"]).expect(2);
     assert_eq!(
         lacking.err,
-        "error: input lacks ${config.target}, which process type \"copy\" needs; add it to the input, or give the \
-         variable a default: ${name:-default}\n"
+        "error: input lacks ${config.target}, which process type \"copy\" needs; give --config \
+         target=VALUE, or give the variable a default in the process type: ${name:-default}\n"
     );
     let given = &["start", "copy", "--input-file", "a", "--config", "target=b", "--process-id", "p 1"];
     assert_eq!(bench.run(given).expect(0).out, "p 1\n");

@@ -352,7 +352,7 @@ fn what_control_knows_is_told_by_list_show_and_types() {
     assert_eq!(document["reasons"][0]["reason"], "WAITING_RETRY");
 
     let started = bench.run(&["start", "one-task"]).expect(0);
-    assert_eq!(started.out, "one-task-1\n");
+    assert_eq!(started.out, "one-task-2\n");
     assert!(
         started
             .err
@@ -360,7 +360,7 @@ fn what_control_knows_is_told_by_list_show_and_types() {
     );
     bench.run(&["pause", "one-task", "--reason", "the source is down"]).expect(0);
     assert!(bench.run(&["list", "--type", "one-task"]).expect(0).out.ends_with("  paused\n"));
-    let shown = bench.run(&["show", "one-task-1"]).expect(0).out;
+    let shown = bench.run(&["show", "one-task-2"]).expect(0).out;
     assert!(
         shown.contains(": the source is down; go on with: process-orchestrator resume one-task\n"),
         "{shown}"
@@ -385,7 +385,7 @@ fn a_cancelled_process_whose_command_goes_on_is_told_as_such() {
     bench
         .database
         .sql()
-        .batch_execute("UPDATE scheduled_tasks SET picked = true, picked_by = 'gone', last_heartbeat = now()")
+        .batch_execute("UPDATE scheduled_tasks SET picked = true, picked_by = 'gone'")
         .unwrap();
     bench.run(&["cancel", &id, "--reason", "wrong file"]).expect(0);
     assert!(bench.run(&["list"]).expect(0).out.ends_with("  cancelling\n"));
