@@ -38,7 +38,7 @@ pub struct BenchArgs {
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
     tasks: u32,
     /// Commands that run at once; the bare loop gets as many threads [default: as `serve`].
-    #[arg(long)]
+    #[arg(long, value_name = "N", value_parser = super::serve::parse_executors)]
     executors: Option<usize>,
     /// The command of every task.
     #[arg(long, default_value = "/bin/true")]

@@ -41,7 +41,7 @@ pub struct Options {
     #[arg(long, value_name = "KEY=VALUE", value_parser = parse_pair)]
     pub metadata: Vec<(String, String)>,
     /// Only those that began at this time or later: 2026-12-01T08:00:00Z, "2026-12-01 08:00" in your zone, or 2h for two
-    /// hours ago; so the others
+    /// hours ago; so for the others
     #[arg(long, value_name = "TIME", help_heading = TIMES, allow_hyphen_values = true, value_parser = when::parse_past)]
     pub started_since: Option<When>,
     /// Only those that began before this time

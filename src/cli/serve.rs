@@ -89,7 +89,8 @@ pub struct Options {
     pub lease: Duration,
 }
 
-fn parse_executors(text: &str) -> Result<usize, String> {
+/// A number of executors that a node can have.
+pub(super) fn parse_executors(text: &str) -> Result<usize, String> {
     let most = crate::engine::EXECUTORS_MAX;
     let number = text.parse().ok().filter(|number| (1..=most).contains(number));
     number.ok_or_else(|| format!("write a number from 1 to {most}"))

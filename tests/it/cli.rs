@@ -303,7 +303,7 @@ fn a_list_is_filtered_by_where_and_when_and_what_and_a_pipe_gets_it_uncut() {
     };
     let both = ["other".to_owned(), long.clone()];
     assert_eq!(ids(&["--metadata", "source=legacy", "--metadata", "other=x"]), [""; 0]);
-    assert_eq!(ids(&["--metadata", "source=legacy"]), [long.clone()]);
+    assert_eq!(ids(&["--metadata", "source=legacy"]), std::slice::from_ref(&long));
     assert_eq!(ids(&["--node", "worker-7", "--status", "completed,failed", "--status", "cancelled"]), both);
     assert_eq!(
         ids(&["--finished-since", "1h", "--started-since", "-1h", "--started-before", "2100-01-01"]),
