@@ -26,7 +26,8 @@ pub struct Options {
     /// The process's id
     #[arg(value_name = "ID")]
     pub process_id: String,
-    /// Print one JSON document: the process, with its tasks and their output
+    /// Print one JSON document: the process, its tasks with their output and, until it has ended, the reasons that
+    /// `explain` gives
     #[arg(long)]
     pub json: bool,
 }

@@ -1,7 +1,6 @@
 //! `logs --follow`: one look at the tables after the other, from whatever machine.
 
 use std::collections::HashSet;
-use std::time::Duration;
 
 use super::printer::Printer;
 use super::tail::{Piece, Tail};
@@ -18,9 +17,6 @@ use crate::model::records::{ProcessData, TaskExecution};
 use crate::platform;
 use crate::store::Store;
 use crate::store::live::LiveExecution;
-
-/// How often it is seen whether somebody still reads what is printed: a command may be silent for hours.
-const READER_CHECK: Duration = Duration::from_millis(500);
 
 /// Prints what the executions write until the process, or the task that is asked for, has ended.
 ///
@@ -39,13 +35,14 @@ pub fn follow(session: &Session, wanted: Wanted<'_>, global: &GlobalOptions) -> 
         has_told_wait: false,
     };
     let look = |store: Option<&mut Store>| match store {
-        _ if platform::is_reader_gone(&std::io::stdout()) => {
+        // A command may be silent for hours: a write would tell too late that nobody reads.
+        Some(_) if platform::is_reader_gone(&std::io::stdout()) => {
             Err(LookError::Final(CliError::Output(std::io::ErrorKind::BrokenPipe.into())))
         }
         Some(store) => follower.look(store),
         None => Ok(Seen::Same),
     };
-    match progress::watch(session, &Alarms::signals(&signals), Some(READER_CHECK), look)? {
+    match progress::watch(session, &Alarms::signals(&signals), None, look)? {
         Wake::Ended(()) => Ok(()),
         Wake::Signal(signal) => {
             follower.printer.end_line()?;
