@@ -67,6 +67,8 @@ impl Heir {
 
     /// Records a LOST execution for every claim without a living node and makes its process due again.
     pub(super) fn take_over(&mut self, link: &mut Link) -> Result<(), StoreError> {
+        // Until it is done: a failure has it done at the next heartbeat.
+        self.last_sweep = None;
         if link.run(|store| store.end_reservations(None))? > 0 {
             self.shared.wake_poller();
         }
@@ -76,7 +78,6 @@ impl Heir {
             let taken = match self.inherit(link, claims) {
                 Err(error) if error.is_recorded_already() => {
                     // It lives and has recorded one of them in between: look at the rest anew, soon.
-                    self.last_sweep = None;
                     return Ok(());
                 }
                 other => other?,
