@@ -10,7 +10,7 @@ use crate::common::{one_task, script, wait_until};
 use crate::program::Bench;
 
 /// A lease that runs out while a test waits, and long enough that a busy machine does not lose one by chance.
-const LIVENESS: (&str, &str) = ("PROCESS_ORCHESTRATOR_LIVENESS_MS", "200,1500,6000");
+const LIVENESS: &[&str] = &["--heartbeat", "200ms", "--dead-after", "1500ms", "--lease", "6s"];
 
 fn outcomes(bench: &Bench, id: &str) -> Vec<Outcome> {
     bench.database.store().executions(id).unwrap().iter().map(|it| it.outcome).collect()
@@ -33,9 +33,9 @@ fn a_frozen_node_is_taken_over_and_when_it_wakes_ends_its_commands_changes_nothi
     let gate = bench.folder.join("go");
     let (endless, endless_pid) = first_attempt(&bench, "endless", "exec sleep 600");
     let (late, late_pid) = first_attempt(&bench, "late", &until_there(&gate));
-    let mut frozen = Served::start(&bench, "frozen", &[], &[LIVENESS]);
+    let mut frozen = Served::start(&bench, "frozen", LIVENESS, &[]);
     let (endless_pid, late_pid) = (pids_in(&endless_pid)[0], pids_in(&late_pid)[0]);
-    let mut other = Served::start(&bench, "other", &[], &[LIVENESS]);
+    let mut other = Served::start(&bench, "other", LIVENESS, &[]);
     frozen.signal("-STOP");
     for id in [&endless, &late] {
         assert_eq!(bench.database.wait_for(id).status, ProcessStatus::Completed, "{}", other.log());
@@ -70,8 +70,8 @@ fn a_node_whose_heartbeat_does_not_get_through_ends_its_commands_before_its_leas
     let bench = Bench::with_tables("fenced");
     let (id, pid) = first_attempt(&bench, "endless", "exec sleep 600");
     let rule = format!("before-heartbeat@10=hold:{}", bench.folder.display());
-    let variables = [LIVENESS, ("PROCESS_ORCHESTRATOR_FAILPOINTS", &rule)];
-    let mut node = Served::start(&bench, "fenced", &[], &variables);
+    let variables = [("PROCESS_ORCHESTRATOR_FAILPOINTS", &*rule)];
+    let mut node = Served::start(&bench, "fenced", LIVENESS, &variables);
     let pid = pids_in(&pid)[0];
     wait_until("the heartbeat is held", || {
         bench.folder.join("before-heartbeat.reached").exists().then_some(())
