@@ -28,7 +28,7 @@ class Excuses:
         for number, node in enumerate(nodes):
             own = [it for it in isolations if it.node == number]
             # While the machine itself stood still nobody could do anything.
-            own += [Isolation(number, "freeze", began, ended) for began, ended in stalls]
+            own += [Isolation(number, "stall", began, ended) for began, ended in stalls]
             self.isolations[node.name] = joined(own)
             for node_id, pid in node.node_ids().items():
                 self.incarnations[node_id] = (node, pid)
@@ -51,9 +51,9 @@ class Excuses:
     def of_overlap(self, node_id: str, at: float) -> bool:
         """Whether a command of this node may have been alive at a time when its claim was another's.
 
-        A frozen node cannot end its commands when its lease is over. A node whose session is gone at the server
-        is taken for dead after `dead_after`, and sees that only when it reaches the database again. A cut that
-        leaves the sessions alone is no excuse: the node ends its commands long before its lease is over.
+        A node whose session is gone at the server is taken for dead after `dead_after`, and sees that only when it
+        reaches the database again. A cut or a freeze that leaves the sessions alone is no excuse: the node, or else
+        its guard, ends its commands before its lease is over.
         """
         return self._was_silent(node_id, at, WAKE_S, is_cut_enough=False)
 
@@ -64,7 +64,7 @@ class Excuses:
             if not it.began <= at <= it.ended + after_s:
                 continue
             is_session_lost = it.kind == "refuse" or any(it.began - 1 <= when <= at for when in self.sessions_lost)
-            if it.kind == "cut" and not is_session_lost and not is_cut_enough:
+            if it.kind in ("cut", "freeze") and not is_session_lost and not is_cut_enough:
                 continue
             # The silence began with the last heartbeat, a little before the isolation.
             if min(at, it.ended) - it.began >= (DEAD_AFTER if is_session_lost else LEASE) - CLOSE_S:
@@ -82,7 +82,7 @@ def was_killed(node: Node, pid: int, at: float) -> bool:
 def joined(isolations: List[Isolation]) -> List[Isolation]:
     """Isolations that follow each other closely count as one, of the kind that excuses most."""
     merged: List[Isolation] = []
-    weight = {"refuse": 2, "freeze": 1, "cut": 0}
+    weight = {"refuse": 3, "stall": 2, "freeze": 1, "cut": 0}
     for it in sorted(isolations, key=lambda it: it.began):
         last = merged[-1] if merged else None
         if last and it.began <= last.ended + CLOSE_S:

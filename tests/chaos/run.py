@@ -152,7 +152,7 @@ class Run:
             self.settings.seed, minutes, sum(injected.values()), listed(dict(injected)),
             sum(node.starts for node in self.nodes)))
         print("chaos: {} processes, {} executions checked ({}), LOST: {}; {} stale results; {} of a killed command's "
-              "children met, {} overlaps of a node that was frozen or cut off for too long".format(
+              "children met, {} overlaps of a node that had lost its session".format(
                   self.settings.processes, checker.counts["executions"], listed(dict(checker.outcomes)),
                   listed(lost) or "none", stale, checker.counts["waits"], checker.counts["overlaps excused"]))
         print("chaos: {}".format("{} WRONG".format(len(problems)) if problems else "all is as it should be"), flush=True)
