@@ -34,6 +34,15 @@ impl Heir {
 
     /// Looks for everything that has no owner, whether or not somebody has died.
     pub(super) fn sweep(&mut self, link: &mut Link) -> Result<(), StoreError> {
+        // A row that can't be repaired must not keep others' processes from being taken over.
+        let repaired = self.repair(link);
+        self.look_for_strays(link)?;
+        self.take_over(link)?;
+        link.run(|store| store.sweep_live())?;
+        repaired
+    }
+
+    fn repair(&self, link: &mut Link) -> Result<(), StoreError> {
         let lease = self.shared.config.lease;
         for repaired in link.run(|store| store.repair_nodes(lease))? {
             error!("unreadable row of a node repaired {repaired}: silence counts anew from now");
@@ -41,9 +50,7 @@ impl Heir {
         for process_id in link.run(|store| store.repair_claims())? {
             error!("unreadable claim repaired process_id={process_id:?}: it is due again");
         }
-        self.look_for_strays(link)?;
-        self.take_over(link)?;
-        link.run(|store| store.sweep_live())
+        Ok(())
     }
 
     /// A claim that is ours in the database and unknown here at two sweeps running was lost between the two, whatever
