@@ -7,7 +7,7 @@ WITH RECURSIVE level AS (
             ORDER BY s.priority DESC LIMIT 1)
     FROM level WHERE level.priority IS NOT NULL
 )
-SELECT extract(epoch FROM min(next.execution_time) - clock_timestamp())::float8 * 1000 AS wait_ms
+SELECT extract(epoch FROM min(greatest(next.execution_time, 'epoch')) - clock_timestamp())::float8 * 1000 AS wait_ms
 FROM level CROSS JOIN LATERAL (
     SELECT s.execution_time
     FROM scheduled_tasks s

@@ -50,6 +50,8 @@ mod text;
 mod types;
 mod when;
 
+pub use secrecy::keep_as_init;
+
 use std::ffi::OsString;
 use std::process::ExitCode;
 

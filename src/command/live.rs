@@ -56,6 +56,12 @@ impl Live {
         *self.lock() = State::default();
     }
 
+    /// Bytes printed so far; nothing if no command runs.
+    pub fn output_bytes(&self) -> Option<u64> {
+        let state = self.lock();
+        state.pid.map(|_| state.total)
+    }
+
     /// How it is now; nothing if no command runs.
     pub fn view(&self) -> Option<LiveView> {
         let (pid, output_bytes, tail) = {

@@ -34,6 +34,15 @@ impl Heir {
 
     /// Looks for everything that has no owner, whether or not somebody has died.
     pub(super) fn sweep(&mut self, link: &mut Link) -> Result<(), StoreError> {
+        // A row that can't be repaired must not keep others' processes from being taken over.
+        let repaired = self.repair(link);
+        self.look_for_strays(link)?;
+        self.take_over(link)?;
+        link.run(|store| store.sweep_live())?;
+        repaired
+    }
+
+    fn repair(&self, link: &mut Link) -> Result<(), StoreError> {
         let lease = self.shared.config.lease;
         for repaired in link.run(|store| store.repair_nodes(lease))? {
             error!("unreadable row of a node repaired {repaired}: silence counts anew from now");
@@ -41,9 +50,7 @@ impl Heir {
         for process_id in link.run(|store| store.repair_claims())? {
             error!("unreadable claim repaired process_id={process_id:?}: it is due again");
         }
-        self.look_for_strays(link)?;
-        self.take_over(link)?;
-        link.run(|store| store.sweep_live())
+        Ok(())
     }
 
     /// A claim that is ours in the database and unknown here at two sweeps running was lost between the two, whatever
@@ -67,6 +74,8 @@ impl Heir {
 
     /// Records a LOST execution for every claim without a living node and makes its process due again.
     pub(super) fn take_over(&mut self, link: &mut Link) -> Result<(), StoreError> {
+        // Until it is done: a failure has it done at the next heartbeat.
+        self.last_sweep = None;
         if link.run(|store| store.end_reservations(None))? > 0 {
             self.shared.wake_poller();
         }
@@ -76,7 +85,6 @@ impl Heir {
             let taken = match self.inherit(link, claims) {
                 Err(error) if error.is_recorded_already() => {
                     // It lives and has recorded one of them in between: look at the rest anew, soon.
-                    self.last_sweep = None;
                     return Ok(());
                 }
                 other => other?,

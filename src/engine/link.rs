@@ -28,6 +28,8 @@ pub(super) struct Link {
     failures: u32,
     failing_since: Option<Instant>,
     last_logged: Option<Instant>,
+    /// The same of conflicts with others, which come and go while the database is there all along.
+    conflict_logged: Option<Instant>,
 }
 
 impl Link {
@@ -41,6 +43,7 @@ impl Link {
             failures: 0,
             failing_since: None,
             last_logged: None,
+            conflict_logged: None,
         }
     }
 
@@ -119,14 +122,18 @@ impl Link {
         self.shared.vitals.database_errors.fetch_add(1, Ordering::Relaxed);
         self.shared.vitals.measures.database_failed(self.thread.as_str());
         self.failures = self.failures.saturating_add(1);
-        self.failing_since.get_or_insert_with(Instant::now);
-        if !error.leaves_connection_whole() && !error.is_refused_value() && !error.is_recorded_already() {
+        let is_conflict = error.leaves_connection_whole();
+        if !is_conflict {
+            self.failing_since.get_or_insert_with(Instant::now);
+        }
+        if !is_conflict && !error.is_refused_value() && !error.is_recorded_already() {
             // Whatever else it is, a prepared statement that no longer fits included, a new connection starts clean.
             self.lost_backend =
                 self.store.take().and_then(|store| store.backend()).or(self.lost_backend.take());
         }
-        if self.last_logged.is_none_or(|at| at.elapsed() >= LOG_EVERY) {
-            self.last_logged = Some(Instant::now());
+        let logged = if is_conflict { &mut self.conflict_logged } else { &mut self.last_logged };
+        if logged.is_none_or(|at| at.elapsed() >= LOG_EVERY) {
+            *logged = Some(Instant::now());
             warn!(
                 "database trouble role={} failures={}: failed to {error}",
                 self.thread.as_str(),

@@ -24,12 +24,15 @@ const LOOK_MIN: Duration = Duration::from_secs(1);
 const REST_FACTOR: u32 = 4;
 /// A rest is no longer than this, also after a batch that waited for somebody else's locks.
 const REST_MAX: Duration = Duration::from_secs(10);
+/// A stop waits this long for a batch, which takes a fraction of it.
+const STOP_MAX: Duration = Duration::from_secs(5);
 /// The loop has shallow frames; buffers are on the heap.
 const STACK_BYTES: usize = 512 * 1024;
 
 /// The thread that forgets. Dropping it without [`Retention::stop`] leaves it to end by itself soon.
 pub struct Retention {
     quit: Sender<()>,
+    ended: Receiver<()>,
     thread: JoinHandle<()>,
 }
 
@@ -47,19 +50,30 @@ impl Retention {
     ) -> io::Result<Self> {
         let (quit, quitting) = bounded(0);
         let filter = PruneFilter { older_than: keep, statuses: Vec::new(), process_type: None };
-        let body = move || Forgetter { source, schema, filter, store: None }.run(&quitting);
+        let (alive, ended) = bounded::<()>(0);
+        let body = move || {
+            Forgetter { source, schema, filter, store: None }.run(&quitting);
+            drop(alive);
+        };
         let failed = failed.clone();
         // Full: somebody has been told already.
         let on_panic = move |message| drop(failed.try_send(message));
         let thread = threads::spawn("retention".to_owned(), STACK_BYTES, on_panic, body)?;
-        Ok(Self { quit, thread })
+        Ok(Self { quit, ended, thread })
     }
 
-    /// Ends it after the batch it is at.
+    /// Ends it after the batch it is at. One that waits for somebody's lock or a server that does not answer is left
+    /// behind after a while: the server drops a batch whose program has ended.
     pub fn stop(self) {
-        drop(self.quit);
+        let Self { quit, ended, thread } = self;
+        drop(quit);
+        // Nothing is ever sent: its end is the thread's.
+        if ended.recv_timeout(STOP_MAX) == Err(RecvTimeoutError::Timeout) {
+            warn!("the thread that deletes waits for the database and is left behind");
+            return;
+        }
         // A panic was reported when it happened.
-        _ = self.thread.join();
+        _ = thread.join();
     }
 }
 

@@ -19,6 +19,9 @@ pub(super) struct Place {
     work: Mutex<Option<Held>>,
 }
 
+/// An execution by its process, task index and attempt.
+pub(super) type Execution = (String, u32, u32);
+
 /// What an executor is at.
 struct Held {
     process_id: Arc<str>,
@@ -47,10 +50,23 @@ impl Running {
         self.places.iter().all(|place| place.lock().is_none())
     }
 
-    /// What the commands show that have run for `at_least`, from the executor `first` on, all the way round.
-    pub(super) fn views(&self, first: usize, at_least: Duration) -> impl Iterator<Item = LiveOutput> {
+    /// The executions that have run for `at_least` and how much they have printed, by executor, from the executor
+    /// `first` on, all the way round.
+    pub(super) fn glimpses(
+        &self,
+        first: usize,
+        at_least: Duration,
+    ) -> impl Iterator<Item = (usize, Execution, u64)> {
         let count = self.places.len();
-        (0..count).filter_map(move |at| self.places[(first + at) % count].view(at_least))
+        (0..count).map(move |at| (first + at) % count).filter_map(move |executor| {
+            let (execution, output_bytes) = self.places[executor].glimpse(at_least)?;
+            Some((executor, execution, output_bytes))
+        })
+    }
+
+    /// What this execution's command shows, if the executor still runs it.
+    pub(super) fn view(&self, executor: usize, of: &Execution) -> Option<LiveOutput> {
+        self.places[executor].view(of)
     }
 
     /// Ends every command that runs now, and says how many there were.
@@ -63,6 +79,12 @@ impl Running {
         self.places.iter().any(|place| {
             place.interrupt_if(reason, |held| *held.process_id == *process_id && held.version == version)
         })
+    }
+}
+
+impl Held {
+    fn execution(&self) -> Execution {
+        (self.process_id.to_string(), self.task_index, self.attempt)
     }
 }
 
@@ -90,25 +112,21 @@ impl Place {
         });
     }
 
-    /// What its command shows, if it has run for `at_least`.
-    fn view(&self, at_least: Duration) -> Option<LiveOutput> {
+    /// Which execution it is at and how much that has printed, if it has run for `at_least`.
+    fn glimpse(&self, at_least: Duration) -> Option<(Execution, u64)> {
         let held = self.lock();
-        let held = held.as_ref()?;
-        let age = held.began.elapsed();
-        if age < at_least {
-            return None;
-        }
+        let held = held.as_ref().filter(|held| held.began.elapsed() >= at_least)?;
+        Some((held.execution(), self.live.output_bytes()?))
+    }
+
+    /// What this execution's command shows, if it still runs.
+    fn view(&self, of: &Execution) -> Option<LiveOutput> {
+        let held = self.lock();
+        let held = held.as_ref().filter(|held| held.execution() == *of)?;
         let LiveView { output_bytes, tail, cpu, memory_bytes } = self.live.view()?;
-        Some(LiveOutput {
-            process_id: held.process_id.to_string(),
-            task_index: held.task_index,
-            attempt: held.attempt,
-            age,
-            output_bytes,
-            tail,
-            cpu,
-            memory_bytes,
-        })
+        let (process_id, task_index, attempt) = held.execution();
+        let age = held.began.elapsed();
+        Some(LiveOutput { process_id, task_index, attempt, age, output_bytes, tail, cpu, memory_bytes })
     }
 
     /// No interrupt that was meant for this command reaches the next one: both are under the lock.

@@ -14,13 +14,17 @@ use std::ptr;
 use super::unix::{SHELL_SIGNAL_BASE, make_children_waitable};
 
 /// As process 1 runs the whole program in a child and returns its exit code; else, or when no child can be started,
-/// returns nothing at once. To be called while there is one thread.
-pub fn run_in_child_if_init() -> Option<u8> {
+/// returns nothing at once. `keep_secrets` closes this process to that child's own children once the child has what it
+/// needs. To be called while there is one thread.
+pub fn run_in_child_if_init(keep_secrets: impl FnOnce()) -> Option<u8> {
     if std::process::id() != 1 {
         return None;
     }
     match start() {
-        Ok((child, signals)) => Some(attend(child, &signals)),
+        Ok((child, signals)) => {
+            keep_secrets();
+            Some(attend(child, &signals))
+        }
         Err(error) => {
             // It works without; only zombies stay.
             eprintln!(

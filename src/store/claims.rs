@@ -19,7 +19,7 @@ const RELEASE: Sql = Sql::new("give claims back", include_str!("../../sql/releas
 const NEXT_DUE: Sql = Sql::new("see what is due next", include_str!("../../sql/next_due.sql"));
 const NEXT_DUE_OF: Sql = Sql::new(
     "see when a process is due",
-    "SELECT extract(epoch FROM execution_time - clock_timestamp())::float8 * 1000 AS wait_ms \
+    "SELECT extract(epoch FROM greatest(execution_time, 'epoch') - clock_timestamp())::float8 * 1000 AS wait_ms \
      FROM scheduled_tasks WHERE task_instance = $1 AND NOT picked",
 );
 const WAITING: Sql = Sql::new("see which priorities wait", include_str!("../../sql/waiting_priorities.sql"));

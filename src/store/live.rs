@@ -10,8 +10,8 @@ use super::{Sql, Store, StoreError};
 const SHOW: Sql = Sql::new("show the output of running commands", include_str!("../../sql/live_show.sql"));
 const HIDE: Sql = Sql::new(
     "forget the output of commands that have ended",
-    "DELETE FROM live_output WHERE node_id = $1 AND NOT (process_id, attempt) IN \
-     (SELECT * FROM unnest($2::text[], $3::int[]))",
+    "DELETE FROM live_output WHERE node_id = $1 AND NOT (process_id, task_index, attempt) IN \
+     (SELECT * FROM unnest($2::text[], $3::int[], $4::int[]))",
 );
 const SWEEP: Sql = Sql::new(
     "forget the output that dead nodes were showing",
@@ -90,14 +90,16 @@ impl Store {
         .map(drop)
     }
 
-    /// Forgets what `node` has shown of all other executions than these.
+    /// Forgets what `node` has shown of all other executions than these: process, task and attempt.
     ///
     /// # Errors
     /// When the database fails.
-    pub fn hide_live_except(&mut self, node: &str, running: &[(String, u32)]) -> Result<(), StoreError> {
+    pub fn hide_live_except(&mut self, node: &str, running: &[(String, u32, u32)]) -> Result<(), StoreError> {
         let processes: Vec<&str> = running.iter().map(|it| &*it.0).collect();
-        let attempts: Vec<i32> = running.iter().map(|it| i32::try_from(it.1).unwrap_or(i32::MAX)).collect();
-        self.execute(&HIDE, &[&node, &processes, &attempts]).map(drop)
+        let int = |value: u32| i32::try_from(value).unwrap_or(i32::MAX);
+        let tasks: Vec<i32> = running.iter().map(|it| int(it.1)).collect();
+        let attempts: Vec<i32> = running.iter().map(|it| int(it.2)).collect();
+        self.execute(&HIDE, &[&node, &processes, &tasks, &attempts]).map(drop)
     }
 
     /// Forgets what nodes have shown that no longer live.

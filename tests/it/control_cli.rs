@@ -1,5 +1,7 @@
 //! The operator's commands as the real binary has them: cancel, retry, pause, resume, explain, prune.
 
+use std::io::Read;
+
 use process_orchestrator::{ProcessInputData, ProcessStatus, ProcessType, TaskStatus};
 
 use crate::common::{one_task, script, wait_until};
@@ -204,6 +206,29 @@ fn serve_forgets_what_is_older_than_its_retention() {
     signal(&serve, "-TERM");
     drop(rest);
     assert_eq!(serve.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn serve_ends_while_a_lock_keeps_it_from_forgetting() {
+    let bench = Bench::with_tables("cli_retention_lock");
+    bench.database.register(&one_task("true"));
+    let mut serve = bench.spawn(&["serve", "--no-http", "--retention", "1s"]);
+    let mut rest = until_line(&mut serve, " ready: node ");
+    let id = bench.database.start_many("one-task", 1).remove(0);
+    bench.database.wait_for(&id);
+    let (mut client, mut watcher) = (bench.database.sql(), bench.database.sql());
+    let mut blocking = client.transaction().unwrap();
+    blocking.batch_execute("LOCK TABLE task_executions IN ACCESS EXCLUSIVE MODE").unwrap();
+    let waiting = "SELECT FROM pg_stat_activity a JOIN pg_locks l USING (pid) WHERE NOT l.granted \
+                   AND a.application_name LIKE '%retention' AND l.relation = 'task_executions'::regclass";
+    wait_until("the deletion waits", || watcher.query_opt(waiting, &[]).unwrap().map(drop));
+    signal(&serve, "-TERM");
+    let status = wait_until("it has ended all the same", || serve.try_wait().unwrap());
+    blocking.rollback().unwrap();
+    let mut said = String::new();
+    rest.read_to_string(&mut said).unwrap();
+    assert_eq!(status.code(), Some(0), "{said}");
+    assert!(said.contains("is left behind"), "{said}");
 }
 
 /// The command has ended by itself and its result is on the way when somebody cancels.

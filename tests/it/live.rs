@@ -41,3 +41,36 @@ fn what_a_running_command_has_printed_is_seen_from_elsewhere_and_gone_when_it_ha
         fs::remove_file(go(which)).unwrap();
     }
 }
+
+/// Two tasks in a row that print equally much look alike but for their place.
+#[test]
+fn the_next_task_is_seen_as_soon_as_the_one_before_it() {
+    let database = TestDatabase::new("live_next");
+    let gate = |which: &str| std::env::temp_dir().join(format!("{}-{which}", database.schema));
+    let until = |which| format!("while [ ! -e '{}' ]; do sleep 0.05; done", gate(which).display());
+    let process_type = ProcessType::new("two", "")
+        .add(script("first", &format!("printf one; {}", until("a"))))
+        .add(script("second", &format!("printf two; {}", until("b"))));
+    database.register(&process_type);
+    let id = database.start("two", ProcessInputData::new());
+    let node = database.node_with(NodeConfig {
+        heartbeat: Duration::from_millis(200),
+        dead_after: Duration::from_secs(1),
+        ..database.config()
+    });
+    let mut store = database.store();
+    wait_until("the first is seen", || store.live(&id).unwrap());
+    fs::write(gate("a"), "").unwrap();
+    let began = std::time::Instant::now();
+    let live = wait_until("the second is seen", || store.live(&id).unwrap().filter(|it| it.task_index == 1));
+    let took = began.elapsed();
+    assert_eq!(live.tail, b"two");
+    fs::write(gate("b"), "").unwrap();
+    database.wait_for(&id);
+    node.stop();
+    for which in ["a", "b"] {
+        fs::remove_file(gate(which)).unwrap();
+    }
+    // A command is shown when it is a second old; one that seems to be known is shown again after ten.
+    assert!(took < Duration::from_secs(8), "{took:?}");
+}

@@ -35,6 +35,35 @@ fn a_foreign_lock_on_the_tables_is_waited_for_without_spinning() {
     world.assert_ran_once(&ids, 2);
 }
 
+#[test]
+fn a_lock_that_lasts_is_told_once_and_keeps_the_keeper_from_nothing_else() {
+    let mut world = World::new("lasting_lock");
+    let (_, wait) = world.gate();
+    let id = world.start("held", 1, &[&wait]).remove(0);
+    let mut serve = world.serve(&["--no-http", "--heartbeat", "200ms", "--dead-after", "600ms"], &[]);
+    wait_for_count(&world, "tasks WHERE status = 'IN_PROGRESS'", |it| it == 1);
+    let (mut client, mut watcher) = (world.sql(), world.sql());
+    let mut blocking = client.transaction().unwrap();
+    blocking.batch_execute("LOCK TABLE processes IN ACCESS EXCLUSIVE MODE").unwrap();
+    let heartbeat = |watcher: &mut postgres::Client| -> std::time::SystemTime {
+        watcher.query_one("SELECT last_heartbeat FROM nodes", &[]).unwrap().get(0)
+    };
+    let mut last = heartbeat(&mut watcher);
+    for _ in 0..6 {
+        last = wait_until("the next heartbeat", || Some(heartbeat(&mut watcher)).filter(|it| *it != last));
+    }
+    let request = "UPDATE scheduled_tasks SET cancel_requested_at = now() WHERE task_instance = $1";
+    assert_eq!(world.sql().execute(request, &[&id]).unwrap(), 1);
+    let recording = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' \
+                     AND application_name LIKE '% recorder'";
+    wait_until("the command was ended", || watcher.query_opt(recording, &[]).unwrap().map(drop));
+    blocking.commit().unwrap();
+    wait_for_count(&world, "processes WHERE status = 'CANCELLED'", |it| it == 1);
+    let log = serve.log();
+    assert_eq!(log.matches("database trouble role=keeper").count(), 1, "{log}");
+    serve.stop();
+}
+
 /// Makes another session and the engine wait for each other; the engine is the one that is told so.
 fn deadlock(world: &World, id: &str, wait_for: &str) {
     let (mut client, mut watcher) = (world.sql(), world.sql());

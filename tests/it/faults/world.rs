@@ -161,6 +161,7 @@ impl World {
 
     pub fn url_through(&self, proxy: &Proxy) -> String {
         let database = self.settings.database();
+        // The proxy reads what passes; even to ask for TLS would not be a message as it knows them.
         format!(
             "host=127.0.0.1 port={} user=postgres dbname={database} connect_timeout=2 sslmode=disable",
             proxy.port

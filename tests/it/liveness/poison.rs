@@ -340,3 +340,19 @@ fn damaged_process_types_and_migrations_are_told_and_processes_run_on() {
         );
     }
 }
+
+#[test]
+fn a_process_that_is_due_since_ever_keeps_nobody_from_looking_at_the_queue() {
+    let database = TestDatabase::new("poison_since_ever");
+    database.register(&one_task("true"));
+    database.start_many("one-task", 2);
+    let mut store = database.store();
+    let damage = "UPDATE scheduled_tasks SET execution_time = '-infinity' WHERE task_instance LIKE '%-1'";
+    assert_eq!(database.sql().execute(damage, &[]).unwrap(), 1);
+    assert_eq!(store.next_due().unwrap(), Some(Duration::ZERO));
+    assert_eq!(store.next_due_of("one-task-1").unwrap(), Some(Duration::ZERO));
+    let queue = store.queue_by_type().unwrap();
+    assert_eq!(queue["one-task"].due, 2);
+    database.sql().execute("DELETE FROM scheduled_tasks", &[]).unwrap();
+    assert_eq!(store.next_due().unwrap(), None);
+}

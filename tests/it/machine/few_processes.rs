@@ -1,8 +1,5 @@
 //! A machine that refuses to make another process.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-
 use process_orchestrator::platform::files::effective_uid;
 use process_orchestrator::{ProcessType, TaskDefinition};
 
@@ -19,14 +16,9 @@ fn commands_wait_for_room_in_the_process_table_and_no_retry_is_spent() {
         return;
     }
     let bench = Bench::with_tables("few_processes");
-    // The target directory may be closed to that user.
-    let program = bench.folder.join("program");
-    fs::copy(env!("CARGO_BIN_EXE_process-orchestrator"), &program).unwrap();
-    for path in [&program, &bench.folder] {
-        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
-    }
-    let user = (1_000_000 + std::process::id()).to_string();
-    let starter = ["setpriv", "--reuid", &user, "--regid", &user, "--clear-groups", "--"];
+    let program = super::program_for_all(&bench);
+    let user = super::user_of_nobody();
+    let starter = super::starter_as(&user);
     if !is_granted(&[&starter[..], &["true"]].concat()) {
         return;
     }
@@ -44,8 +36,7 @@ fn commands_wait_for_room_in_the_process_table_and_no_retry_is_spent() {
         command.env("DATABASE_URL", &url).env("HOME", "/");
         command
     };
-    let program = program.to_str().unwrap();
-    let node = Served::ready(&mut serve(&[program, "serve", "--no-http", "--executors", "6"]));
+    let node = Served::ready(&mut serve(&[&program, "serve", "--no-http", "--executors", "6"]));
     let task = |name: &str| TaskDefinition { max_retries: 0, ..TaskDefinition::new(name, "sleep 0.1") };
     bench.database.register(&ProcessType::new("busy", "").add(task("one")).add(task("two")));
     // The guard is the one process that the user has besides the node's threads; there is room for one command.
@@ -59,7 +50,7 @@ fn commands_wait_for_room_in_the_process_table_and_no_retry_is_spent() {
     let told = log.lines().find(|line| line.contains("Resource temporarily unavailable")).unwrap();
     assert!(told.contains("failed to start `sleep`: ") && told.contains("(ulimit -u, TasksMax="), "{told}");
 
-    let limited = ["prlimit", "--nproc=6", program, "serve", "--no-http", "--executors", "64"];
+    let limited = ["prlimit", "--nproc=6", &program, "serve", "--no-http", "--executors", "64"];
     let refused = ended(&mut serve(&limited)).expect(1);
     assert!(refused.err.contains("Resource temporarily unavailable"), "{refused:#?}");
     assert!(refused.err.contains("(ulimit -u, TasksMax="), "{refused:#?}");

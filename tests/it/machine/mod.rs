@@ -7,19 +7,22 @@ mod disk_full;
 mod door;
 mod few_files;
 mod few_processes;
+mod nested;
 mod process_one;
 mod slow_network;
 mod streams;
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use process_orchestrator::{Outcome, ProcessStatus};
 
 use crate::common::{TestDatabase, settings, wait_until};
-use crate::program::signal;
+use crate::program::{Bench, signal};
 
 /// A node that runs as a program of its own; what it says is kept. It is killed with its test.
 pub struct Served {
@@ -101,6 +104,27 @@ fn socket_directory() -> PathBuf {
 fn done(words: &[&str]) {
     let output = Command::new(words[0]).args(&words[1..]).output().unwrap();
     assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// The program where every user may run it: the target directory may be closed to others.
+fn program_for_all(bench: &Bench) -> String {
+    let program = bench.folder.join("program");
+    std::fs::copy(env!("CARGO_BIN_EXE_process-orchestrator"), &program).unwrap();
+    for path in [&program, &bench.folder] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    program.to_str().unwrap().to_owned()
+}
+
+/// The number of a user that nobody is.
+fn user_of_nobody() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(1_000_000);
+    (NEXT.fetch_add(100_000, Ordering::Relaxed) + std::process::id()).to_string()
+}
+
+/// What starts a program as that user; only root can.
+fn starter_as(user: &str) -> [&str; 7] {
+    ["setpriv", "--reuid", user, "--regid", user, "--clear-groups", "--"]
 }
 
 /// Whether a program that needs rights succeeds; says so if it does not.

@@ -1,10 +1,12 @@
 //! The program as process 1 of a container.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use process_orchestrator::ProcessType;
 
+use super::door::{Door, Pace};
 use super::{Served, all_complete_at_once, database_url, is_granted, status_of};
 use crate::common::{script, tool, wait_until};
 use crate::program::{Bench, ended};
@@ -66,4 +68,32 @@ fn as_process_one_it_ends_as_its_work_ends() {
     run(&["list"]).expect(0);
     run(&["show", "nobody"]).expect(3);
     run(&["lits"]).expect(2);
+}
+
+#[test]
+fn as_process_one_it_keeps_the_password_that_it_was_given_too() {
+    if !can_have_a_namespace() || tool("setpriv").is_none() {
+        return;
+    }
+    let bench = Bench::with_tables("process_one_secrecy");
+    let program = super::program_for_all(&bench);
+    let user = super::user_of_nobody();
+    let starter = super::starter_as(&user);
+    if !is_granted(&[&OWN_NAMESPACE[..], &starter, &["true"]].concat()) {
+        return;
+    }
+    let url = Door::open(Pace::AtOnce).url().replace("postgres@", "postgres:canary-in-a-url@");
+    let words = [&OWN_NAMESPACE[..], &starter, &[&program, "serve", "--no-http"]].concat();
+    let mut serve = bench.started_by_alone(&words, &["--database-url", &url]);
+    let node = Served::ready(serve.env("HOME", "/"));
+    let init = wait_until("process 1 is there", || children_of(node.pid()).first().copied());
+    let child = wait_until("the one that works is there", || children_of(init).first().copied());
+    for pid in [init, child] {
+        // Root's are those files of a process that is closed to its own user.
+        let owner = fs::metadata(format!("/proc/{pid}/environ")).unwrap().uid();
+        let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
+        assert!(owner == 0 && !line.contains("canary"), "process {pid} is open: owner {owner}, {line:?}");
+    }
+    super::done(&["kill", "-TERM", &init.to_string()]);
+    wait_until("it has ended", || (!Path::new(&format!("/proc/{init}")).exists()).then_some(()));
 }
