@@ -32,6 +32,7 @@ pub use context_file::ContextDirectory;
 pub use environment::{BaseEnvironment, NODE_VARIABLE};
 pub use interrupt::{Interrupt, Reason};
 pub use live::{LIVE_BYTES_MAX, Live, LiveView};
+pub use output::tail_text;
 pub use program::is_found;
 pub use report::Report;
 pub use runner::Runner;

@@ -16,10 +16,11 @@ use super::router::{PATHS, Route, route};
 use super::token::TokenFile;
 use super::wire::Head;
 use super::writes;
-use super::{guard, metrics};
+use super::{guard, metrics, page};
+use crate::command::tail_text;
 use crate::failpoint::{self, Point};
 use crate::model::records::StatusCounts;
-use crate::store::read::{Listed, ProcessFilter};
+use crate::store::read::{ExecutionFilter, Listed, ProcessFilter};
 
 /// Nodes on `/nodes`, the latest first: those that have ended are kept for a while, and every start is a new one.
 const NODES_MAX: u32 = 200;
@@ -85,7 +86,11 @@ impl Service {
                 writes::answer(&self.readers, write, body).unwrap_or_else(Problem::into_answer)
             }
             Ok(route) => {
-                let answer = self.handle(route).unwrap_or_else(Problem::into_answer);
+                let answer = match route {
+                    Route::Index => index(head.header("accept")),
+                    route => self.handle(route),
+                };
+                let answer = answer.unwrap_or_else(Problem::into_answer);
                 answer.tagged(head.header("if-none-match"))
             }
             Err(problem) => problem.into_answer(),
@@ -102,14 +107,15 @@ impl Service {
             Route::Write(_) => {
                 Err(Problem::new(500, "internal_error", "a writing call was taken for a reading one"))
             }
-            Route::Index => index(),
+            Route::Index => index(None),
             Route::Livez => Answer::ok(&json!({ "live": true })),
             Route::Readyz => self.readyz(),
             Route::Status => self.status(),
             Route::Processes(filter) => self.processes(*filter),
             Route::Process { id } => self.process(id),
             Route::Tasks { id, output } => self.tasks(id, output),
-            Route::Executions { id, output } => self.executions(id, output),
+            Route::Executions { id, filter } => self.executions(id, filter),
+            Route::Live { id } => self.live(id),
             Route::ProcessTypes => {
                 let types = self.readers.ask(|store| store.process_types())?;
                 list(&types, "process_types")
@@ -232,11 +238,10 @@ impl Service {
         Answer::ok(&Tasks { tasks: Rows { rows: tasks.rows, output }, unreadable: tasks.unreadable })
     }
 
-    fn executions(&self, id: String, output: bool) -> Result<Answer, Problem> {
-        let asked = id.clone();
+    fn executions(&self, id: String, filter: ExecutionFilter) -> Result<Answer, Problem> {
+        let (asked, output) = (id.clone(), filter.output);
         let executions = self.readers.ask(move |store| {
-            let found =
-                if output { store.executions(&asked)? } else { store.executions_without_output(&asked)? };
+            let found = store.executions_like(&asked, filter)?;
             let is_known =
                 !found.is_empty() || !found.unreadable.is_empty() || store.process(&asked)?.is_some();
             Ok(is_known.then_some(found))
@@ -244,6 +249,30 @@ impl Service {
         let executions = executions.ok_or_else(|| no_such_process(&id))?;
         let Listed { rows, unreadable } = executions;
         Answer::ok(&Executions { executions: Rows { rows, output }, unreadable })
+    }
+
+    fn live(&self, id: String) -> Result<Answer, Problem> {
+        let asked = id.clone();
+        let live = self.readers.ask(move |store| {
+            let live = store.live(&asked)?;
+            let is_known = live.is_some() || store.process(&asked)?.is_some();
+            Ok(is_known.then_some(live))
+        })?;
+        let live = live.ok_or_else(|| no_such_process(&id))?;
+        let live = live.map(|it| {
+            json!({
+                "task_index": it.task_index,
+                "attempt": it.attempt,
+                "node": it.node,
+                "started_at": it.started_at,
+                "updated_at": it.updated_at,
+                "output_bytes": it.output_bytes,
+                "output": tail_text(&it.tail, it.output_bytes > it.tail.len() as u64),
+                "cpu_ms": it.cpu_ms,
+                "memory_bytes": it.memory_bytes,
+            })
+        });
+        Answer::ok(&json!({ "live": live }))
     }
 }
 
@@ -272,12 +301,18 @@ fn check_content_type(head: &Head) -> Result<(), Problem> {
     ))
 }
 
-fn index() -> Result<Answer, Problem> {
+/// People get the page, programs the paths.
+fn index(accept: Option<&str>) -> Result<Answer, Problem> {
+    if accept.is_some_and(page::is_preferred) {
+        return Ok(page::answer());
+    }
     let paths: Vec<Value> =
         PATHS.iter().map(|(path, what)| json!({ "path": path, "answers": what })).collect();
-    Answer::ok(
+    let mut answer = Answer::ok(
         &json!({ "name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION"), "paths": paths }),
-    )
+    )?;
+    answer.headers.push(page::vary());
+    Ok(answer)
 }
 
 fn no_such_process(id: &str) -> Problem {

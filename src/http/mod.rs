@@ -15,6 +15,7 @@
 //! | `guard` | refuses what other sites' pages send |
 //! | `router` | method, path and query become a route |
 //! | `handlers` | answers to the routes |
+//! | `page` | what `/` shows to people |
 //! | `answer` | JSON bodies, errors, heads |
 //! | `cache` | counts that all who poll share |
 //! | `readers` | the threads that ask the database |
@@ -36,6 +37,7 @@ mod gate;
 mod guard;
 mod handlers;
 mod metrics;
+mod page;
 mod places;
 mod query;
 mod readers;
