@@ -14,11 +14,7 @@ const number = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
 // What steers a reader instead of being read: control characters, marks that turn the direction of writing, and what
 // has no width. Shown, so that nothing hides behind it.
 const STEERING = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
-const visible = (text) => String(text).replace(STEERING, (mark) => {
-  const code = mark.charCodeAt(0);
-  if (code < 0x20) return String.fromCharCode(0x2400 + code);
-  return code === 0x7f ? "␡" : "‹U+" + code.toString(16).toUpperCase().padStart(4, "0") + "›";
-});
+const visible = (text) => String(text).replace(STEERING, (mark) => "‹U+" + mark.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0") + "›");
 // Colours of terminals mean nothing here, and a carriage return is a progress bar's next state. All else is shown.
 const plain = (text) => visible(text.replace(/\u001b\[[0-9;:]*[mK]/g, "").replace(/\r\n?/g, "\n"));
 
@@ -81,7 +77,7 @@ function setText(id, text) {
 const status = (word) => element("span", { class: "status " + word }, word);
 const link = (id) => element("a", { href: "#/p/" + encodeURIComponent(id) }, visible(id));
 const cell = (kind, ...children) => element("td", { class: kind }, ...children);
-const error = (text) => cell("wide error", visible(text || ""));
+const error = (text) => cell("wide error", text ? element("div", { class: "clamp" }, visible(text)) : null);
 
 // What was built from the same facts stays as it is: focus, selection and scroll places too.
 const built = new Map();

@@ -110,8 +110,9 @@ function arrive(isFirst) {
     // What another process has shown is no answer to this one.
     for (const id of ["p-id", "p-error", "output"]) setText(id, "");
     if (here !== undefined) setText("p-id", visible(here));
-    for (const id of ["tasks", "p-facts", "gantt"]) { $(id).replaceChildren(); built.delete(id); }
-    $("output-card").hidden = true;
+    for (const id of ["tasks", "p-facts", "gantt", "p-context", "p-input"]) { $(id).replaceChildren(); built.delete(id); }
+    for (const id of ["p-cancel", "p-retry", "p-from"]) $(id).disabled = true;
+    $("output-card").hidden = $("p-error").hidden = true;
     if (!isFirst) { scrollTo(0, 0); focusAfter(before, here); }
   }
   soon();

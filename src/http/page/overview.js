@@ -104,11 +104,11 @@ function showTiles(state) {
 }
 
 // Node ids are long; people know nodes by their names.
-let names = new Map();
+const names = new Map();
 const nodeName = (id) => visible(names.get(id) || id || "");
 
 function showNodes(state, all) {
-  names = new Map(all.map((it) => [it.node_id, it.name]));
+  for (const it of all) names.set(it.node_id, it.name);
   const shown = all.filter((it) => ["RUNNING", "STOPPING"].includes(it.state) || since(it.last_heartbeat) < 24 * HOUR_MS / 1000).slice(0, 12);
   const own = state.node ? state.node.node_id : "";
   fill("nodes", shown, (it) => it.node_id, (it) => [it, it.node_id === own ? state.node.busy : 0, wholeSeconds(since(it.last_heartbeat))], (it) => [

@@ -23,7 +23,7 @@ async function showProcess(id) {
   const executions = await executionsOf(id, tasks);
   const live = process.status === "IN_PROGRESS" ? (await ask(path(id, "/live"))).live : null;
   if (place().process !== id) return false;
-  if (process.picked_by && !names.has(process.picked_by)) names = new Map((await ask("/nodes")).nodes.map((it) => [it.node_id, it.name]));
+  await nameNodes([process.picked_by, ...[...executions.values()].map((it) => it[it.length - 1].node)]);
   const at = process.picked_by ? tasks.find((it) => it.status === "IN_PROGRESS") : null;
   const running = at ? runOf(at, process, live, executions) : null;
   showFacts(process, tasks);
@@ -36,6 +36,14 @@ async function showProcess(id) {
   return running !== null;
 }
 
+// Nodes are forgotten some days after their end: those are asked for once.
+async function nameNodes(ids) {
+  const unknown = ids.filter((id) => id && !names.has(id));
+  if (!unknown.length) return;
+  for (const it of (await ask("/nodes")).nodes) names.set(it.node_id, it.name);
+  for (const id of unknown) if (!names.has(id)) names.set(id, id);
+}
+
 // A process may have thousands of executions: only those of tasks that have changed are asked for again.
 async function executionsOf(id, tasks) {
   if (known.id !== id) known = { id, tasks: new Map(), executions: new Map() };
@@ -44,10 +52,12 @@ async function executionsOf(id, tasks) {
   const changed = tasks.filter((it) => it.attempt > 0 && mine.tasks.get(it.task_index) !== print(it));
   const ran = (task) => ask(path(id, "/executions?output=false" + task)).then((it) => it.executions);
   if (changed.length > ASKED_ONE_BY_ONE_MAX) {
-    const all = Map.groupBy ? Map.groupBy(await ran(""), (it) => it.task_index) : grouped(await ran(""));
-    mine.executions = new Map([...all].sort((a, b) => a[0] - b[0]));
+    mine.executions = grouped(await ran(""));
   } else {
-    for (const task of changed) mine.executions.set(task.task_index, await ran("&task=" + task.task_index));
+    for (const task of changed) {
+      const found = await ran("&task=" + task.task_index);
+      if (found.length) mine.executions.set(task.task_index, found);
+    }
   }
   for (const task of changed) mine.tasks.set(task.task_index, print(task));
   return mine.executions;
@@ -55,7 +65,10 @@ async function executionsOf(id, tasks) {
 
 function grouped(executions) {
   const groups = new Map();
-  for (const it of executions) groups.set(it.task_index, [...(groups.get(it.task_index) || []), it]);
+  for (const it of executions) {
+    if (!groups.has(it.task_index)) groups.set(it.task_index, []);
+    groups.get(it.task_index).push(it);
+  }
   return groups;
 }
 
@@ -103,15 +116,15 @@ function showFacts(process, tasks) {
   ].filter(([, value]) => value !== "");
   rebuild("p-facts", facts, (it) => {
     const shown = (name, value) => (name === "Status" ? status(value) : value);
-    it.replaceChildren(...facts.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, shown(name, value))]));
+    it.replaceChildren(...facts.map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, shown(name, value)))));
   });
   $("p-error").hidden = !process.error_message;
   setText("p-error", visible(process.error_message || ""));
   $("p-cancel").disabled = ENDED.includes(process.status);
   $("p-retry").disabled = $("p-from").disabled = !["FAILED", "CANCELLED"].includes(process.status);
   rebuild("p-from", [process.process_id, tasks.map((it) => it.name)], (it) => {
-    const options = tasks.map((task) => element("option", { value: task.name }, visible(task.name)));
-    it.replaceChildren(element("option", { value: "" }, "the task that failed"), ...options);
+    const options = tasks.map((task) => element("option", { value: task.name }, "from " + visible(task.name)));
+    it.replaceChildren(element("option", { value: "" }, "from the task that failed"), ...options);
   });
 }
 
