@@ -96,7 +96,9 @@ fn set_output(output: &mut bool, name: &str, value: &str) -> Result<(), Problem>
 fn whole(name: &str, value: &str, least: u32) -> Result<u32, Problem> {
     const MOST: u32 = i32::MAX as u32;
     match value.parse() {
-        Ok(number) if (least..=MOST).contains(&number) && value.bytes().all(|it| it.is_ascii_digit()) => Ok(number),
+        Ok(number) if (least..=MOST).contains(&number) && value.bytes().all(|it| it.is_ascii_digit()) => {
+            Ok(number)
+        }
         _ => Err(bad_value(name, value, &format!("give a whole number from {least} to {MOST}"))),
     }
 }
