@@ -12,6 +12,9 @@ const HOUR_MS = 3600000;
 const SILENT_S = 10;
 // Due processes that wait so long while nothing runs are stuck.
 const STUCK_S = 60;
+const LIVING = ["RUNNING", "STOPPING"];
+// Of nodes that have ended in the last hour.
+const ENDED_NODE_ROWS = 3;
 
 const points = [];
 
@@ -59,9 +62,9 @@ function healthOf(state, nodes) {
   if (!alive.length) return ["bad", "all nodes are stopping"];
   if (state.oldest_due_age_seconds > STUCK_S && state.picked === 0 && !pausedTypes().length) return ["bad", "due processes wait and nothing runs"];
   const silent = alive.find((it) => since(it.last_heartbeat) > SILENT_S);
-  if (silent) return ["bad", "node " + silent.name + " has been silent for " + wholeSeconds(since(silent.last_heartbeat))];
+  if (silent) return ["bad", "node " + silent.name + " is silent since " + clock(silent.last_heartbeat)];
   const dead = (nodes || []).find((it) => it.state === "DEAD" && since(it.last_heartbeat) < HOUR_MS / 1000 && !alive.some((other) => other.name === it.name));
-  if (dead) return ["warn", "node " + dead.name + " died " + wholeSeconds(since(dead.last_heartbeat)) + " ago"];
+  if (dead) return ["warn", "node " + dead.name + " died at " + clock(dead.last_heartbeat)];
   if (state.unreadable && state.unreadable.length) return ["warn", state.unreadable[0]];
   return ["good", "healthy"];
 }
@@ -109,9 +112,11 @@ const nodeName = (id) => visible(names.get(id) || id || "");
 
 function showNodes(state, all) {
   for (const it of all) names.set(it.node_id, it.name);
-  const shown = all.filter((it) => ["RUNNING", "STOPPING"].includes(it.state) || since(it.last_heartbeat) < 24 * HOUR_MS / 1000).slice(0, 12);
+  const ended = all.filter((it) => !LIVING.includes(it.state) && since(it.last_heartbeat) < HOUR_MS / 1000);
+  const shown = [...all.filter((it) => LIVING.includes(it.state)), ...ended.slice(0, ENDED_NODE_ROWS)];
   const own = state.node ? state.node.node_id : "";
-  fill("nodes", shown, (it) => it.node_id, (it) => [it, it.node_id === own ? state.node.busy : 0, wholeSeconds(since(it.last_heartbeat))], (it) => [
+  // By name, so that rows keep their places.
+  fill("nodes", shown.sort((a, b) => LIVING.includes(b.state) - LIVING.includes(a.state) || (a.name < b.name ? -1 : a.name > b.name ? 1 : 0)), (it) => it.node_id, (it) => [it, it.node_id === own ? state.node.busy : 0, wholeSeconds(since(it.last_heartbeat))], (it) => [
     visible(it.name + (it.host !== it.name ? " on " + it.host : "")) + (it.node_id === own ? " (this one)" : ""),
     cell("", status(it.state)),
     it.node_id === own ? state.node.busy + " of " + it.executors + " busy" : String(it.executors),
