@@ -29,7 +29,8 @@ WITH RECURSIVE level AS (
     FROM due
     WHERE s.task_instance = due.task_instance
     RETURNING s.task_instance, s.task_name, s.version, s.priority, s.execution_time,
-        extract(epoch FROM clock_timestamp() - s.execution_time)::float8 AS late_s
+        CASE WHEN isfinite(s.execution_time)
+            THEN extract(epoch FROM clock_timestamp() - s.execution_time)::float8 END AS late_s
 ), process AS (
     UPDATE processes p
     SET status = 'IN_PROGRESS', started_at = coalesce(p.started_at, now()), updated_at = now()

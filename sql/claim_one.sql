@@ -6,7 +6,8 @@ WITH claimed AS (
     WHERE s.task_instance = $2 AND NOT s.picked AND s.execution_time <= now()
         AND coalesce(s.reserved_for = $1, true) AND s.cancel_requested_at IS NULL
     RETURNING s.task_instance, s.task_name, s.version, s.priority, s.execution_time,
-        extract(epoch FROM clock_timestamp() - s.execution_time)::float8 AS late_s
+        CASE WHEN isfinite(s.execution_time)
+            THEN extract(epoch FROM clock_timestamp() - s.execution_time)::float8 END AS late_s
 ), process AS (
     UPDATE processes p
     SET status = 'IN_PROGRESS', started_at = coalesce(p.started_at, now()), updated_at = now()

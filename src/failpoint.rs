@@ -44,14 +44,6 @@ pub enum Point {
 #[inline(always)]
 pub(crate) fn hit(_point: Point) {}
 
-/// What a test wants instead of the default heartbeat, `dead_after` and lease, from
-/// `PROCESS_ORCHESTRATOR_LIVENESS_MS=HEARTBEAT,DEAD_AFTER,LEASE` in milliseconds.
-#[cfg(not(feature = "failpoints"))]
-#[inline(always)]
-pub(crate) fn liveness() -> Option<[std::time::Duration; 3]> {
-    None
-}
-
 /// The newest migration that this program shall know, from `PROCESS_ORCHESTRATOR_KNOWN_SCHEMA`: it then is as a
 /// program of an earlier release, as far as the schema goes.
 #[cfg(not(feature = "failpoints"))]
@@ -61,7 +53,7 @@ pub(crate) fn known_schema() -> Option<i32> {
 }
 
 #[cfg(feature = "failpoints")]
-pub(crate) use active::{hit, known_schema, liveness};
+pub(crate) use active::{hit, known_schema};
 
 #[cfg(feature = "failpoints")]
 mod active {
@@ -74,7 +66,6 @@ mod active {
     use super::Point;
 
     const VARIABLE: &str = "PROCESS_ORCHESTRATOR_FAILPOINTS";
-    const LIVENESS_VARIABLE: &str = "PROCESS_ORCHESTRATOR_LIVENESS_MS";
     const KNOWN_SCHEMA_VARIABLE: &str = "PROCESS_ORCHESTRATOR_KNOWN_SCHEMA";
     const LOOK_EVERY: Duration = Duration::from_millis(2);
 
@@ -107,16 +98,6 @@ mod active {
                 rule.act();
             }
         }
-    }
-
-    pub(crate) fn liveness() -> Option<[Duration; 3]> {
-        let text = std::env::var(LIVENESS_VARIABLE).ok()?;
-        let times =
-            text.split(',').map(|ms| ms.parse().map(Duration::from_millis)).collect::<Result<Vec<_>, _>>();
-        let times = times.ok().and_then(|times| times.try_into().ok());
-        Some(
-            times.unwrap_or_else(|| panic!("{LIVENESS_VARIABLE}: {text:?} is no HEARTBEAT,DEAD_AFTER,LEASE")),
-        )
     }
 
     pub(crate) fn known_schema() -> Option<i32> {

@@ -117,6 +117,17 @@ impl Report {
         report
     }
 
+    /// Whether something killed it that was not asked to by whoever watched it.
+    pub fn was_killed_by_others(&self) -> bool {
+        self.outcome == Outcome::Failed && self.signal == Some(platform::SIGNAL_KILL)
+    }
+
+    /// It was killed because the node had lost its lease.
+    pub fn blame_fence(&mut self) {
+        self.outcome = Reason::Fenced.outcome();
+        self.error_message = Some(format!("the command was killed (SIGKILL): {}", because(Reason::Fenced)));
+    }
+
     /// It succeeded, but what it wants to pass on can't be used: `fault` completes "the context file …".
     pub(super) fn spoil_by_context(&mut self, fault: &str, invocation: &Invocation<'_>) {
         let name = shown(invocation.program());

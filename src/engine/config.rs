@@ -49,8 +49,6 @@ pub struct NodeConfig {
 
 impl Default for NodeConfig {
     fn default() -> Self {
-        let usual = [Duration::from_secs(2), Duration::from_secs(10), Duration::from_secs(300)];
-        let [heartbeat, dead_after, lease] = crate::failpoint::liveness().unwrap_or(usual);
         Self {
             schema: DEFAULT_SCHEMA.to_owned(),
             name: crate::platform::host_name(),
@@ -59,9 +57,9 @@ impl Default for NodeConfig {
             poll_interval: Duration::from_secs(1),
             drain_timeout: Duration::from_secs(30),
             scope: Scope::All,
-            heartbeat,
-            dead_after,
-            lease,
+            heartbeat: Duration::from_secs(2),
+            dead_after: Duration::from_secs(10),
+            lease: Duration::from_secs(300),
             // A batch at its largest takes a slow disk some seconds; a lock that blocks it may take minutes.
             statement_timeout: Duration::from_secs(60),
             guard: None,

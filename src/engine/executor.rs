@@ -9,6 +9,7 @@ use super::runner::{RunReport, Runner, Runners, Work};
 use super::running::Place;
 use super::shared::{Phase, Shared};
 use crate::command::Reason;
+use crate::platform::time_since_boot;
 
 /// What an executor says of the work it was given.
 pub(super) enum Done {
@@ -57,7 +58,12 @@ fn execute(index: usize, shared: &Shared, runner: &mut dyn Runner, work: &Work) 
         // So does whoever declares the lease void; a command that had begun unseen would go on beside its successor.
         place.interrupt().request(Reason::Fenced);
     }
-    let report = runner.run(work, place.interrupt(), place.live());
+    let began = time_since_boot();
+    let mut report = runner.run(work, place.interrupt(), place.live());
+    if report.report.was_killed_by_others() && shared.lease.was_void_since(began) {
+        // By the guard, while this node was frozen or knew no better.
+        report.report.blame_fence();
+    }
     let measures = &shared.vitals.measures;
     measures.execution_seconds.note_time(report.report.duration);
     if let Some(due) = work.due {

@@ -2,12 +2,16 @@
 //!
 //! ```text
 //!  node ──pipe, of which only the node has the writing end──► guard
-//!    a byte, then the end: the node's commands are gone, the guard leaves
-//!    the end alone:        the node is dead, the guard kills every process that carries the node's id
+//!    '+':         the lease was renewed; when that does not come in time, the guard kills the node's commands
+//!    '.', end:    the node's commands are gone, the guard leaves
+//!    end alone:   the node is dead, the guard kills every process that carries the node's id
 //! ```
 //!
 //! The kernel closes the pipe however the node dies. A command that is being spawned at that moment holds a copy of
 //! it until its program is loaded, and then it carries the id ([`NODE_VARIABLE`]), so none slips through.
+//!
+//! A node ends its own commands when it can't renew its lease. One that is frozen can't: then the guard does it, before
+//! the lease is over and others run the same tasks.
 //!
 //! The guard is this same program, started with an argument that [`run_if_asked`] knows. It runs in a session of its
 //! own and heeds no signal but SIGKILL, so that a Ctrl-C or a service manager's SIGTERM does not end it before the
@@ -35,10 +39,12 @@ use crate::platform::{self, processes};
 /// Whether this system shows what is needed to find a dead node's commands.
 pub const IS_AVAILABLE: bool = cfg!(target_os = "linux");
 
-/// The first argument of a guard; the node's id is the second.
+/// The first argument of a guard; the node's id is the second, its lease in milliseconds the third.
 const ARGUMENT: &str = "__guard";
 /// What a node that ends in order writes into the pipe.
 const FAREWELL: u8 = b'.';
+/// What a node writes when it has renewed its lease.
+const RENEWED: u8 = b'+';
 /// A guard that was bidden farewell leaves within a millisecond; one that somebody has stopped never does.
 const DISMISSAL_MS_MAX: u64 = 1_000;
 /// At its start a node waits for the commands of its predecessors, and no longer than this.
@@ -67,6 +73,7 @@ pub fn own_program() -> Option<PathBuf> {
 pub struct Guard {
     program: PathBuf,
     node_id: String,
+    lease: Duration,
     post: Mutex<Post>,
 }
 
@@ -90,13 +97,13 @@ impl Guard {
     ///
     /// # Errors
     /// When the program can't be started, or this system can't have a guard.
-    pub fn start(program: &Path, node_id: &str) -> io::Result<Self> {
+    pub fn start(program: &Path, node_id: &str, lease: Duration) -> io::Result<Self> {
         if !IS_AVAILABLE {
             return Err(io::ErrorKind::Unsupported.into());
         }
-        let sentry = Sentry::start(program, node_id)?;
+        let sentry = Sentry::start(program, node_id, lease)?;
         let post = Mutex::new(Post::Manned(sentry));
-        Ok(Self { program: program.to_owned(), node_id: node_id.to_owned(), post })
+        Ok(Self { program: program.to_owned(), node_id: node_id.to_owned(), lease, post })
     }
 
     /// The guard's process id, while it lives or until its end is noticed.
@@ -121,13 +128,21 @@ impl Guard {
             }
             Post::Vacant => {}
         }
-        match Sentry::start(&self.program, &self.node_id) {
+        match Sentry::start(&self.program, &self.node_id, self.lease) {
             Ok(sentry) => *post = Post::Manned(sentry),
             Err(error) => error!(
                 "failed to start {} as the node's guard: {error}; until it succeeds, commands outlive the node \
                  if it is killed",
                 self.program.display()
             ),
+        }
+    }
+
+    /// Tells the guard that the lease was renewed.
+    pub fn renewed(&self) {
+        if let Post::Manned(sentry) = &mut *self.lock() {
+            // One that has ended is noticed by keep_alive; one that reads nothing is stopped, and can't help anyway.
+            let _ = sentry.pipe.write_all(&[RENEWED]);
         }
     }
 
@@ -166,11 +181,12 @@ impl Guard {
 }
 
 impl Sentry {
-    fn start(program: &Path, node_id: &str) -> io::Result<Self> {
+    fn start(program: &Path, node_id: &str, lease: Duration) -> io::Result<Self> {
         // Both ends are closed at every exec, so neither a command nor the guard itself keeps the writing end.
         let (reader, pipe) = io::pipe()?;
+        platform::never_block(&pipe)?;
         let mut command = Command::new(program);
-        command.arg(ARGUMENT).arg(node_id).env_clear().current_dir("/");
+        command.arg(ARGUMENT).arg(node_id).arg(lease.as_millis().to_string()).env_clear().current_dir("/");
         // Its one message goes where the node's go.
         command.stdin(reader).stdout(Stdio::null()).stderr(Stdio::inherit());
         processes::detach(&mut command);

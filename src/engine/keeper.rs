@@ -201,6 +201,7 @@ impl Keeper {
         let key = (self.lock != Lock::Unavailable).then_some(self.lock_key);
         if self.link.run(|store| store.heartbeat(&shared.node_id, state, key))? {
             shared.lease.renew(sent);
+            shared.guard.iter().for_each(Guard::renewed);
             shared.vitals.measures.beat();
             return Ok(());
         }
@@ -212,6 +213,7 @@ impl Keeper {
         let identity = &self.identity;
         if self.link.run(|store| Ok(store.rejoin(&shared.node_id)? || store.register_again(identity)?))? {
             shared.lease.renew(sent);
+            shared.guard.iter().for_each(Guard::renewed);
             info!("node goes on node_id={}", shared.node_id);
             shared.wake_poller();
         }

@@ -12,19 +12,29 @@ pub(super) struct Lease {
     renewed_ms: AtomicU64,
     /// Somebody has declared this node dead, and it has not rejoined.
     is_dead: AtomicBool,
+    /// Milliseconds since boot at which it was renewed late; 0 is never.
+    lapsed_ms: AtomicU64,
 }
 
 impl Lease {
     /// A lease that begins now.
     pub(super) fn new(length: Duration) -> Self {
-        let lease = Self { length, renewed_ms: AtomicU64::new(0), is_dead: AtomicBool::new(false) };
-        lease.renew(time_since_boot());
+        let lease = Self {
+            length,
+            renewed_ms: AtomicU64::new(0),
+            is_dead: AtomicBool::new(false),
+            lapsed_ms: AtomicU64::new(0),
+        };
+        lease.renewed_ms.store(millis(time_since_boot()), Ordering::SeqCst);
         lease
     }
 
     /// A heartbeat that was sent at `sent` has arrived; its answer's way does not count.
     pub(super) fn renew(&self, sent: Duration) {
-        self.renewed_ms.store(u64::try_from(sent.as_millis()).unwrap_or(u64::MAX), Ordering::SeqCst);
+        if self.is_void() {
+            self.lapsed_ms.store(millis(time_since_boot()), Ordering::SeqCst);
+        }
+        self.renewed_ms.store(millis(sent), Ordering::SeqCst);
         self.is_dead.store(false, Ordering::SeqCst);
     }
 
@@ -38,10 +48,19 @@ impl Lease {
         self.is_dead.load(Ordering::SeqCst) || self.age() > self.length * 2 / 3
     }
 
+    /// Whether it is void, or was at some time after `since`, a time since boot.
+    pub(super) fn was_void_since(&self, since: Duration) -> bool {
+        self.is_void() || self.lapsed_ms.load(Ordering::SeqCst) >= millis(since).max(1)
+    }
+
     pub(super) fn age(&self) -> Duration {
         let renewed = Duration::from_millis(self.renewed_ms.load(Ordering::SeqCst));
         time_since_boot().saturating_sub(renewed)
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -61,5 +80,19 @@ mod tests {
         assert!(lease.is_void());
         lease.renew(time_since_boot());
         assert!(!lease.is_void());
+    }
+
+    #[test]
+    fn a_lapse_is_remembered_for_what_ran_through_it() {
+        let lease = Lease::new(Duration::from_secs(300));
+        let before = time_since_boot();
+        lease.renew(time_since_boot());
+        assert!(!lease.was_void_since(before));
+        lease.declared_dead();
+        assert!(lease.was_void_since(before));
+        lease.renew(time_since_boot());
+        assert!(!lease.is_void());
+        assert!(lease.was_void_since(before), "it ran while the lease was void");
+        assert!(!lease.was_void_since(time_since_boot() + Duration::from_secs(1)));
     }
 }

@@ -383,7 +383,7 @@ fn start_guard(node_id: &str, config: &NodeConfig) -> Result<Option<Guard>, Star
                     program.display()
                 ))
             };
-            Ok(Some(Guard::start(program, node_id).map_err(failed)?))
+            Ok(Some(Guard::start(program, node_id, config.lease).map_err(failed)?))
         }
         _ => {
             debug!("no guard: if this node is killed its commands run on");

@@ -92,6 +92,19 @@ pub fn ignores_hangup() -> bool {
     }
 }
 
+/// Has a write to a full pipe fail instead of wait for a reader.
+pub fn never_block(pipe: &io::PipeWriter) -> io::Result<()> {
+    let fd = pipe.as_raw_fd();
+    // SAFETY: fcntl with these commands takes and returns plain integers; the descriptor is open as long as `pipe`.
+    let result = unsafe {
+        match libc::fcntl(fd, libc::F_GETFL) {
+            -1 => -1,
+            flags => libc::fcntl(fd, libc::F_SETFL, flags | libc::O_NONBLOCK),
+        }
+    };
+    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// Waits until one of the descriptors can be read without blocking (or its other end is closed), at most
 /// `timeout`, rounded up to milliseconds. Says which; all false after the timeout or a signal.
 pub fn wait_readable<const N: usize>(
@@ -298,6 +311,9 @@ pub fn signal_name(signal: i32) -> Option<&'static str> {
 
 /// The number that a shell adds to a signal's to make it an exit code.
 pub const SHELL_SIGNAL_BASE: i32 = 128;
+
+/// The signal that nothing can refuse.
+pub const SIGNAL_KILL: i32 = libc::SIGKILL;
 
 fn duration_of(time: libc::timeval) -> Duration {
     // The kernel's times are never negative, and microseconds are below a million.

@@ -273,7 +273,10 @@ fn read_ready(row: &Row, process_id: &str, version: i64) -> Result<(Claim, Claim
         total_tasks: count(row, "total_tasks", &what)?,
         input: Arc::new(input),
         context: Arc::new(object(row, "process_context", &what)?),
-        late: Duration::try_from_secs_f64(get(row, "late_s", &what)?).unwrap_or_default(),
+        // One that was due since ever says nothing of how long it has waited.
+        late: get::<Option<f64>>(row, "late_s", &what)?
+            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+            .unwrap_or_default(),
     };
     match read_task(row, &what)? {
         Some(task) => Ok((claim, task)),

@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, PipeWriter, Write, pipe};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use process_orchestrator::command::NODE_VARIABLE;
 use process_orchestrator::engine::NodeConfig;
@@ -14,6 +15,9 @@ use process_orchestrator::platform::processes::is_alive;
 use process_orchestrator::{Outcome, ProcessInputData, ProcessStatus, ProcessType};
 
 use crate::common::{TestDatabase, script, wait_until};
+
+/// Longer than any test.
+const LEASE: Duration = Duration::from_secs(300);
 
 fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_process-orchestrator"))
@@ -206,7 +210,7 @@ fn a_storm_of_forks_is_over_when_its_node_is_dead() {
 #[test]
 fn a_guard_that_is_bidden_farewell_leaves_everybody_alone() {
     let node = NodeId::new("farewell");
-    let guard = Guard::start(program(), &node.0).unwrap();
+    let guard = Guard::start(program(), &node.0, LEASE).unwrap();
     let (_command, pids) = node.run("echo $$; exec sleep 600");
     let guard_pid = guard.pid().unwrap();
     guard.dismiss();
@@ -219,7 +223,7 @@ fn a_guard_that_is_bidden_farewell_leaves_everybody_alone() {
 #[test]
 fn a_guard_is_hard_to_disturb_and_disturbs_nobody() {
     let node = NodeId::new("calm");
-    let guard = Guard::start(program(), &node.0).unwrap();
+    let guard = Guard::start(program(), &node.0, LEASE).unwrap();
     let pid = guard.pid().unwrap();
     let is_called = || status_line(pid, "Name:").is_some_and(|name| name == "orchestr-guard").then_some(());
     wait_until("the guard has settled", is_called);
@@ -247,7 +251,7 @@ fn a_guard_is_hard_to_disturb_and_disturbs_nobody() {
 #[test]
 fn a_guard_that_was_killed_is_replaced() {
     let node = NodeId::new("replaced");
-    let guard = Guard::start(program(), &node.0).unwrap();
+    let guard = Guard::start(program(), &node.0, LEASE).unwrap();
     let first = guard.pid().unwrap();
     guard.keep_alive();
     assert_eq!(guard.pid(), Some(first), "it lives");
@@ -263,7 +267,7 @@ fn a_guard_that_was_killed_is_replaced() {
 
 #[test]
 fn a_program_that_cannot_be_the_guard_is_named() {
-    let error = Guard::start(Path::new("/no/such/program"), "node").unwrap_err();
+    let error = Guard::start(Path::new("/no/such/program"), "node", LEASE).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
     let database = TestDatabase::new("no_guard");
     let config = NodeConfig { guard: Some("/no/such/program".into()), ..database.config() };

@@ -37,5 +37,7 @@ fn what_a_running_command_has_printed_is_seen_from_elsewhere_and_gone_when_it_ha
     assert_eq!(store.live(&id).unwrap(), None);
     wait_until("the row is gone", || (database.count("live_output") == 0).then_some(()));
     node.stop();
-    ["one", "two"].map(|which| fs::remove_file(go(which)).unwrap());
+    for which in ["one", "two"] {
+        fs::remove_file(go(which)).unwrap();
+    }
 }

@@ -387,6 +387,33 @@ fn it_tells_of_every_command() {
     }
 }
 
+/// Every row of the faults names tests that there are, and no row is without.
+#[test]
+fn its_faults_are_tests() {
+    let section = README.split("\n## What is tested\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let rows: Vec<&str> = section.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    let mut count = 0;
+    for row in rows.iter().filter(|row| !row.starts_with("| **") && !row.starts_with("|---")) {
+        let tests: Vec<&str> = row.split('`').filter(|it| it.contains("::") && !it.contains(' ')).collect();
+        assert!(!tests.is_empty(), "no test in {row}");
+        for test in tests {
+            let mut parts: Vec<&str> = test.split("::").collect();
+            let name = parts.pop().unwrap();
+            let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it").join(parts.join("/"));
+            let places = [file.with_extension("rs"), file.join("mod.rs")];
+            let text = places.iter().find_map(|it| fs::read_to_string(it).ok());
+            let text = text.unwrap_or_else(|| panic!("{test}: neither of {places:?} is there"));
+            let is_there = text
+                .split("#[test]")
+                .skip(1)
+                .any(|it| it.split("fn ").nth(1).is_some_and(|it| it.split('(').next() == Some(name)));
+            assert!(is_there, "README.md names the test {test}, which is not there");
+            count += 1;
+        }
+    }
+    assert!(count > 70, "only {count} tests");
+}
+
 #[test]
 fn its_documents_are_valid() {
     let documents = blocks_in("json");

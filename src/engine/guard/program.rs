@@ -1,6 +1,7 @@
 //! The guard's side: what the small process does.
 
 use std::ffi::OsStr;
+use std::time::Duration;
 
 use super::ARGUMENT;
 
@@ -15,7 +16,11 @@ pub fn run_if_asked() {
         return;
     }
     let code = match arguments.next().and_then(|id| id.into_string().ok()) {
-        Some(node_id) => guard(&node_id),
+        Some(node_id) => {
+            // Without it the guard waits for the node's end only.
+            let lease = arguments.next().and_then(|millis| millis.to_str()?.parse().ok());
+            guard(&node_id, lease.map(Duration::from_millis))
+        }
         None => {
             eprintln!("process-orchestrator {ARGUMENT} is started by a node, with the node's id");
             2
@@ -25,7 +30,7 @@ pub fn run_if_asked() {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn guard(_node_id: &str) -> i32 {
+fn guard(_node_id: &str, _lease: Option<Duration>) -> i32 {
     eprintln!("process-orchestrator guard: not available on this system");
     1
 }
@@ -42,14 +47,19 @@ mod linux {
 
     use super::super::{FAREWELL, Swept, kill_marked};
     use crate::command::NODE_VARIABLE;
-    use crate::platform;
+    use crate::platform::{self, time_since_boot};
 
     /// Dead processes can take long to go (memory, a hanging file system), but then they can't do anything any more.
     const SWEEP_MS_MAX: u64 = 60_000;
 
-    pub(super) fn guard(node_id: &str) -> i32 {
+    /// The node fences itself at two thirds of its lease; what it could not end is ended here, before it is over.
+    fn patience_of(lease: Duration) -> Duration {
+        lease * 5 / 6
+    }
+
+    pub(super) fn guard(node_id: &str, lease: Option<Duration>) -> i32 {
         platform::guarding::keep_to_oneself(c"orchestr-guard");
-        let (code, message) = match wait_for_end_of_node() {
+        let (code, message) = match wait_for_end_of_node(node_id, lease.map(patience_of)) {
             Ok(EndOfNode::Farewell) => return 0,
             Ok(EndOfNode::Death) => {
                 match kill_marked(&[node_id.to_owned()], Duration::from_millis(SWEEP_MS_MAX)) {
@@ -84,22 +94,48 @@ mod linux {
         Death,
     }
 
-    fn wait_for_end_of_node() -> io::Result<EndOfNode> {
+    fn wait_for_end_of_node(node_id: &str, patience: Option<Duration>) -> io::Result<EndOfNode> {
         let mut pipe = File::from(io::stdin().as_fd().try_clone_to_owned()?);
         // Started by hand, with a terminal or nothing at its input, it would take the end of that for a node's death.
         if !pipe.metadata()?.file_type().is_fifo() {
             return Err(io::Error::other("its standard input is no pipe; a guard is started by its node"));
         }
-        let mut byte = [0];
+        let until = || patience.map(|time| time_since_boot() + time);
+        // None: there is no lease, or its commands were ended and it has not been renewed since.
+        let mut deadline = until();
         loop {
+            if let Some(at) = deadline {
+                let left = at.saturating_sub(time_since_boot());
+                let [has_word] = platform::wait_readable([Some(pipe.as_fd())], left)?;
+                if !has_word {
+                    if time_since_boot() >= at {
+                        end_commands_of_silent(node_id);
+                        deadline = None;
+                    }
+                    continue;
+                }
+            }
+            let mut byte = [0];
             match pipe.read(&mut byte) {
                 Ok(0) => return Ok(EndOfNode::Death),
                 Ok(_) if byte[0] == FAREWELL => return Ok(EndOfNode::Farewell),
-                Ok(_) => {}
+                Ok(_) => deadline = until(),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// The node lives and has not renewed its lease: it is frozen, or else it has ended its commands itself.
+    fn end_commands_of_silent(node_id: &str) {
+        let message = match kill_marked(&[node_id.to_owned()], Duration::from_millis(SWEEP_MS_MAX)) {
+            Ok(Swept { killed: 0, left: 0 }) => return,
+            Ok(Swept { killed, left }) => format!(
+                "node {node_id} has not renewed its lease; processes of its commands killed: {killed}, still there: {left}"
+            ),
+            Err(error) => untold(node_id, &error),
+        };
+        say(format!("process-orchestrator guard: {message}\n"));
     }
 
     /// Nobody may read what the node printed to; that must not keep the guard.

@@ -110,7 +110,7 @@ fn tight_limits_of_the_role_do_not_hinder_the_engine() {
         .unwrap()
         .get(0);
     if is_new {
-        world.alter_database("SET idle_session_timeout = '100ms'");
+        world.alter_database("SET idle_session_timeout = '1s'");
     }
     let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
                WHERE datname = current_database() AND pid <> pg_backend_pid()";

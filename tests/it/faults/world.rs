@@ -161,7 +161,10 @@ impl World {
 
     pub fn url_through(&self, proxy: &Proxy) -> String {
         let database = self.settings.database();
-        format!("host=127.0.0.1 port={} user=postgres dbname={database} connect_timeout=2", proxy.port)
+        format!(
+            "host=127.0.0.1 port={} user=postgres dbname={database} connect_timeout=2 sslmode=disable",
+            proxy.port
+        )
     }
 
     /// Past the network, and past whatever is set for the database.
@@ -264,11 +267,12 @@ impl World {
     /// Waits until all these have ended, and looks whether each did as it should.
     pub fn wait_for_all(&self, ids: &[String]) {
         let mut client = self.sql();
-        let mut store = self.store();
         wait_until("every process has ended", || {
             let open = client.query_one("SELECT count(*) FROM scheduled_tasks", &[]).unwrap();
             (open.get::<_, i64>(0) == 0).then_some(())
         });
+        // A test may have sessions ended that are idle: not before they are needed.
+        let mut store = self.store();
         for id in ids {
             let process = store.process(id).unwrap().unwrap();
             assert_eq!(process.status.as_str(), "COMPLETED", "{process:?}");

@@ -10,7 +10,7 @@ use crate::common::{one_task, script, wait_until};
 use crate::program::Bench;
 
 /// A lease that runs out while a test waits, and long enough that a busy machine does not lose one by chance.
-const LIVENESS: (&str, &str) = ("PROCESS_ORCHESTRATOR_LIVENESS_MS", "200,1500,6000");
+const LIVENESS: &[&str] = &["--heartbeat", "200ms", "--dead-after", "1500ms", "--lease", "6s"];
 
 fn outcomes(bench: &Bench, id: &str) -> Vec<Outcome> {
     bench.database.store().executions(id).unwrap().iter().map(|it| it.outcome).collect()
@@ -30,25 +30,24 @@ fn first_attempt(bench: &Bench, name: &str, then: &str) -> (String, std::path::P
 #[test]
 fn a_frozen_node_is_taken_over_and_when_it_wakes_ends_its_commands_changes_nothing_and_goes_on() {
     let bench = Bench::with_tables("frozen");
-    let gate = bench.folder.join("go");
     let (endless, endless_pid) = first_attempt(&bench, "endless", "exec sleep 600");
-    let (late, late_pid) = first_attempt(&bench, "late", &until_there(&gate));
-    let mut frozen = Served::start(&bench, "frozen", &[], &[LIVENESS]);
+    let (late, late_pid) = first_attempt(&bench, "late", &until_there(&bench.folder.join("never")));
+    let mut frozen = Served::start(&bench, "frozen", LIVENESS, &[]);
     let (endless_pid, late_pid) = (pids_in(&endless_pid)[0], pids_in(&late_pid)[0]);
-    let mut other = Served::start(&bench, "other", &[], &[LIVENESS]);
+    let mut other = Served::start(&bench, "other", LIVENESS, &[]);
     frozen.signal("-STOP");
+    // Its guard sees to it before the lease is over: no command of it lives when the next one begins.
+    for pid in [endless_pid, late_pid] {
+        wait_until("the guard ends a frozen node's commands", || (!is_alive(pid)).then_some(()));
+    }
+    assert!(outcomes(&bench, &endless).is_empty(), "taken over before its command had ended");
     for id in [&endless, &late] {
         assert_eq!(bench.database.wait_for(id).status, ProcessStatus::Completed, "{}", other.log());
     }
     assert!(other.log().contains("its lease has run out"), "{}", other.log());
-    // Its command ends in good order, only that nobody has waited for it.
-    fs::write(&gate, "").unwrap();
-    wait_until("the late command has ended", || (!is_alive(late_pid)).then_some(()));
-    assert!(is_alive(endless_pid), "a frozen node ends nothing");
     other.stop();
 
     frozen.signal("-CONT");
-    wait_until("its command is ended", || (!is_alive(endless_pid)).then_some(()));
     wait_until("both results are dropped", || {
         (frozen.log().matches("stale result dropped").count() == 2).then_some(())
     });
@@ -70,8 +69,8 @@ fn a_node_whose_heartbeat_does_not_get_through_ends_its_commands_before_its_leas
     let bench = Bench::with_tables("fenced");
     let (id, pid) = first_attempt(&bench, "endless", "exec sleep 600");
     let rule = format!("before-heartbeat@10=hold:{}", bench.folder.display());
-    let variables = [LIVENESS, ("PROCESS_ORCHESTRATOR_FAILPOINTS", &rule)];
-    let mut node = Served::start(&bench, "fenced", &[], &variables);
+    let variables = [("PROCESS_ORCHESTRATOR_FAILPOINTS", &*rule)];
+    let mut node = Served::start(&bench, "fenced", LIVENESS, &variables);
     let pid = pids_in(&pid)[0];
     wait_until("the heartbeat is held", || {
         bench.folder.join("before-heartbeat.reached").exists().then_some(())
@@ -99,4 +98,24 @@ fn a_node_whose_heartbeat_does_not_get_through_ends_its_commands_before_its_leas
     assert_eq!(outcomes(&bench, &id), [Outcome::Interrupted, Outcome::Succeeded]);
     assert_eq!(bench.database.store().tasks(&id).unwrap()[0].retry_count, 0);
     node.stop();
+}
+
+#[test]
+fn what_the_guard_has_ended_of_a_frozen_node_that_nobody_took_over_spends_no_retry() {
+    let bench = Bench::with_tables("thawed");
+    let (id, pid) = first_attempt(&bench, "endless", "exec sleep 600");
+    let mut frozen = Served::start(&bench, "frozen", LIVENESS, &[]);
+    let pid = pids_in(&pid)[0];
+    frozen.signal("-STOP");
+    wait_until("the guard ends its command", || (!is_alive(pid)).then_some(()));
+    frozen.signal("-CONT");
+    assert_eq!(bench.database.wait_for(&id).status, ProcessStatus::Completed, "{}", frozen.log());
+    assert_eq!(outcomes(&bench, &id), [Outcome::Interrupted, Outcome::Succeeded], "{}", frozen.log());
+    assert_eq!(bench.database.store().tasks(&id).unwrap()[0].retry_count, 0);
+    assert!(
+        frozen.log().contains("has not renewed its lease; processes of its commands killed: 1"),
+        "{}",
+        frozen.log()
+    );
+    frozen.stop();
 }
