@@ -11,13 +11,13 @@ use super::NodeVitals;
 use super::answer::{Answer, Problem, quoted, to_json};
 use super::cache::Cached;
 use super::counts::{Counter, Counts};
+use super::documents::{self, Executions, ProcessPage, Rows, Tasks};
 use super::readers::Readers;
 use super::router::{PATHS, Route, route};
 use super::token::TokenFile;
 use super::wire::Head;
 use super::writes;
 use super::{guard, metrics, page};
-use crate::command::tail_text;
 use crate::failpoint::{self, Point};
 use crate::model::records::StatusCounts;
 use crate::store::read::{ExecutionFilter, Listed, ProcessFilter};
@@ -259,20 +259,7 @@ impl Service {
             Ok(is_known.then_some(live))
         })?;
         let live = live.ok_or_else(|| no_such_process(&id))?;
-        let live = live.map(|it| {
-            json!({
-                "task_index": it.task_index,
-                "attempt": it.attempt,
-                "node": it.node,
-                "started_at": it.started_at,
-                "updated_at": it.updated_at,
-                "output_bytes": it.output_bytes,
-                "output": tail_text(&it.tail, it.output_bytes > it.tail.len() as u64),
-                "cpu_ms": it.cpu_ms,
-                "memory_bytes": it.memory_bytes,
-            })
-        });
-        Answer::ok(&json!({ "live": live }))
+        Answer::ok(&json!({ "live": live.as_ref().map(documents::live) }))
     }
 }
 
@@ -329,47 +316,4 @@ fn list<T: Serialize>(list: &Listed<T>, key: &str) -> Result<Answer, Problem> {
     Answer::ok(&document.map_err(|cause| {
         Problem::new(500, "internal_error", format!("failed to write the answer: {cause}"))
     })?)
-}
-
-#[derive(Serialize)]
-struct ProcessPage<T> {
-    processes: Vec<T>,
-    next: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    unreadable: Vec<String>,
-}
-
-#[derive(Serialize)]
-struct Tasks<T: Serialize> {
-    tasks: Rows<T>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    unreadable: Vec<String>,
-}
-
-#[derive(Serialize)]
-struct Executions<T: Serialize> {
-    executions: Rows<T>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    unreadable: Vec<String>,
-}
-
-/// Rows whose `output` was not asked for have no such key: null would say that there was no output.
-struct Rows<T> {
-    rows: Vec<T>,
-    output: bool,
-}
-
-impl<T: Serialize> Serialize for Rows<T> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if self.output {
-            return self.rows.serialize(serializer);
-        }
-        let mut rows = serde_json::to_value(&self.rows).map_err(serde::ser::Error::custom)?;
-        for row in rows.as_array_mut().into_iter().flatten() {
-            if let Value::Object(row) = row {
-                row.shift_remove("output");
-            }
-        }
-        rows.serialize(serializer)
-    }
 }

@@ -16,6 +16,7 @@
 //! | `router` | method, path and query become a route |
 //! | `handlers` | answers to the routes |
 //! | `page` | what `/` shows to people |
+//! | `documents` | lists as JSON |
 //! | `answer` | JSON bodies, errors, heads |
 //! | `cache` | counts that all who poll share |
 //! | `readers` | the threads that ask the database |
@@ -33,6 +34,7 @@ mod answer;
 mod cache;
 mod connections;
 mod counts;
+mod documents;
 mod gate;
 mod guard;
 mod handlers;

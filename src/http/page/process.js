@@ -23,6 +23,8 @@ async function showProcess(id) {
   const executions = await executionsOf(id, tasks);
   const live = process.status === "IN_PROGRESS" ? (await ask(path(id, "/live"))).live : null;
   if (place().process !== id) return false;
+  // Why it waits may be that its type is paused.
+  if (!process.picked_by && !ENDED.includes(process.status)) types = (await ask("/process-types")).process_types;
   await nameNodes([process.picked_by, ...[...executions.values()].map((it) => it[it.length - 1].node)]);
   const at = process.picked_by ? tasks.find((it) => it.status === "IN_PROGRESS") : null;
   const running = at ? runOf(at, process, live, executions) : null;
