@@ -29,8 +29,16 @@ function duration(seconds) {
 }
 const wholeSeconds = (seconds) => (seconds === null ? "" : seconds < 60 ? Math.floor(seconds) + " s" : duration(seconds));
 
-// The database's clock, by what it last said: this machine's own may be wrong.
+// The database's clock, by what it said: this machine's own may be wrong. An answer is of a moment ago, or of some
+// seconds ago when counting takes long: the freshest of the last ones tells the time.
+const CLOCKS_KEPT = 30;
+const clocks = [];
 let clockAhead = 0;
+function noteClock(time) {
+  clocks.push(Date.parse(time) - Date.now());
+  if (clocks.length > CLOCKS_KEPT) clocks.shift();
+  clockAhead = Math.max(...clocks);
+}
 const now = () => Date.now() + clockAhead;
 const since = (time) => (time ? Math.max(0, (now() - Date.parse(time)) / 1000) : null);
 const between = (from, to) => (from ? Math.max(0, ((to ? Date.parse(to) : now()) - Date.parse(from)) / 1000) : null);

@@ -6,6 +6,9 @@ const RATE_MS = 30000;
 const RATE_ENDED_MIN = 20;
 const LIST_ROWS = 25;
 const RUNNING_ROWS = 8;
+// Newest first come some that wait for a retry: more are asked for while too few of them run.
+const RUNNING_ASKED = [50, 500];
+let runningAsked = RUNNING_ASKED[0];
 const FAILED_ROWS = 5;
 const HOUR_MS = 3600000;
 // Without a heartbeat for so long a node is not well, or not reachable.
@@ -61,7 +64,8 @@ function healthOf(state, nodes) {
   if (!state.nodes.length) return ["bad", "no node is running"];
   if (!alive.length) return ["bad", "all nodes are stopping"];
   if (state.oldest_due_age_seconds > STUCK_S && state.picked === 0 && !pausedTypes().length) return ["bad", "due processes wait and nothing runs"];
-  const silent = alive.find((it) => since(it.last_heartbeat) > SILENT_S);
+  // Both are of the moment of counting.
+  const silent = alive.find((it) => between(it.last_heartbeat, state.as_of) > SILENT_S);
   if (silent) return ["bad", "node " + silent.name + " is silent since " + clock(silent.last_heartbeat)];
   const dead = (nodes || []).find((it) => it.state === "DEAD" && since(it.last_heartbeat) < HOUR_MS / 1000 && !alive.some((other) => other.name === it.name));
   if (dead) return ["warn", "node " + dead.name + " died at " + clock(dead.last_heartbeat)];
@@ -80,7 +84,7 @@ function showHealth(state, nodes) {
 
 // What every view learns from /status.
 function note(state, nodes) {
-  clockAhead = Date.parse(state.as_of) - Date.now();
+  noteClock(state.as_of);
   notePoint(state);
   showHealth(state, nodes);
   setText("as-of", "As of " + clock(state.as_of) + ".");
@@ -157,6 +161,8 @@ const done = (it) => (it.status === "COMPLETED" ? it.total_tasks : it.current_ta
 
 function showRunning(found, picked) {
   const running = found.filter((it) => it.picked_by);
+  if (running.length < Math.min(RUNNING_ROWS, picked)) runningAsked = RUNNING_ASKED[1];
+  if (!picked) runningAsked = RUNNING_ASKED[0];
   const shown = running.slice(0, RUNNING_ROWS);
   fill("running", shown, (it) => it.process_id, (it) => [it.process_id, it.current_task_index, wholeSeconds(since(it.started_at)), nodeName(it.picked_by), taskName(it)], (it) => [
     cell("", link(it.process_id)),
@@ -216,7 +222,7 @@ async function showOverview(filters) {
     showGraph();
     return state;
   });
-  const running = ask("/processes?status=IN_PROGRESS&limit=50");
+  const running = ask("/processes?status=IN_PROGRESS&limit=" + runningAsked);
   const failed = ask("/processes?status=FAILED&limit=50&finished_since=" + aDayAgo()).then((it) => showFailed(it.processes));
   const listed = ask("/processes?" + query).catch(refusedList).then((it) => {
     if (place().list && place().list.toString() === filters.toString()) showList(it, filters);
