@@ -34,6 +34,7 @@ pub use interrupt::{Interrupt, Reason};
 pub use live::{LIVE_BYTES_MAX, Live, LiveView};
 #[cfg(test)]
 pub(crate) use output::Capture;
+pub use output::tail_text;
 pub(crate) use output::{clean, continuation_bytes, head_and_tail, unfinished_character};
 pub use program::is_found;
 pub use report::Report;

@@ -98,6 +98,14 @@ pub(crate) fn head_and_tail(text: &str, output_bytes: u64) -> Option<(&str, &str
     )
 }
 
+/// The end of an output as text, cleaned like the whole. A character that has not been printed to its end is left
+/// out, and so is one that was begun before the tail when there was something before it.
+pub fn tail_text(tail: &[u8], is_cut: bool) -> String {
+    let start = if is_cut { continuation_bytes(tail) } else { 0 };
+    let tail = &tail[start..];
+    clean(tail[..tail.len() - unfinished_character(tail)].to_vec())
+}
+
 /// How many bytes at the end of `bytes` begin a character that was cut off.
 pub(crate) fn unfinished_character(bytes: &[u8]) -> usize {
     let tail_len = bytes.len().min(UTF8_CONTINUATION_BYTES_MAX);
@@ -144,6 +152,19 @@ mod tests {
         assert_eq!(text(10, &[]), None);
         assert_eq!(text(10, &[b"01234", b"56789"]).as_deref(), Some("0123456789"));
         assert_eq!(text(0, &[b"abc"]).as_deref(), Some("[... 3 bytes left out ...]\n"));
+    }
+
+    #[test]
+    fn a_tail_holds_no_halves_of_characters() {
+        let text = "aé€😀".as_bytes();
+        for start in 0..text.len() {
+            for end in start..=text.len() {
+                let tail = tail_text(&text[start..end], start > 0);
+                assert!("aé€😀".contains(&tail), "{start}..{end}: {tail:?}");
+            }
+        }
+        assert_eq!(tail_text(text, false), "aé€😀");
+        assert_eq!(tail_text(b"\xa9 a\0\xffb", false), "\u{FFFD} a\u{FFFD}\u{FFFD}b");
     }
 
     #[test]

@@ -75,11 +75,13 @@ impl Counter {
         {
             kept.history = history;
         }
+        // By the database's clock, as all that is counted and shown is: ours may be wrong.
+        let as_of = store.now()?;
         let nodes = store.running_nodes(RUNNING_NODES_MAX)?;
         let no_status = |(status, count): (&String, &i64)| format!("processes in status {status:?}: {count}");
         let unreadable = processes.unreadable.iter().map(no_status).chain(nodes.unreadable).collect();
         Ok(Some(Counts {
-            as_of: Timestamp::now(),
+            as_of,
             history_counted_at: base.counted_at,
             processes,
             queue: store.queue_by_type()?,
@@ -102,7 +104,7 @@ impl Counter {
             return Ok(());
         }
         let _turn = Turn(&self.is_counting);
-        let (counted, counted_at) = (Instant::now(), Timestamp::now());
+        let (counted, counted_at) = (Instant::now(), store.now()?);
         store.set_statement_timeout(Duration::from_millis(RECOUNT_STATEMENT_MS_MAX))?;
         let history = store.count_history();
         // After a failure too, or the connection would keep it; the failure is what is told.

@@ -11,15 +11,16 @@ use super::NodeVitals;
 use super::answer::{Answer, Problem, quoted, to_json};
 use super::cache::Cached;
 use super::counts::{Counter, Counts};
+use super::documents::{self, Executions, ProcessPage, Rows, Tasks};
 use super::readers::Readers;
 use super::router::{PATHS, Route, route};
 use super::token::TokenFile;
 use super::wire::Head;
 use super::writes;
-use super::{guard, metrics};
+use super::{guard, metrics, page};
 use crate::failpoint::{self, Point};
 use crate::model::records::StatusCounts;
-use crate::store::read::{Listed, ProcessFilter};
+use crate::store::read::{ExecutionFilter, Listed, ProcessFilter};
 
 /// Nodes on `/nodes`, the latest first: those that have ended are kept for a while, and every start is a new one.
 const NODES_MAX: u32 = 200;
@@ -85,7 +86,11 @@ impl Service {
                 writes::answer(&self.readers, write, body).unwrap_or_else(Problem::into_answer)
             }
             Ok(route) => {
-                let answer = self.handle(route).unwrap_or_else(Problem::into_answer);
+                let answer = match route {
+                    Route::Index => index(head.header("accept")),
+                    route => self.handle(route),
+                };
+                let answer = answer.unwrap_or_else(Problem::into_answer);
                 answer.tagged(head.header("if-none-match"))
             }
             Err(problem) => problem.into_answer(),
@@ -102,14 +107,15 @@ impl Service {
             Route::Write(_) => {
                 Err(Problem::new(500, "internal_error", "a writing call was taken for a reading one"))
             }
-            Route::Index => index(),
+            Route::Index => index(None),
             Route::Livez => Answer::ok(&json!({ "live": true })),
             Route::Readyz => self.readyz(),
             Route::Status => self.status(),
             Route::Processes(filter) => self.processes(*filter),
             Route::Process { id } => self.process(id),
             Route::Tasks { id, output } => self.tasks(id, output),
-            Route::Executions { id, output } => self.executions(id, output),
+            Route::Executions { id, filter } => self.executions(id, filter),
+            Route::Live { id } => self.live(id),
             Route::ProcessTypes => {
                 let types = self.readers.ask(|store| store.process_types())?;
                 list(&types, "process_types")
@@ -232,11 +238,10 @@ impl Service {
         Answer::ok(&Tasks { tasks: Rows { rows: tasks.rows, output }, unreadable: tasks.unreadable })
     }
 
-    fn executions(&self, id: String, output: bool) -> Result<Answer, Problem> {
-        let asked = id.clone();
+    fn executions(&self, id: String, filter: ExecutionFilter) -> Result<Answer, Problem> {
+        let (asked, output) = (id.clone(), filter.output);
         let executions = self.readers.ask(move |store| {
-            let found =
-                if output { store.executions(&asked)? } else { store.executions_without_output(&asked)? };
+            let found = store.executions_like(&asked, filter)?;
             let is_known =
                 !found.is_empty() || !found.unreadable.is_empty() || store.process(&asked)?.is_some();
             Ok(is_known.then_some(found))
@@ -244,6 +249,17 @@ impl Service {
         let executions = executions.ok_or_else(|| no_such_process(&id))?;
         let Listed { rows, unreadable } = executions;
         Answer::ok(&Executions { executions: Rows { rows, output }, unreadable })
+    }
+
+    fn live(&self, id: String) -> Result<Answer, Problem> {
+        let asked = id.clone();
+        let live = self.readers.ask(move |store| {
+            let live = store.live(&asked)?;
+            let is_known = live.is_some() || store.process(&asked)?.is_some();
+            Ok(is_known.then_some(live))
+        })?;
+        let live = live.ok_or_else(|| no_such_process(&id))?;
+        Answer::ok(&json!({ "live": live.as_ref().map(documents::live) }))
     }
 }
 
@@ -272,12 +288,18 @@ fn check_content_type(head: &Head) -> Result<(), Problem> {
     ))
 }
 
-fn index() -> Result<Answer, Problem> {
+/// People get the page, programs the paths.
+fn index(accept: Option<&str>) -> Result<Answer, Problem> {
+    if accept.is_some_and(page::is_preferred) {
+        return Ok(page::answer());
+    }
     let paths: Vec<Value> =
         PATHS.iter().map(|(path, what)| json!({ "path": path, "answers": what })).collect();
-    Answer::ok(
+    let mut answer = Answer::ok(
         &json!({ "name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION"), "paths": paths }),
-    )
+    )?;
+    answer.headers.push(page::vary());
+    Ok(answer)
 }
 
 fn no_such_process(id: &str) -> Problem {
@@ -294,47 +316,4 @@ fn list<T: Serialize>(list: &Listed<T>, key: &str) -> Result<Answer, Problem> {
     Answer::ok(&document.map_err(|cause| {
         Problem::new(500, "internal_error", format!("failed to write the answer: {cause}"))
     })?)
-}
-
-#[derive(Serialize)]
-struct ProcessPage<T> {
-    processes: Vec<T>,
-    next: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    unreadable: Vec<String>,
-}
-
-#[derive(Serialize)]
-struct Tasks<T: Serialize> {
-    tasks: Rows<T>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    unreadable: Vec<String>,
-}
-
-#[derive(Serialize)]
-struct Executions<T: Serialize> {
-    executions: Rows<T>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    unreadable: Vec<String>,
-}
-
-/// Rows whose `output` was not asked for have no such key: null would say that there was no output.
-struct Rows<T> {
-    rows: Vec<T>,
-    output: bool,
-}
-
-impl<T: Serialize> Serialize for Rows<T> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if self.output {
-            return self.rows.serialize(serializer);
-        }
-        let mut rows = serde_json::to_value(&self.rows).map_err(serde::ser::Error::custom)?;
-        for row in rows.as_array_mut().into_iter().flatten() {
-            if let Value::Object(row) = row {
-                row.shift_remove("output");
-            }
-        }
-        rows.serialize(serializer)
-    }
 }

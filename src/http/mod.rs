@@ -15,6 +15,8 @@
 //! | `guard` | refuses what other sites' pages send |
 //! | `router` | method, path and query become a route |
 //! | `handlers` | answers to the routes |
+//! | `page` | what `/` shows to people |
+//! | `documents` | lists as JSON |
 //! | `answer` | JSON bodies, errors, heads |
 //! | `cache` | counts that all who poll share |
 //! | `readers` | the threads that ask the database |
@@ -32,10 +34,12 @@ mod answer;
 mod cache;
 mod connections;
 mod counts;
+mod documents;
 mod gate;
 mod guard;
 mod handlers;
 mod metrics;
+mod page;
 mod places;
 mod query;
 mod readers;

@@ -45,7 +45,8 @@ pub(super) fn set_all(route: &mut Route, path: &str, query: &str) -> Result<(), 
 fn set_parameter(route: &mut Route, path: &str, name: &str, value: &str) -> Result<(), Problem> {
     let known: &[&str] = match route {
         Route::Processes(_) => FILTERS,
-        Route::Tasks { .. } | Route::Executions { .. } => &["output"],
+        Route::Tasks { .. } => &["output"],
+        Route::Executions { .. } => &["output", "task", "attempt"],
         _ => &[],
     };
     let is_metadata = matches!(route, Route::Processes(_)) && name.starts_with(METADATA);
@@ -66,15 +67,39 @@ fn set_parameter(route: &mut Route, path: &str, name: &str, value: &str) -> Resu
     }
     match route {
         Route::Processes(filter) => set_filter(filter, name, value),
-        Route::Tasks { output, .. } | Route::Executions { output, .. } => {
-            *output = match value {
-                "true" => true,
-                "false" => false,
-                _ => return Err(bad_value(name, value, "give true or false")),
-            };
-            Ok(())
-        }
+        Route::Tasks { output, .. } => set_output(output, name, value),
+        Route::Executions { filter, .. } => match name {
+            "task" => {
+                filter.task_index = Some(whole(name, value, 0)?);
+                Ok(())
+            }
+            "attempt" => {
+                filter.attempt = Some(whole(name, value, 1)?);
+                Ok(())
+            }
+            _ => set_output(&mut filter.output, name, value),
+        },
         _ => Ok(()),
+    }
+}
+
+fn set_output(output: &mut bool, name: &str, value: &str) -> Result<(), Problem> {
+    *output = match value {
+        "true" => true,
+        "false" => false,
+        _ => return Err(bad_value(name, value, "give true or false")),
+    };
+    Ok(())
+}
+
+/// Tasks are counted from 0, attempts from 1; the database's columns hold no more than an int4.
+fn whole(name: &str, value: &str, least: u32) -> Result<u32, Problem> {
+    const MOST: u32 = i32::MAX as u32;
+    match value.parse() {
+        Ok(number) if (least..=MOST).contains(&number) && value.bytes().all(|it| it.is_ascii_digit()) => {
+            Ok(number)
+        }
+        _ => Err(bad_value(name, value, &format!("give a whole number from {least} to {MOST}"))),
     }
 }
 

@@ -4,7 +4,7 @@ use tiny_http::Method;
 
 use super::answer::{Problem, quoted};
 use super::query::{self, decode};
-use crate::store::read::ProcessFilter;
+use crate::store::read::{ExecutionFilter, ProcessFilter};
 
 /// The paths, as `/` lists them.
 pub(super) const PATHS: &[(&str, &str)] = &[
@@ -17,9 +17,10 @@ pub(super) const PATHS: &[(&str, &str)] = &[
     ("/processes/{id}", "one process; percent-encode the id, its slashes too"),
     ("/processes/{id}/tasks?output=", "its tasks in their order; output=false leaves their output out"),
     (
-        "/processes/{id}/executions?output=",
-        "its executions, the audit trail; output=false leaves their output out",
+        "/processes/{id}/executions?output=&task=&attempt=",
+        "its executions, the audit trail; output=false leaves their output out, task is an index",
     ),
+    ("/processes/{id}/live", "what its running command has printed so far, the end of it, or null"),
     ("/process-types", "the registered process types"),
     ("/nodes", "the latest nodes, those that have ended included"),
     ("/metrics", "the same and more for Prometheus"),
@@ -43,7 +44,10 @@ pub(super) enum Route {
     },
     Executions {
         id: String,
-        output: bool,
+        filter: ExecutionFilter,
+    },
+    Live {
+        id: String,
     },
     ProcessTypes,
     Nodes,
@@ -157,7 +161,8 @@ fn of_process(id: String, rest: Option<&str>) -> Option<Place> {
     match rest {
         None => Place::to_read(Route::Process { id }),
         Some("tasks") => Place::to_read(Route::Tasks { id, output: true }),
-        Some("executions") => Place::to_read(Route::Executions { id, output: true }),
+        Some("executions") => Place::to_read(Route::Executions { id, filter: ExecutionFilter::default() }),
+        Some("live") => Place::to_read(Route::Live { id }),
         Some("cancel") => Place::to_write(Write::Cancel { id }),
         Some("retry") => Place::to_write(Write::Retry { id }),
         Some(_) => None,
@@ -195,6 +200,8 @@ mod tests {
     #[test]
     fn every_path_has_its_route() {
         let id = || "p-1".to_owned();
+        let all = ExecutionFilter::default();
+        let executions = |filter| Route::Executions { id: id(), filter };
         for (target, expected) in [
             ("/", Route::Index),
             ("/status", Route::Status),
@@ -209,9 +216,14 @@ mod tests {
             ("/processes/p-1", Route::Process { id: id() }),
             ("/processes/p-1/tasks", Route::Tasks { id: id(), output: true }),
             ("/processes/p-1/tasks?output=false", Route::Tasks { id: id(), output: false }),
-            ("/processes/p-1/executions", Route::Executions { id: id(), output: true }),
-            ("/processes/p-1/executions?output=", Route::Executions { id: id(), output: true }),
-            ("/processes/p-1/executions?output=false", Route::Executions { id: id(), output: false }),
+            ("/processes/p-1/executions", executions(all)),
+            ("/processes/p-1/executions?output=&task=&attempt=", executions(all)),
+            ("/processes/p-1/executions?output=false", executions(ExecutionFilter { output: false, ..all })),
+            (
+                "/processes/p-1/executions?task=0&attempt=2",
+                executions(ExecutionFilter { task_index: Some(0), attempt: Some(2), output: true }),
+            ),
+            ("/processes/p-1/live", Route::Live { id: id() }),
         ] {
             assert_eq!(get(target), Ok(expected.clone()), "{target}");
             assert_eq!(route(&Method::Head, target), Ok(expected), "HEAD {target}");

@@ -23,6 +23,24 @@ const QUEUE: Sql = Sql::new("read the queue", include_str!("../../sql/queue.sql"
 const NOW: Sql = Sql::new("ask for the time", "SELECT clock_timestamp() AS now");
 const RUNNING_NODES_MAX: u32 = 1000;
 
+/// Which executions of a process are wanted, and how much of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExecutionFilter {
+    /// Only those of the task at this index.
+    pub task_index: Option<u32>,
+    /// Only those that are this attempt of their task; 1 is the first.
+    pub attempt: Option<u32>,
+    /// Whether their output is read, which may be a megabyte for each.
+    pub output: bool,
+}
+
+impl Default for ExecutionFilter {
+    /// All of them, whole.
+    fn default() -> Self {
+        Self { task_index: None, attempt: None, output: true }
+    }
+}
+
 impl Store {
     /// The time by the database's clock, which all recorded times are of; that of this machine may be wrong.
     ///
@@ -65,35 +83,22 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub fn executions(&mut self, process_id: &str) -> Result<Listed<TaskExecution>, StoreError> {
-        self.executions_of(process_id, true, None, None)
+        self.executions_like(process_id, ExecutionFilter::default())
     }
 
-    /// The same with every `output` left unread, which may be a megabyte for each execution.
+    /// Those that the filter leaves.
     ///
     /// # Errors
     /// When the database fails.
-    pub fn executions_without_output(
+    pub fn executions_like(
         &mut self,
         process_id: &str,
+        filter: ExecutionFilter,
     ) -> Result<Listed<TaskExecution>, StoreError> {
-        self.executions_of(process_id, false, None, None)
-    }
-
-    /// The executions of one task, or one attempt of each task, or both.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub fn executions_of(
-        &mut self,
-        process_id: &str,
-        with_output: bool,
-        task_index: Option<u32>,
-        attempt: Option<u32>,
-    ) -> Result<Listed<TaskExecution>, StoreError> {
-        // No task and no attempt has a number beyond what the tables can hold.
-        let int = |value: u32| i32::try_from(value).unwrap_or(i32::MAX);
-        let (task_index, attempt) = (task_index.map(int), attempt.map(int));
-        let rows = self.query(&EXECUTIONS, &[&process_id, &with_output, &task_index, &attempt])?;
+        // The columns are int4: what is beyond matches nothing, as it should.
+        let int = |value: Option<u32>| value.map(|it| i32::try_from(it).unwrap_or(i32::MAX));
+        let (task, attempt) = (int(filter.task_index), int(filter.attempt));
+        let rows = self.query(&EXECUTIONS, &[&process_id, &filter.output, &task, &attempt])?;
         Ok(listed(&rows, read_execution))
     }
 

@@ -27,6 +27,7 @@ mod metrics;
 mod migrate;
 mod nodes;
 mod openapi;
+mod page;
 mod pgbouncer;
 mod pooler;
 mod program;

@@ -17,6 +17,7 @@ use crate::model::records::{ProcessData, TaskExecution};
 use crate::platform;
 use crate::store::Store;
 use crate::store::live::LiveExecution;
+use crate::store::read::ExecutionFilter;
 
 /// Prints what the executions write until the process, or the task that is asked for, has ended.
 ///
@@ -92,7 +93,8 @@ impl Follower<'_> {
     /// Prints the executions that have ended since the last look, and says whether there were any.
     fn ended(&mut self, store: &mut Store) -> Result<bool, LookError> {
         let Wanted { process_id, task_index, attempt, .. } = self.wanted;
-        let ended = store.executions_of(process_id, false, task_index, attempt)?;
+        let ended =
+            store.executions_like(process_id, ExecutionFilter { task_index, attempt, output: false })?;
         for problem in ended.unreadable.iter().filter(|it| !self.unreadable.contains(*it)) {
             self.printer.remark(&format!("failed to read {problem}"))?;
         }

@@ -16,6 +16,7 @@ use super::show::not_found;
 use super::terminal::{message, print_json, tell_unreadable};
 use crate::model::records::{TaskData, TaskExecution};
 use crate::store::live::LiveExecution;
+use crate::store::read::ExecutionFilter;
 use crate::store::{Store, StoreError};
 
 /// Which executions.
@@ -88,7 +89,10 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
 }
 
 fn document(store: &mut Store, wanted: &Wanted<'_>) -> Result<(), CliError> {
-    let executions = store.executions_of(wanted.process_id, true, wanted.task_index, wanted.attempt)?;
+    let executions = store.executions_like(
+        wanted.process_id,
+        ExecutionFilter { task_index: wanted.task_index, attempt: wanted.attempt, output: true },
+    )?;
     let running = wanted.live(store)?.map(|live| {
         json!({
             "task_index": live.task_index,
@@ -111,7 +115,10 @@ fn document(store: &mut Store, wanted: &Wanted<'_>) -> Result<(), CliError> {
 
 /// Those that have ended, then the end of what the running one has written.
 fn print_all(store: &mut Store, wanted: &Wanted<'_>, global: &GlobalOptions) -> Result<(), CliError> {
-    let ended = store.executions_of(wanted.process_id, false, wanted.task_index, wanted.attempt)?;
+    let ended = store.executions_like(
+        wanted.process_id,
+        ExecutionFilter { task_index: wanted.task_index, attempt: wanted.attempt, output: false },
+    )?;
     tell_unreadable(&ended.unreadable);
     let mut printer = Printer::new(wanted.process_id, global);
     for execution in ended.iter() {
@@ -132,7 +139,9 @@ fn print_all(store: &mut Store, wanted: &Wanted<'_>, global: &GlobalOptions) -> 
 /// The same execution with its output: read one by one, because each may have megabytes.
 fn with_output(store: &mut Store, execution: &TaskExecution) -> Result<TaskExecution, StoreError> {
     let (task_index, attempt) = (Some(execution.task_index), Some(execution.attempt));
-    let read = store.executions_of(&execution.process_id, true, task_index, attempt)?.whole()?;
+    let read = store
+        .executions_like(&execution.process_id, ExecutionFilter { task_index, attempt, output: true })?
+        .whole()?;
     // If somebody has deleted it in between, what is known of it is told all the same.
     Ok(read.into_iter().next().unwrap_or_else(|| execution.clone()))
 }

@@ -1,0 +1,308 @@
+// ---- one process: its tasks, when they ran, what they printed
+
+const OUTPUT_SHOWN_MAX = 262144;
+// More tasks than this that have changed are asked for all at once.
+const ASKED_ONE_BY_ONE_MAX = 4;
+const ENDED = ["COMPLETED", "FAILED", "CANCELLED"];
+
+let chosen = null; // {task, attempt}: whose output is shown; attempt null: the latest, or the one that runs
+let shownOutput = null;
+let known = { id: null, tasks: new Map(), executions: new Map() };
+
+function forget() {
+  chosen = null;
+  shownOutput = null;
+  known = { id: null, tasks: new Map(), executions: new Map() };
+  setText("p-done", "");
+}
+
+async function showProcess(id) {
+  const [process, answer, state] = await Promise.all([ask(path(id)), ask(path(id, "/tasks?output=false")), ask("/status")]);
+  note(state, null);
+  const tasks = answer.tasks;
+  const executions = await executionsOf(id, tasks);
+  const live = process.status === "IN_PROGRESS" ? (await ask(path(id, "/live"))).live : null;
+  if (place().process !== id) return false;
+  // Why it waits may be that its type is paused.
+  if (!process.picked_by && !ENDED.includes(process.status)) types = (await ask("/process-types")).process_types;
+  await nameNodes([process.picked_by, ...[...executions.values()].map((it) => it[it.length - 1].node)]);
+  const at = process.picked_by ? tasks.find((it) => it.status === "IN_PROGRESS") : null;
+  const running = at ? runOf(at, process, live, executions) : null;
+  showFacts(process, tasks);
+  showTimeline(process, tasks, executions, running);
+  showTasks(process, tasks, executions, running);
+  if (!chosen) chosen = firstChoice(tasks, executions, running);
+  await showOutput(id, tasks, executions, running);
+  rebuild("p-context", [id, process.process_context], (it) => { it.textContent = visible(JSON.stringify(process.process_context, null, 2)); });
+  rebuild("p-input", [id, process.input_data], (it) => { it.textContent = visible(JSON.stringify(process.input_data, null, 2)); });
+  return running !== null;
+}
+
+// Nodes are forgotten some days after their end: those are asked for once.
+async function nameNodes(ids) {
+  const unknown = ids.filter((id) => id && !names.has(id));
+  if (!unknown.length) return;
+  for (const it of (await ask("/nodes")).nodes) names.set(it.node_id, it.name);
+  for (const id of unknown) if (!names.has(id)) names.set(id, id);
+}
+
+// A process may have thousands of executions: only those of tasks that have changed are asked for again.
+async function executionsOf(id, tasks) {
+  if (known.id !== id) known = { id, tasks: new Map(), executions: new Map() };
+  const mine = known;
+  const print = (it) => [it.status, it.attempt, it.updated_at].join(" ");
+  const changed = tasks.filter((it) => it.attempt > 0 && mine.tasks.get(it.task_index) !== print(it));
+  const ran = (task) => ask(path(id, "/executions?output=false" + task)).then((it) => it.executions);
+  if (changed.length > ASKED_ONE_BY_ONE_MAX) {
+    mine.executions = grouped(await ran(""));
+  } else {
+    for (const task of changed) {
+      const found = await ran("&task=" + task.task_index);
+      if (found.length) mine.executions.set(task.task_index, found);
+    }
+  }
+  for (const task of changed) mine.tasks.set(task.task_index, print(task));
+  return mine.executions;
+}
+
+function grouped(executions) {
+  const groups = new Map();
+  for (const it of executions) {
+    if (!groups.has(it.task_index)) groups.set(it.task_index, []);
+    groups.get(it.task_index).push(it);
+  }
+  return groups;
+}
+
+// The execution that runs now, as far as is known: its node shows it when it has run for a second or two.
+function runOf(task, process, live, executions) {
+  const shown = live && live.task_index === task.task_index ? live : null;
+  const before = (executions.get(task.task_index) || []).slice(-1)[0];
+  const started = shown ? shown.started_at : before && before.completed_at > task.started_at ? before.completed_at : task.started_at;
+  return {
+    task_index: task.task_index, attempt: shown ? shown.attempt : Math.max(task.attempt, before ? before.attempt + 1 : 1), outcome: "IN_PROGRESS",
+    started_at: started, duration_ms: between(started) * 1000, cpu_ms: shown ? shown.cpu_ms : null, peak_memory_bytes: shown ? shown.memory_bytes : null,
+    node: process.picked_by, output_bytes: shown ? shown.output_bytes : null, output: shown ? shown.output : "", updated_at: shown ? shown.updated_at : null,
+  };
+}
+
+function firstChoice(tasks, executions, running) {
+  if (running) return { task: running.task_index, attempt: null };
+  const failed = tasks.find((it) => it.status === "FAILED" && executions.has(it.task_index));
+  const last = failed ? failed.task_index : Math.max(-1, ...executions.keys());
+  return last >= 0 ? { task: last, attempt: null } : null;
+}
+
+function waitsFor(process) {
+  if (process.picked_by || ENDED.includes(process.status)) return "";
+  if (pausedTypes().includes(process.process_type)) return "its process type is paused";
+  if (!process.execution_time) return "";
+  const seconds = -(now() - Date.parse(process.execution_time)) / 1000;
+  return seconds > 0 ? "due in " + wholeSeconds(seconds) + ", at " + clock(process.execution_time) : "due for " + wholeSeconds(-seconds) + ", waits for a free executor";
+}
+
+function showFacts(process, tasks) {
+  setText("p-id", visible(process.process_id));
+  const took = process.completed_at ? duration(between(process.started_at, process.completed_at)) : wholeSeconds(between(process.started_at));
+  const facts = [
+    ["Status", process.status],
+    ["Waits", waitsFor(process)],
+    ["Process type", visible(process.process_type)],
+    ["Tasks", done(process) + " of " + process.total_tasks + " done"],
+    ["Node", process.picked_by ? nodeName(process.picked_by) : ""],
+    ["Created", clock(process.created_at)],
+    ["Started", clock(process.started_at)],
+    ["Ended", clock(process.completed_at)],
+    [process.completed_at ? "Took" : "Runs for", took],
+    ["Priority", process.priority ? String(process.priority) : ""],
+  ].filter(([, value]) => value !== "");
+  rebuild("p-facts", facts, (it) => {
+    const shown = (name, value) => (name === "Status" ? status(value) : value);
+    it.replaceChildren(...facts.map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, shown(name, value)))));
+  });
+  $("p-error").hidden = !process.error_message;
+  setText("p-error", visible(process.error_message || ""));
+  $("p-cancel").disabled = ENDED.includes(process.status);
+  $("p-retry").disabled = $("p-from").disabled = !["FAILED", "CANCELLED"].includes(process.status);
+  rebuild("p-from", [process.process_id, tasks.map((it) => it.name)], (it) => {
+    const options = tasks.map((task) => element("option", { value: task.name }, "from " + visible(task.name)));
+    it.replaceChildren(element("option", { value: "" }, "from the task that failed"), ...options);
+  });
+}
+
+// ---- the timeline: a row for each task, a bar for each execution
+
+const ROW = 24;
+function showTimeline(process, tasks, executions, running) {
+  const width = Math.max(280, Math.floor($("gantt-box").clientWidth));
+  const moving = running ? Math.floor(now() / 1000) : 0;
+  const facts = [process.process_id, width, moving, tasks.map((it) => [it.name, it.status, it.attempt, it.updated_at])];
+  rebuild("gantt", facts, (svg) => drawTimeline(svg, width, process, tasks, executions, running));
+}
+
+function drawTimeline(svg, width, process, tasks, executions, running) {
+  const bars = [...executions.values()].flat().map((it) => ({ ...it, from: Date.parse(it.started_at), to: Date.parse(it.completed_at) }));
+  if (running) bars.push({ ...running, from: Date.parse(running.started_at), to: now() });
+  // Bars begin where the longest name ends, within a third of the width.
+  const chars = Math.max(4, Math.min(Math.floor(width / 3 / 7.5), ...[Math.max(...tasks.map((it) => it.name.length))]));
+  const left = Math.round(chars * 7.5) + 12;
+  const height = tasks.length * ROW + 20;
+  svg.setAttribute("viewBox", "0 0 " + width + " " + height);
+  svg.setAttribute("width", width);
+  svg.setAttribute("height", height);
+  const from = bars.reduce((least, it) => Math.min(least, it.from), Infinity);
+  const to = bars.reduce((most, it) => Math.max(most, it.to), -Infinity);
+  const span = Math.max(1, to - from);
+  const scale = (width - left - 4) / span;
+  const parts = [];
+  tasks.forEach((task, i) => {
+    const name = visible(task.name);
+    parts.push(svgElement("text", { x: 0, y: i * ROW + 16 }, name.length > chars ? name.slice(0, chars - 1) + "…" : name));
+    parts.push(svgElement("line", { x1: left, x2: width, y1: i * ROW + 12, y2: i * ROW + 12 }));
+  });
+  for (const bar of bars) {
+    const long = Math.max(3, (bar.to - bar.from) * scale);
+    const x = Math.min(left + (bar.from - from) * scale, width - long);
+    const rect = svgElement("rect", { x, y: bar.task_index * ROW + 4, width: long, height: 16, rx: 2, class: "bar " + bar.outcome + (bar === bars[bars.length - 1] && running ? " live" : "") });
+    const name = tasks[bar.task_index] ? visible(tasks[bar.task_index].name) : "";
+    rect.append(svgElement("title", {}, name + ", attempt " + bar.attempt + ": " + bar.outcome + ", " + duration((bar.to - bar.from) / 1000)));
+    parts.push(rect);
+  }
+  if (bars.length) {
+    parts.push(svgElement("text", { x: left, y: height - 5 }, clock(from)));
+    parts.push(svgElement("text", { x: width, y: height - 5, "text-anchor": "end" }, "+ " + duration(span / 1000)));
+  }
+  svg.replaceChildren(...parts);
+}
+
+// ---- the tasks, each with its latest execution
+
+function showTasks(process, tasks, executions, running) {
+  const latest = (task) => (running && running.task_index === task.task_index ? running : (executions.get(task.task_index) || []).slice(-1)[0]);
+  const facts = (it) => [it.name, it.status, it.attempt, latest(it), chosen && chosen.task === it.task_index, running === latest(it) && wholeSeconds(running ? running.duration_ms / 1000 : 0)];
+  fill("tasks", tasks, (it) => process.process_id + " " + it.task_index, facts, (it) => {
+    const last = latest(it);
+    const own = it.status === "FAILED" || it.status === "WAITING_RETRY";
+    const why = it.status === "WAITING_RETRY" ? "again " + clock(process.execution_time) + ": " : "";
+    const state = cell("", status(it.status), last && last.exit_code ? " exit code " + last.exit_code : "", last && last.signal ? " signal " + last.signal : "");
+    const is = chosen && chosen.task === it.task_index;
+    const show = element("button", { type: "button", "aria-pressed": String(is), "aria-label": "Show the output of " + visible(it.name) }, last && last.output_bytes !== null ? bytes(last.output_bytes) : "…");
+    show.addEventListener("click", () => choose(it.task_index, null));
+    return [
+      visible(it.task_index + 1 + ". " + it.name),
+      state,
+      String(it.attempt || ""),
+      cell("nowrap", last ? clock(last.started_at) : ""),
+      cell("nowrap", last ? duration(last === running ? Math.floor(last.duration_ms / 1000) : last.duration_ms / 1000) : ""),
+      cell("nowrap", usage(last)),
+      last ? nodeName(last.node) : "",
+      last ? show : "",
+      error(own ? why + (it.error_message || (last && last.error_message) || "") : ""),
+    ];
+  });
+}
+
+function usage(execution) {
+  if (!execution) return "";
+  const cpu = execution.cpu_ms === null || execution.cpu_ms === undefined ? "" : duration(execution.cpu_ms / 1000);
+  return [cpu, bytes(execution.peak_memory_bytes)].filter(Boolean).join(", ");
+}
+
+function choose(task, attempt) {
+  chosen = { task, attempt };
+  $("output-card").hidden = false;
+  $("output-card").scrollIntoView({ block: "nearest" });
+  soon();
+}
+
+// ---- the output of one execution
+
+async function showOutput(id, tasks, executions, running) {
+  const card = $("output-card");
+  const task = chosen ? tasks[chosen.task] : null;
+  card.hidden = !task;
+  if (!task) return;
+  const ran = executions.get(task.task_index) || [];
+  const isRunning = running && running.task_index === task.task_index && (chosen.attempt === null || chosen.attempt === running.attempt);
+  const one = isRunning ? running : chosen.attempt === null ? ran[ran.length - 1] : ran.find((it) => it.attempt === chosen.attempt);
+  showAttempts(task, ran, running && running.task_index === task.task_index ? running : null, one);
+  setText("h-output", "Output of " + visible(task.name));
+  if (!one) { setText("output-command", visible(task.command)); setText("output-note", "It has not run yet."); setText("output", ""); shownOutput = null; return; }
+  setText("output-of", "Attempt " + one.attempt + ": " + one.outcome + (one.error_message ? ": " + visible(one.error_message) : ""));
+  if (isRunning) {
+    shownOutput = null;
+    setText("output-command", visible(task.command));
+    const from = one.output_bytes === null ? "" : "The end of " + bytes(one.output_bytes) + ", as of " + clock(one.updated_at);
+    printOutput(one.output, from || "What it prints is shown when it has run for a second or two.", one.output ? "" : one.updated_at ? "(nothing so far)" : "");
+    return;
+  }
+  const key = [id, one.task_index, one.attempt, one.completed_at].join(" ");
+  if (shownOutput === key) return;
+  const whole = (await ask(path(id, "/executions?task=" + one.task_index + "&attempt=" + one.attempt))).executions[0];
+  if (!whole || place().process !== id) return;
+  shownOutput = key;
+  setText("output-command", visible(whole.command || task.command));
+  printOutput(whole.output || "", bytes(whole.output_bytes) + " printed", "(nothing)", "process-orchestrator logs " + id + " " + task.name + " --attempt " + one.attempt);
+}
+
+function printOutput(text, note, empty, rest) {
+  const cut = text.length > OUTPUT_SHOWN_MAX;
+  setText("output-note", note + (cut ? "; the end is shown, all of it: " + visible(rest || "") : ""));
+  const output = $("output");
+  const atEnd = output.scrollHeight - output.scrollTop - output.clientHeight < 24;
+  setText("output", plain(cut ? text.slice(-OUTPUT_SHOWN_MAX) : text) || empty);
+  if (atEnd) output.scrollTop = output.scrollHeight;
+}
+
+function showAttempts(task, ran, running, one) {
+  const all = running ? [...ran, running] : ran;
+  $("attempts").hidden = all.length < 2;
+  rebuild("attempts", [task.task_id, all.map((it) => [it.attempt, it.outcome]), one ? one.attempt : 0], (select) => {
+    const options = all.map((it) => element("option", { value: String(it.attempt) }, it.attempt + ": " + it.outcome + (it.completed_at ? ", " + clock(it.started_at) + ", " + duration(it.duration_ms / 1000) : "")));
+    $("attempt").replaceChildren(...options);
+    if (one) $("attempt").value = String(one.attempt);
+  });
+}
+$("attempt").addEventListener("change", () => choose(chosen.task, Number($("attempt").value)));
+
+// ---- orders
+
+async function give(what, body, said) {
+  const id = place().process;
+  if (!id) return;
+  if (!sessionStorage.getItem("token")) { openToken(); return; }
+  setText("p-done", "…");
+  try {
+    setText("p-done", visible(said(await order(path(id, "/" + what), body))));
+  } catch (problem) {
+    setText("p-done", visible(problem.message));
+  }
+  soon();
+}
+
+const CANCELLED = { CANCELLED: "Cancelled.", REQUESTED: "Its node has been told: it ends the command.", FINISHED: "It had ended before." };
+$("p-cancel").addEventListener("click", () => {
+  if (sessionStorage.getItem("token") && !confirm("Cancel " + visible(place().process) + "? Its running command is ended.")) return;
+  give("cancel", { reason: "on the status page" }, (it) => CANCELLED[it.outcome] || it.outcome);
+});
+$("p-retry").addEventListener("click", () => {
+  const from = $("p-from").value;
+  give("retry", from ? { from_task: from } : {}, (it) => "It goes again from " + it.from_task + ".");
+});
+
+function openToken() {
+  const dialog = $("token-dialog");
+  dialog.returnValue = "";
+  $("token").value = sessionStorage.getItem("token") || "";
+  dialog.showModal();
+}
+$("token-button").addEventListener("click", openToken);
+$("token-dialog").addEventListener("close", () => {
+  const [token, wish] = [$("token").value.trim(), $("token-dialog").returnValue];
+  $("token").value = "";
+  if (wish === "forget") sessionStorage.removeItem("token");
+  if (wish === "keep" && token) sessionStorage.setItem("token", token);
+  showToken();
+});
+const showToken = () => setText("token-button", sessionStorage.getItem("token") ? "Token ✓" : "Token…");
+
