@@ -12,6 +12,9 @@ use super::context::{self, CONTEXT_BYTES_MAX};
 use crate::platform;
 use crate::platform::files::{self, Lock};
 
+/// How the directories' names begin.
+const PREFIX: &str = "process-orchestrator-";
+
 /// A private directory of this orchestrator for the context files of its commands: made when the first
 /// command needs it, removed with this value.
 #[derive(Debug)]
@@ -40,7 +43,7 @@ impl ContextDirectory {
         if let Some(made) = &*made {
             return Ok(made.path.clone());
         }
-        let name = format!("process-orchestrator-{}-{:08x}", std::process::id(), fastrand::u32(..));
+        let name = format!("{PREFIX}{}-{:08x}", std::process::id(), fastrand::u32(..));
         let path = std::path::absolute(self.parent.join(name))?;
         platform::create_private_directory(&path)?;
         let lock = match File::open(&path) {
@@ -56,6 +59,9 @@ impl ContextDirectory {
             log::debug!("failed to lock {} against cleaners of temporary files: {e}", path.display());
         }
         *made = Some(Made { path: path.clone(), _lock: lock });
+        if let Some(parent) = path.parent() {
+            remove_left_behind(parent);
+        }
         Ok(path)
     }
 
@@ -74,6 +80,37 @@ impl Drop for ContextDirectory {
             log::warn!("failed to remove the directory of context files {}: {e}", made.path.display());
         }
     }
+}
+
+/// Removes the directories of orchestrators of this user that were killed: those that nobody has locked any more.
+fn remove_left_behind(parent: &Path) {
+    // Nothing depends on it; whoever makes the next directory tries again.
+    let Ok(entries) = fs::read_dir(parent) else { return };
+    for entry in entries.flatten().filter(|entry| is_our_name(&entry.file_name().to_string_lossy())) {
+        let path = entry.path();
+        match is_left_behind(&path).and_then(|is| if is { fs::remove_dir_all(&path) } else { Ok(()) }) {
+            Ok(()) => {}
+            Err(e) => log::debug!("{} of a killed orchestrator was not removed: {e}", path.display()),
+        }
+    }
+}
+
+/// As [`ContextDirectory::path`] names them: the process's id and eight digits.
+fn is_our_name(name: &str) -> bool {
+    name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('-')).is_some_and(|(pid, random)| {
+        pid.parse::<u32>().is_ok() && random.len() == 8 && random.bytes().all(|byte| byte.is_ascii_hexdigit())
+    })
+}
+
+fn is_left_behind(path: &Path) -> io::Result<bool> {
+    /// One that was made just now may not be locked yet.
+    const AGE_MIN: Duration = Duration::from_secs(60);
+    let metadata = fs::symlink_metadata(path)?;
+    let is_old = metadata.modified()?.elapsed().is_ok_and(|age| age >= AGE_MIN);
+    if !metadata.is_dir() || !is_old || files::owner(&metadata) != files::effective_uid() {
+        return Ok(false);
+    }
+    files::try_lock(&File::open(path)?, Lock::Exclusive)
 }
 
 /// Reads and removes the context file that a successful command may have written; none if it has not. The
@@ -123,4 +160,36 @@ fn read(file: File) -> Result<Vec<u8>, String> {
     // One byte more than allowed is enough to see that it is too big.
     file.take(CONTEXT_BYTES_MAX + 1).read_to_end(&mut text).map_err(|e| format!("can't be read: {e}"))?;
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directories_that_killed_orchestrators_left_are_removed_and_no_others() {
+        let parent =
+            std::env::temp_dir().join(format!("po-left-{}-{:08x}", std::process::id(), fastrand::u32(..)));
+        let make = |name: &str, is_old: bool| {
+            let path = parent.join(name);
+            fs::create_dir_all(&path).unwrap();
+            fs::write(path.join("0-0"), "key=value").unwrap();
+            let age = Duration::from_secs(if is_old { 3600 } else { 0 });
+            File::open(&path).unwrap().set_modified(std::time::SystemTime::now() - age).unwrap();
+            path
+        };
+        let dead = make("process-orchestrator-1-0123abcd", true);
+        let locked = make("process-orchestrator-2-0123abcd", true);
+        let lock = File::open(&locked).unwrap();
+        assert!(files::try_lock(&lock, Lock::Shared).unwrap());
+        let others = [
+            make("process-orchestrator-3-0123abcd", false),
+            make("process-orchestrator-data", true),
+            make("process-orchestrator-4-nothexad", true),
+        ];
+        let own = ContextDirectory::in_parent(&parent).path().unwrap();
+        assert!(!dead.exists() && locked.exists() && others.iter().all(|it| it.exists()));
+        assert!(!own.exists(), "it goes with its owner");
+        fs::remove_dir_all(parent).unwrap();
+    }
 }
