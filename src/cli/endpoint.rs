@@ -19,8 +19,8 @@ pub const HEADING: &str = "HTTP endpoint";
 #[derive(Debug, Clone, Default, Args)]
 #[group(id = "endpoint")]
 pub struct Options {
-    /// A file with the token (16 characters or more) that calls need which start processes; without it the endpoint is
-    /// for reading only [default: systemd's credential "http-token", if there is one]
+    /// A file with the token (16 characters or more) that POST calls need: start, cancel, retry; without it the endpoint
+    /// is for reading only [default: systemd's credential "http-token", if there is one]
     #[arg(long, value_name = "FILE", help_heading = HEADING, env = "PROCESS_ORCHESTRATOR_HTTP_TOKEN_FILE", hide_env_values = true)]
     pub http_token_file: Option<PathBuf>,
     /// Listen on an address that other machines reach although there is no token

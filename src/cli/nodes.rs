@@ -1,5 +1,7 @@
 //! `nodes`: the orchestrators that run or ran.
 
+use std::borrow::Cow;
+
 use clap::Args;
 use jiff::Timestamp;
 
@@ -9,6 +11,7 @@ use super::session::{Need, Session};
 use super::table::{Fit, Table};
 use super::terminal::{Size, print_lines, print_list, tell_unreadable};
 use super::text::{self, Clock};
+use crate::engine::NodeConfig;
 use crate::model::records::NodeData;
 
 /// The latest ones are what anybody looks for.
@@ -51,7 +54,7 @@ fn table(nodes: &[NodeData], clock: &Clock, now: Timestamp) -> Table {
     for node in nodes {
         table.row(vec![
             text::escape(&node.name).into_owned(),
-            text::escape(&node.state).into_owned(),
+            state_of(node, now).into_owned(),
             node.executors.to_string(),
             clock.short(node.started_at),
             format!("{} ago", text::duration(text::between(node.last_heartbeat, now))),
@@ -60,4 +63,10 @@ fn table(nodes: &[NodeData], clock: &Clock, now: Timestamp) -> Table {
         ]);
     }
     table
+}
+
+/// The state; a node that says nothing any more may not run, whatever its row says.
+fn state_of(node: &NodeData, now: Timestamp) -> Cow<'_, str> {
+    let is_silent = text::between(node.last_heartbeat, now) > NodeConfig::default().dead_after;
+    if node.state == "RUNNING" && is_silent { "SILENT".into() } else { text::escape(&node.state) }
 }

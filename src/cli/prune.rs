@@ -20,7 +20,7 @@ use crate::store::prune::PruneFilter;
 #[derive(Debug, Args)]
 pub struct Options {
     /// Those that ended longer ago than this: 30d, 12h
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = parse_age)]
     pub older_than: Duration,
     /// Only those in this status; may be repeated
     #[arg(long, ignore_case = true,
@@ -35,6 +35,14 @@ pub struct Options {
     /// Print one JSON document: {"dry_run", "older_than", "processes": how many}
     #[arg(long)]
     pub json: bool,
+}
+
+/// A length of time; where the unit is missing nobody is led to seconds, which would delete nearly everything.
+pub fn parse_age(text: &str) -> Result<Duration, String> {
+    if text.parse::<f64>().is_ok() {
+        return Err(format!("{text:?} has no unit; write it with one, such as 30d, 12h or 30m"));
+    }
+    parse_duration(text)
 }
 
 /// Deletes them with their tasks and executions, and says how many there were.

@@ -14,7 +14,7 @@ use super::service_manager::ServiceManager;
 use super::session::{Need, Session};
 use super::signals::{self, Signals};
 use super::terminal::message;
-use super::{background, documents, endpoint, stopping, types};
+use super::{background, documents, endpoint, prune, stopping, types};
 use crate::engine::{
     CommandRunners, INTERVAL_MAX, INTERVAL_MIN, Node, NodeConfig, Retention, StartError, Vitals,
     check_settings, guard,
@@ -105,7 +105,7 @@ fn parse_interval(text: &str) -> Result<Duration, String> {
 }
 
 fn parse_retention(text: &str) -> Result<Duration, String> {
-    let retention = parse_duration(text)?;
+    let retention = prune::parse_age(text)?;
     (retention >= RETENTION_MIN).then_some(retention).ok_or_else(|| {
         format!(
             "it must be {} at the least; leave the option out to keep all processes",

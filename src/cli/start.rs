@@ -23,7 +23,7 @@ use crate::store::start::{StartOptions, StartRequest};
 
 /// A node that has not renewed its row for so long is taken for gone in hints: many heartbeats, which come every
 /// two seconds.
-const NODE_SILENCE_MAX: Duration = Duration::from_secs(30);
+const NODE_SILENCE_MAX: Duration = Duration::from_secs(15);
 /// Nodes that are looked at for that.
 const NODES_MAX: u32 = 100;
 
@@ -87,6 +87,7 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
         print_lines(&ids)?;
     }
     warn_without_node(&mut store, options.wait, global)?;
+    warn_if_paused(&mut store, &options.process_type, global)?;
     let Some(signals) = signals else {
         if options.json {
             print_json(
@@ -131,6 +132,19 @@ fn warn_without_node(store: &mut Store, waits: bool, global: &GlobalOptions) -> 
         message(format!(
             "no node is running now: {what} until somebody starts one ({} serve)",
             global.program()
+        ));
+    }
+    Ok(())
+}
+
+/// The same goes for a type that is held back.
+fn warn_if_paused(store: &mut Store, process_type: &str, global: &GlobalOptions) -> Result<(), CliError> {
+    if store.process_type(process_type)?.is_some_and(|it| it.paused) {
+        message(format!(
+            "process type {process_type:?} is paused: what is started stays due until somebody lets it go on ({} \
+             resume {})",
+            global.program(),
+            shell_words::quote(process_type)
         ));
     }
     Ok(())

@@ -35,7 +35,7 @@ pub enum Types {
     /// Register those of files, or replace the ones of the same names
     #[command(before_help = "Examples:
   process-orchestrator types register nightly.json
-  process-orchestrator types register /etc/process-orchestrator/types/")]
+  process-orchestrator types register /etc/process-orchestrator/process-types/")]
     Register(FileOptions),
     /// Check files without a database
     #[command(before_help = "Examples:

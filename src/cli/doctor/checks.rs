@@ -262,17 +262,17 @@ pub fn of_queue(state: &Examination) -> Vec<Check> {
 
 /// Who runs what is due.
 pub fn of_nodes(nodes: &[NodeData], status: &StatusCounts, now: Timestamp) -> Check {
-    let alive: Vec<&NodeData> = nodes.iter().filter(|it| it.state == "RUNNING").collect();
-    let late = NodeConfig::default().dead_after;
-    let silent = |node: &&&NodeData| text::between(node.last_heartbeat, now) > late + CLOCK_APART_MAX;
-    let silent: Vec<&str> = alive.iter().filter(silent).map(|it| &*it.name).collect();
-    if !silent.is_empty() {
-        let remedy =
-            "others take over from it once its session or lease has ended; look at its log and its machine";
-        return Check::warn("nodes", format!("no heartbeat of {}", silent.join(", ")), remedy);
-    }
+    let late = NodeConfig::default().dead_after + CLOCK_APART_MAX;
+    let running = nodes.iter().filter(|it| it.state == "RUNNING");
+    let (alive, silent): (Vec<&NodeData>, Vec<&NodeData>) =
+        running.partition(|node| text::between(node.last_heartbeat, now) <= late);
+    let silent: Vec<String> = silent
+        .iter()
+        .map(|it| format!("{} silent for {}", it.name, text::duration(text::between(it.last_heartbeat, now))))
+        .collect();
     if alive.is_empty() {
-        let found = format!("none is running, {} due", status.due);
+        let but = if silent.is_empty() { String::new() } else { format!(" ({})", silent.join(", ")) };
+        let found = format!("none is alive{but}, {} due", status.due);
         let remedy = "start one: process-orchestrator serve";
         return if status.due > 0 {
             Check::fail("nodes", found, remedy)
@@ -280,8 +280,35 @@ pub fn of_nodes(nodes: &[NodeData], status: &StatusCounts, now: Timestamp) -> Ch
             Check::warn("nodes", found, remedy)
         };
     }
+    if !silent.is_empty() {
+        let remedy =
+            "others take over from it once its session or lease has ended; look at its log and its machine";
+        return Check::warn("nodes", silent.join(", "), remedy);
+    }
     let executors: i64 = alive.iter().map(|it| i64::from(it.executors)).sum();
-    Check::ok("nodes", format!("{} running with {executors} executors", alive.len()))
+    let found = format!(
+        "{} running, {} of {executors} executors taken, {} due",
+        alive.len(),
+        status.picked,
+        status.due
+    );
+    if status.due > 0 && status.picked >= executors {
+        return Check::warn("nodes", found, "work waits for executors: more nodes, or more --executors");
+    }
+    Check::ok("nodes", found)
+}
+
+/// Types that an operator holds back, which is easily forgotten.
+pub fn of_paused(types: &[ProcessTypeData]) -> Check {
+    let paused: Vec<&str> = types.iter().filter(|it| it.paused).map(|it| &*it.name).collect();
+    match paused.first() {
+        None => Check::ok("paused types", "none"),
+        Some(first) => Check::warn(
+            "paused types",
+            paused.join(", "),
+            format!("nothing of them is claimed; let them go on: process-orchestrator resume {first}"),
+        ),
+    }
 }
 
 /// Whether the programs of the registered process types are on this machine.
@@ -446,10 +473,18 @@ mod tests {
             nodes: Vec::new(),
             unreadable: Vec::new(),
         };
-        assert_eq!(of_nodes(&[node(1)], &status(9), now), Check::ok("nodes", "1 running with 4 executors"));
+        assert_eq!(
+            of_nodes(&[node(1)], &status(0), now),
+            Check::ok("nodes", "1 running, 0 of 4 executors taken, 0 due")
+        );
         assert_eq!(of_nodes(&[], &status(0), now).verdict, Level::Warn);
         assert_eq!(of_nodes(&[], &status(9), now).verdict, Level::Fail);
-        let silent = of_nodes(&[node(60)], &status(0), now);
-        assert_eq!((silent.verdict, &*silent.found), (Level::Warn, "no heartbeat of worker"));
+        let silent = of_nodes(&[node(60)], &status(2), now);
+        let expected = "none is alive (worker silent for 1 min 00 s), 2 due";
+        assert_eq!((silent.verdict, &*silent.found), (Level::Fail, expected));
+        let one_of_two = of_nodes(&[node(60), node(1)], &status(0), now);
+        assert_eq!((one_of_two.verdict, &*one_of_two.found), (Level::Warn, "worker silent for 1 min 00 s"));
+        let full = of_nodes(&[node(1)], &StatusCounts { picked: 4, ..status(3) }, now);
+        assert_eq!((full.verdict, &*full.found), (Level::Warn, "1 running, 4 of 4 executors taken, 3 due"));
     }
 }

@@ -13,7 +13,7 @@ use self::checks::Clocks;
 use super::error::{CliError, Verdict};
 use super::global::GlobalOptions;
 use super::session::{Need, Session};
-use super::terminal::{Face, print_json, print_lines};
+use super::terminal::{Face, Size, print_json, print_lines};
 use super::text;
 use crate::database::ConnectionSource;
 use crate::model::lifecycle::TaskStatus;
@@ -113,7 +113,9 @@ fn examine(
         checks.push(checks::of_rights(&state));
         checks.extend(checks::of_queue(&state));
         checks.push(checks::of_nodes(&store.nodes(NODES_MAX)?, &store.status()?, Timestamp::now()));
-        checks.push(checks::of_commands(&store.process_types()?));
+        let types = store.process_types()?;
+        checks.push(checks::of_paused(&types));
+        checks.push(checks::of_commands(&types));
     }
     Ok(())
 }
@@ -160,10 +162,10 @@ fn report(checks: &[Check], options: &Options) -> Result<(), CliError> {
     if options.json {
         return print_json(&json!({ "checks": checks }));
     }
-    print_lines(&lines(checks, Face::stdout()))
+    print_lines(&lines(checks, Face::stdout(), Size::stdout_columns()))
 }
 
-fn lines(checks: &[Check], face: Face) -> Vec<String> {
+fn lines(checks: &[Check], face: Face, columns: usize) -> Vec<String> {
     let width = checks.iter().map(|it| text::width(it.name)).max().unwrap_or(0);
     let mut lines = Vec::new();
     for check in checks {
@@ -172,10 +174,17 @@ fn lines(checks: &[Check], face: Face) -> Vec<String> {
             Level::Warn => ("warn", TaskStatus::WaitingRetry),
             Level::Fail => ("fail", TaskStatus::Failed),
         };
-        let word = super::style::Look::of_task(like).paint(face, word);
-        lines.push(format!("{word}  {:width$}  {}", check.name, text::escape(&check.found)));
+        let indent = word.len() + width + 4;
+        let found = format!("{word}  {:width$}  {}", check.name, text::escape(&check.found));
+        let mut own = text::hanging(&found, columns, indent);
+        if let Some(first) = own.first_mut() {
+            // Coloured when the lines are made: colours take no columns.
+            *first = first.replacen(word, &super::style::Look::of_task(like).paint(face, word), 1);
+        }
+        lines.extend(own);
         if let Some(remedy) = &check.remedy {
-            lines.push(format!("      {:width$}  → {}", "", text::escape(remedy)));
+            let remedy = format!("{:indent$}→ {}", "", text::escape(remedy));
+            lines.extend(text::hanging(&remedy, columns, indent + 2));
         }
     }
     lines
