@@ -122,10 +122,11 @@ fn one_execution_and_what_a_running_command_prints_can_be_asked_for() {
     assert_eq!(Client::new(&endpoint).get("/processes/nobody/live").code(), "process_not_found");
 }
 
-/// `a/1` runs its second task again, after an attempt that failed. The tail begins and ends within characters.
+/// `a/1` runs its second task again, after an attempt that failed. The node is heard of for as long as a browser may
+/// take to start. The tail begins and ends within characters.
 const FILL: &str = "
-    INSERT INTO nodes (node_id, name, host, pid, version, executors, lease_seconds)
-        VALUES ('n-1', 'here', 'h', 1, '0', 4, 300);
+    INSERT INTO nodes (node_id, name, host, pid, version, executors, lease_seconds, last_heartbeat)
+        VALUES ('n-1', 'here', 'h', 1, '0', 4, 300, now() + interval '1 hour');
     UPDATE processes SET status = 'IN_PROGRESS', started_at = now(), current_task_index = 1 WHERE process_id = 'a/1';
     UPDATE scheduled_tasks SET picked = true, picked_by = 'n-1', version = 2 WHERE task_instance = 'a/1';
     UPDATE tasks SET status = CASE task_index WHEN 0 THEN 'COMPLETED' ELSE 'IN_PROGRESS' END, attempt = 2,
