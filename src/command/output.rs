@@ -3,6 +3,9 @@
 /// The largest number of bytes of a UTF-8 character after its first.
 const UTF8_CONTINUATION_BYTES_MAX: usize = 3;
 
+/// U+FFFD, the replacement character.
+const REPLACEMENT: &[u8] = "\u{FFFD}".as_bytes();
+
 /// What stands around the number of bytes that were left out.
 const MARKER_START: &str = "[... ";
 const MARKER_END: &str = " bytes left out ...]\n";
@@ -129,11 +132,25 @@ pub(crate) fn continuation_bytes(bytes: &[u8]) -> usize {
 
 /// PostgreSQL's text knows neither NUL nor invalid UTF-8.
 pub(crate) fn clean(bytes: Vec<u8>) -> String {
-    let text = match String::from_utf8(bytes) {
+    let bytes = if bytes.contains(&0) { without_nul(&bytes) } else { bytes };
+    match String::from_utf8(bytes) {
         Ok(text) => text,
         Err(e) => String::from_utf8_lossy(e.as_bytes()).into_owned(),
-    };
-    if text.as_bytes().contains(&0) { text.replace('\0', "\u{FFFD}") } else { text }
+    }
+}
+
+/// Where a NUL was is U+FFFD. Byte by byte: what is printed may be nothing but NULs, for which the standard library's
+/// `replace` takes a tenth of a millisecond for 10 KB.
+fn without_nul(bytes: &[u8]) -> Vec<u8> {
+    let nuls = bytes.iter().filter(|byte| **byte == 0).count();
+    let mut clean = Vec::with_capacity(bytes.len() + nuls * (REPLACEMENT.len() - 1));
+    for &byte in bytes {
+        match byte {
+            0 => clean.extend_from_slice(REPLACEMENT),
+            byte => clean.push(byte),
+        }
+    }
+    clean
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What a running command uses, as `/proc` shows it; nothing on systems without it.
 
 use std::fs;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::platform;
@@ -31,11 +32,23 @@ pub fn peak_of_ended(sampled: Option<u64>, max_rss: Option<u64>) -> Option<u64> 
     /// The kernel's counters of the parent are read without being summed up over all CPUs.
     const COUNTER_SLACK_BYTES: u64 = 8 * 1024 * 1024;
     let exact = if platform::CHILD_RSS_INCLUDES_PARENT {
-        max_rss.filter(|&bytes| bytes > COUNTER_SLACK_BYTES + platform::own_peak_memory())
+        max_rss.filter(|&bytes| exceeds_own_peak(bytes.saturating_sub(COUNTER_SLACK_BYTES)))
     } else {
         max_rss
     };
     exact.max(sampled)
+}
+
+/// Whether it is more than this process has ever used. Asking the kernel means a visit to every thread, and the answer
+/// only ever grows: most children are ruled out by an earlier one.
+fn exceeds_own_peak(bytes: u64) -> bool {
+    static KNOWN: AtomicU64 = AtomicU64::new(0);
+    if bytes <= KNOWN.load(Ordering::Relaxed) {
+        return false;
+    }
+    let now = platform::own_peak_memory();
+    KNOWN.fetch_max(now, Ordering::Relaxed);
+    bytes > now
 }
 
 fn parse_peak_memory(status: &str) -> Option<u64> {
