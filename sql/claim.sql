@@ -1,8 +1,11 @@
 -- Claims due processes for a node and marks the task of each that is next as in progress.
--- $1 node id, $2 how many at the most.
+-- $1 node id, $2 how many at the most; $3 priorities and $4, for each of them, how many seconds ago the earliest was
+-- due that is looked at: what has been due for longer is known to be claimed. Other priorities are looked at from the
+-- front.
 --
 -- `level` walks the distinct priorities that wait, one index descent each, so that rows of a high priority that are
--- not due yet (retries, starts in the future) are never read on the way to lower ones that are.
+-- not due yet (retries, starts in the future) are never read on the way to lower ones that are. The index is walked
+-- backwards: what came last is there, while of what came first dead entries are left where something holds back vacuum.
 -- `due` locks no more than $2 rows, in the order of the index: the lateral subquery is driven lazily by `level`.
 WITH RECURSIVE level AS (
     (SELECT priority FROM scheduled_tasks WHERE NOT picked ORDER BY priority DESC LIMIT 1)
@@ -16,6 +19,9 @@ WITH RECURSIVE level AS (
         SELECT s.task_instance
         FROM scheduled_tasks s
         WHERE NOT s.picked AND s.priority = level.priority AND s.execution_time <= now()
+            AND s.execution_time >= coalesce(now() - interval '1 second' * (SELECT known.due_ago_s
+                FROM unnest($3::int[], $4::float8[]) AS known (priority, due_ago_s)
+                WHERE known.priority = level.priority), '-infinity')
             AND s.reserved_for IS NULL AND s.cancel_requested_at IS NULL
             AND s.task_name <> ALL (ARRAY(SELECT name FROM process_types WHERE paused))
         ORDER BY s.execution_time

@@ -5,5 +5,5 @@ FROM scheduled_tasks s
 WHERE NOT s.picked AND s.priority > $1 AND s.execution_time <= now()
     AND s.reserved_for IS NULL AND s.cancel_requested_at IS NULL
     AND s.task_name <> ALL (ARRAY(SELECT name FROM process_types WHERE paused))
-ORDER BY s.priority DESC, s.execution_time
+ORDER BY s.priority DESC
 LIMIT $2

@@ -65,9 +65,27 @@ pub struct Invocation<'a> {
     pub interrupt: &'a Interrupt,
     /// Where it shows what it prints while it runs, if anybody may look.
     pub live: Option<&'a Live>,
+    /// What is called when it turns out not to be one of the shortest, or has to wait before it can be started.
+    pub lasting: Option<Lasting<'a>>,
+}
+
+/// Called, once or more often, on the thread that runs the command.
+#[derive(Clone, Copy)]
+pub struct Lasting<'a>(pub &'a dyn Fn());
+
+impl std::fmt::Debug for Lasting<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Lasting")
+    }
 }
 
 impl Invocation<'_> {
+    fn note_lasting(&self) {
+        if let Some(Lasting(note)) = self.lasting {
+            note();
+        }
+    }
+
     /// The command's program as it was asked for.
     fn program(&self) -> &str {
         self.argv.first().map_or("", String::as_str)

@@ -125,6 +125,7 @@ impl Runner {
             if pause == SPAWN_PAUSE_MIN {
                 log::warn!("{}; it is tried again for up to {:?}", fault.message, self.spawn_patience);
             }
+            invocation.note_lasting();
             // Whether it was woken or not: the request tells. An error would mean no pause, so it ends the trying.
             if platform::wait_readable([Some(invocation.interrupt.wake_fd())], pause.min(left)).is_err() {
                 return Err(Box::new(Report::not_started(fault, first)));

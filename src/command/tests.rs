@@ -49,6 +49,7 @@ fn invocation<'a>(interrupt: &'a Interrupt, argv: &[&str]) -> Invocation<'a> {
         context_file: false,
         interrupt,
         live: None,
+        lasting: None,
     }
 }
 

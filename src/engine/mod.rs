@@ -1,17 +1,19 @@
 //! A node: the threads that claim, run and record.
 //!
 //! ```text
-//!  listener ──wake──► poller ──claims──► jobs channel ──► executor 1..N ──results──► recorder
-//!                        ▲                   ▲                                         │
-//!                        │                   └──── next task of the same process ──────┤
-//!                        └──────────────── free executors ─────────────────────────────┘
+//!  listener ──wake──► poller ──claims──► jobs ──► executor 1..N, those with a turn ──results──► recorder
+//!                        ▲                 ▲                                                       │
+//!                        │                 └────────── next task of the same process ──────────────┤
+//!                        └───────────────────────── free executors ────────────────────────────────┘
 //!  keeper: renews the node's lease, takes over dead nodes' processes, ends commands whose claim was taken or whose
 //!          process is cancelled
 //! ```
 //!
-//! A claim takes one executor from its commit to its end, so neither channel can overflow. Threads end in one
+//! A claim takes one executor from its commit to its end, so no channel can overflow; its commands wait there until
+//! the executor has a turn, see [`turns`]. Threads end in one
 //! order, see [`Node::stop`].
 
+pub(crate) mod backlog;
 mod claims;
 mod config;
 mod control;
@@ -36,6 +38,7 @@ mod shared;
 mod silence;
 mod takeover;
 mod threads;
+mod turns;
 mod window;
 
 pub use config::{EXECUTORS_MAX, NodeConfig, Scope};

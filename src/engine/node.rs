@@ -9,6 +9,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use log::{debug, info, warn};
 
 use super::config::{EXECUTORS_MAX, INTERVAL_MAX, INTERVAL_MIN, NodeConfig};
+use super::executor::{JobSenders, Jobs};
 use super::guard::{self, Guard};
 use super::keeper::{self, Keeper};
 use super::poller::Poller;
@@ -289,9 +290,13 @@ impl Threads {
         wake: Receiver<()>,
         failed: &Sender<String>,
     ) -> io::Result<Self> {
-        // Neither can hold more than one message for each claim, and there is a claim for each executor at most.
-        let (jobs, take_jobs) = bounded(shared.config.executors);
-        let (done, take_done) = bounded(shared.config.executors);
+        // None of them can hold more than one message for each claim.
+        let claims_max = shared.claims.max();
+        let (claimed, take_claimed) = bounded(claims_max);
+        let (next, take_next) = bounded(claims_max);
+        let take_jobs = Jobs { claimed: take_claimed, next: take_next };
+        let jobs = JobSenders { claimed, next };
+        let (done, take_done) = bounded(claims_max);
         let (quit_executors, executors_quit) = bounded(0);
         let (quit_keeper, keeper_quit) = bounded(0);
         let thread = |name: &str, body: Box<dyn FnOnce() + Send>| {

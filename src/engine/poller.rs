@@ -1,12 +1,15 @@
-//! The poller claims due processes, never more than there are free executors.
+//! The poller claims due processes, never more than there are free executors, but for those before which others give
+//! way.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 use log::{error, info, warn};
 
+use super::backlog::Backlog;
 use super::config::Scope;
+use super::executor::JobSenders;
 use super::link::Link;
 use super::pulse::CoreThread;
 use super::runner::Work;
@@ -18,16 +21,26 @@ use crate::store::claims::Claimed;
 /// Most processes claimed by one statement: enough to fill a large node in a few, few enough that a claim stays in
 /// the order of a millisecond and other nodes get their share.
 const CLAIM_MAX: usize = 256;
+/// While short commands keep every processor busy, this share of the executors may be free before more is claimed: a
+/// claim of four costs little more than a claim of one.
+const FREE_SHARE: usize = 4;
+/// And for no longer than this.
+const FREE_MAX: Duration = Duration::from_millis(20);
+/// How often it is looked meanwhile whether the processors are still busy.
+const FREE_LOOK: Duration = Duration::from_millis(4);
 /// Shortest sleep before a process that is about to be due: the clocks' granularity.
 const SLEEP_MIN: Duration = Duration::from_millis(1);
 
 pub(super) struct Poller {
     shared: Arc<Shared>,
     link: Link,
-    jobs: Sender<Work>,
+    jobs: JobSenders,
     wake: Receiver<()>,
     /// A connection was lost while we claimed: the database may know claims of ours that we don't.
     has_doubt: bool,
+    backlog: Backlog,
+    /// When there was room for more, and it was left.
+    room_since: Option<Instant>,
     /// Looks in a row that found something due and claimed nothing.
     vain_looks: u32,
 }
@@ -41,9 +54,10 @@ enum Look {
 }
 
 impl Poller {
-    pub(super) fn new(shared: Arc<Shared>, jobs: Sender<Work>, wake: Receiver<()>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, jobs: JobSenders, wake: Receiver<()>) -> Self {
         let link = Link::new(Arc::clone(&shared), CoreThread::Poller);
-        Self { shared, link, jobs, wake, has_doubt: false, vain_looks: 0 }
+        let backlog = Backlog::new(shared.config.poll_interval);
+        Self { shared, link, jobs, wake, has_doubt: false, backlog, room_since: None, vain_looks: 0 }
     }
 
     /// Claims until the node drains.
@@ -88,24 +102,24 @@ impl Poller {
         }
         let free = self.shared.claims.free();
         if free == 0 {
-            self.look_for_precedence()?;
-            self.shared.vitals.polled();
-            return Ok(Look::SleepFor(self.shared.config.poll_interval));
+            return self.look_for_precedence();
+        }
+        if self.may_wait(free) {
+            return Ok(Look::SleepFor(FREE_LOOK));
         }
         let wanted = free.min(CLAIM_MAX);
         let began = Instant::now();
-        let claimed = self.claim(wanted)?;
-        self.shared.vitals.measures.claim_seconds.note_time(began.elapsed());
-        if !claimed.is_empty() {
-            self.shared.vitals.measures.claim_batch.note(claimed.len() as f64);
-            failpoint::hit(Point::AfterClaim);
-        }
-        self.shared.vitals.polled();
-        let is_full = claimed.len() == wanted;
-        let claimed_none = claimed.is_empty();
+        let within = self.backlog.within(began);
+        let claimed = self.claim_and_measure(wanted, &within)?;
+        self.backlog.note(&claimed, wanted, began);
+        let (is_full, claimed_none) = (claimed.len() == wanted, claimed.is_empty());
         self.shared.waiting.set(Vec::new());
         for one in claimed {
             self.take(one);
+        }
+        if !is_full && !within.is_empty() {
+            // Those that the backlog's marks have left out come next.
+            return Ok(Look::Full);
         }
         let longest = self.shared.config.poll_interval;
         if is_full {
@@ -115,20 +129,52 @@ impl Poller {
         }
         let scope = &self.shared.config.scope;
         let due_in = self.link.run(|store| match scope {
-            Scope::All => store.next_due(),
+            Scope::All => store.next_due(None),
             Scope::Process(id) => store.next_due_of(id),
         })?;
         // Due and yet not to be had: somebody holds a lock on it, another node for a moment or an operator for long.
         let is_in_vain = claimed_none && due_in.is_some_and(|time| time.is_zero());
         self.vain_looks = if is_in_vain { self.vain_looks + 1 } else { 0 };
         let shortest = SLEEP_MIN * (1 << self.vain_looks.min(12));
-        Ok(Look::SleepFor(due_in.map_or(longest, |time| time.max(shortest).min(longest))))
+        Ok(due_in.map_or(Look::SleepFor(longest), |time| self.sleep_until_due(time, shortest)))
     }
 
-    fn claim(&mut self, wanted: usize) -> Result<Vec<Claimed>, StoreError> {
+    fn claim_and_measure(
+        &mut self,
+        wanted: usize,
+        within: &[(i32, Duration)],
+    ) -> Result<Vec<Claimed>, StoreError> {
+        let began = Instant::now();
+        let claimed = self.claim(wanted, within)?;
+        self.shared.vitals.measures.claim_seconds.note_time(began.elapsed());
+        if !claimed.is_empty() {
+            self.shared.vitals.measures.claim_batch.note(claimed.len() as f64);
+            failpoint::hit(Point::AfterClaim);
+        }
+        self.shared.vitals.polled();
+        Ok(claimed)
+    }
+
+    /// Whether nothing is lost if executors stay free for another moment: nobody says that something is due, and the
+    /// processors have short commands enough.
+    fn may_wait(&mut self, free: usize) -> bool {
+        let is_news = self.shared.take_news();
+        let since = *self.room_since.get_or_insert_with(Instant::now);
+        let may_wait = !is_news
+            && self.shared.waiting.is_empty()
+            && free * FREE_SHARE < self.shared.config.executors
+            && self.shared.turns.are_busy()
+            && since.elapsed() < FREE_MAX;
+        if !may_wait {
+            self.room_since = None;
+        }
+        may_wait
+    }
+
+    fn claim(&mut self, wanted: usize, within: &[(i32, Duration)]) -> Result<Vec<Claimed>, StoreError> {
         let shared = &self.shared;
         let claimed = self.link.run(|store| match &shared.config.scope {
-            Scope::All => store.claim_due(&shared.node_id, wanted),
+            Scope::All => store.claim_due_within(&shared.node_id, wanted, within),
             Scope::Process(id) => Ok(store.claim_one(&shared.node_id, id)?.into_iter().collect()),
         });
         match claimed {
@@ -169,7 +215,7 @@ impl Poller {
             Claimed::Ready(claim, task) => {
                 self.shared.claims.insert(&claim);
                 let due = Instant::now().checked_sub(claim.late);
-                if self.jobs.send(Work { claim: Arc::new(claim), task, due }).is_err() {
+                if self.jobs.claimed.send(Work { claim: Arc::new(claim), task, due }).is_err() {
                     warn!("a claim came after the executors had gone; its lease will run out");
                 }
             }
@@ -187,16 +233,36 @@ impl Poller {
         }
     }
 
-    /// All executors are taken: does a due process of a higher priority wait for one?
-    fn look_for_precedence(&mut self) -> Result<(), StoreError> {
-        let Some(floor) = self.shared.claims.lowest_priority() else { return Ok(()) };
+    /// All executors are taken: does a due process of a higher priority wait for one? Others give way to it when their
+    /// task has ended. If tasks wait for a turn, so that one will soon be free, it need not wait for that itself: it is
+    /// claimed at once and has the next turn.
+    fn look_for_precedence(&mut self) -> Result<Look, StoreError> {
+        let longest = Look::SleepFor(self.shared.config.poll_interval);
+        self.shared.vitals.polled();
+        let Some(floor) = self.shared.claims.lowest_priority() else { return Ok(longest) };
+        if self.shared.config.scope != Scope::All {
+            return Ok(longest);
+        }
         let limit = self.shared.config.executors;
-        let waiting = match self.shared.config.scope {
-            Scope::All => self.link.run(|store| store.waiting_priorities(floor, limit))?,
-            Scope::Process(_) => Vec::new(),
-        };
+        let waiting = self.link.run(|store| store.waiting_priorities(floor, limit))?;
+        self.shared.vitals.polled();
+        let at_once = waiting.len().min(self.shared.claims.free_beyond());
+        let is_any = !waiting.is_empty();
         self.shared.waiting.set(waiting);
-        Ok(())
+        if !is_any {
+            let due_in = self.link.run(|store| store.next_due(Some(floor)))?;
+            return Ok(due_in.map_or(longest, |time| self.sleep_until_due(time, SLEEP_MIN)));
+        }
+        self.shared.hurry.tell();
+        if at_once > 0 && self.jobs.waiting() > 0 {
+            let claimed = self.claim_and_measure(at_once, &[])?;
+            claimed.into_iter().for_each(|one| self.take(one));
+        }
+        Ok(longest)
+    }
+
+    fn sleep_until_due(&self, due_in: Duration, shortest: Duration) -> Look {
+        Look::SleepFor(due_in.max(shortest).min(self.shared.config.poll_interval))
     }
 
     /// Gives back the claims that the database says are ours and that we never heard of.

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::Receiver;
 use log::{error, info, warn};
 use serde_json::Map;
 
 use super::decide::{Handover, decide, unrecordable};
-use super::executor::Done;
+use super::executor::{Done, JobSenders};
 use super::link::Link;
 use super::pulse::CoreThread;
 use super::runner::Work;
@@ -25,11 +25,15 @@ const BATCH_RESULTS_MAX: usize = 512;
 /// Most bytes of output in one transaction; one result alone may have more.
 const BATCH_OUTPUT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// How long a result waits for others at the most while tasks wait for their turn: they would wait longer if each result
+/// had a transaction of its own.
+const GATHER_MAX: Duration = Duration::from_millis(6);
+
 pub(super) struct Recorder {
     shared: Arc<Shared>,
     link: Link,
     done: Receiver<Done>,
-    jobs: Sender<Work>,
+    jobs: JobSenders,
 }
 
 /// Results, each with the work it came of at the same place, which the next task goes on from.
@@ -53,7 +57,7 @@ impl Batch {
 }
 
 impl Recorder {
-    pub(super) fn new(shared: Arc<Shared>, done: Receiver<Done>, jobs: Sender<Work>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, done: Receiver<Done>, jobs: JobSenders) -> Self {
         let link = Link::new(Arc::clone(&shared), CoreThread::Recorder);
         Self { shared, link, done, jobs }
     }
@@ -74,9 +78,12 @@ impl Recorder {
         }
     }
 
-    /// Takes whatever waits, up to the bounds: the busier the node, the larger the group, without a timer.
+    /// Takes whatever waits, up to the bounds: the busier the node, the larger the group. While tasks wait for an
+    /// executor's turn, nothing is gained by handing on more of them: then it waits for more results, as a
+    /// transaction costs as much as ten results in it; but not while a process of a higher priority waits.
     fn gather(&self, first: Done) -> (Batch, Vec<Work>) {
         let (mut ran, mut not_begun, mut output_bytes) = (Batch::default(), Vec::new(), 0);
+        let until = Instant::now() + GATHER_MAX;
         let mut next = Some(first);
         while let Some(done) = next {
             match done {
@@ -89,9 +96,18 @@ impl Recorder {
                 Done::NotBegun(work) => not_begun.push(*work),
             }
             let is_full = ran.results.len() >= BATCH_RESULTS_MAX || output_bytes >= BATCH_OUTPUT_BYTES_MAX;
-            next = if is_full { None } else { self.done.try_recv().ok() };
+            next = if is_full { None } else { self.another(until) };
         }
         (ran, not_begun)
+    }
+
+    /// One more result of the group, if one is there or worth waiting for. Results that come meanwhile wake nobody.
+    fn another(&self, until: Instant) -> Option<Done> {
+        self.done.try_recv().ok().or_else(|| {
+            let run_out = || self.shared.turns.run_out(self.jobs.waiting());
+            self.shared.hurry.wait_until(until, || run_out() || !self.shared.waiting.is_empty());
+            self.done.try_recv().ok()
+        })
     }
 
     fn handover(&self, work: &Work) -> Handover {
@@ -175,8 +191,10 @@ impl Recorder {
 
     /// Hands on what was recorded; returns what has to be recorded still.
     fn settle(&mut self, batch: Batch, mut recorded: Recorded, missing: Missing) -> Batch {
-        let (mut rest, mut is_room_made) = (Batch::default(), false);
+        let (mut rest, mut is_room_made, mut is_news) = (Batch::default(), false, false);
         for (work, result) in batch.into_pairs() {
+            // It may have given way to a process that waits.
+            is_news |= matches!(result.transition.claim, ClaimMove::Release(_));
             match (recorded.remove(&*result.process_id), missing) {
                 (Some(next), _) => is_room_made |= self.go_on(work, result, next),
                 (None, Missing::NotRecorded) => rest.push(work, result),
@@ -186,8 +204,10 @@ impl Recorder {
                 }
             }
         }
-        if is_room_made {
+        if is_news {
             self.shared.wake_poller();
+        } else if is_room_made {
+            self.shared.tell_of_room();
         }
         rest
     }
@@ -217,7 +237,7 @@ impl Recorder {
                     None => work.claim,
                     Some(new) => with_context(&work, new),
                 };
-                if self.jobs.send(Work { claim, task, due: None }).is_err() {
+                if self.jobs.next.send(Work { claim, task, due: None }).is_err() {
                     warn!("a task came after the executors had gone; its lease will run out");
                 }
                 return false;

@@ -7,7 +7,7 @@ use std::time::Instant;
 use serde_json::{Map, Value};
 
 use super::escapees::{Escapees, was_ended};
-use crate::command::{self, BaseEnvironment, ContextDirectory, Interrupt, Invocation, Live, Report};
+use crate::command::{self, BaseEnvironment, ContextDirectory, Interrupt, Invocation, Lasting, Live, Report};
 use crate::model::lifecycle::Outcome;
 use crate::model::template::{RenderError, Scope, render_script, render_text, render_words};
 use crate::store::claims::{Claim, ClaimedTask};
@@ -36,8 +36,9 @@ pub struct RunReport {
 
 /// One executor's means to run commands.
 pub trait Runner: Send {
-    /// Runs a task's command on the calling thread and returns when it has ended; `interrupt` ends it early.
-    fn run(&mut self, work: &Work, interrupt: &Interrupt, live: &Live) -> RunReport;
+    /// Runs a task's command on the calling thread and returns when it has ended; `interrupt` ends it early, `lasting`
+    /// is to be called if it takes longer than a moment.
+    fn run(&mut self, work: &Work, interrupt: &Interrupt, live: &Live, lasting: Lasting<'_>) -> RunReport;
 }
 
 /// Gives every executor a runner of its own.
@@ -102,11 +103,11 @@ impl Runners for CommandRunners {
 }
 
 impl Runner for CommandRunner {
-    fn run(&mut self, work: &Work, interrupt: &Interrupt, live: &Live) -> RunReport {
+    fn run(&mut self, work: &Work, interrupt: &Interrupt, live: &Live, lasting: Lasting<'_>) -> RunReport {
         let (command, report) = match resolve(work) {
             Ok(resolved) => {
                 let shown = shown_command(&resolved);
-                let report = self.runner.run(&resolved.invocation(work, interrupt, live));
+                let report = self.runner.run(&resolved.invocation(work, interrupt, live, lasting));
                 if let Some(mark) = self.runner.last_mark().filter(|_| was_ended(report.outcome)) {
                     self.escapees.end(mark);
                 }
@@ -129,7 +130,7 @@ impl Runners for NoopRunners {
 }
 
 impl Runner for NoopRunner {
-    fn run(&mut self, _work: &Work, _interrupt: &Interrupt, _live: &Live) -> RunReport {
+    fn run(&mut self, _: &Work, _: &Interrupt, _: &Live, _: Lasting<'_>) -> RunReport {
         RunReport { command: None, ended: Instant::now(), report: Report::succeeded() }
     }
 }
@@ -172,7 +173,13 @@ fn resolve(work: &Work) -> Result<Resolved, RenderError> {
 }
 
 impl Resolved {
-    fn invocation<'a>(self, work: &Work, interrupt: &'a Interrupt, live: &'a Live) -> Invocation<'a> {
+    fn invocation<'a>(
+        self,
+        work: &Work,
+        interrupt: &'a Interrupt,
+        live: &'a Live,
+        lasting: Lasting<'a>,
+    ) -> Invocation<'a> {
         let Work { claim, task, .. } = work;
         let mut environment = self.environment;
         environment.extend([
@@ -194,6 +201,7 @@ impl Resolved {
             context_file: true,
             interrupt,
             live: Some(live),
+            lasting: Some(lasting),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Sender, TrySendError};
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use super::claims::HeldClaims;
 use super::config::{NodeConfig, Scope};
@@ -15,6 +15,7 @@ use super::measures::Measures;
 use super::pulse::{Pulses, Stall};
 use super::running::Running;
 use super::silence::Asked;
+use super::turns::Turns;
 use crate::command::Reason;
 use crate::database::ConnectionSource;
 
@@ -39,17 +40,23 @@ pub(super) struct Shared {
     pub(super) claims: HeldClaims,
     pub(super) running: Running,
     pub(super) waiting: WaitingPriorities,
+    pub(super) turns: Turns,
     pub(super) vitals: Arc<Vitals>,
     pub(super) lease: Lease,
     pub(super) asked: Asked,
     pub(super) control: Control,
     pub(super) guard: Option<Guard>,
+    /// Told when results should wait for others no longer: few tasks wait for a turn, or a process of a higher priority
+    /// waits for an executor.
+    pub(super) hurry: Signal,
     phase: AtomicU8,
     interrupted: AtomicUsize,
     /// Results that were given up: they ended, and could not be recorded.
     given_up: AtomicUsize,
     /// A thread has panicked: some claims may never end by themselves.
     has_failed: AtomicBool,
+    /// Something may be due that was not when the poller looked last.
+    is_news: AtomicBool,
     wake_poller: Sender<()>,
 }
 
@@ -65,6 +72,7 @@ impl Shared {
         Self {
             claims: HeldClaims::new(config.executors),
             waiting: WaitingPriorities::default(),
+            turns: Turns::new(config.executors),
             vitals: Arc::new(Vitals::new(&node_id, &config)),
             lease: Lease::new(config.lease),
             asked: Asked::default(),
@@ -75,10 +83,12 @@ impl Shared {
             source,
             running,
             guard,
+            hurry: Signal::default(),
             phase: AtomicU8::new(Phase::Running as u8),
             interrupted: AtomicUsize::new(0),
             given_up: AtomicUsize::new(0),
             has_failed: AtomicBool::new(false),
+            is_news: AtomicBool::new(false),
             wake_poller,
         }
     }
@@ -131,10 +141,56 @@ impl Shared {
         self.phase() >= Phase::Draining
     }
 
-    /// The channel holds one wake-up: a second one before the poller has looked says nothing new.
+    /// There may be something due: the poller looks at once.
     pub(super) fn wake_poller(&self) {
+        self.is_news.store(true, Ordering::SeqCst);
+        self.tell_poller();
+    }
+
+    /// Whether there may be something due since this was asked last.
+    pub(super) fn take_news(&self) -> bool {
+        self.is_news.swap(false, Ordering::SeqCst)
+    }
+
+    /// A claim has ended: the poller may fill its place, and need not do so at once.
+    pub(super) fn tell_of_room(&self) {
+        self.tell_poller();
+    }
+
+    /// The channel holds one wake-up: a second one before the poller has looked says nothing new.
+    fn tell_poller(&self) {
         match self.wake_poller.try_send(()) {
             Ok(()) | Err(TrySendError::Full(()) | TrySendError::Disconnected(())) => {}
+        }
+    }
+}
+
+/// A channel of one message, which says that something has happened since it was last waited for.
+pub(super) struct Signal {
+    tell: Sender<()>,
+    told: Receiver<()>,
+}
+
+impl Default for Signal {
+    fn default() -> Self {
+        let (tell, told) = bounded(1);
+        Self { tell, told }
+    }
+}
+
+impl Signal {
+    /// Costs next to nothing while nobody waits.
+    pub(super) fn tell(&self) {
+        // Full: it is told already. Both ends live as long as this does.
+        let _ = self.tell.try_send(());
+    }
+
+    /// Waits until it is told, or until then; what was told before this call counts only if `is_so` says that it
+    /// still holds.
+    pub(super) fn wait_until(&self, deadline: Instant, is_so: impl Fn() -> bool) {
+        while self.told.try_recv().is_ok() {}
+        if !is_so() {
+            let _ = self.told.recv_deadline(deadline);
         }
     }
 }
@@ -149,6 +205,10 @@ pub(super) struct WaitingPriorities {
 impl WaitingPriorities {
     pub(super) fn set(&self, descending: Vec<i32>) {
         *self.descending.lock().unwrap_or_else(PoisonError::into_inner) = descending;
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.descending.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
     /// Whether a process of `priority` has to give way; each waiting one is answered for once.

@@ -107,8 +107,24 @@ impl Store {
     /// # Errors
     /// When the database fails; nothing is claimed then, unless the connection was lost at the commit.
     pub fn claim_due(&mut self, node: &str, limit: usize) -> Result<Vec<Claimed>, StoreError> {
+        self.claim_due_within(node, limit, &[])
+    }
+
+    /// As [`Store::claim_due`], but of each priority that `within` names only what has been due for no longer than
+    /// the time given there.
+    ///
+    /// # Errors
+    /// As [`Store::claim_due`].
+    pub fn claim_due_within(
+        &mut self,
+        node: &str,
+        limit: usize,
+        within: &[(i32, Duration)],
+    ) -> Result<Vec<Claimed>, StoreError> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let rows = self.query(&CLAIM, &[&node, &limit])?;
+        let (priorities, due_ago_s): (Vec<i32>, Vec<f64>) =
+            within.iter().map(|(priority, ago)| (*priority, ago.as_secs_f64())).unzip();
+        let rows = self.query(&CLAIM, &[&node, &limit, &priorities, &due_ago_s])?;
         read_all_claimed(&rows)
     }
 
@@ -161,12 +177,13 @@ impl Store {
         Ok(self.query_opt(&QUARANTINE_UNCLAIMED, &[&process_id, &reason])?.is_some())
     }
 
-    /// The time until the next waiting process is due, zero if one is; `None` when none waits.
+    /// The time until the next waiting process is due, of a priority above `floor` if there is one, zero if one is due;
+    /// `None` when none waits.
     ///
     /// # Errors
     /// When the database fails.
-    pub fn next_due(&mut self) -> Result<Option<Duration>, StoreError> {
-        self.query_opt(&NEXT_DUE, &[])?.as_ref().map_or(Ok(None), read_wait)
+    pub fn next_due(&mut self, floor: Option<i32>) -> Result<Option<Duration>, StoreError> {
+        self.query_opt(&NEXT_DUE, &[&floor])?.as_ref().map_or(Ok(None), read_wait)
     }
 
     /// The same for one process; `None` when it is picked or has ended.

@@ -207,9 +207,10 @@ fn interrupted(runner: &mut Runner, script: &str, reasons: &[Reason]) -> Report 
     let folder = Folder::new();
     let ready = folder.pipe("ready");
     let interrupt = Interrupt::new().unwrap();
-    let invocation = invocation(&interrupt, &["sh", "-c", script, "sh", ready.to_str().unwrap()]);
     std::thread::scope(|scope| {
-        let running = scope.spawn(|| runner.run(&invocation));
+        let running = scope.spawn(|| {
+            runner.run(&invocation(&interrupt, &["sh", "-c", script, "sh", ready.to_str().unwrap()]))
+        });
         assert_eq!(line_from(&ready), "ready");
         reasons.iter().for_each(|&reason| interrupt.request(reason));
         running.join().unwrap()

@@ -17,6 +17,10 @@ const GRACE_MAX: Duration = Duration::from_secs(24 * 3600);
 impl Watch<'_> {
     /// Does what the time asks for; to be called after everything that may have happened.
     pub(super) fn heed_clock(&mut self, now: Instant) -> io::Result<()> {
+        if self.lasting_at.is_some_and(|at| now >= at) {
+            self.lasting_at = None;
+            self.invocation.note_lasting();
+        }
         if !self.has_ended() && now >= self.next_look {
             self.look_at_usage();
             self.watch_exit()?;
