@@ -23,9 +23,12 @@ pub struct Options {
 /// # Errors
 /// When the database fails or a command can't be run.
 pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
+    if options.bench.as_node {
+        return bench::run_node(global, &options.bench);
+    }
     let (session, store) = Session::open(global, Need::Database)?;
     drop(store);
-    let report = bench::bench(&options.bench, &session.source())?;
+    let report = bench::bench(&options.bench, global, &session.source())?;
     if options.json {
         return print_json(&report);
     }
@@ -39,7 +42,7 @@ impl From<BenchError> for CliError {
         match error {
             BenchError::Store(error) => error.into(),
             BenchError::Start(error) => error.into(),
-            BenchError::Command(_) | BenchError::Stalled { .. } => Self::Failed(error.to_string()),
+            _ => Self::Failed(error.to_string()),
         }
     }
 }

@@ -12,7 +12,7 @@
 //! | `error` | what can go wrong, and the exit codes |
 
 mod background;
-pub mod bench;
+mod bench;
 mod bulk;
 mod cancel;
 mod completions;
@@ -177,7 +177,9 @@ What the input options name is changed, the rest of a process's input stays as i
     #[command(before_help = "Examples:
   process-orchestrator bench
   process-orchestrator bench --processes 5000 --tasks 10 --xargs
-  process-orchestrator bench --latency 200 --json")]
+  process-orchestrator bench --noop --processes 100000
+  process-orchestrator bench --latency 200 --json
+  process-orchestrator bench --history 1000000 --waiting 100000 --plan")]
     Bench(measure::Options),
     /// Print a script that completes commands and options in your shell
     #[command(before_help = "Examples:

@@ -17,6 +17,8 @@ mod limits;
 #[cfg(unix)]
 mod own_usage;
 #[cfg(unix)]
+mod process_times;
+#[cfg(unix)]
 pub mod processes;
 pub mod secrecy;
 #[cfg(unix)]
@@ -29,6 +31,8 @@ pub use host::*;
 #[cfg(unix)]
 pub use limits::*;
 pub use own_usage::*;
+#[cfg(unix)]
+pub use process_times::*;
 #[cfg(unix)]
 pub use spawn::*;
 #[cfg(unix)]

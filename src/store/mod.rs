@@ -19,9 +19,11 @@
 //! | `list` | pages of processes, by filters |
 //! | `read` | what else the faces show |
 //! | `doctor` | what the server says of itself |
+//! | `bench` | what a bench asks besides |
 //!
 //! Beneath them: `session` finds out whose session a connection leads to, `borrowed` works on those of a pooler.
 
+pub mod bench;
 mod borrowed;
 pub mod claims;
 pub mod control;

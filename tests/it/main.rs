@@ -4,6 +4,7 @@
 mod bad_commands;
 mod bad_input;
 mod bad_surroundings;
+mod bench;
 mod chaos;
 mod cli;
 mod common;

@@ -1,0 +1,191 @@
+//! How long claims take while rows come and go and none of the dead ones can be removed.
+
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::error::BenchError;
+use super::feeder::while_fed;
+use super::quantile::Quantiles;
+use super::report::Lines;
+use super::stage::{Cast, Played, ROLE, Stage, TYPE};
+use crate::engine::NodeConfig;
+use crate::engine::backlog::Backlog;
+use crate::engine::measures::Distribution;
+use crate::store::Store;
+use crate::store::claims::Claimed;
+
+/// Who makes the claims that are timed; each is given back at once.
+const PROBE: &str = "bench-probe";
+/// From one of them to the next: 600 in a tenth of a minute, and no load of its own.
+const PROBE_EVERY: Duration = Duration::from_millis(10);
+/// As the engine's own connections have it.
+const TURN: i32 = 0;
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(60);
+/// Executions before the time begins.
+const WARM_UP: u64 = 500;
+
+/// Claims in the first and in the last tenth of the time.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Report {
+    /// How long the load lasted.
+    pub seconds: f64,
+    /// Executors of the node; its tasks run nothing.
+    pub executors: usize,
+    /// Tasks recorded meanwhile.
+    pub tasks: u64,
+    /// Processes started.
+    pub processes: u64,
+    /// Tasks a second in the first tenth.
+    pub first_rate: f64,
+    /// Tasks a second in the last tenth.
+    pub last_rate: f64,
+    /// Claims of one process, made beside the node's, in the first tenth.
+    pub first: Quantiles,
+    /// And in the last.
+    pub last: Quantiles,
+    /// The last p99 over the first.
+    pub p99_ratio: f64,
+    /// The mean of the node's own claims in the first tenth.
+    pub node_first_mean_ms: Option<f64>,
+    /// And in the last.
+    pub node_last_mean_ms: Option<f64>,
+}
+
+/// A moment of the run.
+struct Mark {
+    at: Instant,
+    executions: u64,
+    claims: Distribution,
+}
+
+/// The times of claims in milliseconds, each after when it began as a share of the whole; and four marks: the begin, a
+/// tenth, nine tenths, the end.
+type Probed = (Vec<(f64, f64)>, Vec<Mark>);
+
+/// Loads a node beside an open transaction.
+pub fn run(stage: &Stage<'_>, seconds: u32) -> Result<Report, BenchError> {
+    stage.in_schema("churn", |schema| {
+        stage.register(schema, TYPE, stage.args.tasks, &stage.args.command)?;
+        let mut holder = stage.store(schema)?;
+        holder.hold_snapshot()?;
+        let cast = Cast { is_noop: true, ..Cast::of(stage.args.executors()) };
+        let played = stage.node(schema, cast)?;
+        let time = Duration::from_secs(seconds.into());
+        let probed = while_fed(stage, schema, &played, WARM_UP, || probe(stage, schema, &played, time));
+        // The backlog ends before the node does: then all of it can be checked.
+        let tasks = |processes| processes * u64::from(stage.args.tasks);
+        let ended = probed.and_then(|probed| {
+            played.follow(Instant::now(), 0, tasks(probed.1))?;
+            Ok(probed)
+        });
+        played.node.stop();
+        drop(holder);
+        let probed = ended?;
+        stage.check(&mut stage.store(schema)?, probed.1, stage.args.tasks)?;
+        let ((claims, marks), processes) = probed;
+        report(seconds, cast.executors, processes, claims, &marks)
+    })
+}
+
+/// Makes one claim after the other.
+fn probe(stage: &Stage<'_>, schema: &str, played: &Played, time: Duration) -> Result<Probed, BenchError> {
+    let mut store = Store::open_hot(&**stage.source, ROLE, schema, TURN, STATEMENT_TIMEOUT)?;
+    // The first one is prepared.
+    let mut backlog = Backlog::new(NodeConfig::default().poll_interval);
+    one_claim(&mut store, &mut backlog)?;
+    let began = Instant::now();
+    let (mut claims, mut marks) = (Vec::new(), vec![mark(played)]);
+    while began.elapsed() < time {
+        let share = began.elapsed().as_secs_f64() / time.as_secs_f64();
+        if marks.len() == 1 && share >= 0.1 || marks.len() == 2 && share >= 0.9 {
+            marks.push(mark(played));
+        }
+        claims.push((share, one_claim(&mut store, &mut backlog)?));
+        std::thread::park_timeout(PROBE_EVERY);
+    }
+    marks.push(mark(played));
+    Ok((claims, marks))
+}
+
+fn mark(played: &Played) -> Mark {
+    let vitals = played.node.vitals();
+    Mark {
+        at: Instant::now(),
+        executions: vitals.executions(),
+        claims: vitals.measures().claim_seconds.distribution(),
+    }
+}
+
+/// Claims as a node does while there is a backlog.
+fn one_claim(store: &mut Store, backlog: &mut Backlog) -> Result<f64, BenchError> {
+    let began = Instant::now();
+    let claimed = store.claim_due_within(PROBE, 1, &backlog.within(began))?;
+    let took = began.elapsed().as_secs_f64() * 1000.0;
+    backlog.note(&claimed, 1, began);
+    let claims: Vec<_> = claimed
+        .into_iter()
+        .map(|one| match one {
+            Claimed::Ready(claim, _) => (claim.process_id, claim.version),
+            Claimed::Unreadable { process_id, version, .. } => (process_id.into(), version),
+        })
+        .collect();
+    if !claims.is_empty() {
+        store.release(PROBE, &claims)?;
+    }
+    Ok(took)
+}
+
+fn report(
+    seconds: u32,
+    executors: usize,
+    processes: u64,
+    claims: Vec<(f64, f64)>,
+    marks: &[Mark],
+) -> Result<Report, BenchError> {
+    let too_short = || BenchError::System(format!("{seconds} s are too short; give --churn 2 or more"));
+    let [begin, tenth, nine_tenths, end] = marks else { return Err(too_short()) };
+    let part = |is_in: fn(f64) -> bool| {
+        let times = claims.iter().filter(|(share, _)| is_in(*share)).map(|(_, took)| *took);
+        Quantiles::of(times.collect()).ok_or_else(too_short)
+    };
+    let (first, last) = (part(|share| share < 0.1)?, part(|share| share >= 0.9)?);
+    let rate =
+        |from: &Mark, to: &Mark| (to.executions - from.executions) as f64 / (to.at - from.at).as_secs_f64();
+    let mean = |from: &Mark, to: &Mark| {
+        let count = to.claims.count - from.claims.count;
+        (count > 0).then(|| (to.claims.sum - from.claims.sum) * 1000.0 / count as f64)
+    };
+    Ok(Report {
+        seconds: (end.at - begin.at).as_secs_f64(),
+        executors,
+        tasks: end.executions - begin.executions,
+        processes,
+        first_rate: rate(begin, tenth),
+        last_rate: rate(nine_tenths, end),
+        first,
+        last,
+        p99_ratio: last.p99_ms / first.p99_ms,
+        node_first_mean_ms: mean(begin, tenth),
+        node_last_mean_ms: mean(nine_tenths, end),
+    })
+}
+
+impl Report {
+    /// For people.
+    pub fn show(&self, lines: &mut Lines) -> Vec<String> {
+        lines.add("load", format!(
+            "{} tasks recorded, {} processes started in {:.1} s, {} executors, a transaction open all the time",
+            self.tasks, self.processes, self.seconds, self.executors
+        ));
+        lines.add("claim of one, first tenth", self.first.shown());
+        lines.add("claim of one, last tenth", self.last.shown());
+        lines.add("p99, last to first", format!("{:.2}", self.p99_ratio));
+        if let (Some(first), Some(last)) = (self.node_first_mean_ms, self.node_last_mean_ms) {
+            lines.add("node's claims, mean", format!("first tenth {first:.2} ms, last {last:.2} ms"));
+        }
+        lines
+            .add("rate", format!("first tenth {:.0} tasks/s, last {:.0}/s", self.first_rate, self.last_rate));
+        Vec::new()
+    }
+}

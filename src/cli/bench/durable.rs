@@ -1,0 +1,231 @@
+//! The durable rate, beside the bare loop's, and what a task costs.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use serde::Serialize;
+
+use super::bare::{self, Bare};
+use super::cost::{Cost, Meter};
+use super::error::BenchError;
+use super::quantile::median;
+use super::report::Lines;
+use super::stage::{Stage, TYPE, start_many};
+
+/// One round: rates are tasks a second.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Round {
+    /// Seconds that the one call took which started all processes.
+    pub start_call_seconds: f64,
+    /// From the node's start to the last recorded result.
+    pub durable_rate: f64,
+    /// The rate of the last tenth over that of the first, leaving out 2 % at either end; for 1,000 tasks and more.
+    pub last_tenth_to_first: Option<f64>,
+    /// The bare loop.
+    pub bare: Option<Bare>,
+    /// Durable over bare.
+    pub ratio_to_bare: Option<f64>,
+    /// Rate of xargs.
+    pub xargs_rate: Option<f64>,
+    /// Durable over xargs.
+    pub ratio_to_xargs: Option<f64>,
+    /// What running cost.
+    pub run: Cost,
+    /// What starting the processes cost.
+    pub start: Cost,
+    /// The node's connections, by the thread that holds them.
+    pub connections: BTreeMap<String, usize>,
+}
+
+/// The rounds and each figure's median.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    /// Processes in each round.
+    pub processes: u32,
+    /// Tasks of each.
+    pub tasks: u32,
+    /// Commands at once.
+    pub executors: usize,
+    /// The command; `None` for the engine alone.
+    pub command: Option<String>,
+    /// Every task of every round has one execution, which succeeded: anything else is an error.
+    pub all_recorded_once: bool,
+    /// The rounds.
+    pub rounds: Vec<Round>,
+    /// Each figure's median.
+    pub median: Round,
+}
+
+/// Does the rounds; progress goes to stderr.
+pub fn run(stage: &Stage<'_>) -> Result<Report, BenchError> {
+    let args = stage.args;
+    let mut rounds = Vec::new();
+    for number in 1..=args.rounds {
+        let round = one_round(stage, number)?;
+        eprintln!("round {number} of {}: {}", args.rounds, round.headline());
+        rounds.push(round);
+    }
+    let median = median_round(&rounds)
+        .ok_or_else(|| BenchError::System("no round was done; give --rounds 1 or more".to_owned()))?;
+    Ok(Report {
+        processes: args.processes,
+        tasks: args.tasks,
+        executors: args.executors(),
+        command: (!args.noop).then(|| args.command.clone()),
+        all_recorded_once: true,
+        rounds,
+        median,
+    })
+}
+
+fn one_round(stage: &Stage<'_>, number: u32) -> Result<Round, BenchError> {
+    let bare = || if stage.args.noop { Ok(None) } else { bare::run_loop(stage).map(Some) };
+    // Every other round begins with the other one: neither has the warm caches every time.
+    let is_bare_first = number.is_multiple_of(2);
+    let early_bare = if is_bare_first { bare()? } else { None };
+    let round = stage.in_schema(&format!("round_{number}"), |schema| durable(stage, schema))?;
+    let bare = if is_bare_first { early_bare } else { bare()? };
+    let xargs_rate = if stage.args.xargs { Some(bare::run_xargs(stage)?) } else { None };
+    Ok(Round {
+        ratio_to_bare: bare.map(|it| round.durable_rate / it.rate),
+        bare,
+        ratio_to_xargs: xargs_rate.map(|it| round.durable_rate / it),
+        xargs_rate,
+        ..round
+    })
+}
+
+fn durable(stage: &Stage<'_>, schema: &str) -> Result<Round, BenchError> {
+    let (args, total) = (stage.args, stage.args.total());
+    let all = i64::try_from(total).unwrap_or(i64::MAX);
+    stage.register(schema, TYPE, args.tasks, &args.command)?;
+    let mut meter = Meter::new(stage, schema)?;
+    let rows_before = meter.writes(|_| true)?;
+    let mut store = stage.store(schema)?;
+    let before = meter.read()?;
+    let began = Instant::now();
+    start_many(&mut store, args.processes, 0)?;
+    let start_call_seconds = began.elapsed().as_secs_f64();
+    let started = meter.read()?;
+    drop(store);
+    let rows_started = meter.writes(|it| it.tasks >= all)?;
+
+    let idle = meter.read()?;
+    let began = Instant::now();
+    let played = stage.node(schema, stage.cast())?;
+    let followed = played.follow(began, 0, total);
+    let connections = played.connections();
+    let done = meter.read();
+    played.node.stop();
+    let (run, done) = (followed?, done?);
+    let rows_done = meter.writes(|it| it.executions >= all)?;
+    stage.check(meter.store(), u64::from(args.processes), args.tasks)?;
+    Ok(Round {
+        start_call_seconds,
+        durable_rate: total as f64 / run.seconds,
+        last_tenth_to_first: run.last_tenth_to_first,
+        bare: None,
+        ratio_to_bare: None,
+        xargs_rate: None,
+        ratio_to_xargs: None,
+        run: done.since(&idle, (rows_done.executions >= all).then_some((rows_started, rows_done)), total),
+        start: started.since(
+            &before,
+            (rows_started.tasks >= all).then_some((rows_before, rows_started)),
+            total,
+        ),
+        connections,
+    })
+}
+
+fn median_round(rounds: &[Round]) -> Option<Round> {
+    let of = |figure: fn(&Round) -> Option<f64>| median(rounds.iter().map(figure));
+    let bare = of(|it| it.bare.map(|it| it.rate)).map(|rate| Bare {
+        rate,
+        loop_cpu_s: of(|it| it.bare?.loop_cpu_s),
+        commands_cpu_s: of(|it| it.bare?.commands_cpu_s),
+    });
+    Some(Round {
+        start_call_seconds: of(|it| Some(it.start_call_seconds))?,
+        durable_rate: of(|it| Some(it.durable_rate))?,
+        last_tenth_to_first: of(|it| it.last_tenth_to_first),
+        bare,
+        ratio_to_bare: of(|it| it.ratio_to_bare),
+        xargs_rate: of(|it| it.xargs_rate),
+        ratio_to_xargs: of(|it| it.ratio_to_xargs),
+        run: Cost::median(rounds.iter().map(|it| &it.run)),
+        start: Cost::median(rounds.iter().map(|it| &it.start)),
+        connections: rounds.last()?.connections.clone(),
+    })
+}
+
+impl Round {
+    fn headline(&self) -> String {
+        let mut text = format!("durable {:.0} tasks/s", self.durable_rate);
+        for (name, rate, ratio) in [
+            ("bare loop", self.bare.map(|it| it.rate), self.ratio_to_bare),
+            ("xargs -P 8", self.xargs_rate, self.ratio_to_xargs),
+        ] {
+            if let (Some(rate), Some(ratio)) = (rate, ratio) {
+                text.push_str(&format!(", {name} {rate:.0}/s (ratio {ratio:.3})"));
+            }
+        }
+        text.push_str(&format!(", all started in {:.2} s", self.start_call_seconds));
+        text
+    }
+}
+
+impl Report {
+    /// For people.
+    pub fn show(&self, lines: &mut Lines) -> Vec<String> {
+        let what = self.command.as_deref().unwrap_or("no command (the engine alone)");
+        lines.add(
+            "run",
+            format!(
+                "{} processes of {} tasks, {} executors, {what}; medians of {} rounds",
+                self.processes,
+                self.tasks,
+                self.executors,
+                self.rounds.len()
+            ),
+        );
+        let median = &self.median;
+        lines.add("rate", median.headline());
+        lines.add_some("last tenth to first", median.last_tenth_to_first, |it| format!("{it:.3}"));
+        if let Some(Bare { loop_cpu_s: Some(own), commands_cpu_s: Some(commands), .. }) = median.bare {
+            let times = format!("loop {own:.3}, commands {commands:.3}");
+            lines.add("bare loop, CPU s per 1,000 tasks", times);
+        }
+        median.run.show("run", lines);
+        median.start.show("start", lines);
+        lines.add("connections", shown_connections(&median.connections));
+        lines.add("recorded", "every task once, none failed");
+        Vec::new()
+    }
+}
+
+/// How many, and who holds them.
+pub fn shown_connections(connections: &BTreeMap<String, usize>) -> String {
+    let each = |(role, count): (&String, &usize)| match count {
+        1 => role.clone(),
+        _ => format!("{role} x {count}"),
+    };
+    let total: usize = connections.values().sum();
+    format!("{total}: {}", connections.iter().map(each).collect::<Vec<_>>().join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_are_told_by_who_holds_them() {
+        let held = BTreeMap::from([("keeper".to_owned(), 2), ("poller".to_owned(), 1)]);
+        assert_eq!(shown_connections(&held), "3: keeper x 2, poller");
+    }
+
+    #[test]
+    fn without_a_round_there_is_no_median() {
+        assert_eq!(median_round(&[]), None);
+    }
+}

@@ -1,0 +1,160 @@
+//! `bench`: every mode at a small size, by what it reports and leaves behind; never by how fast it was.
+
+use serde_json::Value;
+
+use crate::common::wait_until;
+use crate::program::Bench;
+
+/// Runs a mode and returns its document.
+fn document(bench: &Bench, words: &[&str]) -> Value {
+    bench.run(&[&["bench", "--json"], words].concat()).expect(0).json()
+}
+
+fn number(document: &Value, pointer: &str) -> f64 {
+    let found = document.pointer(pointer).and_then(Value::as_f64);
+    found.unwrap_or_else(|| panic!("no number at {pointer} in {document:#}"))
+}
+
+fn assert_positive(document: &Value, pointers: &[&str]) {
+    for pointer in pointers {
+        assert!(number(document, pointer) > 0.0, "{pointer} in {document:#}");
+    }
+}
+
+#[test]
+fn the_rate_comes_with_its_yardsticks_and_its_cost() {
+    let bench = Bench::new("bench_rate");
+    let words = ["--processes", "20", "--tasks", "5", "--rounds", "2", "--xargs"];
+    let report = document(&bench, &words);
+    assert_eq!((&report["mode"], &report["all_recorded_once"]), (&"rate".into(), &true.into()));
+    assert_eq!(report["rounds"].as_array().map(Vec::len), Some(2));
+    let figures = ["ratio_to_bare", "ratio_to_xargs", "durable_rate", "start_call_seconds", "run/wal_bytes"];
+    for figure in figures {
+        assert_positive(&report, &[&format!("/rounds/1/{figure}"), &format!("/median/{figure}")]);
+    }
+    // One execution for each task; a task's begin and its end are updates.
+    assert_eq!(number(&report, "/median/run/rows_inserted").floor(), 1.0, "{report:#}");
+    assert!(number(&report, "/median/run/rows_updated") >= 2.0, "{report:#}");
+    assert_eq!(number(&report, "/median/start/rows_updated"), 0.0, "{report:#}");
+    for thread in ["poller", "recorder", "keeper"] {
+        assert_eq!(number(&report, &format!("/median/connections/{thread}")), 1.0, "{report:#}");
+    }
+    let text = bench.run(&[&["bench"][..], &words[..6]].concat()).expect(0);
+    for part in ["20 processes of 5 tasks", "bare loop", "every task once, none failed"] {
+        assert!(text.out.contains(part), "{text:#?}");
+    }
+}
+
+#[test]
+fn the_engine_alone_is_flat_or_not() {
+    let bench = Bench::new("bench_noop");
+    let report = document(&bench, &["--noop", "--processes", "200", "--rounds", "1"]);
+    assert_eq!((&report["executors"], &report["command"]), (&128.into(), &Value::Null));
+    assert_positive(&report, &["/median/durable_rate", "/median/last_tenth_to_first"]);
+}
+
+#[test]
+fn a_command_that_fails_is_no_measurement() {
+    let bench = Bench::new("bench_fails");
+    let words = ["bench", "--processes", "1", "--tasks", "1", "--rounds", "1", "--command", "sleep -x"];
+    let said = bench.run(&words).expect(1);
+    assert!(said.err.contains("1 processes did not complete"), "{said:#?}");
+}
+
+#[test]
+fn latency_with_and_without_notifications() {
+    let bench = Bench::new("bench_latency");
+    let report = document(&bench, &["--latency", "3", "--chains", "2"]);
+    assert_eq!(report["listens"], true);
+    for part in ["start_to_first_instruction", "spawn_alone"] {
+        assert_eq!(number(&report, &format!("/{part}/count")), 3.0);
+    }
+    assert_eq!(number(&report, "/exit_to_next_spawn/count"), 78.0, "{report:#}");
+    assert_eq!(number(&report, "/chain/count"), 2.0);
+    let deaf = document(&bench, &["--latency", "1", "--chains", "1", "--no-listen"]);
+    assert_eq!(deaf["listens"], false);
+}
+
+#[test]
+fn an_idle_node_and_a_loaded_one() {
+    let bench = Bench::new("bench_idle");
+    let idle = document(&bench, &["--idle", "1"]);
+    assert!(number(&idle, "/seconds") >= 1.0);
+    assert!((0.0..1.0).contains(&number(&idle, "/node_core_share")), "{idle:#}");
+    let memory = document(&bench, &["--memory", "--processes", "20", "--rounds", "1"]);
+    assert_eq!(memory["executors"], 256);
+    let figures = ["/start_to_ready/p50_ms", "/idle_bytes", "/active_bytes", "/peak_bytes", "/program_bytes"];
+    assert_positive(&memory, &figures);
+    assert_eq!(number(&memory, "/connections/recorder"), 1.0, "{memory:#}");
+}
+
+#[test]
+fn a_schema_full_of_history_and_its_plan() {
+    let bench = Bench::new("bench_history");
+    let sizes = ["--history", "500", "--waiting", "50", "--held", "5"];
+    let run = ["--plan", "--noop", "--processes", "20", "--rounds", "2"];
+    let report = document(&bench, &[&sizes[..], &run].concat());
+    assert_eq!(
+        (&report["finished"], &report["waiting"], &report["held"]),
+        (&500.into(), &50.into(), &5.into())
+    );
+    assert_positive(&report, &["/ratio", "/rounds/1/ratio", "/fill_seconds"]);
+    let plan = report["plan"].to_string();
+    assert!(plan.contains("Execution Time") && plan.contains("scheduled_tasks_due"), "{plan}");
+}
+
+#[test]
+fn churn_times_claims_beside_an_open_transaction() {
+    let bench = Bench::new("bench_churn");
+    let report = document(&bench, &["--churn", "1"]);
+    assert_positive(&report, &["/tasks", "/first/p99_ms", "/last/p99_ms", "/p99_ratio"]);
+}
+
+#[test]
+fn short_commands_beside_long_ones_and_before_others() {
+    let bench = Bench::new("bench_beside");
+    let report = document(&bench, &["--sleepers", "20", "--processes", "10", "--rounds", "1"]);
+    assert_positive(&report, &["/ratio", "/alone_rate", "/beside_rate"]);
+    let report = document(&bench, &["--priority", "3"]);
+    assert_eq!(number(&report, "/start_to_spawn/count"), 3.0);
+    assert_positive(&report, &["/task_time/p50_ms"]);
+}
+
+#[test]
+fn several_nodes_share_the_work() {
+    let bench = Bench::new("bench_nodes");
+    let report = document(&bench, &["--nodes", "1,2", "--noop", "--processes", "100", "--rounds", "1"]);
+    assert_eq!(report["duplicates"], 0);
+    assert_eq!(report["counts"].as_array().map(Vec::len), Some(2));
+    assert_positive(&report, &["/counts/0/rate", "/counts/1/ratio_to_first"]);
+}
+
+#[test]
+fn what_a_killed_bench_has_left_goes_and_what_was_kept_stays() {
+    let bench = Bench::new("bench_leftovers");
+    let ours = |pid: u32| {
+        let name = format!("process\\_orchestrator\\_bench\\_{pid}\\_%");
+        let count = "SELECT count(*) FROM pg_namespace WHERE nspname LIKE $1";
+        bench.database.sql().query_one(count, &[&name]).unwrap().get::<_, i64>(0)
+    };
+    let mut killed = bench.spawn(&["bench", "--idle", "600"]);
+    let remarked = format!("process_orchestrator_bench_{}_idle", killed.id());
+    wait_until("the schema is made", || {
+        let ask = "SELECT FROM pg_namespace WHERE nspname = $1 AND obj_description(oid, 'pg_namespace') IS NOT NULL";
+        bench.database.sql().query_opt(ask, &[&remarked]).unwrap()
+    });
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let small = ["bench", "--noop", "--processes", "1", "--rounds", "1", "--keep"];
+    let kept = bench.spawn(&small);
+    let kept_pid = kept.id();
+    let output = kept.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(ours(killed.id()), 0, "{said}");
+
+    bench.run(&small[..6]).expect(0);
+    assert_eq!(ours(kept_pid), 1);
+    let drop = format!("DROP SCHEMA process_orchestrator_bench_{kept_pid}_round_1 CASCADE");
+    bench.database.sql().batch_execute(&drop).unwrap();
+}
