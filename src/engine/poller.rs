@@ -28,6 +28,9 @@ const FREE_SHARE: usize = 4;
 const FREE_MAX: Duration = Duration::from_millis(20);
 /// How often it is looked meanwhile whether the processors are still busy.
 const FREE_LOOK: Duration = Duration::from_millis(4);
+/// How long after the last executor was taken it is found out when a process of a higher priority will be due: where
+/// executors are taken and free again all the time, never.
+const PRECEDENCE_LOOK: Duration = Duration::from_millis(20);
 /// Shortest sleep before a process that is about to be due: the clocks' granularity.
 const SLEEP_MIN: Duration = Duration::from_millis(1);
 
@@ -123,9 +126,10 @@ impl Poller {
         }
         let longest = self.shared.config.poll_interval;
         if is_full {
-            // What waits now has no higher priority than what was just claimed: no need to look for it.
+            // What waits now has no higher priority than what was just claimed; what is due later may have.
             let is_room_left = self.shared.claims.free() > 0;
-            return Ok(if is_room_left { Look::Full } else { Look::SleepFor(longest) });
+            let soon = longest.min(PRECEDENCE_LOOK);
+            return Ok(if is_room_left { Look::Full } else { Look::SleepFor(soon) });
         }
         let scope = &self.shared.config.scope;
         let due_in = self.link.run(|store| match scope {

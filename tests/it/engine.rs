@@ -327,6 +327,30 @@ fn a_running_process_gives_way_to_a_higher_priority_between_two_tasks() {
 }
 
 #[test]
+fn a_higher_priority_that_becomes_due_while_every_executor_is_taken_comes_next() {
+    let database = TestDatabase::new("due_high");
+    let long = (0..100)
+        .fold(ProcessType::new("long", ""), |kind, n| kind.add(script(&format!("task-{n}"), "sleep 0.03")));
+    database.register(&long);
+    database.register(&one_task("true"));
+    let low = database.start("long", ProcessInputData::new());
+    let options = StartOptions {
+        priority: 5,
+        start_at: Some(jiff::Timestamp::now() + jiff::SignedDuration::from_millis(500)),
+        ..StartOptions::default()
+    };
+    let high =
+        database.store().start_processes("one-task", &[StartRequest::default()], options).unwrap().remove(0);
+    // The poll interval is far longer: the poller has to know when the high one is due.
+    let config = NodeConfig { executors: 1, poll_interval: Duration::from_secs(60), ..database.config() };
+    let node = database.node_with(config);
+    database.wait_for(&high);
+    let low = database.store().process(&low).unwrap().unwrap();
+    assert_eq!(low.completed_at, None, "{low:?} ran to its end first");
+    node.stop();
+}
+
+#[test]
 fn a_start_in_the_future_waits_for_its_time() {
     let database = TestDatabase::new("future");
     database.register(&one_task("true"));

@@ -6,9 +6,10 @@ use process_orchestrator::model::lifecycle::{Ending, Outcome, TaskPosition, afte
 use process_orchestrator::store::Store;
 use process_orchestrator::store::claims::{Claim, Claimed, ClaimedTask};
 use process_orchestrator::store::record::{ExecutionResult, TaskResult};
+use process_orchestrator::store::start::{StartOptions, StartRequest};
 use process_orchestrator::{ProcessStatus, ProcessType};
 
-use crate::common::{TestDatabase, settings};
+use crate::common::{TestDatabase, one_task, settings};
 
 fn claim_one(database: &TestDatabase, node: &str) -> (Claim, ClaimedTask) {
     match database.store().claim_due(node, 1).unwrap().remove(0) {
@@ -146,6 +147,37 @@ fn claims_never_take_a_row_twice_and_skip_what_is_not_due() {
     assert_eq!(database.count("scheduled_tasks WHERE picked AND version = 2"), 30);
     let wait = database.store().next_due(None).unwrap().unwrap();
     assert!((3000..=3600).contains(&wait.as_secs()), "{wait:?}");
+}
+
+#[test]
+fn a_claim_of_what_has_not_been_due_for_long_leaves_the_rest_and_other_priorities_as_they_are() {
+    let database = TestDatabase::new("claim_within");
+    database.register(&one_task("true"));
+    let mut store = database.store();
+    for (priority, ago_s) in [(0, 60), (0, 5), (3, 60), (3, 5), (7, 60)] {
+        let options = StartOptions { priority, ..StartOptions::default() };
+        let ids = store.start_processes("one-task", &[StartRequest::default()], options).unwrap();
+        let late = format!(
+            "UPDATE scheduled_tasks SET execution_time = now() - interval '{ago_s} s' WHERE task_instance = $1"
+        );
+        assert_eq!(database.sql().execute(&*late, &[&ids[0]]).unwrap(), 1);
+    }
+    let mut claim = |limit, within: &[(i32, Duration)]| -> Vec<(i32, u64)> {
+        let claimed = store.claim_due_within("node", limit, within).unwrap();
+        let mut claimed: Vec<_> = claimed
+            .into_iter()
+            .map(|one| match one {
+                Claimed::Ready(claim, _) => (claim.priority, claim.late.as_secs() / 30),
+                Claimed::Unreadable { error, .. } => panic!("{error}"),
+            })
+            .collect();
+        claimed.sort_unstable();
+        claimed
+    };
+    let thirty = Duration::from_secs(30);
+    assert_eq!(claim(9, &[(0, thirty), (3, thirty)]), [(0, 0), (3, 0), (7, 2)]);
+    assert_eq!(claim(9, &[(0, thirty)]), [(3, 2)]);
+    assert_eq!(claim(9, &[]), [(0, 2)]);
 }
 
 #[test]
