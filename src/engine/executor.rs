@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crossbeam_channel::{Receiver, Sender, select};
+use crossbeam_channel::{Receiver, Sender, bounded, select};
 
 use super::runner::{RunReport, Runner, Runners, Work};
 use super::running::Place;
@@ -20,47 +20,72 @@ pub(super) enum Done {
     NotBegun(Box<Work>),
 }
 
-/// The other ends of [`Jobs`]: the poller's, which claims, and the recorder's, which hands on.
-#[derive(Clone)]
-pub(super) struct JobSenders {
-    pub(super) claimed: Sender<Work>,
-    pub(super) next: Sender<Work>,
+/// The poller's and the recorder's ends of [`Jobs`]. Each of the two holds all of them: executors find the channels open
+/// for as long as one of them may hand something on.
+pub(super) struct JobSenders<T = Work> {
+    pub(super) urgent: Sender<T>,
+    pub(super) claimed: Sender<T>,
+    pub(super) next: Sender<T>,
 }
 
-impl JobSenders {
-    /// How many tasks wait for an executor's turn.
-    pub(super) fn waiting(&self) -> usize {
-        self.claimed.len() + self.next.len()
+impl<T> Clone for JobSenders<T> {
+    fn clone(&self) -> Self {
+        Self { urgent: self.urgent.clone(), claimed: self.claimed.clone(), next: self.next.clone() }
     }
 }
 
-/// Where an executor's work comes from. What has just been claimed goes first: it has waited longest, and may be of a
-/// higher priority than what goes on.
-#[derive(Clone)]
+impl<T> JobSenders<T> {
+    /// How many tasks wait for an executor's turn.
+    pub(super) fn waiting(&self) -> usize {
+        self.urgent.len() + self.claimed.len() + self.next.len()
+    }
+}
+
+/// Where an executor's work comes from.
 pub(super) struct Jobs<T = Work> {
-    pub(super) claimed: Receiver<T>,
-    pub(super) next: Receiver<T>,
+    /// Of processes that were claimed while others of a lower priority are here.
+    urgent: Receiver<T>,
+    /// Of other processes that were claimed.
+    claimed: Receiver<T>,
+    /// Of processes that go on.
+    next: Receiver<T>,
+}
+
+impl<T> Clone for Jobs<T> {
+    fn clone(&self) -> Self {
+        Self { urgent: self.urgent.clone(), claimed: self.claimed.clone(), next: self.next.clone() }
+    }
+}
+
+/// The channels between those who hand tasks on and the executors, each with room for `max` tasks.
+pub(super) fn jobs<T>(max: usize) -> (JobSenders<T>, Jobs<T>) {
+    let ((urgent, take_urgent), (claimed, take_claimed), (next, take_next)) =
+        (bounded(max), bounded(max), bounded(max));
+    let jobs = Jobs { urgent: take_urgent, claimed: take_claimed, next: take_next };
+    (JobSenders { urgent, claimed, next }, jobs)
 }
 
 impl<T> Jobs<T> {
-    /// The next work; `None` once `quit` is closed.
-    fn take(&self, quit: &Receiver<()>) -> Option<T> {
-        let ready = self.claimed.try_recv().or_else(|_| self.next.try_recv());
-        ready.ok().or_else(|| {
+    /// The next work; `None` once `quit` is closed. An executor goes on with what has begun (`is_next_first`) and begins
+    /// what is new in turns, or one of the two might wait for as long as there is any of the other.
+    fn take(&self, is_next_first: bool, quit: &Receiver<()>) -> Option<T> {
+        let order = if is_next_first {
+            [&self.next, &self.urgent, &self.claimed]
+        } else {
+            [&self.urgent, &self.claimed, &self.next]
+        };
+        order.into_iter().find_map(|channel| channel.try_recv().ok()).or_else(|| {
             select! {
-                // A poller that has ended claims no more; what the recorder hands on has still to be taken.
-                recv(self.claimed) -> work => work.ok().or_else(|| self.take_next(quit)),
+                recv(self.urgent) -> work => work.ok(),
+                recv(self.claimed) -> work => work.ok(),
                 recv(self.next) -> work => work.ok(),
                 recv(quit) -> _ => None,
             }
         })
     }
 
-    fn take_next(&self, quit: &Receiver<()>) -> Option<T> {
-        select! {
-            recv(self.next) -> work => work.ok(),
-            recv(quit) -> _ => None,
-        }
+    fn waiting(&self) -> usize {
+        self.urgent.len() + self.claimed.len() + self.next.len()
     }
 }
 
@@ -73,11 +98,12 @@ pub(super) fn run(
     done: &Sender<Done>,
     quit: &Receiver<()>,
 ) {
-    let mut runner = runners.runner(index);
+    let (mut runner, mut is_next_first) = (runners.runner(index), false);
     while let Some(turn) = shared.turns.take(quit) {
         while turn.is_held() {
-            let Some(work) = jobs.take(quit) else { return };
-            if shared.turns.run_out(jobs.next.len() + jobs.claimed.len()) {
+            let Some(work) = jobs.take(is_next_first, quit) else { return };
+            is_next_first = !is_next_first;
+            if shared.turns.run_out(jobs.waiting()) {
                 shared.hurry.tell();
             }
             let result = if shared.is_draining() || shared.lease.is_void() {
@@ -149,24 +175,37 @@ impl Drop for Occupied<'_> {
 
 #[cfg(test)]
 mod tests {
-    use crossbeam_channel::bounded;
-
     use super::*;
 
     #[test]
+    fn what_goes_on_and_what_is_new_are_taken_in_turns_the_urgent_first() {
+        let (senders, jobs) = jobs(9);
+        let (_keep, quit) = bounded(0);
+        for n in 0..3 {
+            senders.next.send(("next", n)).unwrap();
+            senders.claimed.send(("claimed", n)).unwrap();
+        }
+        senders.urgent.send(("urgent", 0)).unwrap();
+        assert_eq!((senders.waiting(), jobs.waiting()), (7, 7));
+        let taken: Vec<_> = (0..7).map(|n| jobs.take(n % 2 == 1, &quit).unwrap()).collect();
+        let expected = ["urgent", "next", "claimed", "next", "claimed", "next", "claimed"];
+        assert_eq!(taken.iter().map(|it| it.0).collect::<Vec<_>>(), expected);
+        assert_eq!(taken.iter().map(|it| it.1).collect::<Vec<_>>(), [0, 0, 0, 1, 1, 2, 2]);
+    }
+
+    #[test]
     fn what_is_handed_on_is_taken_after_the_poller_has_ended() {
-        let ((claim, claimed), (hand_on, next), (keep, quit)) = (bounded(1), bounded(1), bounded(0));
-        let jobs = Jobs { claimed, next };
-        hand_on.send("next").unwrap();
-        claim.send("claimed").unwrap();
-        assert_eq!(jobs.take(&quit), Some("claimed"));
-        drop(claim);
-        assert_eq!(jobs.take(&quit), Some("next"));
+        let (recorder, jobs) = jobs(1);
+        let (keep, quit) = bounded(0);
+        let poller = recorder.clone();
+        poller.claimed.send("claimed").unwrap();
+        drop(poller);
+        assert_eq!(jobs.take(false, &quit), Some("claimed"));
         std::thread::scope(|scope| {
-            let waits = scope.spawn(|| jobs.take(&quit));
-            hand_on.send("a result was recorded").unwrap();
+            let waits = scope.spawn(|| jobs.take(false, &quit));
+            recorder.next.send("a result was recorded").unwrap();
             assert_eq!(waits.join().unwrap(), Some("a result was recorded"));
-            let waits = scope.spawn(|| jobs.take(&quit));
+            let waits = scope.spawn(|| jobs.take(false, &quit));
             drop(keep);
             assert_eq!(waits.join().unwrap(), None);
         });

@@ -9,7 +9,6 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use log::{debug, info, warn};
 
 use super::config::{EXECUTORS_MAX, INTERVAL_MAX, INTERVAL_MIN, NodeConfig};
-use super::executor::{JobSenders, Jobs};
 use super::guard::{self, Guard};
 use super::keeper::{self, Keeper};
 use super::poller::Poller;
@@ -292,10 +291,7 @@ impl Threads {
     ) -> io::Result<Self> {
         // None of them can hold more than one message for each claim.
         let claims_max = shared.claims.max();
-        let (claimed, take_claimed) = bounded(claims_max);
-        let (next, take_next) = bounded(claims_max);
-        let take_jobs = Jobs { claimed: take_claimed, next: take_next };
-        let jobs = JobSenders { claimed, next };
+        let (jobs, take_jobs) = executor::jobs(claims_max);
         let (done, take_done) = bounded(claims_max);
         let (quit_executors, executors_quit) = bounded(0);
         let (quit_keeper, keeper_quit) = bounded(0);

@@ -117,9 +117,7 @@ impl Poller {
         self.backlog.note(&claimed, wanted, began);
         let (is_full, claimed_none) = (claimed.len() == wanted, claimed.is_empty());
         self.shared.waiting.set(Vec::new());
-        for one in claimed {
-            self.take(one);
-        }
+        self.take_all(claimed);
         if !is_full && !within.is_empty() {
             // Those that the backlog's marks have left out come next.
             return Ok(Look::Full);
@@ -213,13 +211,20 @@ impl Poller {
         Ok(claimed)
     }
 
-    /// Passes a claim on to the executors. The channel has room for every claim the node may hold.
-    fn take(&mut self, claimed: Claimed) {
+    /// Passes claims on to the executors, those above the lowest priority that is held first.
+    fn take_all(&mut self, claimed: Vec<Claimed>) {
+        let floor = self.shared.claims.lowest_priority().unwrap_or(i32::MAX);
+        claimed.into_iter().for_each(|one| self.take(one, floor));
+    }
+
+    /// The channel has room for every claim the node may hold.
+    fn take(&mut self, claimed: Claimed, floor: i32) {
         match claimed {
             Claimed::Ready(claim, task) => {
                 self.shared.claims.insert(&claim);
                 let due = Instant::now().checked_sub(claim.late);
-                if self.jobs.claimed.send(Work { claim: Arc::new(claim), task, due }).is_err() {
+                let channel = if claim.priority > floor { &self.jobs.urgent } else { &self.jobs.claimed };
+                if channel.send(Work { claim: Arc::new(claim), task, due }).is_err() {
                     warn!("a claim came after the executors had gone; its lease will run out");
                 }
             }
@@ -260,7 +265,7 @@ impl Poller {
         self.shared.hurry.tell();
         if at_once > 0 && self.jobs.waiting() > 0 {
             let claimed = self.claim_and_measure(at_once, &[])?;
-            claimed.into_iter().for_each(|one| self.take(one));
+            self.take_all(claimed);
         }
         Ok(longest)
     }

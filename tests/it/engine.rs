@@ -337,7 +337,6 @@ fn a_higher_priority_that_becomes_due_while_every_executor_is_taken_comes_next()
     let options = StartOptions {
         priority: 5,
         start_at: Some(jiff::Timestamp::now() + jiff::SignedDuration::from_millis(500)),
-        ..StartOptions::default()
     };
     let high =
         database.store().start_processes("one-task", &[StartRequest::default()], options).unwrap().remove(0);
