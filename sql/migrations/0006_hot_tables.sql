@@ -11,6 +11,11 @@
 --
 -- That a failed process says why is a CHECK of two columns, which no domain can hold; the program has one place that
 -- ends a process so, and its tests.
+
+-- In the order in which claims and results lock them: taken one after the other, between rewrites that take minutes, they
+-- would wait for claims that wait for them.
+LOCK TABLE scheduled_tasks, task_executions, tasks, processes IN ACCESS EXCLUSIVE MODE;
+
 CREATE DOMAIN process_status AS text
     CHECK (VALUE IN ('NOT_STARTED', 'IN_PROGRESS', 'COMPLETED', 'FAILED', 'CANCELLED'));
 CREATE DOMAIN task_status AS text
@@ -44,8 +49,9 @@ ALTER TABLE scheduled_tasks
 DO $$
 BEGIN
     IF current_setting('server_version_num')::integer >= 140000 THEN
-        ALTER TABLE tasks ALTER COLUMN output SET COMPRESSION lz4;
-        ALTER TABLE task_executions ALTER COLUMN output SET COMPRESSION lz4;
+        -- Not as plain statements: older servers would refuse to parse them.
+        EXECUTE 'ALTER TABLE tasks ALTER COLUMN output SET COMPRESSION lz4';
+        EXECUTE 'ALTER TABLE task_executions ALTER COLUMN output SET COMPRESSION lz4';
     END IF;
 EXCEPTION WHEN feature_not_supported THEN
     NULL; -- built without: the default is used

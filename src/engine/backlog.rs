@@ -19,6 +19,9 @@ const MARGIN: Duration = Duration::from_millis(100);
 /// twentieth of the poller's time.
 const LOOKS_FROM_THE_FRONT_RARER_THAN: u32 = 20;
 
+/// But for no longer than this many intervals.
+const INTERVALS_MAX: u32 = 20;
+
 /// How far each priority's part of the queue is claimed.
 pub(crate) struct Backlog {
     /// Shortest time from one look from the front to the next.
@@ -45,6 +48,11 @@ impl Backlog {
         self.claimed_to.iter().map(ago).collect()
     }
 
+    /// The next look is one from the front.
+    pub(crate) fn reset(&mut self) {
+        self.front_at = None;
+    }
+
     /// A look that began at `began` has claimed these, of `wanted`.
     pub(crate) fn note(&mut self, claimed: &[Claimed], wanted: usize, began: Instant) {
         let took = began.elapsed();
@@ -56,7 +64,9 @@ impl Backlog {
         if !is_full {
             self.front_at = None;
         } else if self.front_at.is_none() {
-            self.front_at = Some(began + self.interval.max(took * LOOKS_FROM_THE_FRONT_RARER_THAN));
+            // One that took long for another reason, such as a lock, says little of the next.
+            let pause = (took * LOOKS_FROM_THE_FRONT_RARER_THAN).min(self.interval * INTERVALS_MAX);
+            self.front_at = Some(began + pause.max(self.interval));
         }
     }
 

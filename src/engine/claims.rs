@@ -1,14 +1,10 @@
-//! The claims this node holds, and with them the room for more: a claim takes one executor until it ends. A few more may
-//! be held for a moment, while processes of higher priorities begin in place of others that give way.
+//! The claims this node holds, and with them the room for more: a claim takes one executor until it ends.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::store::claims::Claim;
-
-/// Most claims beyond one for each executor.
-const BEYOND_MAX: usize = 8;
 
 /// Every claim between its commit and its end. Touched once for each claim and once for each end of one, never
 /// for a task that is handed on.
@@ -37,16 +33,6 @@ impl HeldClaims {
     /// How many more claims have an executor.
     pub(super) fn free(&self) -> usize {
         self.executors.saturating_sub(self.lock().len())
-    }
-
-    /// How many more may be held of a priority above all others.
-    pub(super) fn free_beyond(&self) -> usize {
-        self.max().saturating_sub(self.lock().len())
-    }
-
-    /// Most claims that there can be at a time.
-    pub(super) fn max(&self) -> usize {
-        self.executors + BEYOND_MAX
     }
 
     pub(super) fn insert(&self, claim: &Claim) {

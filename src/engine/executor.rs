@@ -103,6 +103,7 @@ pub(super) fn run(
         while turn.is_held() {
             let Some(work) = jobs.take(is_next_first, quit) else { return };
             is_next_first = !is_next_first;
+            turn.note_begun();
             if shared.turns.run_out(jobs.waiting()) {
                 shared.hurry.tell();
             }

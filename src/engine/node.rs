@@ -289,8 +289,8 @@ impl Threads {
         wake: Receiver<()>,
         failed: &Sender<String>,
     ) -> io::Result<Self> {
-        // None of them can hold more than one message for each claim.
-        let claims_max = shared.claims.max();
+        // None of them can hold more than one message for each claim, and there is a claim for each executor at most.
+        let claims_max = shared.config.executors;
         let (jobs, take_jobs) = executor::jobs(claims_max);
         let (done, take_done) = bounded(claims_max);
         let (quit_executors, executors_quit) = bounded(0);

@@ -1,5 +1,4 @@
-//! The poller claims due processes, never more than there are free executors, but for those before which others give
-//! way.
+//! The poller claims due processes, never more than there are free executors.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -31,6 +30,8 @@ const FREE_LOOK: Duration = Duration::from_millis(4);
 /// How long after the last executor was taken it is found out when a process of a higher priority will be due: where
 /// executors are taken and free again all the time, never.
 const PRECEDENCE_LOOK: Duration = Duration::from_millis(20);
+/// Turns are stuck if no task was taken for this long while some wait: far longer than a spawn takes.
+const STUCK_AFTER: Duration = Duration::from_millis(500);
 /// Shortest sleep before a process that is about to be due: the clocks' granularity.
 const SLEEP_MIN: Duration = Duration::from_millis(1);
 
@@ -42,6 +43,8 @@ pub(super) struct Poller {
     /// A connection was lost while we claimed: the database may know claims of ours that we don't.
     has_doubt: bool,
     backlog: Backlog,
+    /// How many tasks executors had taken, and since when.
+    begun: (usize, Instant),
     /// When there was room for more, and it was left.
     room_since: Option<Instant>,
     /// Looks in a row that found something due and claimed nothing.
@@ -60,13 +63,24 @@ impl Poller {
     pub(super) fn new(shared: Arc<Shared>, jobs: JobSenders, wake: Receiver<()>) -> Self {
         let link = Link::new(Arc::clone(&shared), CoreThread::Poller);
         let backlog = Backlog::new(shared.config.poll_interval);
-        Self { shared, link, jobs, wake, has_doubt: false, backlog, room_since: None, vain_looks: 0 }
+        Self {
+            shared,
+            link,
+            jobs,
+            wake,
+            has_doubt: false,
+            backlog,
+            begun: (0, Instant::now()),
+            room_since: None,
+            vain_looks: 0,
+        }
     }
 
     /// Claims until the node drains.
     pub(super) fn run(mut self) {
         while !self.shared.is_draining() {
             self.link.works();
+            self.look_for_stuck_turns();
             let sleep = match self.look() {
                 Ok(Look::Full) => continue,
                 Ok(Look::SleepFor(time)) => time,
@@ -79,6 +93,16 @@ impl Poller {
             if self.sleep(sleep).is_err() {
                 return;
             }
+        }
+    }
+
+    fn look_for_stuck_turns(&mut self) {
+        let begun = self.shared.turns.begun();
+        if begun != self.begun.0 || self.jobs.waiting() == 0 {
+            self.begun = (begun, Instant::now());
+        } else if self.begun.1.elapsed() >= STUCK_AFTER {
+            self.shared.turns.add_spare();
+            self.begun.1 = Instant::now();
         }
     }
 
@@ -243,8 +267,7 @@ impl Poller {
     }
 
     /// All executors are taken: does a due process of a higher priority wait for one? Others give way to it when their
-    /// task has ended. If tasks wait for a turn, so that one will soon be free, it need not wait for that itself: it is
-    /// claimed at once and has the next turn.
+    /// task has ended. Otherwise, when will one be due?
     fn look_for_precedence(&mut self) -> Result<Look, StoreError> {
         let longest = Look::SleepFor(self.shared.config.poll_interval);
         self.shared.vitals.polled();
@@ -255,7 +278,6 @@ impl Poller {
         let limit = self.shared.config.executors;
         let waiting = self.link.run(|store| store.waiting_priorities(floor, limit))?;
         self.shared.vitals.polled();
-        let at_once = waiting.len().min(self.shared.claims.free_beyond());
         let is_any = !waiting.is_empty();
         self.shared.waiting.set(waiting);
         if !is_any {
@@ -263,10 +285,8 @@ impl Poller {
             return Ok(due_in.map_or(longest, |time| self.sleep_until_due(time, SLEEP_MIN)));
         }
         self.shared.hurry.tell();
-        if at_once > 0 && self.jobs.waiting() > 0 {
-            let claimed = self.claim_and_measure(at_once, &[])?;
-            self.take_all(claimed);
-        }
+        // It may have been due before what was claimed last.
+        self.backlog.reset();
         Ok(longest)
     }
 

@@ -28,6 +28,12 @@ pub(super) struct Turns {
     left_waiting: usize,
     /// Turns whose holders run a command.
     at_work: AtomicUsize,
+    /// How many tasks have been taken so far.
+    begun: AtomicUsize,
+    /// Turns that were made in place of some that are stuck; as many are not passed on when they come back.
+    spare: AtomicUsize,
+    /// With them there is a turn for each executor.
+    spare_max: usize,
 }
 
 impl Turns {
@@ -38,8 +44,17 @@ impl Turns {
 
     fn of(executors: usize, count: usize, processors: usize) -> Self {
         let left_waiting = (executors / EXECUTORS_PER_LEFT).min(count * LEFT_PER_TURN);
-        let (pass, take) = bounded(count);
-        let turns = Self { pass, take, processors, left_waiting, at_work: AtomicUsize::new(0) };
+        let (pass, take) = bounded(executors.max(count));
+        let turns = Self {
+            pass,
+            take,
+            processors,
+            left_waiting,
+            at_work: AtomicUsize::new(0),
+            begun: AtomicUsize::new(0),
+            spare: AtomicUsize::new(0),
+            spare_max: executors.saturating_sub(count),
+        };
         (0..count).for_each(|_| turns.pass_on());
         turns
     }
@@ -47,6 +62,30 @@ impl Turns {
     /// The channel has room for every turn there is.
     fn pass_on(&self) {
         let _ = self.pass.try_send(());
+    }
+
+    /// A turn comes back: it is passed on unless a spare one took its place.
+    fn give_back(&self) {
+        let one_less = |spare: usize| spare.checked_sub(1);
+        if self.spare.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_err() {
+            self.pass_on();
+        }
+    }
+
+    /// How many tasks have been taken so far.
+    pub(super) fn begun(&self) -> usize {
+        self.begun.load(Ordering::Relaxed)
+    }
+
+    /// No task was taken for long while some wait: whoever holds the turns is stuck before its command runs, in a file
+    /// system that does not answer, say. As many executors as there are processors begin in their place.
+    pub(super) fn add_spare(&self) {
+        for _ in 0..self.processors {
+            if self.spare.load(Ordering::Relaxed) < self.spare_max {
+                self.spare.fetch_add(1, Ordering::Relaxed);
+                self.pass_on();
+            }
+        }
     }
 
     /// Whether every processor has a short command to run: one more would end none of them sooner.
@@ -76,6 +115,11 @@ pub(super) struct Turn<'a> {
 }
 
 impl Turn<'_> {
+    /// Its holder has taken a task.
+    pub(super) fn note_begun(&self) {
+        self.turns.begun.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Its holder begins a command.
     pub(super) fn begin_work(&self) {
         self.is_at_work.set(true);
@@ -92,7 +136,7 @@ impl Turn<'_> {
     pub(super) fn pass_on(&self) {
         self.end_work();
         if self.is_held.replace(false) {
-            self.turns.pass_on();
+            self.turns.give_back();
         }
     }
 
@@ -138,6 +182,24 @@ mod tests {
             let turns = Turns::of(executors, executors.min(4), 2);
             assert!(turns.run_out(left) && !turns.run_out(left + 1), "{executors} executors");
         }
+    }
+
+    #[test]
+    fn spare_turns_stand_in_for_stuck_ones_and_go_when_these_come_back() {
+        let turns = Turns::of(9, 2, 1);
+        let (_keep, quit) = bounded(0);
+        let stuck = [turns.take(&quit).unwrap(), turns.take(&quit).unwrap()];
+        assert_eq!((turns.take.len(), turns.begun()), (0, 0));
+        turns.add_spare();
+        let spare = turns.take(&quit).unwrap();
+        spare.note_begun();
+        assert_eq!((turns.take.len(), turns.begun()), (0, 1));
+        drop(stuck);
+        assert_eq!(turns.take.len(), 1, "one of two took the spare one's place");
+        drop(spare);
+        assert_eq!(turns.take.len(), 2);
+        (0..99).for_each(|_| turns.add_spare());
+        assert_eq!(turns.take.len(), 9, "one for each executor");
     }
 
     #[test]
