@@ -1,8 +1,8 @@
 //! The one truth of how a task, its process and its claim move.
 //!
 //! [`after_execution`] is the only place that decides a transition. The statements of the store apply
-//! what it returns, under the condition that the claim is still ours; the tables' CHECK constraints
-//! know the same words.
+//! what it returns, under the condition that the claim is still ours; the domains of the tables'
+//! columns know the same words.
 
 use serde::Serialize;
 

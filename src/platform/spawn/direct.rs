@@ -93,7 +93,7 @@ fn clone_into(plan: &mut Plan) -> io::Result<i32> {
         // SAFETY: the child shares our memory and gets a stack of its own, which nobody else uses before it has executed
         // its program or ended: CLONE_VFORK suspends this thread until then, with everything that `plan` points to
         // alive. `begin` only does what is allowed to a child of a process with threads. All signals are blocked, so
-        // that no handler of ours runs in the child.
+        // that no handler of ours runs in the child before their dispositions are reset, see `changed_signals`.
         let pid = unsafe {
             libc::clone(
                 begin,
@@ -183,8 +183,9 @@ fn reap(pid: c_int) {
     {}
 }
 
-/// The signals that are not at their default here. Looked at once: whoever embeds us and changes more of them later
-/// has commands inherit what is ignored by then, as every program does, and handlers end at the execution.
+/// The signals that are not at their default here. Looked at once: whoever embeds us has to install handlers before the
+/// first command runs (the library's own are), as one that came later could run in a child, in our memory, between the
+/// opening of its mask and its execution. What is ignored later is inherited, as of every program.
 fn changed_signals() -> &'static [c_int] {
     static CHANGED: OnceLock<Vec<c_int>> = OnceLock::new();
     CHANGED.get_or_init(|| {
