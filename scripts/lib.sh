@@ -159,6 +159,7 @@ package_of() {
 # Sets `root` to what makes a command run as root, or says what root has to run. Sudo may ask for a
 # password only where somebody can answer: at a terminal.
 become_root() {
+    root=
     [ "$(id -u)" -ne 0 ] || return 0
     root=sudo
     if have sudo; then

@@ -36,6 +36,7 @@ mod readme;
 mod readme_example;
 mod record;
 mod replication;
+mod scripts;
 mod secrecy;
 mod start;
 mod systemd;
