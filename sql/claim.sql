@@ -6,6 +6,9 @@
 -- `level` walks the distinct priorities that wait, one index descent each, so that rows of a high priority that are
 -- not due yet (retries, starts in the future) are never read on the way to lower ones that are. The index is walked
 -- backwards: what came last is there, while of what came first dead entries are left where something holds back vacuum.
+-- Ids are joined by BETWEEN, here and wherever the engine's connections join by id. Joined by equality, an index can also
+-- be read from end to end as one side of a merge. Where the statistics know of no rows (a queue that was drained, a new
+-- database) that looks as cheap as one descent, and the plan outlives the emptiness.
 -- `due` locks no more than $2 rows, in the order of the index: the lateral subquery is driven lazily by `level`.
 WITH RECURSIVE level AS (
     (SELECT priority FROM scheduled_tasks WHERE NOT picked ORDER BY priority DESC LIMIT 1)
@@ -33,7 +36,7 @@ WITH RECURSIVE level AS (
     UPDATE scheduled_tasks s
     SET picked = true, picked_by = $1, version = s.version + 1
     FROM due
-    WHERE s.task_instance = due.task_instance
+    WHERE s.task_instance BETWEEN due.task_instance AND due.task_instance
     RETURNING s.task_instance, s.task_name, s.version, s.priority, s.execution_time,
         CASE WHEN isfinite(s.execution_time)
             THEN extract(epoch FROM clock_timestamp() - s.execution_time)::float8 END AS late_s
@@ -41,13 +44,14 @@ WITH RECURSIVE level AS (
     UPDATE processes p
     SET status = 'IN_PROGRESS', started_at = coalesce(p.started_at, now()), updated_at = now()
     FROM claimed
-    WHERE p.process_id = claimed.task_instance
+    WHERE p.process_id BETWEEN claimed.task_instance AND claimed.task_instance
     RETURNING claimed.*, p.current_task_index, p.total_tasks, p.input_data, p.process_context
 ), task AS (
     UPDATE tasks t
     SET status = 'IN_PROGRESS', attempt = t.attempt + 1, started_at = now(), updated_at = now()
     FROM process
-    WHERE t.process_id = process.task_instance AND t.task_index = process.current_task_index
+    WHERE t.process_id BETWEEN process.task_instance AND process.task_instance
+        AND t.task_index = process.current_task_index
     RETURNING process.*, t.task_index, t.name, t.command, t.shell, t.working_directory, t.environment,
         t.timeout_minutes, t.max_retries, t.retry, t.max_output_bytes, t.attempt, t.retry_count
 )

@@ -1,9 +1,10 @@
 -- Claims one process for a node, if it is due and not picked; otherwise as claim.sql.
 -- $1 node id, $2 process id.
+-- `IS NOT TRUE`, as `NOT picked` would let the index of what waits be read from end to end instead of the primary key.
 WITH claimed AS (
     UPDATE scheduled_tasks s
     SET picked = true, picked_by = $1, version = s.version + 1
-    WHERE s.task_instance = $2 AND NOT s.picked AND s.execution_time <= now()
+    WHERE s.task_instance = $2 AND s.picked IS NOT TRUE AND s.execution_time <= now()
         AND coalesce(s.reserved_for = $1, true) AND s.cancel_requested_at IS NULL
     RETURNING s.task_instance, s.task_name, s.version, s.priority, s.execution_time,
         CASE WHEN isfinite(s.execution_time)
@@ -12,13 +13,14 @@ WITH claimed AS (
     UPDATE processes p
     SET status = 'IN_PROGRESS', started_at = coalesce(p.started_at, now()), updated_at = now()
     FROM claimed
-    WHERE p.process_id = claimed.task_instance
+    WHERE p.process_id BETWEEN claimed.task_instance AND claimed.task_instance
     RETURNING p.process_id, p.current_task_index, p.total_tasks, p.input_data, p.process_context
 ), task AS (
     UPDATE tasks t
     SET status = 'IN_PROGRESS', attempt = t.attempt + 1, started_at = now(), updated_at = now()
     FROM process
-    WHERE t.process_id = process.process_id AND t.task_index = process.current_task_index
+    WHERE t.process_id BETWEEN process.process_id AND process.process_id
+        AND t.task_index = process.current_task_index
     RETURNING t.process_id, t.task_index, t.name, t.command, t.shell, t.working_directory, t.environment,
         t.timeout_minutes, t.max_retries, t.retry, t.max_output_bytes, t.attempt, t.retry_count
 )

@@ -8,6 +8,6 @@ FROM processes p
 WHERE p.status = $1 AND p.completed_at <= $5
     AND ($1 NOT IN ('FAILED', 'CANCELLED') OR p.error_message IS NOT NULL)
     AND ($2::text IS NULL OR p.process_type = $2)
-    AND ($3::timestamptz IS NULL OR (p.created_at, p.process_id) > ($3, $4::text))
-ORDER BY p.created_at, p.process_id
+    AND ($3::timestamptz IS NULL OR (p.created_at, p.process_id COLLATE "POSIX") > ($3, $4::text))
+ORDER BY p.created_at, p.process_id COLLATE "POSIX"
 LIMIT $6

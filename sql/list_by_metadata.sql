@@ -13,7 +13,7 @@ FROM found CROSS JOIN LATERAL (
 ) AS p LEFT JOIN scheduled_tasks s ON s.task_instance = p.process_id
 WHERE ($1::text[] IS NULL OR p.status = ANY ($1))
     AND ($2::text IS NULL OR p.process_type = $2)
-    AND ($3::timestamptz IS NULL OR (p.created_at, p.process_id) < ($3, $4::text))
+    AND ($3::timestamptz IS NULL OR (p.created_at, p.process_id COLLATE "POSIX") < ($3, $4::text))
     AND (NOT $6::boolean OR p.error_message IS NOT NULL)
     AND (NOT $7::boolean OR p.completed_at IS NOT NULL)
     AND ($8::timestamptz IS NULL OR p.completed_at >= $8)
@@ -23,5 +23,5 @@ WHERE ($1::text[] IS NULL OR p.status = ANY ($1))
     AND ($12::timestamptz IS NULL OR p.created_at < $12)
     AND ($14::text[] IS NULL OR s.picked_by = ANY ($14) OR (SELECT true FROM task_executions e
         WHERE e.process_id = p.process_id AND e.node_id = ANY ($14) LIMIT 1))
-ORDER BY p.created_at DESC, p.process_id DESC
+ORDER BY p.created_at DESC, p.process_id COLLATE "POSIX" DESC
 LIMIT $5

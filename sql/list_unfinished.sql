@@ -12,7 +12,7 @@ FROM scheduled_tasks s CROSS JOIN LATERAL (
 ) AS p
 WHERE ($1::text[] IS NULL OR p.status = ANY ($1))
     AND ($2::text IS NULL OR s.task_name = $2)
-    AND ($3::timestamptz IS NULL OR (p.created_at, p.process_id) < ($3, $4::text))
+    AND ($3::timestamptz IS NULL OR (p.created_at, p.process_id COLLATE "POSIX") < ($3, $4::text))
     AND ($6::boolean IS NOT NULL AND $7::boolean IS NOT NULL AND $8::timestamptz IS NULL AND $9::timestamptz IS NULL)
     AND ($10::timestamptz IS NULL OR p.started_at >= $10)
     AND ($11::timestamptz IS NULL OR p.started_at < $11)
@@ -21,5 +21,5 @@ WHERE ($1::text[] IS NULL OR p.status = ANY ($1))
     AND ($14::text[] IS NULL OR s.picked_by = ANY ($14) OR (SELECT true FROM task_executions e
         WHERE e.process_id = s.task_instance AND e.node_id = ANY ($14) LIMIT 1))
     AND (NOT $15::boolean OR s.version > 1)
-ORDER BY p.created_at DESC, p.process_id DESC
+ORDER BY p.created_at DESC, p.process_id COLLATE "POSIX" DESC
 LIMIT $5

@@ -16,12 +16,37 @@
 -- would wait for claims that wait for them.
 LOCK TABLE scheduled_tasks, task_executions, tasks, processes IN ACCESS EXCLUSIVE MODE;
 
+-- PostgreSQL changes no column's type under a view, and says so of the first one only.
+DO $$
+DECLARE
+    views text;
+BEGIN
+    SELECT string_agg(DISTINCT r.ev_class::regclass::text, ', ') INTO views
+    FROM pg_depend d
+    JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
+    JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+    WHERE d.refclassid = 'pg_class'::regclass
+        AND d.refobjid IN ('processes'::regclass, 'tasks'::regclass, 'task_executions'::regclass,
+            'scheduled_tasks'::regclass)
+        AND a.attname IN ('process_id', 'status', 'outcome', 'task_instance', 'picked_by');
+    IF views IS NOT NULL THEN
+        RAISE EXCEPTION 'columns that these views show change their type: %', views
+            USING HINT = 'drop the views, migrate, then create them again';
+    END IF;
+END
+$$;
+
 CREATE DOMAIN process_status AS text
     CHECK (VALUE IN ('NOT_STARTED', 'IN_PROGRESS', 'COMPLETED', 'FAILED', 'CANCELLED'));
 CREATE DOMAIN task_status AS text
     CHECK (VALUE IN ('NOT_STARTED', 'IN_PROGRESS', 'WAITING_RETRY', 'COMPLETED', 'FAILED', 'CANCELLED'));
 CREATE DOMAIN execution_outcome AS text
     CHECK (VALUE IN ('SUCCEEDED', 'FAILED', 'TIMED_OUT', 'SPAWN_FAILED', 'CANCELLED', 'INTERRUPTED', 'LOST'));
+
+-- Lists compare ids under the other name that PostgreSQL has for the order of bytes. With the same name these indexes
+-- would serve a look for one id as well, by being read from end to end; and to a plan that was made while a table was
+-- empty, that costs as little as a descent of the primary key: claims took 200 ms instead of 2.
+DROP INDEX processes_created, processes_type_created, processes_with_error;
 
 ALTER TABLE processes
     DROP CONSTRAINT processes_status_check,
@@ -30,6 +55,10 @@ ALTER TABLE processes
     ALTER COLUMN status DROP DEFAULT,
     ALTER COLUMN status TYPE process_status,
     ALTER COLUMN status SET DEFAULT 'NOT_STARTED';
+CREATE INDEX processes_created ON processes (created_at, process_id COLLATE "POSIX");
+CREATE INDEX processes_type_created ON processes (process_type, created_at, process_id COLLATE "POSIX");
+CREATE INDEX processes_with_error ON processes (created_at, process_id COLLATE "POSIX")
+    WHERE error_message IS NOT NULL;
 ALTER TABLE tasks
     DROP CONSTRAINT tasks_status_check,
     ALTER COLUMN process_id TYPE text COLLATE "C",
@@ -115,5 +144,5 @@ BEGIN
 END
 $function$;
 
--- No ANALYZE here, though columns whose type has changed lose their statistics until autovacuum looks: of tables that are
--- still empty it would have claims planned for none, and they took 200 ms instead of 2 on a busy node.
+-- Columns whose type has changed have lost their statistics; the lists' plans are made of them.
+ANALYZE processes, tasks, task_executions, scheduled_tasks;

@@ -20,7 +20,7 @@ const NEXT_DUE: Sql = Sql::new("see what is due next", include_str!("../../sql/n
 const NEXT_DUE_OF: Sql = Sql::new(
     "see when a process is due",
     "SELECT extract(epoch FROM greatest(execution_time, 'epoch') - clock_timestamp())::float8 * 1000 AS wait_ms \
-     FROM scheduled_tasks WHERE task_instance = $1 AND NOT picked",
+     FROM scheduled_tasks WHERE task_instance = $1 AND picked IS NOT TRUE",
 );
 const WAITING: Sql = Sql::new("see which priorities wait", include_str!("../../sql/waiting_priorities.sql"));
 const HELD: Sql = Sql::new(

@@ -30,6 +30,7 @@ mod nodes;
 mod openapi;
 mod page;
 mod pgbouncer;
+mod plans;
 mod pooler;
 mod program;
 mod readme;

@@ -4,12 +4,13 @@ use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
 
+use process_orchestrator::store::control::CancelReason;
 use process_orchestrator::store::migrate::known_version;
-use process_orchestrator::{ProcessInputData, ProcessStatus};
+use process_orchestrator::{ProcessInputData, ProcessStatus, ProcessType};
 
 use super::Served;
-use crate::common::{one_task, wait_until};
-use crate::program::{Bench, signal};
+use crate::common::{one_task, script, wait_until};
+use crate::program::{Bench, ended, signal};
 
 const FAILPOINTS: &str = "PROCESS_ORCHESTRATOR_FAILPOINTS";
 
@@ -99,6 +100,57 @@ fn the_release_before_runs_beside_this_one_if_the_newest_migration_says_that_it_
     };
     wait_until("both have run something", both);
     old.stop();
+    new.stop();
+}
+
+/// What happened under the release before is as it was, and what waits goes on.
+#[test]
+fn the_sixth_migration_changes_no_row_and_names_the_views_that_are_in_its_way() {
+    let bench = Bench::new("upgrade_rows");
+    let variables = [("PROCESS_ORCHESTRATOR_KNOWN_SCHEMA", "5")];
+    let mut migrate = bench.command(&["migrate"]);
+    ended(migrate.envs(variables)).expect(0);
+    let kinds = [
+        ProcessType::new("works", "").add(script("a", "echo äöü")).add(script("b", "seq 1000")),
+        ProcessType::new("fails", "").add(script("a", "true")).add(script("b", "echo no >&2; exit 3")),
+    ];
+    let mut old = Served::start(&bench, "old", &[], &variables);
+    for kind in &kinds {
+        bench.database.register(kind);
+        let id = bench.database.start(&kind.name, ProcessInputData::new());
+        assert!(bench.database.wait_for(&id).status.is_final());
+    }
+    old.stop();
+    let waiting: Vec<_> = kinds.iter().flat_map(|kind| bench.database.start_many(&kind.name, 3)).collect();
+    bench
+        .database
+        .store()
+        .cancel_process(&waiting[0], CancelReason { reason: Some("so"), by: None })
+        .unwrap();
+
+    let rows = |bench: &Bench| {
+        let of = |table: &str| {
+            let rows = format!("SELECT t::text FROM {table} AS t ORDER BY t::text COLLATE \"C\"");
+            let rows = bench.database.sql().query(&rows, &[]).unwrap();
+            rows.iter().map(|row| row.get::<_, String>(0)).collect::<Vec<_>>()
+        };
+        ["processes", "tasks", "task_executions", "scheduled_tasks"].map(of)
+    };
+    let were = rows(&bench);
+    assert_eq!(were.each_ref().map(Vec::len), [8, 16, 4, 5], "{were:#?}");
+    let drop_view = "DROP VIEW told";
+    bench.database.sql().batch_execute("CREATE VIEW told AS SELECT status FROM processes").unwrap();
+    let refused = bench.run(&["migrate"]).expect(1);
+    assert!(refused.err.contains("columns that these views show change their type: "), "{refused:#?}");
+    assert!(refused.err.contains("told") && refused.err.contains("drop the views, migrate"), "{refused:#?}");
+    bench.database.sql().batch_execute(drop_view).unwrap();
+    bench.run(&["migrate"]).expect(0);
+    assert_eq!(rows(&bench), were);
+
+    let mut new = Served::start(&bench, "new", &[], &[]);
+    let statuses: Vec<_> = waiting.iter().map(|id| bench.database.wait_for(id).status).collect();
+    use ProcessStatus::{Cancelled, Completed, Failed};
+    assert_eq!(statuses, [Cancelled, Completed, Completed, Failed, Failed, Failed]);
     new.stop();
 }
 
