@@ -1,7 +1,7 @@
 -- Claims due processes for a node and marks the task of each that is next as in progress.
 -- $1 node id, $2 how many at the most; $3 priorities and $4, for each of them, how many seconds ago the earliest was
 -- due that is looked at: what has been due for longer is known to be claimed. Other priorities are looked at from the
--- front.
+-- front. $5 a priority: only those above it; null: all.
 --
 -- `level` walks the distinct priorities that wait, one index descent each, so that rows of a high priority that are
 -- not due yet (retries, starts in the future) are never read on the way to lower ones that are. The index is walked
@@ -15,13 +15,14 @@ WITH RECURSIVE level AS (
     UNION ALL
     SELECT (SELECT s.priority FROM scheduled_tasks s WHERE NOT s.picked AND s.priority < level.priority
             ORDER BY s.priority DESC LIMIT 1)
-    FROM level WHERE level.priority IS NOT NULL
+    FROM level WHERE level.priority > coalesce($5::int, -2147483648)
 ), due AS MATERIALIZED (
     SELECT d.task_instance
     FROM level CROSS JOIN LATERAL (
         SELECT s.task_instance
         FROM scheduled_tasks s
-        WHERE NOT s.picked AND s.priority = level.priority AND s.execution_time <= now()
+        WHERE NOT s.picked AND s.priority = level.priority AND ($5::int IS NULL OR level.priority > $5)
+            AND s.execution_time <= now()
             AND s.execution_time >= coalesce(now() - interval '1 second' * (SELECT known.due_ago_s
                 FROM unnest($3::int[], $4::float8[]) AS known (priority, due_ago_s)
                 WHERE known.priority = level.priority), '-infinity')

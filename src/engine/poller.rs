@@ -14,8 +14,8 @@ use super::pulse::CoreThread;
 use super::runner::Work;
 use super::shared::Shared;
 use crate::failpoint::{self, Point};
-use crate::store::StoreError;
 use crate::store::claims::Claimed;
+use crate::store::{Store, StoreError};
 
 /// Most processes claimed by one statement: enough to fill a large node in a few, few enough that a claim stays in
 /// the order of a millisecond and other nodes get their share.
@@ -27,6 +27,9 @@ const FREE_SHARE: usize = 4;
 const FREE_MAX: Duration = Duration::from_millis(20);
 /// How often it is looked meanwhile whether the processors are still busy.
 const FREE_LOOK: Duration = Duration::from_millis(4);
+/// While claimed tasks wait for their turn, this share of the executors is kept for processes of a higher priority: a
+/// claim more would only lengthen the wait, and who comes with precedence need not wait for others to give way.
+const KEPT_SHARE: usize = 16;
 /// How long after the last executor was taken it is found out when a process of a higher priority will be due: where
 /// executors are taken and free again all the time, never.
 const PRECEDENCE_LOOK: Duration = Duration::from_millis(20);
@@ -47,6 +50,8 @@ pub(super) struct Poller {
     begun: (usize, Instant),
     /// When there was room for more, and it was left.
     room_since: Option<Instant>,
+    /// When it is to be looked, without news, for a process of a higher priority.
+    precedence_at: Option<Instant>,
     /// Looks in a row that found something due and claimed nothing.
     vain_looks: u32,
 }
@@ -72,6 +77,7 @@ impl Poller {
             backlog,
             begun: (0, Instant::now()),
             room_since: None,
+            precedence_at: None,
             vain_looks: 0,
         }
     }
@@ -127,17 +133,17 @@ impl Poller {
             self.settle_doubt()?;
             self.has_doubt = false;
         }
-        let free = self.shared.claims.free();
-        if free == 0 {
-            return self.look_for_precedence();
+        let (free, kept) = (self.shared.claims.free(), self.kept());
+        if free <= kept {
+            return self.look_above_all_held(free);
         }
         if self.may_wait(free) {
             return Ok(Look::SleepFor(FREE_LOOK));
         }
-        let wanted = free.min(CLAIM_MAX);
+        let wanted = (free - kept).min(CLAIM_MAX);
         let began = Instant::now();
         let within = self.backlog.within(began);
-        let claimed = self.claim_and_measure(wanted, &within)?;
+        let claimed = self.measured(|poller| poller.claim(wanted, &within))?;
         self.backlog.note(&claimed, wanted, began);
         let (is_full, claimed_none) = (claimed.len() == wanted, claimed.is_empty());
         self.shared.waiting.set(Vec::new());
@@ -149,9 +155,8 @@ impl Poller {
         let longest = self.shared.config.poll_interval;
         if is_full {
             // What waits now has no higher priority than what was just claimed; what is due later may have.
-            let is_room_left = self.shared.claims.free() > 0;
-            let soon = longest.min(PRECEDENCE_LOOK);
-            return Ok(if is_room_left { Look::Full } else { Look::SleepFor(soon) });
+            let is_room_left = self.shared.claims.free() > self.kept();
+            return Ok(if is_room_left { Look::Full } else { self.sleep_until_precedence(PRECEDENCE_LOOK) });
         }
         let scope = &self.shared.config.scope;
         let due_in = self.link.run(|store| match scope {
@@ -165,13 +170,12 @@ impl Poller {
         Ok(due_in.map_or(Look::SleepFor(longest), |time| self.sleep_until_due(time, shortest)))
     }
 
-    fn claim_and_measure(
+    fn measured(
         &mut self,
-        wanted: usize,
-        within: &[(i32, Duration)],
+        claim: impl FnOnce(&mut Self) -> Result<Vec<Claimed>, StoreError>,
     ) -> Result<Vec<Claimed>, StoreError> {
         let began = Instant::now();
-        let claimed = self.claim(wanted, within)?;
+        let claimed = claim(self)?;
         self.shared.vitals.measures.claim_seconds.note_time(began.elapsed());
         if !claimed.is_empty() {
             self.shared.vitals.measures.claim_batch.note(claimed.len() as f64);
@@ -179,6 +183,12 @@ impl Poller {
         }
         self.shared.vitals.polled();
         Ok(claimed)
+    }
+
+    /// How many executors are kept for processes of a higher priority.
+    fn kept(&self) -> usize {
+        let is_backed_up = self.jobs.waiting() > 0 && self.shared.turns.are_busy();
+        if is_backed_up { self.shared.config.executors / KEPT_SHARE } else { 0 }
     }
 
     /// Whether nothing is lost if executors stay free for another moment: nobody says that something is due, and the
@@ -266,28 +276,60 @@ impl Poller {
         }
     }
 
-    /// All executors are taken: does a due process of a higher priority wait for one? Others give way to it when their
-    /// task has ended. Otherwise, when will one be due?
-    fn look_for_precedence(&mut self) -> Result<Look, StoreError> {
-        let longest = Look::SleepFor(self.shared.config.poll_interval);
+    /// No executor is free for what does not have precedence over all that is here: is there any that has? `free`
+    /// executors are kept for that; beyond, others give way when their task has ended.
+    fn look_above_all_held(&mut self, free: usize) -> Result<Look, StoreError> {
+        let longest = self.shared.config.poll_interval;
         self.shared.vitals.polled();
-        let Some(floor) = self.shared.claims.lowest_priority() else { return Ok(longest) };
+        let Some(floor) = self.shared.claims.lowest_priority() else { return Ok(Look::SleepFor(longest)) };
         if self.shared.config.scope != Scope::All {
-            return Ok(longest);
+            return Ok(Look::SleepFor(longest));
         }
+        let is_news = self.shared.take_news();
+        let wait = self.precedence_at.map(|at| at.saturating_duration_since(Instant::now()));
+        if let Some(wait) = wait.filter(|wait| !is_news && !wait.is_zero()) {
+            return Ok(Look::SleepFor(wait));
+        }
+        if free > 0 {
+            let node = Arc::clone(&self.shared);
+            let above = |store: &mut Store| store.claim_due_above(&node.node_id, free, floor);
+            let claimed = self.measured(|poller| poller.link.run(above))?;
+            let is_full = claimed.len() == free;
+            self.take_all(claimed);
+            if !is_full {
+                self.shared.waiting.set(Vec::new());
+                return self.sleep_until_due_above(floor);
+            }
+        }
+        self.ask_others_to_give_way(floor)
+    }
+
+    fn ask_others_to_give_way(&mut self, floor: i32) -> Result<Look, StoreError> {
         let limit = self.shared.config.executors;
         let waiting = self.link.run(|store| store.waiting_priorities(floor, limit))?;
         self.shared.vitals.polled();
         let is_any = !waiting.is_empty();
         self.shared.waiting.set(waiting);
         if !is_any {
-            let due_in = self.link.run(|store| store.next_due(Some(floor)))?;
-            return Ok(due_in.map_or(longest, |time| self.sleep_until_due(time, SLEEP_MIN)));
+            return self.sleep_until_due_above(floor);
         }
         self.shared.hurry.tell();
         // It may have been due before what was claimed last.
         self.backlog.reset();
-        Ok(longest)
+        Ok(self.sleep_until_precedence(self.shared.config.poll_interval))
+    }
+
+    fn sleep_until_due_above(&mut self, floor: i32) -> Result<Look, StoreError> {
+        let longest = self.shared.config.poll_interval;
+        let due_in = self.link.run(|store| store.next_due(Some(floor)))?;
+        Ok(self.sleep_until_precedence(due_in.map_or(longest, |time| time.max(SLEEP_MIN))))
+    }
+
+    /// Unless there is news before.
+    fn sleep_until_precedence(&mut self, time: Duration) -> Look {
+        let time = time.min(self.shared.config.poll_interval);
+        self.precedence_at = Some(Instant::now() + time);
+        Look::SleepFor(time)
     }
 
     fn sleep_until_due(&self, due_in: Duration, shortest: Duration) -> Look {

@@ -252,7 +252,7 @@ impl Store {
     /// When the database fails.
     pub(crate) fn explain_claim(&mut self, limit: usize) -> Result<Vec<String>, StoreError> {
         let script = format!(
-            "BEGIN; PREPARE bench_claim (text, bigint, int[], float8[]) AS {claim}; EXPLAIN (ANALYZE, BUFFERS) EXECUTE bench_claim('bench', {limit}, '{{}}', '{{}}'); \
+            "BEGIN; PREPARE bench_claim (text, bigint, int[], float8[], int) AS {claim}; EXPLAIN (ANALYZE, BUFFERS) EXECUTE bench_claim('bench', {limit}, '{{}}', '{{}}', NULL); \
              DEALLOCATE bench_claim; ROLLBACK",
             claim = include_str!("../../sql/claim.sql"),
         );

@@ -121,10 +121,33 @@ impl Store {
         limit: usize,
         within: &[(i32, Duration)],
     ) -> Result<Vec<Claimed>, StoreError> {
+        self.claim(node, limit, within, None)
+    }
+
+    /// As [`Store::claim_due`], but only processes of a higher priority than `floor`.
+    ///
+    /// # Errors
+    /// As [`Store::claim_due`].
+    pub fn claim_due_above(
+        &mut self,
+        node: &str,
+        limit: usize,
+        floor: i32,
+    ) -> Result<Vec<Claimed>, StoreError> {
+        self.claim(node, limit, &[], Some(floor))
+    }
+
+    fn claim(
+        &mut self,
+        node: &str,
+        limit: usize,
+        within: &[(i32, Duration)],
+        floor: Option<i32>,
+    ) -> Result<Vec<Claimed>, StoreError> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let (priorities, due_ago_s): (Vec<i32>, Vec<f64>) =
             within.iter().map(|(priority, ago)| (*priority, ago.as_secs_f64())).unzip();
-        let rows = self.query(&CLAIM, &[&node, &limit, &priorities, &due_ago_s])?;
+        let rows = self.query(&CLAIM, &[&node, &limit, &priorities, &due_ago_s, &floor])?;
         read_all_claimed(&rows)
     }
 

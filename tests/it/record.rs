@@ -162,22 +162,47 @@ fn a_claim_of_what_has_not_been_due_for_long_leaves_the_rest_and_other_prioritie
         );
         assert_eq!(database.sql().execute(&*late, &[&ids[0]]).unwrap(), 1);
     }
-    let mut claim = |limit, within: &[(i32, Duration)]| -> Vec<(i32, u64)> {
-        let claimed = store.claim_due_within("node", limit, within).unwrap();
-        let mut claimed: Vec<_> = claimed
-            .into_iter()
-            .map(|one| match one {
-                Claimed::Ready(claim, _) => (claim.priority, claim.late.as_secs() / 30),
-                Claimed::Unreadable { error, .. } => panic!("{error}"),
-            })
-            .collect();
-        claimed.sort_unstable();
-        claimed
+    let mut claim = |limit, within: &[(i32, Duration)]| {
+        priorities_and_minutes(store.claim_due_within("node", limit, within).unwrap())
     };
     let thirty = Duration::from_secs(30);
-    assert_eq!(claim(9, &[(0, thirty), (3, thirty)]), [(0, 0), (3, 0), (7, 2)]);
-    assert_eq!(claim(9, &[(0, thirty)]), [(3, 2)]);
-    assert_eq!(claim(9, &[]), [(0, 2)]);
+    assert_eq!(claim(9, &[(0, thirty), (3, thirty)]), [(0, 0), (3, 0), (7, 1)]);
+    assert_eq!(claim(9, &[(0, thirty)]), [(3, 1)]);
+    assert_eq!(claim(9, &[]), [(0, 1)]);
+}
+
+/// What was claimed, in the order of priorities, each with the whole minutes that it has been due for.
+fn priorities_and_minutes(claimed: Vec<Claimed>) -> Vec<(i32, u64)> {
+    let mut claimed: Vec<_> = claimed
+        .into_iter()
+        .map(|one| match one {
+            Claimed::Ready(claim, _) => (claim.priority, claim.late.as_secs() / 60),
+            Claimed::Unreadable { error, .. } => panic!("{error}"),
+        })
+        .collect();
+    claimed.sort_unstable();
+    claimed
+}
+
+#[test]
+fn a_claim_above_a_priority_takes_the_highest_and_nothing_of_that_one() {
+    let database = TestDatabase::new("claim_above");
+    database.register(&one_task("true"));
+    let mut store = database.store();
+    for priority in [i32::MIN, 0, 1, 1, 7, i32::MAX] {
+        let options = StartOptions { priority, ..StartOptions::default() };
+        store.start_processes("one-task", &[StartRequest::default()], options).unwrap();
+    }
+    let later = "UPDATE scheduled_tasks SET execution_time = now() + interval '1 hour' WHERE priority = 7";
+    database.sql().batch_execute(later).unwrap();
+    let mut claim =
+        |limit, floor| priorities_and_minutes(store.claim_due_above("node", limit, floor).unwrap());
+    assert_eq!(claim(9, i32::MAX), []);
+    assert_eq!(claim(2, 0), [(1, 0), (i32::MAX, 0)]);
+    assert_eq!(claim(9, 0), [(1, 0)]);
+    assert_eq!(claim(9, 0), []);
+    assert_eq!(claim(9, i32::MIN), [(0, 0)]);
+    assert_eq!(priorities_and_minutes(store.claim_due("node", 9).unwrap()), [(i32::MIN, 0)]);
 }
 
 #[test]

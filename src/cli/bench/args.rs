@@ -11,7 +11,7 @@ const MODES: &str = "Instead of the rate, one of";
 const NOOP_EXECUTORS: usize = 128;
 /// Executors for each processor where the rate of short commands is measured: with fewer the groups of results are
 /// smaller, with more there is little to gain.
-const RATE_EXECUTORS_PER_PROCESSOR: usize = 32;
+const RATE_EXECUTORS_PER_PROCESSOR: usize = 64;
 /// Executors beside those of the long commands, and of the node whose memory is measured.
 pub const MANY_EXECUTORS: usize = 256;
 
@@ -31,7 +31,7 @@ pub struct BenchArgs {
     /// Tasks of each process.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub tasks: u32,
-    /// Commands that run at once; the bare loop gets as many threads [default: 32 for each processor; 128 with --noop
+    /// Commands that run at once; the bare loop gets as many threads [default: 64 for each processor; 128 with --noop
     /// or --churn, 256 with --memory, as `serve` has with --latency, --idle, --sleepers and --priority].
     #[arg(long, value_name = "N", value_parser = parse_executors)]
     pub executors: Option<usize>,
