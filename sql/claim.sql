@@ -1,21 +1,27 @@
 -- Claims due processes for a node and marks the task of each that is next as in progress.
--- $1 node id, $2 how many at the most; $3 priorities and $4, for each of them, how many seconds ago the earliest was
--- due that is looked at: what has been due for longer is known to be claimed. Other priorities are looked at from the
--- front. $5 a priority: only those above it; null: all.
+-- $1 node id, $2 how many at the most; $3 priorities that are known and $4, for each of them, how many seconds ago the
+-- earliest was due that is looked at: what has been due for longer is known to be claimed; null: look from the front, as
+-- at priorities that are not known. $5 a priority: only those above it; null: all.
 --
--- `level` walks the distinct priorities that wait, one index descent each, so that rows of a high priority that are
--- not due yet (retries, starts in the future) are never read on the way to lower ones that are. The index is walked
--- backwards: what came last is there, while of what came first dead entries are left where something holds back vacuum.
+-- `level` walks the distinct priorities, so that rows of a high one that are not due yet (retries, starts in the future)
+-- are never read on the way to lower ones that are: those that are known without a look, the gaps between them by one
+-- index descent each. A descent into a priority itself would read, as long as something holds back vacuum, the dead
+-- entries that claims have left, to find that none waits. The index is walked backwards: what came last is there, while
+-- dead entries are left where what came first was.
 -- Ids are joined by BETWEEN, here and wherever the engine's connections join by id. Joined by equality, an index can also
 -- be read from end to end as one side of a merge. Where the statistics know of no rows (a queue that was drained, a new
 -- database) that looks as cheap as one descent, and the plan outlives the emptiness.
 -- `due` locks no more than $2 rows, in the order of the index: the lateral subquery is driven lazily by `level`.
 WITH RECURSIVE level AS (
-    (SELECT priority FROM scheduled_tasks WHERE NOT picked ORDER BY priority DESC LIMIT 1)
+    SELECT 2147483648 AS priority -- above all
     UNION ALL
-    SELECT (SELECT s.priority FROM scheduled_tasks s WHERE NOT s.picked AND s.priority < level.priority
-            ORDER BY s.priority DESC LIMIT 1)
-    FROM level WHERE level.priority > coalesce($5::int, -2147483648)
+    SELECT coalesce((SELECT s.priority FROM scheduled_tasks s
+            WHERE NOT s.picked AND s.priority < level.priority AND s.priority > coalesce(known.priority, -2147483649)
+            ORDER BY s.priority DESC LIMIT 1), known.priority)
+    FROM level CROSS JOIN LATERAL (
+        SELECT max(priority)::bigint AS priority FROM unnest($3::int[]) AS p (priority) WHERE p.priority < level.priority
+    ) AS known
+    WHERE level.priority > coalesce($5::int, -2147483649)
 ), due AS MATERIALIZED (
     SELECT d.task_instance
     FROM level CROSS JOIN LATERAL (

@@ -1,84 +1,143 @@
-//! Where the next claim begins in a queue that is longer than the node has room for.
+//! Where in the queue a look for due processes begins.
 //!
-//! Each claim leaves dead entries at the front of the queue's index. Vacuum takes them away, and scans do in passing,
-//! but neither may while a transaction anywhere in the server could still see them: then a claim from the front reads
-//! the entry of every claim there was since. So while looks claim as many as they ask for, the next one begins, in
-//! each priority, about where the one before has ended. What that leaves behind (a start whose transaction committed
-//! late, rows that somebody else had locked) is found by a look from the front, made whenever fewer were claimed than
-//! asked for, and once in a while.
+//! Each claim leaves dead entries in the queue's index, where the process was that it took. Vacuum takes them away, and
+//! scans do in passing, but neither may while a transaction anywhere in the server could still see them (a dump, a
+//! report, a session forgotten): then a look at the whole queue reads an entry for every claim there was since.
+//!
+//! So where such a look takes long the next ones begin, in each priority, where the one before has ended. What they pass
+//! over (a start whose transaction was committed late, rows that somebody else had locked) is found by the next look at
+//! the whole queue, which are so far apart that they take a hundredth of the time.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::store::claims::{Claim, Claimed};
+use crate::store::claims::{Claim, Claimed, QueuePart};
 
-/// How much earlier than the last claim the next one begins: longer than a transaction that starts processes usually
-/// takes from its begin, which is when they are due, to its commit.
+/// How much earlier than the last claim the next one begins, where more waits: longer than a transaction that starts
+/// processes usually takes from its begin, which is when they are due, to its commit.
 const MARGIN: Duration = Duration::from_millis(100);
-/// A look from the front is followed by others for this many times as long as it took: where it takes long it costs a
-/// twentieth of the poller's time.
-const LOOKS_FROM_THE_FRONT_RARER_THAN: u32 = 20;
-
-/// But for no longer than this many intervals.
+/// The same where nothing more was due: the queue is short, claims are few, and what is read again is little.
+const MARGIN_AT_END: Duration = Duration::from_secs(2);
+/// A look at the whole queue that takes no longer than this is as good as one at a part of it.
+const CHEAP: Duration = Duration::from_millis(5);
+/// After a look at the whole queue others follow for this many times as long as it took.
+const WHOLE_LOOKS_RARER_THAN: u32 = 100;
+/// But for no longer than this many intervals: some process may wait for the next one.
 const INTERVALS_MAX: u32 = 20;
+/// Priorities that are remembered; where there are more, every look is at the whole queue.
+const PRIORITIES_MAX: usize = 64;
 
 /// How far each priority's part of the queue is claimed.
 pub(crate) struct Backlog {
-    /// Shortest time from one look from the front to the next.
+    /// Shortest time from one look at the whole queue to the next while more is due than there is room for.
     interval: Duration,
-    /// When the last process was due that was claimed of a priority: by our clock, if anything too early.
-    claimed_to: BTreeMap<i32, Instant>,
-    /// When it is time to look from the front; `None`: now.
-    front_at: Option<Instant>,
+    /// The priorities that were met. What was due before the time is claimed, by our clock, if anything too early;
+    /// `None`: that is not known.
+    claimed_to: BTreeMap<i32, Option<Instant>>,
+    /// When it is time to look at the whole queue; `None`: now.
+    whole_at: Option<Instant>,
+    /// What the last look at the whole queue took.
+    whole_took: Duration,
 }
 
 impl Backlog {
     pub(crate) fn new(interval: Duration) -> Self {
-        Self { interval, claimed_to: BTreeMap::new(), front_at: None }
+        Self { interval, claimed_to: BTreeMap::new(), whole_at: None, whole_took: Duration::ZERO }
     }
 
-    /// For each priority that is known: for how long what is looked at may have been due. Empty: look from the front.
-    pub(crate) fn within(&mut self, now: Instant) -> Vec<(i32, Duration)> {
-        if self.front_at.is_none_or(|at| at <= now) {
-            self.front_at = None;
+    /// Where to look now.
+    pub(crate) fn part(&self, now: Instant) -> QueuePart {
+        let is_whole = self.whole_at.is_none_or(|at| at <= now) || self.claimed_to.len() > PRIORITIES_MAX;
+        if is_whole { QueuePart::default() } else { self.known(None, now) }
+    }
+
+    /// Where to look for what has precedence over `floor`.
+    pub(crate) fn part_above(&self, floor: i32, now: Instant) -> QueuePart {
+        self.known(Some(floor), now)
+    }
+
+    fn known(&self, above: Option<i32>, now: Instant) -> QueuePart {
+        let ago = |due: &Instant| now.saturating_duration_since(*due) + MARGIN;
+        let known =
+            self.claimed_to.iter().filter(|(priority, _)| above.is_none_or(|floor| **priority > floor));
+        let within = known.take(PRIORITIES_MAX).map(|(priority, due)| (*priority, due.as_ref().map(ago)));
+        QueuePart { above, within: within.collect() }
+    }
+
+    /// The next look is at the whole queue.
+    pub(crate) fn reset(&mut self) {
+        self.whole_at = None;
+        self.claimed_to.values_mut().for_each(|claimed_to| *claimed_to = None);
+    }
+
+    /// Processes of these priorities wait: what was passed over may be among them.
+    pub(crate) fn forget(&mut self, priorities: &[i32]) {
+        for priority in priorities {
+            self.meet(*priority);
+            self.claimed_to.entry(*priority).and_modify(|claimed_to| *claimed_to = None);
+        }
+    }
+
+    fn meet(&mut self, priority: i32) {
+        if self.claimed_to.len() <= PRIORITIES_MAX {
+            self.claimed_to.entry(priority).or_default();
+        }
+    }
+
+    /// When to look again although nobody says that anything is due; `None`: at once.
+    pub(crate) fn whole_at(&self) -> Option<Instant> {
+        self.whole_at
+    }
+
+    /// A look at `part` that began at `began` has claimed these; there may be more if it `is_full`.
+    pub(crate) fn note(&mut self, claimed: &[Claimed], part: &QueuePart, is_full: bool, began: Instant) {
+        let claims: Vec<_> = claimed.iter().filter_map(ready).map(|it| (it.priority, it.late)).collect();
+        self.note_claims(&claims, part, is_full, began);
+        if part.above.is_none() {
+            self.plan(*part == QueuePart::default(), is_full, began, began.elapsed());
+        }
+    }
+
+    /// Each with how late it was claimed.
+    fn note_claims(&mut self, claims: &[(i32, Duration)], part: &QueuePart, is_full: bool, began: Instant) {
+        if self.claimed_to.len() > PRIORITIES_MAX {
+            // Perhaps there are fewer now.
             self.claimed_to.clear();
         }
-        let ago =
-            |(priority, due): (&i32, &Instant)| (*priority, now.saturating_duration_since(*due) + MARGIN);
-        self.claimed_to.iter().map(ago).collect()
+        claims.iter().for_each(|(priority, _)| self.meet(*priority));
+        // Below it nothing was looked at if there was no more room.
+        let lowest = claims.iter().map(|(priority, _)| *priority).min().filter(|_| is_full);
+        let all_before = began.checked_sub(MARGIN_AT_END);
+        for (priority, claimed_to) in &mut self.claimed_to {
+            let is_above = part.above.is_none_or(|floor| *priority > floor);
+            if is_above && lowest.is_none_or(|lowest| *priority > lowest) {
+                *claimed_to = all_before;
+            }
+        }
+        if let Some(lowest) = lowest {
+            // The database read its clock after `began`: a process was due no earlier than this. One that was not late
+            // at all was due since ever, or the clock was put back.
+            let due = |(priority, late): &(i32, Duration)| {
+                (*priority == lowest && !late.is_zero()).then(|| began.checked_sub(*late))?
+            };
+            let last = claims.iter().filter_map(due).max();
+            let began_at = part.within.iter().find(|(priority, _)| *priority == lowest);
+            // What a look at a part claims first may be from within the margin.
+            self.claimed_to.entry(lowest).and_modify(|claimed_to| {
+                *claimed_to = if began_at.is_some() { last.max(*claimed_to) } else { last };
+            });
+        }
     }
 
-    /// The next look is one from the front.
-    pub(crate) fn reset(&mut self) {
-        self.front_at = None;
-    }
-
-    /// A look that began at `began` has claimed these, of `wanted`.
-    pub(crate) fn note(&mut self, claimed: &[Claimed], wanted: usize, began: Instant) {
-        let took = began.elapsed();
-        self.plan(claimed.len() == wanted, began, took);
-        claimed.iter().filter_map(ready).for_each(|claim| self.advance(claim.priority, claim.late, began));
-    }
-
-    fn plan(&mut self, is_full: bool, began: Instant, took: Duration) {
-        if !is_full {
-            self.front_at = None;
-        } else if self.front_at.is_none() {
+    fn plan(&mut self, was_whole: bool, is_full: bool, began: Instant, took: Duration) {
+        if was_whole {
+            self.whole_took = took;
             // One that took long for another reason, such as a lock, says little of the next.
-            let pause = (took * LOOKS_FROM_THE_FRONT_RARER_THAN).min(self.interval * INTERVALS_MAX);
-            self.front_at = Some(began + pause.max(self.interval));
+            let pause = (took * WHOLE_LOOKS_RARER_THAN).min(self.interval * INTERVALS_MAX);
+            self.whole_at = Some(began + if is_full { pause.max(self.interval) } else { pause });
         }
-    }
-
-    fn advance(&mut self, priority: i32, late: Duration, began: Instant) {
-        // Not late at all: due since ever, or the clock was put back.
-        if late.is_zero() {
-            return;
-        }
-        // The database read its clock after `began`: the process was due no earlier than this.
-        if let Some(due) = began.checked_sub(late) {
-            let last = self.claimed_to.entry(priority).or_insert(due);
-            *last = due.max(*last);
+        if !is_full && self.whole_took <= CHEAP {
+            self.whole_at = None;
         }
     }
 }
@@ -96,34 +155,88 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    #[test]
-    fn a_look_begins_where_the_last_one_has_ended_until_one_is_not_full() {
-        let began = Instant::now() + SECOND * 100;
-        let mut backlog = Backlog::new(SECOND);
-        assert_eq!(backlog.within(began), [], "the first look is from the front");
-        backlog.plan(true, began, SECOND / 1000);
-        backlog.advance(7, SECOND * 30, began);
-        backlog.advance(7, SECOND * 20, began);
-        backlog.advance(7, SECOND * 25, began);
-        backlog.advance(-1, SECOND, began);
-        backlog.advance(3, Duration::ZERO, began);
-        let half = began + SECOND / 2;
-        let expected = [(-1, SECOND * 3 / 2 + MARGIN), (7, SECOND * 41 / 2 + MARGIN)];
-        assert_eq!(backlog.within(half), expected);
-        assert_eq!(backlog.within(began + SECOND), [], "its time is over");
-        backlog.plan(true, began, SECOND / 1000);
-        backlog.advance(7, SECOND, began);
-        backlog.plan(false, half, SECOND / 1000);
-        assert_eq!(backlog.within(half), [], "there was less than asked for");
+    fn began() -> Instant {
+        Instant::now() + SECOND * 100
+    }
+
+    fn whole() -> QueuePart {
+        QueuePart::default()
+    }
+
+    fn within(backlog: &Backlog, now: Instant) -> Vec<(i32, Option<Duration>)> {
+        backlog.part(now).within
     }
 
     #[test]
-    fn looks_from_the_front_that_take_long_are_rare() {
-        let began = Instant::now() + SECOND * 100;
-        let mut backlog = Backlog::new(SECOND);
-        backlog.plan(true, began, SECOND);
-        backlog.advance(0, SECOND, began);
-        assert_eq!(backlog.within(began + SECOND * 19).len(), 1);
-        assert_eq!(backlog.within(began + SECOND * 20), []);
+    fn a_look_begins_where_the_last_one_has_ended_until_the_whole_queue_is_looked_at() {
+        let (began, mut backlog) = (began(), Backlog::new(SECOND));
+        assert_eq!(backlog.part(began), whole(), "the first look");
+        let claims =
+            [(7, SECOND * 30), (7, SECOND * 20), (-1, SECOND * 25), (-1, SECOND * 9), (-1, SECOND * 11)];
+        backlog.note_claims(&claims, &whole(), true, began);
+        backlog.plan(true, true, began, SECOND / 1000);
+        let half = began + SECOND / 2;
+        let expected = [(-1, Some(SECOND * 19 / 2 + MARGIN)), (7, Some(SECOND * 5 / 2 + MARGIN))];
+        assert_eq!(within(&backlog, half), expected);
+        let part = backlog.part(half);
+        backlog.note_claims(&[(-1, SECOND * 19 / 2)], &part, true, half);
+        backlog.plan(false, true, half, SECOND / 1000);
+        assert_eq!(within(&backlog, half)[0], expected[0], "one from within the margin says nothing new");
+        assert_eq!(backlog.part(began + SECOND), whole(), "its time is over");
+        backlog.note_claims(&[(7, SECOND * 50)], &whole(), true, began + SECOND);
+        backlog.plan(true, true, began + SECOND, SECOND / 1000);
+        let expected = [(-1, Some(SECOND * 10 + MARGIN)), (7, Some(SECOND * 50 + MARGIN))];
+        assert_eq!(within(&backlog, began + SECOND), expected, "what it met says where the next ones begin");
+    }
+
+    #[test]
+    fn where_looks_at_the_whole_queue_take_long_they_are_rare_whether_more_waits_or_not() {
+        let (began, mut backlog) = (began(), Backlog::new(SECOND));
+        backlog.note_claims(&[(0, SECOND)], &whole(), false, began);
+        backlog.plan(true, false, began, CHEAP);
+        assert_eq!((backlog.part(began), backlog.whole_at()), (whole(), None), "a cheap one");
+        backlog.plan(true, false, began, SECOND / 10);
+        assert_eq!(within(&backlog, began + SECOND), [(0, Some(SECOND + MARGIN_AT_END + MARGIN))]);
+        backlog.plan(false, false, began + SECOND, SECOND / 1000);
+        assert_eq!(backlog.whole_at(), Some(began + SECOND * 10));
+        assert_eq!(backlog.part(began + SECOND * 10), whole());
+        backlog.plan(true, true, began, SECOND * 60);
+        assert_eq!(backlog.whole_at(), Some(began + SECOND * 20), "never rarer");
+        backlog.plan(true, true, began, SECOND / 1000);
+        assert_eq!(backlog.whole_at(), Some(began + SECOND), "while more waits it is no use");
+    }
+
+    #[test]
+    fn a_look_above_a_priority_says_nothing_of_that_one() {
+        let (began, mut backlog) = (began(), Backlog::new(SECOND));
+        backlog.note_claims(&[(0, SECOND * 9), (5, SECOND)], &whole(), true, began);
+        backlog.plan(true, true, began, SECOND);
+        let part = backlog.part_above(0, began);
+        assert_eq!(part, QueuePart { above: Some(0), within: vec![(5, Some(MARGIN_AT_END + MARGIN))] });
+        backlog.note(&[], &part, false, began + SECOND);
+        let zero = (0, Some(SECOND * 10 + MARGIN));
+        assert_eq!(within(&backlog, began + SECOND), [zero, (5, Some(MARGIN_AT_END + MARGIN))]);
+        backlog.forget(&[5]);
+        assert_eq!(within(&backlog, began + SECOND), [zero, (5, None)]);
+    }
+
+    #[test]
+    fn what_was_due_since_ever_says_nothing_of_the_rest() {
+        let (began, mut backlog) = (began(), Backlog::new(SECOND));
+        backlog.note_claims(&[(0, Duration::ZERO)], &whole(), true, began);
+        backlog.plan(true, true, began, SECOND);
+        assert_eq!(within(&backlog, began), [(0, None)]);
+    }
+
+    #[test]
+    fn of_very_many_priorities_none_is_remembered() {
+        let (began, mut backlog) = (began(), Backlog::new(SECOND));
+        let claims: Vec<_> = (0..100).map(|priority| (priority, SECOND)).collect();
+        backlog.note_claims(&claims, &whole(), true, began);
+        backlog.plan(true, true, began, SECOND);
+        assert_eq!(backlog.part(began), whole());
+        assert_eq!(backlog.part_above(60, began).within.len(), 4, "the first that were met");
+        backlog.note_claims(&claims[..3], &whole(), false, began);
+        assert_eq!(within(&backlog, began).len(), 3, "once there are fewer they are");
     }
 }

@@ -67,12 +67,16 @@ impl Control {
             && self.paused.lock().unwrap_or_else(PoisonError::into_inner).contains(process_type)
     }
 
-    fn set_paused(&self, types: Vec<String>) {
+    /// Gives whether a type is no longer paused that was before.
+    fn set_paused(&self, types: Vec<String>) -> bool {
         let types: HashSet<String> =
             if self.heeds_pauses { types.into_iter().collect() } else { HashSet::new() };
         let is_any = !types.is_empty();
-        *self.paused.lock().unwrap_or_else(PoisonError::into_inner) = types;
+        let mut paused = self.paused.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_any_resumed = !paused.is_subset(&types);
+        *paused = types;
         self.is_any_paused.store(is_any, Ordering::Relaxed);
+        is_any_resumed
     }
 }
 
@@ -81,7 +85,9 @@ impl Control {
 pub(super) fn look(shared: &Shared, link: &mut Link) -> Result<Seen, StoreError> {
     let (requests, paused) =
         link.look(|store| Ok((store.cancel_requests(&shared.node_id)?, store.paused_types()?)))?;
-    shared.control.set_paused(paused);
+    if shared.control.set_paused(paused) {
+        shared.wake_poller_for_old();
+    }
     let mut seen = Seen::Nothing;
     for (process_id, version) in requests {
         let is_running = shared.running.interrupt_claim(&process_id, version, Reason::Cancel);

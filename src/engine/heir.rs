@@ -66,7 +66,7 @@ impl Heir {
             claims.retain(|it| unknown.iter().any(|(id, version)| it.is_of(id, *version)));
             let ended = self.inherit(link, claims)?;
             warn!("claims of this node that it had lost were ended processes={ended}");
-            shared.wake_poller();
+            shared.wake_poller_for_old();
         }
         self.strays = unknown;
         Ok(())
@@ -77,7 +77,7 @@ impl Heir {
         // Until it is done: a failure has it done at the next heartbeat.
         self.last_sweep = None;
         if link.run(|store| store.end_reservations(None))? > 0 {
-            self.shared.wake_poller();
+            self.shared.wake_poller_for_old();
         }
         loop {
             let claims = link.look(|store| store.abandoned_claims(TAKEOVER_BATCH))?;
@@ -90,7 +90,7 @@ impl Heir {
                 other => other?,
             };
             if taken > 0 {
-                self.shared.wake_poller();
+                self.shared.wake_poller_for_old();
             }
             // Whoever else takes over at the same time gets its share: what is left is theirs.
             if found < TAKEOVER_BATCH || taken == 0 {

@@ -215,7 +215,7 @@ impl Keeper {
             shared.lease.renew(sent);
             shared.guard.iter().for_each(Guard::renewed);
             info!("node goes on node_id={}", shared.node_id);
-            shared.wake_poller();
+            shared.wake_poller_for_old();
         }
         Ok(())
     }

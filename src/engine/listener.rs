@@ -39,7 +39,7 @@ pub(super) fn run(shared: &Arc<Shared>) {
                 }
                 is_failing = false;
                 // What was notified before we listened is found by looking.
-                shared.wake_poller();
+                shared.wake_poller_for_old();
                 let began = Instant::now();
                 listen(shared, connection);
                 if began.elapsed() < SHORT {

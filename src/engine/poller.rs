@@ -14,8 +14,8 @@ use super::pulse::CoreThread;
 use super::runner::Work;
 use super::shared::Shared;
 use crate::failpoint::{self, Point};
-use crate::store::claims::Claimed;
-use crate::store::{Store, StoreError};
+use crate::store::StoreError;
+use crate::store::claims::{Claimed, QueuePart};
 
 /// Most processes claimed by one statement: enough to fill a large node in a few, few enough that a claim stays in
 /// the order of a millisecond and other nodes get their share.
@@ -46,6 +46,8 @@ pub(super) struct Poller {
     /// A connection was lost while we claimed: the database may know claims of ours that we don't.
     has_doubt: bool,
     backlog: Backlog,
+    /// The last look could not claim all that was due although there was room.
+    has_passed_over: bool,
     /// How many tasks executors had taken, and since when.
     begun: (usize, Instant),
     /// When there was room for more, and it was left.
@@ -75,6 +77,7 @@ impl Poller {
             wake,
             has_doubt: false,
             backlog,
+            has_passed_over: false,
             begun: (0, Instant::now()),
             room_since: None,
             precedence_at: None,
@@ -133,6 +136,9 @@ impl Poller {
             self.settle_doubt()?;
             self.has_doubt = false;
         }
+        if self.shared.take_old_due() {
+            self.backlog.reset();
+        }
         let (free, kept) = (self.shared.claims.free(), self.kept());
         if free <= kept {
             return self.look_above_all_held(free);
@@ -142,14 +148,18 @@ impl Poller {
         }
         let wanted = (free - kept).min(CLAIM_MAX);
         let began = Instant::now();
-        let within = self.backlog.within(began);
-        let claimed = self.measured(|poller| poller.claim(wanted, &within))?;
-        self.backlog.note(&claimed, wanted, began);
+        let part = self.backlog.part(began);
+        let claimed = self.measured(|poller| poller.claim(wanted, &part))?;
         let (is_full, claimed_none) = (claimed.len() == wanted, claimed.is_empty());
+        self.backlog.note(&claimed, &part, is_full, began);
         self.shared.waiting.set(Vec::new());
         self.take_all(claimed);
-        if !is_full && !within.is_empty() {
-            // Those that the backlog's marks have left out come next.
+        if self.has_passed_over {
+            self.has_passed_over = false;
+            self.backlog.reset();
+        }
+        if !is_full && part != QueuePart::default() && self.backlog.whole_at().is_none() {
+            // What this look has passed over comes next.
             return Ok(Look::Full);
         }
         let longest = self.shared.config.poll_interval;
@@ -158,16 +168,18 @@ impl Poller {
             let is_room_left = self.shared.claims.free() > self.kept();
             return Ok(if is_room_left { Look::Full } else { self.sleep_until_precedence(PRECEDENCE_LOOK) });
         }
-        let scope = &self.shared.config.scope;
+        let (scope, part) = (&self.shared.config.scope, self.backlog.part(Instant::now()));
         let due_in = self.link.run(|store| match scope {
-            Scope::All => store.next_due(None),
+            Scope::All => store.next_due(&part),
             Scope::Process(id) => store.next_due_of(id),
         })?;
         // Due and yet not to be had: somebody holds a lock on it, another node for a moment or an operator for long.
         let is_in_vain = claimed_none && due_in.is_some_and(|time| time.is_zero());
         self.vain_looks = if is_in_vain { self.vain_looks + 1 } else { 0 };
         let shortest = SLEEP_MIN * (1 << self.vain_looks.min(12));
-        Ok(due_in.map_or(Look::SleepFor(longest), |time| self.sleep_until_due(time, shortest)))
+        let whole_in = self.backlog.whole_at().map(|at| at.saturating_duration_since(Instant::now()));
+        let sleep = due_in.unwrap_or(longest).min(whole_in.unwrap_or(longest));
+        Ok(Look::SleepFor(sleep.max(shortest).min(longest)))
     }
 
     fn measured(
@@ -207,10 +219,10 @@ impl Poller {
         may_wait
     }
 
-    fn claim(&mut self, wanted: usize, within: &[(i32, Duration)]) -> Result<Vec<Claimed>, StoreError> {
+    fn claim(&mut self, wanted: usize, part: &QueuePart) -> Result<Vec<Claimed>, StoreError> {
         let shared = &self.shared;
         let claimed = self.link.run(|store| match &shared.config.scope {
-            Scope::All => store.claim_due_within(&shared.node_id, wanted, within),
+            Scope::All => store.claim_due_in(&shared.node_id, wanted, part),
             Scope::Process(id) => Ok(store.claim_one(&shared.node_id, id)?.into_iter().collect()),
         });
         match claimed {
@@ -223,6 +235,7 @@ impl Poller {
     /// own, and the one that is refused alone is set aside, so that it does not stand in the others' way.
     fn claim_one_by_one(&mut self, wanted: usize) -> Result<Vec<Claimed>, StoreError> {
         let shared = Arc::clone(&self.shared);
+        self.has_passed_over = true;
         let ids = match &shared.config.scope {
             Scope::All => self.link.run(|store| store.due(wanted))?,
             Scope::Process(id) => vec![id.clone()],
@@ -291,10 +304,11 @@ impl Poller {
             return Ok(Look::SleepFor(wait));
         }
         if free > 0 {
-            let node = Arc::clone(&self.shared);
-            let above = |store: &mut Store| store.claim_due_above(&node.node_id, free, floor);
-            let claimed = self.measured(|poller| poller.link.run(above))?;
+            let began = Instant::now();
+            let part = self.backlog.part_above(floor, began);
+            let claimed = self.measured(|poller| poller.claim(free, &part))?;
             let is_full = claimed.len() == free;
+            self.backlog.note(&claimed, &part, is_full, began);
             self.take_all(claimed);
             if !is_full {
                 self.shared.waiting.set(Vec::new());
@@ -309,19 +323,19 @@ impl Poller {
         let waiting = self.link.run(|store| store.waiting_priorities(floor, limit))?;
         self.shared.vitals.polled();
         let is_any = !waiting.is_empty();
+        self.backlog.forget(&waiting);
         self.shared.waiting.set(waiting);
         if !is_any {
             return self.sleep_until_due_above(floor);
         }
         self.shared.hurry.tell();
-        // It may have been due before what was claimed last.
-        self.backlog.reset();
         Ok(self.sleep_until_precedence(self.shared.config.poll_interval))
     }
 
     fn sleep_until_due_above(&mut self, floor: i32) -> Result<Look, StoreError> {
         let longest = self.shared.config.poll_interval;
-        let due_in = self.link.run(|store| store.next_due(Some(floor)))?;
+        let part = self.backlog.part_above(floor, Instant::now());
+        let due_in = self.link.run(|store| store.next_due(&part))?;
         Ok(self.sleep_until_precedence(due_in.map_or(longest, |time| time.max(SLEEP_MIN))))
     }
 
@@ -330,10 +344,6 @@ impl Poller {
         let time = time.min(self.shared.config.poll_interval);
         self.precedence_at = Some(Instant::now() + time);
         Look::SleepFor(time)
-    }
-
-    fn sleep_until_due(&self, due_in: Duration, shortest: Duration) -> Look {
-        Look::SleepFor(due_in.max(shortest).min(self.shared.config.poll_interval))
     }
 
     /// Gives back the claims that the database says are ours and that we never heard of.
@@ -347,6 +357,7 @@ impl Poller {
             .collect();
         if !unknown.is_empty() {
             let released = self.link.run(|store| store.release(&shared.node_id, &unknown))?;
+            self.backlog.reset();
             info!("gave back {released} claims whose confirmation was lost with a connection");
         }
         Ok(())

@@ -57,6 +57,8 @@ pub(super) struct Shared {
     has_failed: AtomicBool,
     /// Something may be due that was not when the poller looked last.
     is_news: AtomicBool,
+    /// Something may be due that looks at a part of the queue pass over.
+    is_old_due: AtomicBool,
     wake_poller: Sender<()>,
 }
 
@@ -89,6 +91,7 @@ impl Shared {
             given_up: AtomicUsize::new(0),
             has_failed: AtomicBool::new(false),
             is_news: AtomicBool::new(false),
+            is_old_due: AtomicBool::new(false),
             wake_poller,
         }
     }
@@ -145,6 +148,17 @@ impl Shared {
     pub(super) fn wake_poller(&self) {
         self.is_news.store(true, Ordering::SeqCst);
         self.tell_poller();
+    }
+
+    /// What has been due for long may be had now: the poller looks at the whole queue.
+    pub(super) fn wake_poller_for_old(&self) {
+        self.is_old_due.store(true, Ordering::SeqCst);
+        self.wake_poller();
+    }
+
+    /// Whether that was said since this was asked last.
+    pub(super) fn take_old_due(&self) -> bool {
+        self.is_old_due.swap(false, Ordering::SeqCst)
     }
 
     /// Whether there may be something due since this was asked last.

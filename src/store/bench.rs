@@ -55,6 +55,10 @@ const SCHEMAS: Sql = Sql::new(
      WHERE starts_with(nspname::text, $1)",
 );
 
+const POSTPONE: Sql = Sql::new(
+    "postpone a process",
+    "UPDATE scheduled_tasks SET execution_time = clock_timestamp() WHERE task_instance = $1",
+);
 /// A snapshot as old as the transaction: nothing that ends after it can be vacuumed while it is open.
 const HOLD: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ; SET LOCAL idle_in_transaction_session_timeout = 0; \
     SELECT count(*) FROM nodes";
@@ -182,6 +186,14 @@ impl Store {
     pub fn first_begun(&mut self, process_id: &str) -> Result<Option<SystemTime>, StoreError> {
         let row = self.query_opt(&FIRST_BEGUN, &[&process_id])?;
         row.map_or(Ok(None), |row| get(&row, "begun", "an execution"))
+    }
+
+    /// Has a process be due only now, behind what waits.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn postpone(&mut self, process_id: &str) -> Result<(), StoreError> {
+        self.execute(&POSTPONE, &[&process_id]).map(drop)
     }
 
     /// Sessions of this database whose name holds `part`, by name.

@@ -85,6 +85,23 @@ pub struct ClaimedTask {
     pub max_output_bytes: u64,
 }
 
+/// Where in the queue to look. The default is all of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct QueuePart {
+    /// Only at higher priorities than this.
+    pub above: Option<i32>,
+    /// Of these priorities only at what has been due for no longer than the time given here; `None`: at all of it. Of
+    /// priorities that are not named, at all.
+    pub within: Vec<(i32, Option<Duration>)>,
+}
+
+impl QueuePart {
+    /// As parameters of the statements: priorities, and seconds.
+    fn known(&self) -> (Vec<i32>, Vec<Option<f64>>) {
+        self.within.iter().map(|(priority, ago)| (*priority, ago.map(|it| it.as_secs_f64()))).unzip()
+    }
+}
+
 /// What a claim brought for one process.
 #[derive(Debug)]
 pub enum Claimed {
@@ -107,47 +124,22 @@ impl Store {
     /// # Errors
     /// When the database fails; nothing is claimed then, unless the connection was lost at the commit.
     pub fn claim_due(&mut self, node: &str, limit: usize) -> Result<Vec<Claimed>, StoreError> {
-        self.claim_due_within(node, limit, &[])
+        self.claim_due_in(node, limit, &QueuePart::default())
     }
 
-    /// As [`Store::claim_due`], but of each priority that `within` names only what has been due for no longer than
-    /// the time given there.
+    /// As [`Store::claim_due`], but only within `part`.
     ///
     /// # Errors
     /// As [`Store::claim_due`].
-    pub fn claim_due_within(
+    pub fn claim_due_in(
         &mut self,
         node: &str,
         limit: usize,
-        within: &[(i32, Duration)],
-    ) -> Result<Vec<Claimed>, StoreError> {
-        self.claim(node, limit, within, None)
-    }
-
-    /// As [`Store::claim_due`], but only processes of a higher priority than `floor`.
-    ///
-    /// # Errors
-    /// As [`Store::claim_due`].
-    pub fn claim_due_above(
-        &mut self,
-        node: &str,
-        limit: usize,
-        floor: i32,
-    ) -> Result<Vec<Claimed>, StoreError> {
-        self.claim(node, limit, &[], Some(floor))
-    }
-
-    fn claim(
-        &mut self,
-        node: &str,
-        limit: usize,
-        within: &[(i32, Duration)],
-        floor: Option<i32>,
+        part: &QueuePart,
     ) -> Result<Vec<Claimed>, StoreError> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let (priorities, due_ago_s): (Vec<i32>, Vec<f64>) =
-            within.iter().map(|(priority, ago)| (*priority, ago.as_secs_f64())).unzip();
-        let rows = self.query(&CLAIM, &[&node, &limit, &priorities, &due_ago_s, &floor])?;
+        let (priorities, due_ago_s) = part.known();
+        let rows = self.query(&CLAIM, &[&node, &limit, &priorities, &due_ago_s, &part.above])?;
         read_all_claimed(&rows)
     }
 
@@ -200,13 +192,16 @@ impl Store {
         Ok(self.query_opt(&QUARANTINE_UNCLAIMED, &[&process_id, &reason])?.is_some())
     }
 
-    /// The time until the next waiting process is due, of a priority above `floor` if there is one, zero if one is due;
-    /// `None` when none waits.
+    /// The time until the next waiting process in that part of the queue is due, zero if one is due; `None` when none
+    /// waits.
     ///
     /// # Errors
     /// When the database fails.
-    pub fn next_due(&mut self, floor: Option<i32>) -> Result<Option<Duration>, StoreError> {
-        self.query_opt(&NEXT_DUE, &[&floor])?.as_ref().map_or(Ok(None), read_wait)
+    pub fn next_due(&mut self, part: &QueuePart) -> Result<Option<Duration>, StoreError> {
+        let (priorities, due_ago_s) = part.known();
+        self.query_opt(&NEXT_DUE, &[&part.above, &priorities, &due_ago_s])?
+            .as_ref()
+            .map_or(Ok(None), read_wait)
     }
 
     /// The same for one process; `None` when it is picked or has ended.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use process_orchestrator::engine::NodeConfig;
 use process_orchestrator::store::StoreError;
-use process_orchestrator::store::claims::{Claim, Claimed, ClaimedTask};
+use process_orchestrator::store::claims::{Claim, Claimed, ClaimedTask, QueuePart};
 use process_orchestrator::store::control::{CancelOutcome, CancelReason, RetryOptions, RetryOutcome};
 use process_orchestrator::{
     Outcome, ProcessInputData, ProcessStatus, ProcessType, TaskDefinition, TaskStatus,
@@ -166,7 +166,7 @@ fn a_cancelled_process_goes_no_further_when_its_claim_is_given_back_or_its_node_
     store.release("node-a", &[(first.process_id.clone(), first.version)]).unwrap();
     assert!(store.claim_due("node-b", 5).unwrap().is_empty());
     assert!(store.claim_one("node-b", &ids[0]).unwrap().is_none());
-    assert_eq!(store.next_due(None).unwrap(), None);
+    assert_eq!(store.next_due(&QueuePart::default()).unwrap(), None);
     // The node of the second is unknown to the table of nodes: that is as good as dead.
     assert_eq!(&*second.process_id, &ids[1]);
     let config = NodeConfig {

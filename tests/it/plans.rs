@@ -26,7 +26,7 @@ macro_rules! joins {
 }
 
 const STATEMENTS: [Joins; 10] = joins![
-    "claim" 1, "claim_one" 0, "record" 0, "release" 0, "recorded" 0, "lost_claims" 0, "abandoned_claims" 1,
+    "claim" 0, "claim_one" 0, "record" 0, "release" 0, "recorded" 0, "lost_claims" 0, "abandoned_claims" 1,
     "quarantine" 0, "quarantine_unclaimed" 0, "rejoin" 1,
 ];
 

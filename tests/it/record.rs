@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use process_orchestrator::model::lifecycle::{Ending, Outcome, TaskPosition, after_execution};
 use process_orchestrator::store::Store;
-use process_orchestrator::store::claims::{Claim, Claimed, ClaimedTask};
+use process_orchestrator::store::claims::{Claim, Claimed, ClaimedTask, QueuePart};
 use process_orchestrator::store::record::{ExecutionResult, TaskResult};
 use process_orchestrator::store::start::{StartOptions, StartRequest};
 use process_orchestrator::{ProcessStatus, ProcessType};
@@ -145,7 +145,7 @@ fn claims_never_take_a_row_twice_and_skip_what_is_not_due() {
     });
     assert_eq!(claimed, 30);
     assert_eq!(database.count("scheduled_tasks WHERE picked AND version = 2"), 30);
-    let wait = database.store().next_due(None).unwrap().unwrap();
+    let wait = database.store().next_due(&QueuePart::default()).unwrap().unwrap();
     assert!((3000..=3600).contains(&wait.as_secs()), "{wait:?}");
 }
 
@@ -162,12 +162,14 @@ fn a_claim_of_what_has_not_been_due_for_long_leaves_the_rest_and_other_prioritie
         );
         assert_eq!(database.sql().execute(&*late, &[&ids[0]]).unwrap(), 1);
     }
-    let mut claim = |limit, within: &[(i32, Duration)]| {
-        priorities_and_minutes(store.claim_due_within("node", limit, within).unwrap())
+    let mut claim = |limit, within: &[(i32, Option<Duration>)]| {
+        let part = QueuePart { above: None, within: within.to_vec() };
+        priorities_and_minutes(store.claim_due_in("node", limit, &part).unwrap())
     };
-    let thirty = Duration::from_secs(30);
-    assert_eq!(claim(9, &[(0, thirty), (3, thirty)]), [(0, 0), (3, 0), (7, 1)]);
-    assert_eq!(claim(9, &[(0, thirty)]), [(3, 1)]);
+    let thirty = Some(Duration::from_secs(30));
+    // Others that are known, though nothing waits there, are in nobody's way.
+    assert_eq!(claim(9, &[(5, None), (3, thirty), (-2, thirty), (0, thirty)]), [(0, 0), (3, 0), (7, 1)]);
+    assert_eq!(claim(9, &[(0, thirty), (3, None)]), [(3, 1)]);
     assert_eq!(claim(9, &[]), [(0, 1)]);
 }
 
@@ -195,12 +197,22 @@ fn a_claim_above_a_priority_takes_the_highest_and_nothing_of_that_one() {
     }
     let later = "UPDATE scheduled_tasks SET execution_time = now() + interval '1 hour' WHERE priority = 7";
     database.sql().batch_execute(later).unwrap();
-    let mut claim =
-        |limit, floor| priorities_and_minutes(store.claim_due_above("node", limit, floor).unwrap());
+    let mut claim = |limit, floor| {
+        let part = QueuePart { above: Some(floor), within: vec![(7, None)] };
+        priorities_and_minutes(store.claim_due_in("node", limit, &part).unwrap())
+    };
     assert_eq!(claim(9, i32::MAX), []);
     assert_eq!(claim(2, 0), [(1, 0), (i32::MAX, 0)]);
     assert_eq!(claim(9, 0), [(1, 0)]);
     assert_eq!(claim(9, 0), []);
+    let next_above = |floor, within| {
+        let part = QueuePart { above: Some(floor), within };
+        database.store().next_due(&part).unwrap().map(|time| time.as_secs() / 60)
+    };
+    assert_eq!(next_above(0, vec![]), Some(59));
+    assert_eq!(next_above(0, vec![(7, Some(Duration::ZERO)), (1, None)]), Some(59));
+    assert_eq!(next_above(7, vec![]), None);
+    assert_eq!(next_above(-1, vec![]), Some(0));
     assert_eq!(claim(9, i32::MIN), [(0, 0)]);
     assert_eq!(priorities_and_minutes(store.claim_due("node", 9).unwrap()), [(i32::MIN, 0)]);
 }

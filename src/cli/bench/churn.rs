@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::error::BenchError;
 use super::feeder::while_fed;
+use super::priority::start_to_spawn;
 use super::quantile::Quantiles;
 use super::report::Lines;
 use super::stage::{Cast, Played, ROLE, Stage, TYPE};
@@ -15,13 +16,15 @@ use crate::engine::measures::Distribution;
 use crate::store::Store;
 use crate::store::claims::Claimed;
 
-/// Who makes the claims that are timed; each is given back at once.
+/// Who makes the claims that are timed; each is given back at once, to the end of the queue.
 const PROBE: &str = "bench-probe";
 /// From one of them to the next: 600 in a tenth of a minute, and no load of its own.
 const PROBE_EVERY: Duration = Duration::from_millis(10);
 /// As the engine's own connections have it.
 const TURN: i32 = 0;
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(60);
+/// Starts of one process that are timed before and after the load, when nothing else is due.
+const STARTS: u32 = 50;
 /// Executions before the time begins.
 const WARM_UP: u64 = 500;
 
@@ -46,6 +49,10 @@ pub struct Report {
     pub last: Quantiles,
     /// The last p99 over the first.
     pub p99_ratio: f64,
+    /// From a committed start to its command's spawn on an idle node, before the load.
+    pub idle_start_before: Quantiles,
+    /// And after it.
+    pub idle_start_after: Quantiles,
     /// The mean of the node's own claims in the first tenth.
     pub node_first_mean_ms: Option<f64>,
     /// And in the last.
@@ -72,20 +79,26 @@ pub fn run(stage: &Stage<'_>, seconds: u32) -> Result<Report, BenchError> {
         let cast = Cast { is_noop: true, ..Cast::of(stage.args.executors()) };
         let played = stage.node(schema, cast)?;
         let time = Duration::from_secs(seconds.into());
+        let mut store = stage.store(schema)?;
+        let before = idle_starts(&mut store, &played)?;
         let probed = while_fed(stage, schema, &played, WARM_UP, || probe(stage, schema, &played, time));
         // The backlog ends before the node does: then all of it can be checked.
-        let tasks = |processes| processes * u64::from(stage.args.tasks);
+        let processes = |fed| fed + u64::from(STARTS);
         let ended = probed.and_then(|probed| {
-            played.follow(Instant::now(), 0, tasks(probed.1))?;
-            Ok(probed)
+            played.follow(Instant::now(), 0, processes(probed.1) * u64::from(stage.args.tasks))?;
+            Ok((probed, idle_starts(&mut store, &played)?))
         });
         played.node.stop();
         drop(holder);
-        let probed = ended?;
-        stage.check(&mut stage.store(schema)?, probed.1, stage.args.tasks)?;
-        let ((claims, marks), processes) = probed;
-        report(seconds, cast.executors, processes, claims, &marks)
+        let (((claims, marks), fed), after) = ended?;
+        stage.check(&mut store, processes(fed) + u64::from(STARTS), stage.args.tasks)?;
+        report(seconds, cast.executors, fed, claims, &marks, [before, after])
     })
+}
+
+fn idle_starts(store: &mut Store, played: &Played) -> Result<Quantiles, BenchError> {
+    let times: Result<Vec<f64>, BenchError> = (0..STARTS).map(|_| start_to_spawn(store, played, 0)).collect();
+    Quantiles::of(times?).ok_or_else(|| BenchError::System("no start was timed".to_owned()))
 }
 
 /// Makes one claim after the other.
@@ -120,9 +133,10 @@ fn mark(played: &Played) -> Mark {
 /// Claims as a node does while there is a backlog.
 fn one_claim(store: &mut Store, backlog: &mut Backlog) -> Result<f64, BenchError> {
     let began = Instant::now();
-    let claimed = store.claim_due_within(PROBE, 1, &backlog.within(began))?;
+    let part = backlog.part(began);
+    let claimed = store.claim_due_in(PROBE, 1, &part)?;
     let took = began.elapsed().as_secs_f64() * 1000.0;
-    backlog.note(&claimed, 1, began);
+    backlog.note(&claimed, &part, claimed.len() == 1, began);
     let claims: Vec<_> = claimed
         .into_iter()
         .map(|one| match one {
@@ -130,6 +144,10 @@ fn one_claim(store: &mut Store, backlog: &mut Backlog) -> Result<f64, BenchError
             Claimed::Unreadable { process_id, version, .. } => (process_id.into(), version),
         })
         .collect();
+    // Claimed again and again it would gather versions as no process does.
+    for (process_id, _) in &claims {
+        store.postpone(process_id)?;
+    }
     if !claims.is_empty() {
         store.release(PROBE, &claims)?;
     }
@@ -142,6 +160,7 @@ fn report(
     processes: u64,
     claims: Vec<(f64, f64)>,
     marks: &[Mark],
+    [idle_start_before, idle_start_after]: [Quantiles; 2],
 ) -> Result<Report, BenchError> {
     let too_short = || BenchError::System(format!("{seconds} s are too short; give --churn 2 or more"));
     let [begin, tenth, nine_tenths, end] = marks else { return Err(too_short()) };
@@ -166,6 +185,8 @@ fn report(
         first,
         last,
         p99_ratio: last.p99_ms / first.p99_ms,
+        idle_start_before,
+        idle_start_after,
         node_first_mean_ms: mean(begin, tenth),
         node_last_mean_ms: mean(nine_tenths, end),
     })
@@ -184,6 +205,8 @@ impl Report {
         if let (Some(first), Some(last)) = (self.node_first_mean_ms, self.node_last_mean_ms) {
             lines.add("node's claims, mean", format!("first tenth {first:.2} ms, last {last:.2} ms"));
         }
+        lines.add("start to spawn, idle, before", self.idle_start_before.shown());
+        lines.add("start to spawn, idle, after", self.idle_start_after.shown());
         lines
             .add("rate", format!("first tenth {:.0} tasks/s, last {:.0}/s", self.first_rate, self.last_rate));
         Vec::new()

@@ -46,7 +46,9 @@ pub fn run(stage: &Stage<'_>, starts: u32) -> Result<Report, BenchError> {
         let played = stage.node(schema, cast)?;
         let warm_up = cast.executors as u64 * 2;
         let measured = while_fed(stage, schema, &played, warm_up, || {
-            (0..starts).map(|_| one_start(&mut store, &played)).collect::<Result<Vec<f64>, BenchError>>()
+            (0..starts)
+                .map(|_| start_to_spawn(&mut store, &played, HIGH))
+                .collect::<Result<Vec<f64>, BenchError>>()
         });
         played.node.stop();
         let none = || BenchError::System("nothing was timed; give --priority 1 or more".to_owned());
@@ -63,9 +65,10 @@ pub fn run(stage: &Stage<'_>, starts: u32) -> Result<Report, BenchError> {
     })
 }
 
-fn one_start(store: &mut Store, played: &Played) -> Result<f64, BenchError> {
+/// Starts one process after a short pause: the milliseconds from its committed start to its first command's spawn.
+pub fn start_to_spawn(store: &mut Store, played: &Played, priority: i32) -> Result<f64, BenchError> {
     std::thread::park_timeout(Duration::from_millis(fastrand::u64(1..=PAUSE_MS_MAX)));
-    let id = start_many(store, 1, HIGH)?.pop().unwrap_or_default();
+    let id = start_many(store, 1, priority)?.pop().unwrap_or_default();
     let (committed, waiting) = (SystemTime::now(), Instant::now());
     loop {
         if let Some(begun) = store.first_begun(&id)? {

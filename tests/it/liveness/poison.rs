@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use process_orchestrator::http::Endpoint;
+use process_orchestrator::store::claims::QueuePart;
 use process_orchestrator::store::nodes::NodeIdentity;
 use process_orchestrator::{ProcessInputData, ProcessStatus};
 use serde_json::Value;
@@ -352,10 +353,10 @@ fn a_process_that_is_due_since_ever_keeps_nobody_from_looking_at_the_queue() {
     let mut store = database.store();
     let damage = "UPDATE scheduled_tasks SET execution_time = '-infinity' WHERE task_instance LIKE '%-1'";
     assert_eq!(database.sql().execute(damage, &[]).unwrap(), 1);
-    assert_eq!(store.next_due(None).unwrap(), Some(Duration::ZERO));
+    assert_eq!(store.next_due(&QueuePart::default()).unwrap(), Some(Duration::ZERO));
     assert_eq!(store.next_due_of("one-task-1").unwrap(), Some(Duration::ZERO));
     let queue = store.queue_by_type().unwrap();
     assert_eq!(queue["one-task"].due, 2);
     database.sql().execute("DELETE FROM scheduled_tasks", &[]).unwrap();
-    assert_eq!(store.next_due(None).unwrap(), None);
+    assert_eq!(store.next_due(&QueuePart::default()).unwrap(), None);
 }
