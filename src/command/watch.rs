@@ -312,7 +312,8 @@ impl<'a> Watch<'a> {
         self.look_at_usage();
         // The crate reaps it, after which its times can't be asked for any more.
         let cpu = usage::cpu(self.pid);
-        let left = self.deadline.map_or(SLICE_MAX, |at| at.saturating_duration_since(Instant::now()));
+        let next = [self.deadline, self.lasting_at].into_iter().flatten().min();
+        let left = next.map_or(SLICE_MAX, |at| at.saturating_duration_since(Instant::now()));
         if let Some(reaped) = self.child.wait_timeout(left.min(SLICE_MAX))? {
             self.exit = Exit::Reaped(Reaped { cpu, ..reaped });
             return Ok(());

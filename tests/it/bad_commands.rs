@@ -182,6 +182,30 @@ fn a_starter_that_ignores_sigchld_does_no_harm() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn a_command_has_every_signal_at_its_default_and_none_blocked_whatever_the_starter_and_the_program_do() {
+    let bench = Bench::new("bad_signals");
+    // SIGQUIT and SIGUSR1 by the starter; SIGPIPE is ignored and SIGTERM caught by the program itself.
+    let starting = "import os, signal, sys; signal.signal(signal.SIGUSR1, signal.SIG_IGN); \
+                    signal.signal(signal.SIGQUIT, signal.SIG_IGN); \
+                    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2, signal.SIGALRM]); \
+                    os.execv(sys.argv[1], sys.argv[1:])";
+    let look = |name: &str| TaskDefinition::new(name, "cat /proc/self/status");
+    // The second child is made by a thread that has made one already.
+    let file = bench.file(&ProcessType::new("signals", "").add(look("first")).add(look("second")));
+    let run = ended(&mut bench.started_by(&["python3", "-c", starting], &["run", &file, "--json"])).expect(0);
+    // 32 and 33 are the C library's own: no program can set them, so some starters leave them ignored.
+    const OWN: u64 = 0b11 << 31;
+    for task in run.json()["tasks"].as_array().unwrap() {
+        let status = task["output"].as_str().unwrap();
+        for name in ["SigBlk:", "SigIgn:", "SigCgt:"] {
+            let set = status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim();
+            assert_eq!(u64::from_str_radix(set, 16).unwrap() & !OWN, 0, "{name} {status}");
+        }
+    }
+}
+
+#[test]
 fn a_starter_that_blocks_signals_keeps_none_from_the_program_or_its_commands() {
     let bench = Bench::new("bad_blocked");
     let block = "import os, signal, sys; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGCHLD]); \
