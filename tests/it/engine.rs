@@ -1,8 +1,10 @@
 //! The engine on real commands: order, parallelism, values passed on, retries, stops, priorities.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use process_orchestrator::engine::{NodeConfig, Scope};
+use process_orchestrator::command::{Interrupt, Lasting, Live};
+use process_orchestrator::engine::{Node, NodeConfig, NoopRunners, RunReport, Runner, Runners, Scope, Work};
 use process_orchestrator::model::retry::RetryPolicy;
 use process_orchestrator::store::start::{StartOptions, StartRequest};
 use process_orchestrator::{
@@ -466,4 +468,54 @@ fn a_reservation_ends_with_its_node() {
     assert_eq!(database.count("scheduled_tasks WHERE reserved_for = 'only-me'"), 1);
     node.stop();
     assert_eq!(database.count("scheduled_tasks WHERE reserved_for IS NULL AND NOT picked"), 1);
+}
+
+/// Runs nothing; tasks named `stuck` take until the test lets go, without saying so, as a spawn does that hangs.
+struct StuckRunners(Arc<Mutex<()>>);
+
+struct StuckRunner(Arc<Mutex<()>>, Box<dyn Runner>);
+
+impl Runners for StuckRunners {
+    fn of_node(&self, _node_id: &str) -> Arc<dyn Runners> {
+        Arc::new(Self(Arc::clone(&self.0)))
+    }
+
+    fn runner(&self, executor: usize) -> Box<dyn Runner> {
+        Box::new(StuckRunner(Arc::clone(&self.0), NoopRunners.runner(executor)))
+    }
+}
+
+impl Runner for StuckRunner {
+    fn run(&mut self, work: &Work, interrupt: &Interrupt, live: &Live, lasting: Lasting<'_>) -> RunReport {
+        if work.task.name == "stuck" {
+            drop(self.0.lock().unwrap());
+        }
+        self.1.run(work, interrupt, live, lasting)
+    }
+}
+
+#[test]
+fn others_run_beside_as_many_spawns_that_hang_as_there_are_turns() {
+    let database = TestDatabase::new("stuck_turns");
+    let kind = |name: &str| ProcessType::new(name, "").add_task(name, "true", ".", 1.0, 0);
+    database.register(&kind("stuck"));
+    database.register(&kind("quick"));
+    let at_once = 4 * std::thread::available_parallelism().unwrap().get();
+    let (executors, stuck) = (at_once + 4, at_once);
+    let gate = Arc::new(Mutex::new(()));
+    let held = gate.lock().unwrap();
+    let config = NodeConfig { executors, ..database.config() };
+    let runners = Arc::new(StuckRunners(Arc::clone(&gate)));
+    let node = Node::start(Arc::clone(&database.source), config, runners).unwrap();
+    let slow = database.start_many("stuck", stuck);
+    wait_until("all that can hang do", || (node.vitals().busy() >= stuck).then_some(()));
+    for id in database.start_many("quick", 9) {
+        assert_eq!(database.wait_for(&id).status, ProcessStatus::Completed);
+    }
+    assert_eq!(node.vitals().busy(), stuck);
+    drop(held);
+    for id in slow {
+        assert_eq!(database.wait_for(&id).status, ProcessStatus::Completed);
+    }
+    node.stop();
 }
