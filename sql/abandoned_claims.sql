@@ -11,8 +11,8 @@ SELECT s.task_instance, s.picked_by, s.version, p.total_tasks, t.task_index, t.n
      WHERE e.process_id = t.process_id AND e.task_index = t.task_index AND e.outcome = 'LOST') AS times_lost
 FROM scheduled_tasks s
 LEFT JOIN nodes n ON n.node_id = s.picked_by
-LEFT JOIN processes p ON p.process_id BETWEEN s.task_instance AND s.task_instance
-LEFT JOIN tasks t ON t.process_id BETWEEN p.process_id AND p.process_id AND t.task_index = p.current_task_index
+LEFT JOIN processes p ON p.process_id = ANY (ARRAY[s.task_instance])
+LEFT JOIN tasks t ON t.process_id = ANY (ARRAY[p.process_id]) AND t.task_index = p.current_task_index
 WHERE s.picked AND s.picked_by IS NOT NULL
     AND (n.node_id IS NULL OR n.state IN ('DEAD', 'STOPPED') OR s.picked_by = $2 AND s.task_instance = ANY($3))
 LIMIT $1

@@ -8,15 +8,15 @@
 -- index descent each. A descent into a priority itself would read, as long as something holds back vacuum, the dead
 -- entries that claims have left, to find that none waits. The index is walked backwards: what came last is there, while
 -- dead entries are left where what came first was.
--- Ids are joined by BETWEEN, here and wherever the engine's connections join by id. Joined by equality, an index can also
--- be read from end to end as one side of a merge. Where the statistics know of no rows (a queue that was drained, a new
--- database) that looks as cheap as one descent, and the plan outlives the emptiness.
+-- Ids of processes are joined as arrays of one, here and in the engine's other statements. Joined by plain equality, an
+-- index is also considered as a whole, for its order; where the statistics know of no rows (a queue that was drained, a
+-- new database) that costs as little as one descent, and the plan outlives the emptiness. An array has no order to use.
 -- `due` locks no more than $2 rows, in the order of the index: the lateral subquery is driven lazily by `level`.
 WITH RECURSIVE level AS (
     SELECT 2147483648 AS priority -- above all
     UNION ALL
     SELECT coalesce((SELECT s.priority FROM scheduled_tasks s
-            WHERE NOT s.picked AND s.priority < level.priority AND s.priority > coalesce(known.priority, -2147483649)
+            WHERE NOT s.picked AND s.priority < level.priority AND s.priority > coalesce(known.priority, $5::int, -2147483649)
             ORDER BY s.priority DESC LIMIT 1), known.priority)
     FROM level CROSS JOIN LATERAL (
         SELECT max(priority)::bigint AS priority FROM unnest($3::int[]) AS p (priority) WHERE p.priority < level.priority
@@ -43,7 +43,7 @@ WITH RECURSIVE level AS (
     UPDATE scheduled_tasks s
     SET picked = true, picked_by = $1, version = s.version + 1
     FROM due
-    WHERE s.task_instance BETWEEN due.task_instance AND due.task_instance
+    WHERE s.task_instance = ANY (ARRAY[due.task_instance])
     RETURNING s.task_instance, s.task_name, s.version, s.priority, s.execution_time,
         CASE WHEN isfinite(s.execution_time)
             THEN extract(epoch FROM clock_timestamp() - s.execution_time)::float8 END AS late_s
@@ -51,13 +51,13 @@ WITH RECURSIVE level AS (
     UPDATE processes p
     SET status = 'IN_PROGRESS', started_at = coalesce(p.started_at, now()), updated_at = now()
     FROM claimed
-    WHERE p.process_id BETWEEN claimed.task_instance AND claimed.task_instance
+    WHERE p.process_id = ANY (ARRAY[claimed.task_instance])
     RETURNING claimed.*, p.current_task_index, p.total_tasks, p.input_data, p.process_context
 ), task AS (
     UPDATE tasks t
     SET status = 'IN_PROGRESS', attempt = t.attempt + 1, started_at = now(), updated_at = now()
     FROM process
-    WHERE t.process_id BETWEEN process.task_instance AND process.task_instance
+    WHERE t.process_id = ANY (ARRAY[process.task_instance])
         AND t.task_index = process.current_task_index
     RETURNING process.*, t.task_index, t.name, t.command, t.shell, t.working_directory, t.environment,
         t.timeout_minutes, t.max_retries, t.retry, t.max_output_bytes, t.attempt, t.retry_count

@@ -13,13 +13,13 @@ WITH claimed AS (
     UPDATE processes p
     SET status = 'IN_PROGRESS', started_at = coalesce(p.started_at, now()), updated_at = now()
     FROM claimed
-    WHERE p.process_id BETWEEN claimed.task_instance AND claimed.task_instance
+    WHERE p.process_id = ANY (ARRAY[claimed.task_instance])
     RETURNING p.process_id, p.current_task_index, p.total_tasks, p.input_data, p.process_context
 ), task AS (
     UPDATE tasks t
     SET status = 'IN_PROGRESS', attempt = t.attempt + 1, started_at = now(), updated_at = now()
     FROM process
-    WHERE t.process_id BETWEEN process.process_id AND process.process_id
+    WHERE t.process_id = ANY (ARRAY[process.process_id])
         AND t.task_index = process.current_task_index
     RETURNING t.process_id, t.task_index, t.name, t.command, t.shell, t.working_directory, t.environment,
         t.timeout_minutes, t.max_retries, t.retry, t.max_output_bytes, t.attempt, t.retry_count

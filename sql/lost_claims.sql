@@ -2,5 +2,5 @@
 SELECT c.process_id, c.version
 FROM unnest($2::text[], $3::bigint[]) AS c (process_id, version)
 LEFT JOIN scheduled_tasks s
-    ON s.task_instance BETWEEN c.process_id AND c.process_id AND s.picked_by = $1 AND s.version = c.version
+    ON s.task_instance = ANY (ARRAY[c.process_id]) AND s.picked_by = $1 AND s.version = c.version
 WHERE s.task_instance IS NULL

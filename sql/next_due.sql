@@ -4,7 +4,7 @@ WITH RECURSIVE level AS (
     SELECT 2147483648 AS priority -- above all
     UNION ALL
     SELECT coalesce((SELECT s.priority FROM scheduled_tasks s
-            WHERE NOT s.picked AND s.priority < level.priority AND s.priority > coalesce(known.priority, -2147483649)
+            WHERE NOT s.picked AND s.priority < level.priority AND s.priority > coalesce(known.priority, $1::int, -2147483649)
             ORDER BY s.priority DESC LIMIT 1), known.priority)
     FROM level CROSS JOIN LATERAL (
         SELECT max(priority)::bigint AS priority FROM unnest($2::int[]) AS p (priority) WHERE p.priority < level.priority

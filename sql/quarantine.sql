@@ -7,12 +7,12 @@ WITH mine AS (
     UPDATE processes p
     SET status = 'FAILED', error_message = $4, completed_at = now(), updated_at = now()
     FROM mine
-    WHERE p.process_id BETWEEN mine.task_instance AND mine.task_instance
+    WHERE p.process_id = ANY (ARRAY[mine.task_instance])
     RETURNING p.process_id
 ), task AS (
     UPDATE tasks t
     SET status = 'FAILED', error_message = $4, completed_at = now(), updated_at = now()
     FROM process
-    WHERE t.process_id BETWEEN process.process_id AND process.process_id AND t.status = 'IN_PROGRESS'
+    WHERE t.process_id = ANY (ARRAY[process.process_id]) AND t.status = 'IN_PROGRESS'
 )
 SELECT task_instance FROM mine

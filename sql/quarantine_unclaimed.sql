@@ -7,6 +7,6 @@ WITH waiting AS (
     UPDATE processes p
     SET status = 'FAILED', error_message = $2, completed_at = now(), updated_at = now()
     FROM waiting
-    WHERE p.process_id BETWEEN waiting.task_instance AND waiting.task_instance
+    WHERE p.process_id = ANY (ARRAY[waiting.task_instance])
 )
 SELECT task_instance FROM waiting

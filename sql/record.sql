@@ -63,7 +63,7 @@ WITH mine AS MATERIALIZED (
             OR t.task_index = m.task_index AND m.task_status IN ('COMPLETED', 'FAILED', 'CANCELLED') THEN now() END,
         updated_at = now()
     FROM ending m
-    WHERE t.process_id BETWEEN m.process_id AND m.process_id AND t.task_index BETWEEN m.task_index AND m.last_index
+    WHERE t.process_id = ANY (ARRAY[m.process_id]) AND t.task_index BETWEEN m.task_index AND m.last_index
     RETURNING t.process_id, t.task_index, t.name, t.command, t.shell, t.working_directory, t.environment,
         t.timeout_minutes, t.max_retries, t.retry, t.max_output_bytes, t.attempt, t.retry_count, t.status
 ), moving AS MATERIALIZED (
@@ -80,7 +80,7 @@ WITH mine AS MATERIALIZED (
         completed_at = CASE WHEN m.has_ended THEN now() END,
         updated_at = now()
     FROM moving m
-    WHERE p.process_id BETWEEN m.process_id AND m.process_id
+    WHERE p.process_id = ANY (ARRAY[m.process_id])
 ), released AS (
     UPDATE scheduled_tasks s
     SET picked = false, picked_by = NULL, version = s.version + 1,
@@ -88,12 +88,12 @@ WITH mine AS MATERIALIZED (
         consecutive_failures = CASE WHEN mine.task_status = 'WAITING_RETRY' THEN s.consecutive_failures + 1 ELSE 0 END
     FROM mine
     WHERE mine.claim = 'RELEASE' AND NOT mine.is_cancelled
-        AND s.task_instance BETWEEN mine.process_id AND mine.process_id
+        AND s.task_instance = ANY (ARRAY[mine.process_id])
 ), finished AS (
     DELETE FROM scheduled_tasks s
     USING mine
     WHERE (mine.claim = 'END' OR mine.is_cancelled)
-        AND s.task_instance BETWEEN mine.process_id AND mine.process_id
+        AND s.task_instance = ANY (ARRAY[mine.process_id])
 )
 SELECT process_id, NULL::integer AS task_index, NULL::text AS name, NULL::text AS command, NULL::boolean AS shell,
     NULL::text AS working_directory, NULL::jsonb AS environment, NULL::double precision AS timeout_minutes,

@@ -6,9 +6,9 @@ SELECT e.process_id,
     next.timeout_minutes, next.max_retries, next.retry, next.max_output_bytes, next.attempt, next.retry_count
 FROM unnest($2::text[], $3::bigint[], $4::int[], $5::int[]) AS r (process_id, version, task_index, attempt)
 JOIN task_executions e
-    ON e.process_id BETWEEN r.process_id AND r.process_id AND e.task_index = r.task_index AND e.attempt = r.attempt AND e.node_id = $1
+    ON e.process_id = ANY (ARRAY[r.process_id]) AND e.task_index = r.task_index AND e.attempt = r.attempt AND e.node_id = $1
         AND e.outcome <> 'LOST' -- a takeover's entry says nothing of our result
 LEFT JOIN scheduled_tasks s
-    ON s.task_instance BETWEEN r.process_id AND r.process_id AND s.picked_by = $1 AND s.version = r.version
+    ON s.task_instance = ANY (ARRAY[r.process_id]) AND s.picked_by = $1 AND s.version = r.version
 LEFT JOIN tasks next
-    ON next.process_id BETWEEN s.task_instance AND s.task_instance AND next.task_index = r.task_index + 1 AND next.status = 'IN_PROGRESS'
+    ON next.process_id = ANY (ARRAY[s.task_instance]) AND next.task_index = r.task_index + 1 AND next.status = 'IN_PROGRESS'

@@ -5,7 +5,7 @@ UPDATE nodes SET state = 'RUNNING', last_heartbeat = clock_timestamp()
 WHERE node_id = $1 AND state = 'DEAD'
     AND NOT EXISTS (
         SELECT FROM scheduled_tasks s
-        JOIN processes p ON p.process_id BETWEEN s.task_instance AND s.task_instance
-        JOIN tasks t ON t.process_id BETWEEN p.process_id AND p.process_id AND t.task_index = p.current_task_index
+        JOIN processes p ON p.process_id = ANY (ARRAY[s.task_instance])
+        JOIN tasks t ON t.process_id = ANY (ARRAY[p.process_id]) AND t.task_index = p.current_task_index
         WHERE s.picked_by = $1 AND t.status = 'IN_PROGRESS'
     )

@@ -4,24 +4,24 @@
 WITH mine AS MATERIALIZED (
     SELECT s.task_instance AS process_id
     FROM unnest($2::text[], $3::bigint[]) AS c (process_id, version)
-    JOIN scheduled_tasks s ON s.task_instance BETWEEN c.process_id AND c.process_id
+    JOIN scheduled_tasks s ON s.task_instance = ANY (ARRAY[c.process_id])
     WHERE s.picked_by = $1 AND s.version = c.version
     FOR NO KEY UPDATE OF s
 ), task AS (
     UPDATE tasks t
     SET status = CASE WHEN t.retry_count > 0 THEN 'WAITING_RETRY' ELSE 'NOT_STARTED' END,
         attempt = t.attempt - 1, started_at = NULL, updated_at = now()
-    FROM mine JOIN processes p ON p.process_id BETWEEN mine.process_id AND mine.process_id
-    WHERE t.process_id BETWEEN p.process_id AND p.process_id AND t.task_index = p.current_task_index
+    FROM mine JOIN processes p ON p.process_id = ANY (ARRAY[mine.process_id])
+    WHERE t.process_id = ANY (ARRAY[p.process_id]) AND t.task_index = p.current_task_index
         AND t.status = 'IN_PROGRESS'
     RETURNING t.process_id, t.task_index, t.attempt
 ), process AS (
     UPDATE processes p
     SET status = 'NOT_STARTED', started_at = NULL, updated_at = now()
     FROM task
-    WHERE p.process_id BETWEEN task.process_id AND task.process_id AND task.task_index = 0 AND task.attempt = 0
+    WHERE p.process_id = ANY (ARRAY[task.process_id]) AND task.task_index = 0 AND task.attempt = 0
 )
 UPDATE scheduled_tasks s
 SET picked = false, picked_by = NULL, version = s.version + 1
 FROM mine
-WHERE s.task_instance BETWEEN mine.process_id AND mine.process_id
+WHERE s.task_instance = ANY (ARRAY[mine.process_id])

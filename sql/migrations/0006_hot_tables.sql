@@ -46,7 +46,7 @@ CREATE DOMAIN execution_outcome AS text
 -- Lists compare ids under the other name that PostgreSQL has for the order of bytes. With the same name these indexes
 -- would serve a look for one id as well, by being read from end to end; and to a plan that was made while a table was
 -- empty, that costs as little as a descent of the primary key: claims took 200 ms instead of 2.
-DROP INDEX processes_created, processes_type_created, processes_with_error;
+DROP INDEX IF EXISTS processes_created, processes_type_created, processes_with_error;
 
 ALTER TABLE processes
     DROP CONSTRAINT processes_status_check,
@@ -90,7 +90,7 @@ $$;
 -- The other way round, the earliest of the highest priority came first: a look for the priorities that wait began where
 -- claims have left dead entries, and read all of them as long as a transaction somewhere held back vacuum. Read from its
 -- end, it begins with what came last. Within a priority both are in the order of time.
-DROP INDEX scheduled_tasks_due;
+DROP INDEX IF EXISTS scheduled_tasks_due;
 CREATE INDEX scheduled_tasks_due ON scheduled_tasks (priority, execution_time) WHERE NOT picked;
 
 -- As in the third migration, but for the type of the status that it returns.

@@ -34,48 +34,75 @@ pub(crate) struct Backlog {
     /// The priorities that were met. What was due before the time is claimed, by our clock, if anything too early;
     /// `None`: that is not known.
     claimed_to: BTreeMap<i32, Option<Instant>>,
-    /// When it is time to look at the whole queue; `None`: now.
+    all: Pace,
+    /// Of looks for what has precedence only.
+    above: Pace,
+}
+
+/// When to look at the whole of something.
+#[derive(Debug, Clone, Copy, Default)]
+struct Pace {
+    /// `None`: now.
     whole_at: Option<Instant>,
-    /// What the last look at the whole queue took.
-    whole_took: Duration,
+    /// Whether the last look at the whole says nothing against another one.
+    is_cheap: bool,
+}
+
+impl Pace {
+    fn is_due(self, now: Instant) -> bool {
+        self.whole_at.is_none_or(|at| at <= now)
+    }
+
+    fn note(
+        &mut self,
+        was_whole: bool,
+        is_full: bool,
+        interval: Duration,
+        (began, took): (Instant, Duration),
+    ) {
+        if was_whole {
+            // The time of a full one is mostly that of its claims; and after a long queue another one is due anyway.
+            self.is_cheap = is_full || took <= CHEAP;
+            // One that took long for another reason, such as a lock, says little of the next.
+            let pause = (took * WHOLE_LOOKS_RARER_THAN).min(interval * INTERVALS_MAX);
+            self.whole_at = Some(began + if is_full { pause.max(interval) } else { pause });
+        }
+        if !is_full && self.is_cheap {
+            self.whole_at = None;
+        }
+    }
 }
 
 impl Backlog {
     pub(crate) fn new(interval: Duration) -> Self {
-        Self { interval, claimed_to: BTreeMap::new(), whole_at: None, whole_took: Duration::ZERO }
+        Self { interval, claimed_to: BTreeMap::new(), all: Pace::default(), above: Pace::default() }
     }
 
     /// Where to look now.
     pub(crate) fn part(&self, now: Instant) -> QueuePart {
-        let is_whole = self.whole_at.is_none_or(|at| at <= now) || self.claimed_to.len() > PRIORITIES_MAX;
-        if is_whole { QueuePart::default() } else { self.known(None, now) }
+        self.part_of(self.all, None, now)
     }
 
     /// Where to look for what has precedence over `floor`.
     pub(crate) fn part_above(&self, floor: i32, now: Instant) -> QueuePart {
-        self.known(Some(floor), now)
+        self.part_of(self.above, Some(floor), now)
     }
 
-    fn known(&self, above: Option<i32>, now: Instant) -> QueuePart {
+    fn part_of(&self, pace: Pace, above: Option<i32>, now: Instant) -> QueuePart {
+        if pace.is_due(now) || self.claimed_to.len() > PRIORITIES_MAX {
+            return QueuePart { above, within: Vec::new() };
+        }
         let ago = |due: &Instant| now.saturating_duration_since(*due) + MARGIN;
         let known =
             self.claimed_to.iter().filter(|(priority, _)| above.is_none_or(|floor| **priority > floor));
-        let within = known.take(PRIORITIES_MAX).map(|(priority, due)| (*priority, due.as_ref().map(ago)));
+        let within = known.map(|(priority, due)| (*priority, due.as_ref().map(ago)));
         QueuePart { above, within: within.collect() }
     }
 
-    /// The next look is at the whole queue.
+    /// The next looks are at the whole queue.
     pub(crate) fn reset(&mut self) {
-        self.whole_at = None;
+        (self.all, self.above) = (Pace::default(), Pace::default());
         self.claimed_to.values_mut().for_each(|claimed_to| *claimed_to = None);
-    }
-
-    /// Processes of these priorities wait: what was passed over may be among them.
-    pub(crate) fn forget(&mut self, priorities: &[i32]) {
-        for priority in priorities {
-            self.meet(*priority);
-            self.claimed_to.entry(*priority).and_modify(|claimed_to| *claimed_to = None);
-        }
     }
 
     fn meet(&mut self, priority: i32) {
@@ -84,18 +111,25 @@ impl Backlog {
         }
     }
 
-    /// When to look again although nobody says that anything is due; `None`: at once.
-    pub(crate) fn whole_at(&self) -> Option<Instant> {
-        self.whole_at
+    /// When to look at the whole of what `part` is of, although nobody says that anything is due there. `None`: at the
+    /// next look, which is to come at once if the last one was at a part only.
+    pub(crate) fn whole_at(&self, part: &QueuePart) -> Option<Instant> {
+        if part.above.is_some() { self.above.whole_at } else { self.all.whole_at }
     }
 
     /// A look at `part` that began at `began` has claimed these; there may be more if it `is_full`.
     pub(crate) fn note(&mut self, claimed: &[Claimed], part: &QueuePart, is_full: bool, began: Instant) {
         let claims: Vec<_> = claimed.iter().filter_map(ready).map(|it| (it.priority, it.late)).collect();
-        self.note_claims(&claims, part, is_full, began);
-        if part.above.is_none() {
-            self.plan(*part == QueuePart::default(), is_full, began, began.elapsed());
+        if is_full && claims.is_empty() {
+            return; // Nothing that could be read: it says nothing of the rest.
         }
+        self.note_claims(&claims, part, is_full, began);
+        self.plan(part, is_full, (began, began.elapsed()));
+    }
+
+    /// A look at `part` that claimed nothing, whatever it has found, began at `began`.
+    pub(crate) fn note_time(&mut self, part: &QueuePart, began: Instant) {
+        self.plan(part, false, (began, began.elapsed()));
     }
 
     /// Each with how late it was claimed.
@@ -129,16 +163,9 @@ impl Backlog {
         }
     }
 
-    fn plan(&mut self, was_whole: bool, is_full: bool, began: Instant, took: Duration) {
-        if was_whole {
-            self.whole_took = took;
-            // One that took long for another reason, such as a lock, says little of the next.
-            let pause = (took * WHOLE_LOOKS_RARER_THAN).min(self.interval * INTERVALS_MAX);
-            self.whole_at = Some(began + if is_full { pause.max(self.interval) } else { pause });
-        }
-        if !is_full && self.whole_took <= CHEAP {
-            self.whole_at = None;
-        }
+    fn plan(&mut self, part: &QueuePart, is_full: bool, time: (Instant, Duration)) {
+        let pace = if part.above.is_some() { &mut self.above } else { &mut self.all };
+        pace.note(part.within.is_empty(), is_full, self.interval, time);
     }
 }
 
@@ -174,17 +201,17 @@ mod tests {
         let claims =
             [(7, SECOND * 30), (7, SECOND * 20), (-1, SECOND * 25), (-1, SECOND * 9), (-1, SECOND * 11)];
         backlog.note_claims(&claims, &whole(), true, began);
-        backlog.plan(true, true, began, SECOND / 1000);
+        backlog.plan(&whole(), true, (began, SECOND / 1000));
         let half = began + SECOND / 2;
         let expected = [(-1, Some(SECOND * 19 / 2 + MARGIN)), (7, Some(SECOND * 5 / 2 + MARGIN))];
         assert_eq!(within(&backlog, half), expected);
         let part = backlog.part(half);
         backlog.note_claims(&[(-1, SECOND * 19 / 2)], &part, true, half);
-        backlog.plan(false, true, half, SECOND / 1000);
+        backlog.plan(&part, true, (half, SECOND / 1000));
         assert_eq!(within(&backlog, half)[0], expected[0], "one from within the margin says nothing new");
         assert_eq!(backlog.part(began + SECOND), whole(), "its time is over");
         backlog.note_claims(&[(7, SECOND * 50)], &whole(), true, began + SECOND);
-        backlog.plan(true, true, began + SECOND, SECOND / 1000);
+        backlog.plan(&whole(), true, (began + SECOND, SECOND / 1000));
         let expected = [(-1, Some(SECOND * 10 + MARGIN)), (7, Some(SECOND * 50 + MARGIN))];
         assert_eq!(within(&backlog, began + SECOND), expected, "what it met says where the next ones begin");
     }
@@ -192,39 +219,46 @@ mod tests {
     #[test]
     fn where_looks_at_the_whole_queue_take_long_they_are_rare_whether_more_waits_or_not() {
         let (began, mut backlog) = (began(), Backlog::new(SECOND));
+        let whole_at = |backlog: &Backlog| backlog.whole_at(&whole());
         backlog.note_claims(&[(0, SECOND)], &whole(), false, began);
-        backlog.plan(true, false, began, CHEAP);
-        assert_eq!((backlog.part(began), backlog.whole_at()), (whole(), None), "a cheap one");
-        backlog.plan(true, false, began, SECOND / 10);
-        assert_eq!(within(&backlog, began + SECOND), [(0, Some(SECOND + MARGIN_AT_END + MARGIN))]);
-        backlog.plan(false, false, began + SECOND, SECOND / 1000);
-        assert_eq!(backlog.whole_at(), Some(began + SECOND * 10));
+        backlog.plan(&whole(), false, (began, CHEAP));
+        assert_eq!((backlog.part(began), whole_at(&backlog)), (whole(), None), "a cheap one");
+        backlog.plan(&whole(), false, (began, SECOND / 10));
+        let part = backlog.part(began + SECOND);
+        assert_eq!(part.within, [(0, Some(SECOND + MARGIN_AT_END + MARGIN))]);
+        backlog.plan(&part, false, (began + SECOND, SECOND / 1000));
+        assert_eq!(whole_at(&backlog), Some(began + SECOND * 10));
         assert_eq!(backlog.part(began + SECOND * 10), whole());
-        backlog.plan(true, true, began, SECOND * 60);
-        assert_eq!(backlog.whole_at(), Some(began + SECOND * 20), "never rarer");
-        backlog.plan(true, true, began, SECOND / 1000);
-        assert_eq!(backlog.whole_at(), Some(began + SECOND), "while more waits it is no use");
+        backlog.plan(&whole(), true, (began, SECOND * 60));
+        assert_eq!(whole_at(&backlog), Some(began + SECOND * 20), "never rarer");
+        backlog.plan(&whole(), true, (began, SECOND / 1000));
+        assert_eq!(whole_at(&backlog), Some(began + SECOND), "while more waits it is no use");
+        backlog.plan(&part, false, (began, SECOND));
+        assert_eq!(backlog.part(began), whole(), "no more waits: what was passed over comes next");
     }
 
     #[test]
-    fn a_look_above_a_priority_says_nothing_of_that_one() {
+    fn a_look_above_a_priority_says_nothing_of_that_one_and_is_at_the_whole_of_it_in_its_turn() {
         let (began, mut backlog) = (began(), Backlog::new(SECOND));
         backlog.note_claims(&[(0, SECOND * 9), (5, SECOND)], &whole(), true, began);
-        backlog.plan(true, true, began, SECOND);
-        let part = backlog.part_above(0, began);
-        assert_eq!(part, QueuePart { above: Some(0), within: vec![(5, Some(MARGIN_AT_END + MARGIN))] });
-        backlog.note(&[], &part, false, began + SECOND);
-        let zero = (0, Some(SECOND * 10 + MARGIN));
-        assert_eq!(within(&backlog, began + SECOND), [zero, (5, Some(MARGIN_AT_END + MARGIN))]);
-        backlog.forget(&[5]);
-        assert_eq!(within(&backlog, began + SECOND), [zero, (5, None)]);
+        backlog.plan(&whole(), true, (began, SECOND));
+        let above = backlog.part_above(0, began);
+        assert_eq!(above, QueuePart { above: Some(0), within: vec![] }, "the first one");
+        backlog.note_claims(&[], &above, false, began + SECOND);
+        backlog.plan(&above, false, (began, SECOND / 50));
+        let within_margin = Some(MARGIN_AT_END + MARGIN);
+        assert_eq!(within(&backlog, began + SECOND), [(0, Some(SECOND * 10 + MARGIN)), (5, within_margin)]);
+        assert_eq!(backlog.part_above(0, began + SECOND).within, [(5, within_margin)]);
+        assert_eq!(backlog.part_above(0, began + SECOND * 2), above, "after a hundred times what it took");
+        backlog.reset();
+        assert_eq!((backlog.part(began), backlog.part_above(0, began)), (whole(), above));
     }
 
     #[test]
     fn what_was_due_since_ever_says_nothing_of_the_rest() {
         let (began, mut backlog) = (began(), Backlog::new(SECOND));
         backlog.note_claims(&[(0, Duration::ZERO)], &whole(), true, began);
-        backlog.plan(true, true, began, SECOND);
+        backlog.plan(&whole(), true, (began, SECOND));
         assert_eq!(within(&backlog, began), [(0, None)]);
     }
 
@@ -233,9 +267,8 @@ mod tests {
         let (began, mut backlog) = (began(), Backlog::new(SECOND));
         let claims: Vec<_> = (0..100).map(|priority| (priority, SECOND)).collect();
         backlog.note_claims(&claims, &whole(), true, began);
-        backlog.plan(true, true, began, SECOND);
+        backlog.plan(&whole(), true, (began, SECOND));
         assert_eq!(backlog.part(began), whole());
-        assert_eq!(backlog.part_above(60, began).within.len(), 4, "the first that were met");
         backlog.note_claims(&claims[..3], &whole(), false, began);
         assert_eq!(within(&backlog, began).len(), 3, "once there are fewer they are");
     }

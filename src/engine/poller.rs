@@ -46,8 +46,10 @@ pub(super) struct Poller {
     /// A connection was lost while we claimed: the database may know claims of ours that we don't.
     has_doubt: bool,
     backlog: Backlog,
-    /// The last look could not claim all that was due although there was room.
-    has_passed_over: bool,
+    /// The last claim was made one by one, and may have left some although there was room.
+    was_one_by_one: bool,
+    /// When it was looked last, a process of a higher priority waited for others to give way.
+    has_asked: bool,
     /// How many tasks executors had taken, and since when.
     begun: (usize, Instant),
     /// When there was room for more, and it was left.
@@ -66,6 +68,14 @@ enum Look {
     SleepFor(Duration),
 }
 
+/// What a claim has brought.
+#[derive(Default)]
+struct Taken {
+    how_many: usize,
+    /// All of it has precedence over something that was here.
+    is_all_urgent: bool,
+}
+
 impl Poller {
     pub(super) fn new(shared: Arc<Shared>, jobs: JobSenders, wake: Receiver<()>) -> Self {
         let link = Link::new(Arc::clone(&shared), CoreThread::Poller);
@@ -77,7 +87,8 @@ impl Poller {
             wake,
             has_doubt: false,
             backlog,
-            has_passed_over: false,
+            was_one_by_one: false,
+            has_asked: false,
             begun: (0, Instant::now()),
             room_since: None,
             precedence_at: None,
@@ -143,51 +154,65 @@ impl Poller {
         if free <= kept {
             return self.look_above_all_held(free);
         }
+        // They were of other claims than those which may follow.
+        (self.precedence_at, self.has_asked) = (None, false);
         if self.may_wait(free) {
             return Ok(Look::SleepFor(FREE_LOOK));
         }
         let wanted = (free - kept).min(CLAIM_MAX);
-        let began = Instant::now();
-        let part = self.backlog.part(began);
-        let claimed = self.measured(|poller| poller.claim(wanted, &part))?;
-        let (is_full, claimed_none) = (claimed.len() == wanted, claimed.is_empty());
-        self.backlog.note(&claimed, &part, is_full, began);
+        let part = self.backlog.part(Instant::now());
+        let taken = self.claim_and_take(wanted, &part)?;
         self.shared.waiting.set(Vec::new());
-        self.take_all(claimed);
-        if self.has_passed_over {
-            self.has_passed_over = false;
-            self.backlog.reset();
-        }
-        if !is_full && part != QueuePart::default() && self.backlog.whole_at().is_none() {
+        let is_full = taken.how_many == wanted;
+        if !is_full && !part.within.is_empty() && self.backlog.whole_at(&part).is_none() {
             // What this look has passed over comes next.
             return Ok(Look::Full);
         }
-        let longest = self.shared.config.poll_interval;
         if is_full {
-            // What waits now has no higher priority than what was just claimed; what is due later may have.
+            // What waits now has no higher priority than what was just claimed, and if that had precedence others may
+            // have it as well, and the room that is kept; what is due later may have.
             let is_room_left = self.shared.claims.free() > self.kept();
-            return Ok(if is_room_left { Look::Full } else { self.sleep_until_precedence(PRECEDENCE_LOOK) });
+            if is_room_left || kept > 0 && taken.is_all_urgent {
+                return Ok(Look::Full);
+            }
+            let soon = PRECEDENCE_LOOK.min(self.shared.config.poll_interval);
+            self.precedence_at = Some(Instant::now() + soon);
+            return Ok(Look::SleepFor(soon));
         }
         let (scope, part) = (&self.shared.config.scope, self.backlog.part(Instant::now()));
         let due_in = self.link.run(|store| match scope {
             Scope::All => store.next_due(&part),
             Scope::Process(id) => store.next_due_of(id),
         })?;
+        Ok(Look::SleepFor(self.time_until(due_in, &part, taken.how_many == 0)))
+    }
+
+    /// How long to sleep after a look that was not full.
+    fn time_until(&mut self, due_in: Option<Duration>, part: &QueuePart, claimed_none: bool) -> Duration {
+        let longest = self.shared.config.poll_interval;
         // Due and yet not to be had: somebody holds a lock on it, another node for a moment or an operator for long.
         let is_in_vain = claimed_none && due_in.is_some_and(|time| time.is_zero());
         self.vain_looks = if is_in_vain { self.vain_looks + 1 } else { 0 };
         let shortest = SLEEP_MIN * (1 << self.vain_looks.min(12));
-        let whole_in = self.backlog.whole_at().map(|at| at.saturating_duration_since(Instant::now()));
+        let whole_in = self.backlog.whole_at(part).map(|at| at.saturating_duration_since(Instant::now()));
         let sleep = due_in.unwrap_or(longest).min(whole_in.unwrap_or(longest));
-        Ok(Look::SleepFor(sleep.max(shortest).min(longest)))
+        sleep.max(shortest).min(longest)
     }
 
-    fn measured(
-        &mut self,
-        claim: impl FnOnce(&mut Self) -> Result<Vec<Claimed>, StoreError>,
-    ) -> Result<Vec<Claimed>, StoreError> {
+    /// Claims, and passes it on to the executors.
+    fn claim_and_take(&mut self, wanted: usize, part: &QueuePart) -> Result<Taken, StoreError> {
         let began = Instant::now();
-        let claimed = claim(self)?;
+        let claimed = self.claim_and_measure(wanted, part)?;
+        self.backlog.note(&claimed, part, claimed.len() == wanted, began);
+        if std::mem::take(&mut self.was_one_by_one) {
+            self.backlog.reset();
+        }
+        Ok(self.take_all(claimed))
+    }
+
+    fn claim_and_measure(&mut self, wanted: usize, part: &QueuePart) -> Result<Vec<Claimed>, StoreError> {
+        let began = Instant::now();
+        let claimed = self.claim(wanted, part)?;
         self.shared.vitals.measures.claim_seconds.note_time(began.elapsed());
         if !claimed.is_empty() {
             self.shared.vitals.measures.claim_batch.note(claimed.len() as f64);
@@ -226,18 +251,18 @@ impl Poller {
             Scope::Process(id) => Ok(store.claim_one(&shared.node_id, id)?.into_iter().collect()),
         });
         match claimed {
-            Err(error) if error.is_refused_value() => self.claim_one_by_one(wanted),
+            Err(error) if error.is_refused_value() => self.claim_one_by_one(wanted, part.above),
             other => other,
         }
     }
 
     /// The database refuses a value that a claim makes, such as a count beyond its type: each process is claimed on its
     /// own, and the one that is refused alone is set aside, so that it does not stand in the others' way.
-    fn claim_one_by_one(&mut self, wanted: usize) -> Result<Vec<Claimed>, StoreError> {
+    fn claim_one_by_one(&mut self, wanted: usize, above: Option<i32>) -> Result<Vec<Claimed>, StoreError> {
         let shared = Arc::clone(&self.shared);
-        self.has_passed_over = true;
+        self.was_one_by_one = true;
         let ids = match &shared.config.scope {
-            Scope::All => self.link.run(|store| store.due(wanted))?,
+            Scope::All => self.link.run(|store| store.due(wanted, above))?,
             Scope::Process(id) => vec![id.clone()],
         };
         let mut claimed = Vec::new();
@@ -259,9 +284,12 @@ impl Poller {
     }
 
     /// Passes claims on to the executors, those above the lowest priority that is held first.
-    fn take_all(&mut self, claimed: Vec<Claimed>) {
+    fn take_all(&mut self, claimed: Vec<Claimed>) -> Taken {
         let floor = self.shared.claims.lowest_priority().unwrap_or(i32::MAX);
+        let is_urgent = |one: &Claimed| matches!(one, Claimed::Ready(claim, _) if claim.priority > floor);
+        let taken = Taken { how_many: claimed.len(), is_all_urgent: claimed.iter().all(is_urgent) };
         claimed.into_iter().for_each(|one| self.take(one, floor));
+        taken
     }
 
     /// The channel has room for every claim the node may hold.
@@ -298,52 +326,44 @@ impl Poller {
         if self.shared.config.scope != Scope::All {
             return Ok(Look::SleepFor(longest));
         }
-        let is_news = self.shared.take_news();
+        if self.shared.take_news() || self.has_asked && free > 0 {
+            self.precedence_at = None;
+        }
         let wait = self.precedence_at.map(|at| at.saturating_duration_since(Instant::now()));
-        if let Some(wait) = wait.filter(|wait| !is_news && !wait.is_zero()) {
-            return Ok(Look::SleepFor(wait));
-        }
-        if free > 0 {
-            let began = Instant::now();
-            let part = self.backlog.part_above(floor, began);
-            let claimed = self.measured(|poller| poller.claim(free, &part))?;
-            let is_full = claimed.len() == free;
-            self.backlog.note(&claimed, &part, is_full, began);
-            self.take_all(claimed);
-            if !is_full {
-                self.shared.waiting.set(Vec::new());
-                return self.sleep_until_due_above(floor);
-            }
-        }
-        self.ask_others_to_give_way(floor)
+        let wait = match wait.filter(|wait| !wait.is_zero()) {
+            Some(wait) => wait,
+            None => self.claim_above(floor, free)?,
+        };
+        // Nobody tells when all claimed tasks have had their turn and the room is for others again.
+        Ok(Look::SleepFor(if free > 0 { wait.min(PRECEDENCE_LOOK) } else { wait }))
     }
 
-    fn ask_others_to_give_way(&mut self, floor: i32) -> Result<Look, StoreError> {
-        let limit = self.shared.config.executors;
-        let waiting = self.link.run(|store| store.waiting_priorities(floor, limit))?;
-        self.shared.vitals.polled();
-        let is_any = !waiting.is_empty();
-        self.backlog.forget(&waiting);
-        self.shared.waiting.set(waiting);
-        if !is_any {
-            return self.sleep_until_due_above(floor);
-        }
-        self.shared.hurry.tell();
-        Ok(self.sleep_until_precedence(self.shared.config.poll_interval))
-    }
-
-    fn sleep_until_due_above(&mut self, floor: i32) -> Result<Look, StoreError> {
-        let longest = self.shared.config.poll_interval;
+    /// Gives how long it is until, unless there is news, another look is worth it.
+    fn claim_above(&mut self, floor: i32, free: usize) -> Result<Duration, StoreError> {
+        self.has_asked = false;
         let part = self.backlog.part_above(floor, Instant::now());
-        let due_in = self.link.run(|store| store.next_due(&part))?;
-        Ok(self.sleep_until_precedence(due_in.map_or(longest, |time| time.max(SLEEP_MIN))))
+        let taken = if free > 0 { self.claim_and_take(free, &part)? } else { Taken::default() };
+        let waiting = if taken.how_many == free { self.waiting(&part)? } else { Vec::new() };
+        self.has_asked = !waiting.is_empty();
+        self.shared.waiting.set(waiting);
+        let time = if self.has_asked {
+            self.shared.hurry.tell();
+            self.shared.config.poll_interval
+        } else {
+            let due_in = self.link.run(|store| store.next_due(&part))?;
+            self.time_until(due_in, &part, taken.how_many == 0)
+        };
+        self.precedence_at = Some(Instant::now() + time);
+        Ok(time)
     }
 
-    /// Unless there is news before.
-    fn sleep_until_precedence(&mut self, time: Duration) -> Look {
-        let time = time.min(self.shared.config.poll_interval);
-        self.precedence_at = Some(Instant::now() + time);
-        Look::SleepFor(time)
+    /// The priorities that no executor is left for.
+    fn waiting(&mut self, part: &QueuePart) -> Result<Vec<i32>, StoreError> {
+        let (began, limit) = (Instant::now(), self.shared.config.executors);
+        let waiting = self.link.run(|store| store.waiting_priorities(part, limit))?;
+        self.backlog.note_time(part, began);
+        self.shared.vitals.polled();
+        Ok(waiting)
     }
 
     /// Gives back the claims that the database says are ours and that we never heard of.

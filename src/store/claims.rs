@@ -179,9 +179,12 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub fn due(&mut self, limit: usize) -> Result<Vec<String>, StoreError> {
+    pub fn due(&mut self, limit: usize, above: Option<i32>) -> Result<Vec<String>, StoreError> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        self.query(&DUE, &[&limit])?.iter().map(|row| get(row, "task_instance", "the queue")).collect()
+        self.query(&DUE, &[&limit, &above])?
+            .iter()
+            .map(|row| get(row, "task_instance", "the queue"))
+            .collect()
     }
 
     /// Ends a process that can't be claimed as FAILED with the reason; `false` if somebody has claimed it since.
@@ -212,13 +215,17 @@ impl Store {
         self.query_opt(&NEXT_DUE_OF, &[&process_id])?.as_ref().map_or(Ok(None), read_wait)
     }
 
-    /// The priorities above `floor` of due processes that wait, highest first, at most `limit` of them.
+    /// The priorities of due processes that wait in that part of the queue, highest first, at most `limit` of them.
     ///
     /// # Errors
     /// When the database fails.
-    pub fn waiting_priorities(&mut self, floor: i32, limit: usize) -> Result<Vec<i32>, StoreError> {
+    pub fn waiting_priorities(&mut self, part: &QueuePart, limit: usize) -> Result<Vec<i32>, StoreError> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        self.query(&WAITING, &[&floor, &limit])?.iter().map(|row| get(row, "priority", "the queue")).collect()
+        let (priorities, due_ago_s) = part.known();
+        self.query(&WAITING, &[&part.above, &limit, &priorities, &due_ago_s])?
+            .iter()
+            .map(|row| get(row, "priority", "the queue"))
+            .collect()
     }
 
     /// Which of `claims` the node no longer holds, because they ended or were taken.

@@ -107,7 +107,10 @@ fn a_schema_full_of_history_and_its_plan() {
 fn churn_times_claims_beside_an_open_transaction() {
     let bench = Bench::new("bench_churn");
     let report = document(&bench, &["--churn", "1"]);
-    assert_positive(&report, &["/tasks", "/first/p99_ms", "/last/p99_ms", "/p99_ratio"]);
+    assert_positive(
+        &report,
+        &["/tasks", "/first/p99_ms", "/last/p99_ms", "/p99_ratio", "/idle_start_after/p50_ms"],
+    );
 }
 
 #[test]
