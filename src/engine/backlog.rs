@@ -19,7 +19,10 @@ const MARGIN: Duration = Duration::from_millis(100);
 /// The same where nothing more was due: the queue is short, claims are few, and what is read again is little.
 const MARGIN_AT_END: Duration = Duration::from_secs(2);
 /// A look at the whole queue that takes no longer than this is as good as one at a part of it.
-const CHEAP: Duration = Duration::from_millis(5);
+const CHEAP: Duration = Duration::from_millis(2);
+/// What of a look's time is that of its claims: a commit, and for each some rows. More would be a slow disk's.
+const COMMIT_TAKES: Duration = Duration::from_millis(3);
+const CLAIM_TAKES: Duration = Duration::from_micros(100);
 /// After a look at the whole queue others follow for this many times as long as it took.
 const WHOLE_LOOKS_RARER_THAN: u32 = 100;
 /// But for no longer than this many intervals: some process may wait for the next one.
@@ -46,6 +49,8 @@ struct Pace {
     whole_at: Option<Instant>,
     /// Whether the last look at the whole says nothing against another one.
     is_cheap: bool,
+    /// What reading took at the last look at the whole.
+    last_took: Duration,
 }
 
 impl Pace {
@@ -61,10 +66,12 @@ impl Pace {
         (began, took): (Instant, Duration),
     ) {
         if was_whole {
-            // The time of a full one is mostly that of its claims; and after a long queue another one is due anyway.
-            self.is_cheap = is_full || took <= CHEAP;
-            // One that took long for another reason, such as a lock, says little of the next.
-            let pause = (took * WHOLE_LOOKS_RARER_THAN).min(interval * INTERVALS_MAX);
+            // One alone may have taken long for another reason: a lock, the disk, a connection that had to be made.
+            let (this, last) = (took, std::mem::replace(&mut self.last_took, took));
+            let takes = this.min(last);
+            // After a long queue another one is due in any case.
+            self.is_cheap = is_full || takes <= CHEAP;
+            let pause = (takes * WHOLE_LOOKS_RARER_THAN).min(interval * INTERVALS_MAX);
             self.whole_at = Some(began + if is_full { pause.max(interval) } else { pause });
         }
         if !is_full && self.is_cheap {
@@ -124,7 +131,12 @@ impl Backlog {
             return; // Nothing that could be read: it says nothing of the rest.
         }
         self.note_claims(&claims, part, is_full, began);
-        self.plan(part, is_full, (began, began.elapsed()));
+        let own = if claimed.is_empty() {
+            Duration::ZERO
+        } else {
+            COMMIT_TAKES + CLAIM_TAKES * claims.len() as u32
+        };
+        self.plan(part, is_full, (began, began.elapsed().saturating_sub(own)));
     }
 
     /// A look at `part` that claimed nothing, whatever it has found, began at `began`.
@@ -163,6 +175,7 @@ impl Backlog {
         }
     }
 
+    /// `time` is when it began, and what reading took.
     fn plan(&mut self, part: &QueuePart, is_full: bool, time: (Instant, Duration)) {
         let pace = if part.above.is_some() { &mut self.above } else { &mut self.all };
         pace.note(part.within.is_empty(), is_full, self.interval, time);
@@ -224,11 +237,14 @@ mod tests {
         backlog.plan(&whole(), false, (began, CHEAP));
         assert_eq!((backlog.part(began), whole_at(&backlog)), (whole(), None), "a cheap one");
         backlog.plan(&whole(), false, (began, SECOND / 10));
+        assert_eq!(backlog.part(began), whole(), "one alone may have taken long for another reason");
+        backlog.plan(&whole(), false, (began, SECOND / 10));
         let part = backlog.part(began + SECOND);
         assert_eq!(part.within, [(0, Some(SECOND + MARGIN_AT_END + MARGIN))]);
         backlog.plan(&part, false, (began + SECOND, SECOND / 1000));
         assert_eq!(whole_at(&backlog), Some(began + SECOND * 10));
         assert_eq!(backlog.part(began + SECOND * 10), whole());
+        backlog.plan(&whole(), true, (began, SECOND * 60));
         backlog.plan(&whole(), true, (began, SECOND * 60));
         assert_eq!(whole_at(&backlog), Some(began + SECOND * 20), "never rarer");
         backlog.plan(&whole(), true, (began, SECOND / 1000));
@@ -242,9 +258,11 @@ mod tests {
         let (began, mut backlog) = (began(), Backlog::new(SECOND));
         backlog.note_claims(&[(0, SECOND * 9), (5, SECOND)], &whole(), true, began);
         backlog.plan(&whole(), true, (began, SECOND));
+        backlog.plan(&whole(), true, (began, SECOND));
         let above = backlog.part_above(0, began);
         assert_eq!(above, QueuePart { above: Some(0), within: vec![] }, "the first one");
         backlog.note_claims(&[], &above, false, began + SECOND);
+        backlog.plan(&above, false, (began, SECOND / 50));
         backlog.plan(&above, false, (began, SECOND / 50));
         let within_margin = Some(MARGIN_AT_END + MARGIN);
         assert_eq!(within(&backlog, began + SECOND), [(0, Some(SECOND * 10 + MARGIN)), (5, within_margin)]);

@@ -154,11 +154,12 @@ impl Poller {
         if free <= kept {
             return self.look_above_all_held(free);
         }
-        // They were of other claims than those which may follow.
-        (self.precedence_at, self.has_asked) = (None, false);
+        // It was of other claims than those which may follow.
+        self.precedence_at = None;
         if self.may_wait(free) {
             return Ok(Look::SleepFor(FREE_LOOK));
         }
+        let had_asked = std::mem::take(&mut self.has_asked);
         let wanted = (free - kept).min(CLAIM_MAX);
         let part = self.backlog.part(Instant::now());
         let taken = self.claim_and_take(wanted, &part)?;
@@ -169,10 +170,11 @@ impl Poller {
             return Ok(Look::Full);
         }
         if is_full {
-            // What waits now has no higher priority than what was just claimed, and if that had precedence others may
-            // have it as well, and the room that is kept; what is due later may have.
+            // What waits now has no higher priority than what was just claimed. If that had precedence others may have
+            // it as well: the room that is kept is theirs, and for more of them others are to give way. What is due
+            // later may have it.
             let is_room_left = self.shared.claims.free() > self.kept();
-            if is_room_left || kept > 0 && taken.is_all_urgent {
+            if is_room_left || taken.is_all_urgent && (kept > 0 || had_asked) {
                 return Ok(Look::Full);
             }
             let soon = PRECEDENCE_LOOK.min(self.shared.config.poll_interval);
