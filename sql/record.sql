@@ -11,7 +11,8 @@
 -- as CANCELLED, with all tasks from the one that has not completed; one that ends by itself ends as it does.
 --
 -- The shape is a matter of instructions, counted for batches of 10 and 250 results, per result (from 320,000 and
--- 223,000 to 248,000 and 185,000, the sixth migration included):
+-- 223,000 to 248,000 and 185,000, the sixth migration included; before ids were joined as arrays of one, which changed
+-- no rate that could be measured):
 -- * arrays are unnested in a select list, where they advance together, and not in FROM, where each of them becomes a
 --   tuplestore of its own;
 -- * the claims are locked in a lateral subquery: a row that is joined beside a locked one is copied as a whole, in
