@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use super::NodeVitals;
 use super::answer::Answer;
 use super::counts::Counts;
-use crate::engine::measures::{Distribution, Measures};
+use crate::engine::health::metrics::{Distribution, Measures};
 use crate::model::lifecycle::ProcessStatus;
 use crate::platform::own_usage;
 

@@ -58,7 +58,7 @@ use crossbeam_channel::{Sender, bounded};
 use mio::Waker;
 
 use crate::database::ConnectionSource;
-use crate::engine::measures::Measures;
+use crate::engine::health::metrics::Measures;
 use connections::Connections;
 use gate::Gate;
 use handlers::Service;

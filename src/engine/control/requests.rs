@@ -9,17 +9,17 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use log::info;
 
-use super::link::Link;
-use super::shared::Shared;
 use crate::command::Reason;
+use crate::engine::session::Link;
+use crate::engine::shared::Shared;
 use crate::store::StoreError;
 
 /// A cancelled process whose command was not there to be ended, because it is between two tasks or waits for an
 /// executor, is looked at again this soon.
-pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(100);
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// The requests as the node's threads see them.
-pub(super) struct Control {
+pub(crate) struct Control {
     heeds_pauses: bool,
     /// Whether any type is paused: what the recorder looks at for each result, usually all it looks at.
     is_any_paused: AtomicBool,
@@ -30,7 +30,7 @@ pub(super) struct Control {
 
 /// What a look found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Seen {
+pub(crate) enum Seen {
     /// Nothing that is left to be done.
     Nothing,
     /// A command that has to be ended has not begun yet.
@@ -38,7 +38,7 @@ pub(super) enum Seen {
 }
 
 impl Control {
-    pub(super) fn new(heeds_pauses: bool) -> Self {
+    pub(crate) fn new(heeds_pauses: bool) -> Self {
         // One wake-up: a second one before the keeper has looked says nothing new.
         let (wake, woken) = bounded(1);
         Self {
@@ -50,19 +50,19 @@ impl Control {
         }
     }
 
-    pub(super) fn wake(&self) {
+    pub(crate) fn wake(&self) {
         match self.wake.try_send(()) {
             Ok(()) | Err(TrySendError::Full(()) | TrySendError::Disconnected(())) => {}
         }
     }
 
     /// Gets a message when there may be something to look for.
-    pub(super) fn woken(&self) -> &Receiver<()> {
+    pub(crate) fn woken(&self) -> &Receiver<()> {
         &self.woken
     }
 
     /// Whether a process of this type is to stop before its next task.
-    pub(super) fn is_paused(&self, process_type: &str) -> bool {
+    pub(crate) fn is_paused(&self, process_type: &str) -> bool {
         self.is_any_paused.load(Ordering::Relaxed)
             && self.paused.lock().unwrap_or_else(PoisonError::into_inner).contains(process_type)
     }
@@ -82,7 +82,7 @@ impl Control {
 
 /// Ends the commands of cancelled processes, learns what is paused, and ends cancelled processes that nobody holds:
 /// three short queries, of which the first and the last look into an index that is empty but for moments.
-pub(super) fn look(shared: &Shared, link: &mut Link) -> Result<Seen, StoreError> {
+pub(crate) fn look(shared: &Shared, link: &mut Link) -> Result<Seen, StoreError> {
     let (requests, paused) =
         link.look(|store| Ok((store.cancel_requests(&shared.node_id)?, store.paused_types()?)))?;
     if shared.control.set_paused(paused) {

@@ -8,12 +8,15 @@ use crossbeam_channel::Receiver;
 use log::{error, info, warn};
 use serde_json::Map;
 
+use super::batch::Batch;
 use super::decide::{Handover, decide, unrecordable};
-use super::executor::{Done, JobSenders};
-use super::link::Link;
-use super::pulse::CoreThread;
-use super::runner::Work;
-use super::shared::{Phase, Shared};
+use crate::engine::health::thread_watchdog::CoreThread;
+use crate::engine::run::executor::Done;
+use crate::engine::run::job_queue::JobSenders;
+use crate::engine::run::runner::Work;
+use crate::engine::session::Link;
+use crate::engine::shared::Shared;
+use crate::engine::shutdown::Phase;
 use crate::failpoint::{self, Point};
 use crate::model::lifecycle::{ClaimMove, ProcessStatus};
 use crate::store::StoreError;
@@ -29,41 +32,21 @@ const BATCH_OUTPUT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// had a transaction of its own.
 const GATHER_MAX: Duration = Duration::from_millis(6);
 
-pub(super) struct Recorder {
+pub(crate) struct Recorder {
     shared: Arc<Shared>,
     link: Link,
     done: Receiver<Done>,
     jobs: JobSenders,
 }
 
-/// Results, each with the work it came of at the same place, which the next task goes on from.
-#[derive(Default)]
-struct Batch {
-    works: Vec<Work>,
-    results: Vec<TaskResult>,
-    /// The only result is what takes the place of one that the database has refused.
-    is_stripped: bool,
-}
-
-impl Batch {
-    fn push(&mut self, work: Work, result: TaskResult) {
-        self.works.push(work);
-        self.results.push(result);
-    }
-
-    fn into_pairs(self) -> impl Iterator<Item = (Work, TaskResult)> {
-        self.works.into_iter().zip(self.results)
-    }
-}
-
 impl Recorder {
-    pub(super) fn new(shared: Arc<Shared>, done: Receiver<Done>, jobs: JobSenders) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, done: Receiver<Done>, jobs: JobSenders) -> Self {
         let link = Link::new(Arc::clone(&shared), CoreThread::Recorder);
         Self { shared, link, done, jobs }
     }
 
     /// Records until every executor has gone and everything is recorded.
-    pub(super) fn run(mut self) {
+    pub(crate) fn run(mut self) {
         loop {
             self.link.rests();
             let Ok(first) = self.done.recv() else { return };

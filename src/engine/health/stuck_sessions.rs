@@ -11,14 +11,15 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use log::{debug, warn};
 
-use super::pulse::CoreThread;
-use super::shared::{Phase, Shared};
+use super::thread_watchdog::CoreThread;
+use crate::engine::shared::Shared;
+use crate::engine::shutdown::Phase;
 use crate::store::nodes::NodeState;
 use crate::store::{Backend, Store, StoreError};
 
 /// Since when each of the core threads has been waiting for an answer of which session.
 #[derive(Default)]
-pub(super) struct Asked {
+pub(crate) struct Asked {
     since: Mutex<[Option<(Instant, Backend)>; CoreThread::ALL.len()]>,
 }
 
@@ -29,11 +30,11 @@ impl Asked {
     }
 
     /// The thread begins to wait for an answer of this session.
-    pub(super) fn begin(&self, thread: CoreThread, backend: Backend) {
+    pub(crate) fn begin(&self, thread: CoreThread, backend: Backend) {
         self.lock()[thread as usize] = Some((Instant::now(), backend));
     }
 
-    pub(super) fn end(&self, thread: CoreThread) {
+    pub(crate) fn end(&self, thread: CoreThread) {
         self.lock()[thread as usize] = None;
     }
 
@@ -53,7 +54,7 @@ impl Asked {
 }
 
 /// Looks for threads that wait too long until `quit` is closed.
-pub(super) fn watch(shared: &Arc<Shared>, quit: &Receiver<()>) {
+pub(crate) fn watch(shared: &Arc<Shared>, quit: &Receiver<()>) {
     /// How often it looks.
     const LOOK: Duration = Duration::from_millis(500);
     /// After a failure: each attempt to connect may leave a thread behind that waits with the others.

@@ -60,13 +60,13 @@ impl Histogram {
     }
 
     /// Notes a value, which is not negative.
-    pub(super) fn note(&self, value: f64) {
+    pub(crate) fn note(&self, value: f64) {
         let place = self.bounds.partition_point(|bound| *bound < value);
         self.buckets[place].fetch_add(1, Ordering::Relaxed); // one more bucket than bounds
         self.sum_millionths.fetch_add((value * 1e6) as u64, Ordering::Relaxed);
     }
 
-    pub(super) fn note_time(&self, time: Duration) {
+    pub(crate) fn note_time(&self, time: Duration) {
         self.note(time.as_secs_f64());
     }
 
@@ -106,7 +106,7 @@ pub struct Measures {
 }
 
 impl Measures {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             began: Instant::now(),
             execution_seconds: Histogram::new(EXECUTION_BOUNDS),
@@ -122,22 +122,22 @@ impl Measures {
         }
     }
 
-    pub(super) fn recorded(&self, outcome: Outcome) {
+    pub(crate) fn recorded(&self, outcome: Outcome) {
         if let Some(place) = OUTCOMES.iter().position(|it| *it == outcome) {
             self.outcomes[place].fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    pub(super) fn database_failed(&self, role: &str) {
+    pub(crate) fn database_failed(&self, role: &str) {
         let place = ROLES.iter().position(|it| *it == role).unwrap_or(ROLES.len() - 1);
         self.errors[place].fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn took_over(&self, processes: usize) {
+    pub(crate) fn took_over(&self, processes: usize) {
         self.taken_over.fetch_add(processes as u64, Ordering::Relaxed);
     }
 
-    pub(super) fn beat(&self) {
+    pub(crate) fn beat(&self) {
         let millis = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
         self.last_heartbeat.store(millis + 1, Ordering::Relaxed);
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::platform::time_since_boot;
 
 /// Counts from the last heartbeat that reached the database, by a clock that goes on while the machine sleeps.
-pub(super) struct Lease {
+pub(crate) struct Lease {
     length: Duration,
     /// Milliseconds since boot at which the last successful heartbeat was sent.
     renewed_ms: AtomicU64,
@@ -18,7 +18,7 @@ pub(super) struct Lease {
 
 impl Lease {
     /// A lease that begins now.
-    pub(super) fn new(length: Duration) -> Self {
+    pub(crate) fn new(length: Duration) -> Self {
         let lease = Self {
             length,
             renewed_ms: AtomicU64::new(0),
@@ -30,7 +30,7 @@ impl Lease {
     }
 
     /// A heartbeat that was sent at `sent` has arrived; its answer's way does not count.
-    pub(super) fn renew(&self, sent: Duration) {
+    pub(crate) fn renew(&self, sent: Duration) {
         if self.is_void() {
             self.lapsed_ms.store(millis(time_since_boot()), Ordering::SeqCst);
         }
@@ -38,22 +38,22 @@ impl Lease {
         self.is_dead.store(false, Ordering::SeqCst);
     }
 
-    pub(super) fn declared_dead(&self) {
+    pub(crate) fn declared_dead(&self) {
         self.is_dead.store(true, Ordering::SeqCst);
     }
 
     /// Whether the node has to let go of everything: others may take its claims from now on, or have. A third of
     /// the lease is left for commands to die and for clocks that run apart.
-    pub(super) fn is_void(&self) -> bool {
+    pub(crate) fn is_void(&self) -> bool {
         self.is_dead.load(Ordering::SeqCst) || self.age() > self.length * 2 / 3
     }
 
     /// Whether it is void, or was at some time after `since`, a time since boot.
-    pub(super) fn was_void_since(&self, since: Duration) -> bool {
+    pub(crate) fn was_void_since(&self, since: Duration) -> bool {
         self.is_void() || self.lapsed_ms.load(Ordering::SeqCst) >= millis(since).max(1)
     }
 
-    pub(super) fn age(&self) -> Duration {
+    pub(crate) fn age(&self) -> Duration {
         let renewed = Duration::from_millis(self.renewed_ms.load(Ordering::SeqCst));
         time_since_boot().saturating_sub(renewed)
     }

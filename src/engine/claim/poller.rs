@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use log::{error, info, warn};
 
-use super::backlog::Backlog;
-use super::config::Scope;
-use super::executor::JobSenders;
-use super::link::Link;
-use super::pulse::CoreThread;
-use super::runner::Work;
-use super::shared::Shared;
+use super::scan_cursor::Backlog;
+use crate::engine::config::Scope;
+use crate::engine::health::thread_watchdog::CoreThread;
+use crate::engine::run::job_queue::JobSenders;
+use crate::engine::run::runner::Work;
+use crate::engine::session::Link;
+use crate::engine::shared::Shared;
 use crate::failpoint::{self, Point};
 use crate::store::StoreError;
 use crate::store::claims::{Claimed, QueuePart};
@@ -38,7 +38,7 @@ const STUCK_AFTER: Duration = Duration::from_millis(500);
 /// Shortest sleep before a process that is about to be due: the clocks' granularity.
 const SLEEP_MIN: Duration = Duration::from_millis(1);
 
-pub(super) struct Poller {
+pub(crate) struct Poller {
     shared: Arc<Shared>,
     link: Link,
     jobs: JobSenders,
@@ -77,7 +77,7 @@ struct Taken {
 }
 
 impl Poller {
-    pub(super) fn new(shared: Arc<Shared>, jobs: JobSenders, wake: Receiver<()>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, jobs: JobSenders, wake: Receiver<()>) -> Self {
         let link = Link::new(Arc::clone(&shared), CoreThread::Poller);
         let backlog = Backlog::new(shared.config.poll_interval);
         Self {
@@ -97,7 +97,7 @@ impl Poller {
     }
 
     /// Claims until the node drains.
-    pub(super) fn run(mut self) {
+    pub(crate) fn run(mut self) {
         while !self.shared.is_draining() {
             self.link.works();
             self.look_for_stuck_turns();

@@ -21,7 +21,7 @@ const LEFT_PER_TURN: usize = 2;
 /// And no more than one for so many executors, or the groups would be small where there are few.
 const EXECUTORS_PER_LEFT: usize = 8;
 
-pub(super) struct Turns {
+pub(crate) struct Turns {
     pass: Sender<()>,
     take: Receiver<()>,
     processors: usize,
@@ -37,7 +37,7 @@ pub(super) struct Turns {
 }
 
 impl Turns {
-    pub(super) fn new(executors: usize) -> Self {
+    pub(crate) fn new(executors: usize) -> Self {
         let processors = std::thread::available_parallelism().map_or(2, usize::from);
         Self::of(executors, executors.min(processors * TURNS_PER_PROCESSOR), processors)
     }
@@ -73,13 +73,13 @@ impl Turns {
     }
 
     /// How many tasks have been taken so far.
-    pub(super) fn begun(&self) -> usize {
+    pub(crate) fn begun(&self) -> usize {
         self.begun.load(Ordering::Relaxed)
     }
 
     /// No task was taken for long while some wait: whoever holds the turns is stuck before its command runs, in a file
     /// system that does not answer, say. As many executors as there are processors begin in their place.
-    pub(super) fn add_spare(&self) {
+    pub(crate) fn add_spare(&self) {
         for _ in 0..self.processors {
             if self.spare.load(Ordering::Relaxed) < self.spare_max {
                 self.spare.fetch_add(1, Ordering::Relaxed);
@@ -89,17 +89,17 @@ impl Turns {
     }
 
     /// Whether every processor has a short command to run: one more would end none of them sooner.
-    pub(super) fn are_busy(&self) -> bool {
+    pub(crate) fn are_busy(&self) -> bool {
         self.at_work.load(Ordering::Relaxed) >= self.processors
     }
 
     /// Whether so few tasks wait for a turn that they are run by the time a transaction has brought more.
-    pub(super) fn run_out(&self, waiting: usize) -> bool {
+    pub(crate) fn run_out(&self, waiting: usize) -> bool {
         waiting <= self.left_waiting
     }
 
     /// Waits for a turn; `None` once `quit` is closed.
-    pub(super) fn take(&self, quit: &Receiver<()>) -> Option<Turn<'_>> {
+    pub(crate) fn take(&self, quit: &Receiver<()>) -> Option<Turn<'_>> {
         select! {
             recv(self.take) -> _ => Some(Turn { turns: self, is_held: Cell::new(true), is_at_work: Cell::new(false) }),
             recv(quit) -> _ => None,
@@ -108,7 +108,7 @@ impl Turns {
 }
 
 /// One executor's turn; passed on when it is dropped, also by a panic.
-pub(super) struct Turn<'a> {
+pub(crate) struct Turn<'a> {
     turns: &'a Turns,
     is_held: Cell<bool>,
     is_at_work: Cell<bool>,
@@ -116,31 +116,31 @@ pub(super) struct Turn<'a> {
 
 impl Turn<'_> {
     /// Its holder has taken a task.
-    pub(super) fn note_begun(&self) {
+    pub(crate) fn note_begun(&self) {
         self.turns.begun.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Its holder begins a command.
-    pub(super) fn begin_work(&self) {
+    pub(crate) fn begin_work(&self) {
         self.is_at_work.set(true);
         self.turns.at_work.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The command has ended, or lasts.
-    pub(super) fn end_work(&self) {
+    pub(crate) fn end_work(&self) {
         if self.is_at_work.replace(false) {
             self.turns.at_work.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
-    pub(super) fn pass_on(&self) {
+    pub(crate) fn pass_on(&self) {
         self.end_work();
         if self.is_held.replace(false) {
             self.turns.give_back();
         }
     }
 
-    pub(super) fn is_held(&self) -> bool {
+    pub(crate) fn is_held(&self) -> bool {
         self.is_held.get()
     }
 }

@@ -5,25 +5,25 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use log::{debug, warn};
 
-use super::guard;
+use crate::engine::guard;
 use crate::model::lifecycle::Outcome;
 
 /// Ends what ended commands have left. A look through all processes takes milliseconds; commands that end together,
 /// as at a stop, share one.
 #[derive(Debug, Default)]
-pub(super) struct Escapees {
+pub(crate) struct Escapees {
     waiting: Mutex<HashSet<String>>,
     sweeping: Mutex<()>,
 }
 
 /// Whether we ended the command, so that nothing of it is to go on. One that ends by itself may leave a daemon.
-pub(super) const fn was_ended(outcome: Outcome) -> bool {
+pub(crate) const fn was_ended(outcome: Outcome) -> bool {
     matches!(outcome, Outcome::TimedOut | Outcome::Cancelled | Outcome::Interrupted)
 }
 
 impl Escapees {
     /// Kills whatever carries the entry `mark` in its environment, and returns when it is gone, or does not go.
-    pub(super) fn end(&self, mark: &str) {
+    pub(crate) fn end(&self, mark: &str) {
         if !guard::IS_AVAILABLE {
             return;
         }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use log::{info, warn};
 
-use super::pulse::CoreThread;
 use super::shared::Shared;
+use crate::engine::health::thread_watchdog::CoreThread;
 use crate::store::{Backend, Store, StoreError};
 
 /// The first pause after a failure, doubled at each further one.

@@ -5,17 +5,17 @@ use std::time::{Duration, Instant};
 
 /// A thread without which the node is no use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum CoreThread {
+pub(crate) enum CoreThread {
     Poller,
     Recorder,
     Keeper,
 }
 
 impl CoreThread {
-    pub(super) const ALL: [Self; 3] = [Self::Poller, Self::Recorder, Self::Keeper];
+    pub(crate) const ALL: [Self; 3] = [Self::Poller, Self::Recorder, Self::Keeper];
 
     /// Its name, which its connections carry too.
-    pub(super) const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Poller => "poller",
             Self::Recorder => "recorder",
@@ -25,7 +25,7 @@ impl CoreThread {
 }
 
 /// What each of the core threads is at, and since when.
-pub(super) struct Pulses {
+pub(crate) struct Pulses {
     began: Instant,
     /// By thread: 0 while it waits for something to do, else twice the milliseconds since `began`, plus 2, and
     /// plus 1 if it waits for the database.
@@ -52,22 +52,22 @@ impl std::fmt::Display for Stall {
 }
 
 impl Pulses {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { began: Instant::now(), since: std::array::from_fn(|_| AtomicU64::new(0)) }
     }
 
     /// It waits for something to do.
-    pub(super) fn rests(&self, thread: CoreThread) {
+    pub(crate) fn rests(&self, thread: CoreThread) {
         self.since[thread as usize].store(0, Ordering::Relaxed);
     }
 
     /// It is at something new.
-    pub(super) fn works(&self, thread: CoreThread) {
+    pub(crate) fn works(&self, thread: CoreThread) {
         self.since[thread as usize].store(self.stamp(), Ordering::Relaxed);
     }
 
     /// It asks the database.
-    pub(super) fn asks(&self, thread: CoreThread) {
+    pub(crate) fn asks(&self, thread: CoreThread) {
         self.since[thread as usize].store(self.stamp() | 1, Ordering::Relaxed);
     }
 
@@ -77,7 +77,7 @@ impl Pulses {
 
     /// The first thread that has been at one thing for longer than `own_max`, or waited for one answer of the
     /// database for longer than `database_max`.
-    pub(super) fn stall(&self, own_max: Duration, database_max: Duration) -> Option<Stall> {
+    pub(crate) fn stall(&self, own_max: Duration, database_max: Duration) -> Option<Stall> {
         let now = self.stamp() >> 1;
         CoreThread::ALL.into_iter().find_map(|thread| {
             let since = self.since[thread as usize].load(Ordering::Relaxed);

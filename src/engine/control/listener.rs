@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use log::{debug, info, warn};
 use postgres::fallible_iterator::FallibleIterator;
 
-use super::shared::{Phase, Shared};
 use crate::database::Connection;
+use crate::engine::shared::Shared;
+use crate::engine::shutdown::Phase;
 use crate::failpoint::{self, Point};
 use crate::store::{Session, StoreError, quote_identifier};
 
@@ -25,7 +26,7 @@ const SHORT: Duration = Duration::from_secs(2);
 /// Pause between attempts to connect, in ticks; polling does the work meanwhile.
 const RECONNECT_TICKS: u32 = 8;
 
-pub(super) fn run(shared: &Arc<Shared>) {
+pub(crate) fn run(shared: &Arc<Shared>) {
     let mut is_failing = false;
     while shared.phase() < Phase::Interrupting {
         match subscribe(shared) {

@@ -9,18 +9,18 @@ use crate::command::{Interrupt, Live, LiveView, Reason};
 use crate::store::live::LiveOutput;
 
 /// One place for each executor.
-pub(super) struct Running {
+pub(crate) struct Running {
     places: Vec<Place>,
 }
 
-pub(super) struct Place {
+pub(crate) struct Place {
     interrupt: Interrupt,
     live: Live,
     work: Mutex<Option<Held>>,
 }
 
 /// An execution by its process, task index and attempt.
-pub(super) type Execution = (String, u32, u32);
+pub(crate) type Execution = (String, u32, u32);
 
 /// What an executor is at.
 struct Held {
@@ -32,7 +32,7 @@ struct Held {
 }
 
 impl Running {
-    pub(super) fn new(executors: usize) -> io::Result<Self> {
+    pub(crate) fn new(executors: usize) -> io::Result<Self> {
         let places = (0..executors)
             .map(|_| {
                 Ok(Place { interrupt: Interrupt::new()?, live: Live::default(), work: Mutex::new(None) })
@@ -41,18 +41,18 @@ impl Running {
         Ok(Self { places })
     }
 
-    pub(super) fn place(&self, executor: usize) -> &Place {
+    pub(crate) fn place(&self, executor: usize) -> &Place {
         &self.places[executor]
     }
 
     /// Whether no command runs.
-    pub(super) fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.places.iter().all(|place| place.lock().is_none())
     }
 
     /// The executions that have run for `at_least` and how much they have printed, by executor, from the executor
     /// `first` on, all the way round.
-    pub(super) fn glimpses(
+    pub(crate) fn glimpses(
         &self,
         first: usize,
         at_least: Duration,
@@ -65,17 +65,17 @@ impl Running {
     }
 
     /// What this execution's command shows, if the executor still runs it.
-    pub(super) fn view(&self, executor: usize, of: &Execution) -> Option<LiveOutput> {
+    pub(crate) fn view(&self, executor: usize, of: &Execution) -> Option<LiveOutput> {
         self.places[executor].view(of)
     }
 
     /// Ends every command that runs now, and says how many there were.
-    pub(super) fn interrupt_all(&self, reason: Reason) -> usize {
+    pub(crate) fn interrupt_all(&self, reason: Reason) -> usize {
         self.places.iter().filter(|place| place.interrupt_if(reason, |_| true)).count()
     }
 
     /// Ends the command that runs under this claim, if one does.
-    pub(super) fn interrupt_claim(&self, process_id: &str, version: i64, reason: Reason) -> bool {
+    pub(crate) fn interrupt_claim(&self, process_id: &str, version: i64, reason: Reason) -> bool {
         self.places.iter().any(|place| {
             place.interrupt_if(reason, |held| *held.process_id == *process_id && held.version == version)
         })
@@ -93,16 +93,16 @@ impl Place {
         self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn interrupt(&self) -> &Interrupt {
+    pub(crate) fn interrupt(&self) -> &Interrupt {
         &self.interrupt
     }
 
-    pub(super) fn live(&self) -> &Live {
+    pub(crate) fn live(&self) -> &Live {
         &self.live
     }
 
     /// From now on this executor's command can be interrupted.
-    pub(super) fn begin(&self, work: &Work) {
+    pub(crate) fn begin(&self, work: &Work) {
         *self.lock() = Some(Held {
             process_id: Arc::clone(&work.claim.process_id),
             version: work.claim.version,
@@ -130,7 +130,7 @@ impl Place {
     }
 
     /// No interrupt that was meant for this command reaches the next one: both are under the lock.
-    pub(super) fn end(&self) {
+    pub(crate) fn end(&self) {
         let mut work = self.lock();
         *work = None;
         self.interrupt.clear();

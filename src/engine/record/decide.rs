@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::runner::{RunReport, Work, context_of};
+use crate::engine::run::runner::{RunReport, Work, context_of};
 use crate::model::lifecycle::{
     ClaimMove, Ending, Outcome, ProcessStatus, TaskPosition, Transition, Wait, after_execution,
 };
@@ -10,7 +10,7 @@ use crate::store::record::{ExecutionResult, TaskResult};
 
 /// What the node wants of the claim, apart from what the command's end asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Handover {
+pub(crate) enum Handover {
     /// The next task is to run here.
     Keep,
     /// The claim is to be given back if the process goes on.
@@ -18,7 +18,7 @@ pub(super) enum Handover {
 }
 
 /// Decides what a finished command moves. `chance` in `[0, 1)` is the jitter of a retry's wait.
-pub(super) fn decide(work: &Work, run: RunReport, handover: Handover, chance: f64) -> TaskResult {
+pub(crate) fn decide(work: &Work, run: RunReport, handover: Handover, chance: f64) -> TaskResult {
     let RunReport { command, ended, mut report } = run;
     let task = &work.task;
     let at = TaskPosition {
@@ -94,7 +94,7 @@ fn without_nul(text: String) -> String {
 }
 
 /// What takes the place of a result that the database refuses to hold: the task fails with the reason.
-pub(super) fn unrecordable(result: &TaskResult, reason: &str) -> TaskResult {
+pub(crate) fn unrecordable(result: &TaskResult, reason: &str) -> TaskResult {
     let message = without_nul(format!("the command's result could not be recorded: {reason}"));
     let transition = after_execution(
         TaskPosition { has_next: false, retry_count: result.transition.retry_count, max_retries: 0 },

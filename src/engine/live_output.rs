@@ -3,9 +3,9 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-use super::link::Link;
-use super::running::Execution;
+use super::session::Link;
 use super::shared::Shared;
+use crate::engine::run::slots::Execution;
 use crate::store::StoreError;
 use crate::store::live::LiveOutput;
 

@@ -7,16 +7,17 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, select};
 use log::{debug, error, info, warn};
 
-use super::config::Scope;
-use super::control::{self, Seen};
-use super::guard::{self, Guard};
-use super::heir::Heir;
-use super::link::Link;
-use super::pulse::CoreThread;
-use super::shared::{Phase, Shared};
-use super::takeover::{Death, Viewer, death_of};
-use super::window::Window;
+use super::failure_detector::{Death, Viewer, death_of};
+use super::takeover::Heir;
 use crate::command::Reason;
+use crate::engine::config::Scope;
+use crate::engine::control::requests::{self, Seen};
+use crate::engine::guard::{self, Guard};
+use crate::engine::health::thread_watchdog::CoreThread;
+use crate::engine::live_output::Window;
+use crate::engine::session::Link;
+use crate::engine::shared::Shared;
+use crate::engine::shutdown::Phase;
 use crate::failpoint::{self, Point};
 use crate::platform::processes::is_alive;
 use crate::platform::{process_started, time_since_boot};
@@ -31,7 +32,7 @@ const SUSPICION_PAUSE: Duration = Duration::from_millis(500);
 /// Seconds beyond the lease for which the server is asked to keep the lock's session.
 const OUTLAST_MARGIN: Duration = Duration::from_secs(30);
 
-pub(super) struct Keeper {
+pub(crate) struct Keeper {
     shared: Arc<Shared>,
     link: Link,
     identity: NodeIdentity,
@@ -56,7 +57,7 @@ enum Lock {
 }
 
 impl Keeper {
-    pub(super) fn new(shared: Arc<Shared>, identity: NodeIdentity) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, identity: NodeIdentity) -> Self {
         let link = Link::new(Arc::clone(&shared), CoreThread::Keeper);
         let heir = Heir::new(Arc::clone(&shared));
         Self {
@@ -72,7 +73,7 @@ impl Keeper {
     }
 
     /// Runs until `quit` is closed, which is the last thing at a stop.
-    pub(super) fn run(mut self, quit: &Receiver<()>) {
+    pub(crate) fn run(mut self, quit: &Receiver<()>) {
         loop {
             // Before the database, which may keep us waiting.
             self.shared.guard.iter().for_each(Guard::keep_alive);
@@ -131,9 +132,9 @@ impl Keeper {
             }
             // What fails here is done at the next heartbeat; the link has logged it.
             let is_open = self.link.is_open();
-            let seen = if is_open { control::look(&self.shared, &mut self.link) } else { Ok(Seen::Nothing) };
+            let seen = if is_open { requests::look(&self.shared, &mut self.link) } else { Ok(Seen::Nothing) };
             look_at = match seen {
-                Ok(Seen::MoreToCome) => Some(Instant::now() + control::LOOK_AGAIN),
+                Ok(Seen::MoreToCome) => Some(Instant::now() + requests::LOOK_AGAIN),
                 Ok(Seen::Nothing) | Err(_) => None,
             };
         }
@@ -147,7 +148,7 @@ impl Keeper {
         self.renew()?;
         unless_in_the_way(self.end_lost_commands())?;
         let is_anybody_suspect = unless_in_the_way(self.look_after_peers())?.unwrap_or(false);
-        if unless_in_the_way(control::look(&self.shared, &mut self.link))? == Some(Seen::MoreToCome) {
+        if unless_in_the_way(requests::look(&self.shared, &mut self.link))? == Some(Seen::MoreToCome) {
             self.shared.control.wake();
         }
         let sweep_every = self.shared.config.dead_after * SWEEP_DEAD_AFTERS;
@@ -310,7 +311,7 @@ fn has_ended(pid: i32, started: Option<i64>) -> bool {
 
 /// Fences the node when its lease runs out although the keeper is stuck: in a query that is never answered, for
 /// one. Needs no database. Runs until `quit` is closed.
-pub(super) fn watch_lease(shared: &Arc<Shared>, quit: &Receiver<()>) {
+pub(crate) fn watch_lease(shared: &Arc<Shared>, quit: &Receiver<()>) {
     /// Far below the third of a lease that is left when it is void.
     const LOOK: Duration = Duration::from_millis(250);
     let mut is_fenced = false;

@@ -8,7 +8,7 @@ use crate::store::claims::Claim;
 
 /// Every claim between its commit and its end. Touched once for each claim and once for each end of one, never
 /// for a task that is handed on.
-pub(super) struct HeldClaims {
+pub(crate) struct HeldClaims {
     executors: usize,
     held: Mutex<HashMap<Arc<str>, Held>>,
     changed: Condvar,
@@ -21,7 +21,7 @@ struct Held {
 }
 
 impl HeldClaims {
-    pub(super) fn new(executors: usize) -> Self {
+    pub(crate) fn new(executors: usize) -> Self {
         Self { executors, held: Mutex::new(HashMap::new()), changed: Condvar::new() }
     }
 
@@ -31,18 +31,18 @@ impl HeldClaims {
     }
 
     /// How many more claims have an executor.
-    pub(super) fn free(&self) -> usize {
+    pub(crate) fn free(&self) -> usize {
         self.executors.saturating_sub(self.lock().len())
     }
 
-    pub(super) fn insert(&self, claim: &Claim) {
+    pub(crate) fn insert(&self, claim: &Claim) {
         let held = Held { version: claim.version, priority: claim.priority };
         self.lock().insert(Arc::clone(&claim.process_id), held);
     }
 
     /// The claim of this version has ended or was given back; its executor is free. The process may have been
     /// claimed anew before we heard of the end: that claim stays.
-    pub(super) fn remove(&self, process_id: &str, version: i64) {
+    pub(crate) fn remove(&self, process_id: &str, version: i64) {
         let mut held = self.lock();
         if held.get(process_id).is_some_and(|claim| claim.version == version) {
             held.remove(process_id);
@@ -50,24 +50,24 @@ impl HeldClaims {
         self.changed.notify_all();
     }
 
-    pub(super) fn version_of(&self, process_id: &str) -> Option<i64> {
+    pub(crate) fn version_of(&self, process_id: &str) -> Option<i64> {
         self.lock().get(process_id).map(|held| held.version)
     }
 
-    pub(super) fn lowest_priority(&self) -> Option<i32> {
+    pub(crate) fn lowest_priority(&self) -> Option<i32> {
         self.lock().values().map(|held| held.priority).min()
     }
 
-    pub(super) fn snapshot(&self) -> Vec<(Arc<str>, i64)> {
+    pub(crate) fn snapshot(&self) -> Vec<(Arc<str>, i64)> {
         self.lock().iter().map(|(id, held)| (Arc::clone(id), held.version)).collect()
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.lock().len()
     }
 
     /// Waits until no claim is held; `false` when `timeout` came first.
-    pub(super) fn wait_until_none(&self, timeout: Duration) -> bool {
+    pub(crate) fn wait_until_none(&self, timeout: Duration) -> bool {
         let deadline = Instant::now() + timeout;
         let mut held = self.lock();
         while !held.is_empty() {

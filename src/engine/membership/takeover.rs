@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use log::{error, info, warn};
 
-use super::link::Link;
-use super::shared::Shared;
-use super::takeover::lost_result;
+use super::record_lost::lost_result;
+use crate::engine::session::Link;
+use crate::engine::shared::Shared;
 use crate::store::StoreError;
 use crate::store::nodes::{Abandoned, AbandonedClaim, UnreadableClaim};
 use crate::store::record::TaskResult;
@@ -16,7 +16,7 @@ use crate::store::record::TaskResult;
 const TAKEOVER_BATCH: usize = 500;
 
 /// Takes over, with the keeper's connection.
-pub(super) struct Heir {
+pub(crate) struct Heir {
     shared: Arc<Shared>,
     last_sweep: Option<Instant>,
     /// Claims that the database said are ours at the last sweep and that nobody here knows of.
@@ -24,16 +24,16 @@ pub(super) struct Heir {
 }
 
 impl Heir {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Self { shared, last_sweep: None, strays: Vec::new() }
     }
 
-    pub(super) fn is_sweep_due(&self, every: Duration) -> bool {
+    pub(crate) fn is_sweep_due(&self, every: Duration) -> bool {
         self.last_sweep.is_none_or(|at| at.elapsed() >= every)
     }
 
     /// Looks for everything that has no owner, whether or not somebody has died.
-    pub(super) fn sweep(&mut self, link: &mut Link) -> Result<(), StoreError> {
+    pub(crate) fn sweep(&mut self, link: &mut Link) -> Result<(), StoreError> {
         // A row that can't be repaired must not keep others' processes from being taken over.
         let repaired = self.repair(link);
         self.look_for_strays(link)?;
@@ -73,7 +73,7 @@ impl Heir {
     }
 
     /// Records a LOST execution for every claim without a living node and makes its process due again.
-    pub(super) fn take_over(&mut self, link: &mut Link) -> Result<(), StoreError> {
+    pub(crate) fn take_over(&mut self, link: &mut Link) -> Result<(), StoreError> {
         // Until it is done: a failure has it done at the next heartbeat.
         self.last_sweep = None;
         if link.run(|store| store.end_reservations(None))? > 0 {
