@@ -203,12 +203,13 @@ impl Store {
         Ok(self.query_opt(&QUARANTINE, &[&node, &process_id, &version, &reason])?.is_some())
     }
 
-    /// The processes of those priorities that [`Store::claim_due`] would claim, none of them claimed.
+    /// The processes that [`Store::claim_due`] would claim, those of a higher priority than `above` only; none of them is
+    /// claimed.
     ///
     /// # Errors
     /// When the database fails.
-    pub fn due(&mut self, limit: usize, lowest: i32, highest: i32) -> Result<Vec<String>, StoreError> {
-        self.query(&DUE, &[&bigint(limit), &lowest, &highest])?
+    pub fn due(&mut self, limit: usize, above: Option<i32>) -> Result<Vec<String>, StoreError> {
+        self.query(&DUE, &[&bigint(limit), &above])?
             .iter()
             .map(|row| get(row, "task_instance", "the queue"))
             .collect()

@@ -7,6 +7,8 @@
 //! | `types` | register process types and read them |
 //! | `start` | start processes |
 //! | `claims` | claim due processes, give claims back, see what waits |
+//! | `promote` | make scheduled processes ready, hold and release those of paused types |
+//! | `room` | say that a node has room, ask whether another has |
 //! | `record` | record the results of executions |
 //! | `nodes` | register a node, renew it, end it |
 //! | `control` | cancel, retry, pause and resume |
@@ -37,10 +39,12 @@ pub mod migrate;
 pub mod nodes;
 pub mod notes;
 pub mod progress;
+pub mod promote;
 pub mod prune;
 pub mod read;
 pub mod record;
 pub mod roles;
+mod room;
 mod row;
 mod session;
 pub mod start;

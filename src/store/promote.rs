@@ -1,5 +1,4 @@
-//! The queue's moves that no claim makes: what was scheduled and is due, what a pause holds, what it lets go; and the word
-//! of nodes that have room, for whom starts notify.
+//! The queue's moves that no claim makes: what was scheduled and is due, what a pause holds, and what it lets go.
 
 use std::time::Duration;
 
@@ -12,17 +11,6 @@ const HOLD_PAUSED: Sql =
     Sql::new("hold processes of paused types", include_str!("../../sql/hold_paused.sql"));
 const RELEASE_HELD: Sql =
     Sql::new("release processes of resumed types", include_str!("../../sql/release_held.sql"));
-/// The keys are those of wake_nodes in sql/migrations/0007_queue_states.sql.
-const ANNOUNCE_ROOM: Sql = Sql::new(
-    "say that this node has room",
-    "SELECT pg_try_advisory_lock_shared(1347375665, hashtext(current_schema())) AS is_done",
-);
-const WITHDRAW_ROOM: Sql = Sql::new(
-    "say that this node has no room",
-    "SELECT pg_advisory_unlock_shared(1347375665, hashtext(current_schema())) AS is_done",
-);
-const WAKE_NODES: Sql = Sql::new("wake other nodes", "SELECT wake_nodes($1)");
-
 /// Rows moved by one statement: some 30 ms, and the next one follows at once.
 const MOVED_MAX: i64 = 2000;
 
@@ -76,38 +64,6 @@ impl Store {
             Ok(count) if count < MOVED_MAX => Released::All,
             _ => Released::Some,
         })
-    }
-
-    /// Says, for as long as this connection lives, that this node would claim at once what becomes due: starts notify then.
-    /// `false` while somebody just looks, and where a pooler lends sessions.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub fn announce_room(&mut self) -> Result<bool, StoreError> {
-        if self.borrows_sessions() {
-            return Ok(false);
-        }
-        self.ask_lock(&ANNOUNCE_ROOM)
-    }
-
-    /// Takes [`Store::announce_room`] back.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub fn withdraw_room(&mut self) -> Result<(), StoreError> {
-        self.ask_lock(&WITHDRAW_ROOM).map(drop)
-    }
-
-    fn ask_lock(&mut self, sql: &Sql) -> Result<bool, StoreError> {
-        self.query_opt(sql, &[])?.map_or(Ok(false), |row| get(&row, "is_done", "a lock"))
-    }
-
-    /// Wakes nodes that have room: a process of this priority was given back.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub fn wake_nodes(&mut self, priority: i32) -> Result<(), StoreError> {
-        self.execute(&WAKE_NODES, &[&priority]).map(drop)
     }
 }
 

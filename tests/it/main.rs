@@ -33,6 +33,7 @@ mod pgbouncer;
 mod plans;
 mod pooler;
 mod program;
+mod queue;
 mod readme;
 mod readme_example;
 mod record;
