@@ -79,8 +79,9 @@ ALTER TABLE nodes ADD COLUMN notify_above integer NOT NULL DEFAULT -2147483648;
 -- a second with it, 1,156 without), and a transaction that has notified can't be prepared. So
 -- * none is sent while no node would use it. A node that has room holds an advisory lock, shared with others like it;
 --   taking it alone fails then. Nobody waits for that lock: it is tried, and released at once.
--- * of the transactions that begin to notify within the same 5 ms only one does: a node that was woken looks again, at
---   growing intervals, and finds what the others commit meanwhile.
+-- * while a transaction is under way that will notify others leave it to that one: a node that was woken looks again, at
+--   growing intervals, and finds what they commit meanwhile. One that has been under way for more than 50 to 100 ms may
+--   last for much longer: nobody relies on it. Each holds the lock of the 50 ms in which it began.
 CREATE FUNCTION wake_nodes(priority integer) RETURNS void
 LANGUAGE plpgsql
 SET search_path FROM CURRENT
@@ -90,6 +91,7 @@ DECLARE
     room_class  constant integer := 1347375665;
     slice_class constant integer := 1347376945;
     schema_key  constant integer := hashtext(current_schema());
+    slice       constant integer := (schema_key + (extract(epoch FROM clock_timestamp()) * 20)::bigint) % 2147483647;
 BEGIN
     IF pg_try_advisory_lock(room_class, schema_key) THEN
         PERFORM pg_advisory_unlock(room_class, schema_key);
@@ -97,9 +99,12 @@ BEGIN
             RETURN;
         END IF;
     END IF;
-    IF pg_try_advisory_xact_lock(slice_class,
-        ((schema_key + (extract(epoch FROM clock_timestamp()) * 200)::bigint) % 2147483647)::integer)
-    THEN
+    -- The one before first: whoever holds the present one's lock has to notify.
+    IF NOT pg_try_advisory_lock(slice_class, slice - 1) THEN
+        RETURN;
+    END IF;
+    PERFORM pg_advisory_unlock(slice_class, slice - 1);
+    IF pg_try_advisory_xact_lock(slice_class, slice) THEN
         PERFORM pg_notify(current_schema(), 'start');
     END IF;
 END
