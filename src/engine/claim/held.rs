@@ -40,7 +40,7 @@ impl HeldClaims {
         self.lock().insert(Arc::clone(&claim.process_id), held);
     }
 
-    /// The claim of this version has ended or was given back; its executor is free. The process may have been
+    /// The claim of this version has ended or was released; its executor is free. The process may have been
     /// claimed anew before we heard of the end: that claim stays.
     pub(crate) fn remove(&self, process_id: &str, version: i64) {
         let mut held = self.lock();

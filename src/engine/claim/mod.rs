@@ -4,3 +4,4 @@ pub(super) mod held;
 pub(super) mod poller;
 pub(super) mod preemption;
 pub(crate) mod scan_cursor;
+pub(super) mod wakeups;

@@ -1,15 +1,15 @@
-//! Due processes of a higher priority for which others give way.
+//! Due processes of a higher priority to which others yield.
 
 use std::sync::{Mutex, PoisonError};
 
-/// The priorities of due processes that wait while every executor is taken, highest first: written by the poller,
-/// used up by the recorder, which gives one claim back for each.
+/// The priorities of due processes that wait while every executor is taken, highest first: the poller writes them, and
+/// the recorder releases a claim for each.
 #[derive(Default)]
-pub(crate) struct WaitingPriorities {
+pub(crate) struct PreemptionRequests {
     descending: Mutex<Vec<i32>>,
 }
 
-impl WaitingPriorities {
+impl PreemptionRequests {
     pub(crate) fn set(&self, descending: Vec<i32>) {
         *self.descending.lock().unwrap_or_else(PoisonError::into_inner) = descending;
     }
@@ -18,8 +18,8 @@ impl WaitingPriorities {
         self.descending.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
-    /// Whether a process of `priority` has to give way; each waiting one is answered for once.
-    pub(crate) fn takes_precedence_over(&self, priority: i32) -> bool {
+    /// Whether a waiting process preempts one of `priority`; each does so once.
+    pub(crate) fn preempts(&self, priority: i32) -> bool {
         let mut waiting = self.descending.lock().unwrap_or_else(PoisonError::into_inner);
         match waiting.first() {
             Some(&first) if first > priority => {

@@ -31,7 +31,7 @@ const INTERVALS_MAX: u32 = 20;
 const PRIORITIES_MAX: usize = 64;
 
 /// How far each priority's part of the queue is claimed.
-pub(crate) struct Backlog {
+pub(crate) struct ScanCursor {
     /// Shortest time from one look at the whole queue to the next while more is due than there is room for.
     interval: Duration,
     /// The priorities that were met. What was due before the time is claimed, by our clock, if anything too early;
@@ -80,7 +80,7 @@ impl Pace {
     }
 }
 
-impl Backlog {
+impl ScanCursor {
     pub(crate) fn new(interval: Duration) -> Self {
         Self { interval, claimed_to: BTreeMap::new(), all: Pace::default(), above: Pace::default() }
     }
@@ -203,91 +203,91 @@ mod tests {
         QueuePart::default()
     }
 
-    fn within(backlog: &Backlog, now: Instant) -> Vec<(i32, Option<Duration>)> {
-        backlog.part(now).within
+    fn within(cursor: &ScanCursor, now: Instant) -> Vec<(i32, Option<Duration>)> {
+        cursor.part(now).within
     }
 
     #[test]
     fn a_look_begins_where_the_last_one_has_ended_until_the_whole_queue_is_looked_at() {
-        let (began, mut backlog) = (began(), Backlog::new(SECOND));
-        assert_eq!(backlog.part(began), whole(), "the first look");
+        let (began, mut cursor) = (began(), ScanCursor::new(SECOND));
+        assert_eq!(cursor.part(began), whole(), "the first look");
         let claims =
             [(7, SECOND * 30), (7, SECOND * 20), (-1, SECOND * 25), (-1, SECOND * 9), (-1, SECOND * 11)];
-        backlog.note_claims(&claims, &whole(), true, began);
-        backlog.plan(&whole(), true, (began, SECOND / 1000));
+        cursor.note_claims(&claims, &whole(), true, began);
+        cursor.plan(&whole(), true, (began, SECOND / 1000));
         let half = began + SECOND / 2;
         let expected = [(-1, Some(SECOND * 19 / 2 + MARGIN)), (7, Some(SECOND * 5 / 2 + MARGIN))];
-        assert_eq!(within(&backlog, half), expected);
-        let part = backlog.part(half);
-        backlog.note_claims(&[(-1, SECOND * 19 / 2)], &part, true, half);
-        backlog.plan(&part, true, (half, SECOND / 1000));
-        assert_eq!(within(&backlog, half)[0], expected[0], "one from within the margin says nothing new");
-        assert_eq!(backlog.part(began + SECOND), whole(), "its time is over");
-        backlog.note_claims(&[(7, SECOND * 50)], &whole(), true, began + SECOND);
-        backlog.plan(&whole(), true, (began + SECOND, SECOND / 1000));
+        assert_eq!(within(&cursor, half), expected);
+        let part = cursor.part(half);
+        cursor.note_claims(&[(-1, SECOND * 19 / 2)], &part, true, half);
+        cursor.plan(&part, true, (half, SECOND / 1000));
+        assert_eq!(within(&cursor, half)[0], expected[0], "one from within the margin says nothing new");
+        assert_eq!(cursor.part(began + SECOND), whole(), "its time is over");
+        cursor.note_claims(&[(7, SECOND * 50)], &whole(), true, began + SECOND);
+        cursor.plan(&whole(), true, (began + SECOND, SECOND / 1000));
         let expected = [(-1, Some(SECOND * 10 + MARGIN)), (7, Some(SECOND * 50 + MARGIN))];
-        assert_eq!(within(&backlog, began + SECOND), expected, "what it met says where the next ones begin");
+        assert_eq!(within(&cursor, began + SECOND), expected, "what it met says where the next ones begin");
     }
 
     #[test]
     fn where_looks_at_the_whole_queue_take_long_they_are_rare_whether_more_waits_or_not() {
-        let (began, mut backlog) = (began(), Backlog::new(SECOND));
-        let whole_at = |backlog: &Backlog| backlog.whole_at(&whole());
-        backlog.note_claims(&[(0, SECOND)], &whole(), false, began);
-        backlog.plan(&whole(), false, (began, CHEAP));
-        assert_eq!((backlog.part(began), whole_at(&backlog)), (whole(), None), "a cheap one");
-        backlog.plan(&whole(), false, (began, SECOND / 10));
-        assert_eq!(backlog.part(began), whole(), "one alone may have taken long for another reason");
-        backlog.plan(&whole(), false, (began, SECOND / 10));
-        let part = backlog.part(began + SECOND);
+        let (began, mut cursor) = (began(), ScanCursor::new(SECOND));
+        let whole_at = |cursor: &ScanCursor| cursor.whole_at(&whole());
+        cursor.note_claims(&[(0, SECOND)], &whole(), false, began);
+        cursor.plan(&whole(), false, (began, CHEAP));
+        assert_eq!((cursor.part(began), whole_at(&cursor)), (whole(), None), "a cheap one");
+        cursor.plan(&whole(), false, (began, SECOND / 10));
+        assert_eq!(cursor.part(began), whole(), "one alone may have taken long for another reason");
+        cursor.plan(&whole(), false, (began, SECOND / 10));
+        let part = cursor.part(began + SECOND);
         assert_eq!(part.within, [(0, Some(SECOND + MARGIN_AT_END + MARGIN))]);
-        backlog.plan(&part, false, (began + SECOND, SECOND / 1000));
-        assert_eq!(whole_at(&backlog), Some(began + SECOND * 10));
-        assert_eq!(backlog.part(began + SECOND * 10), whole());
-        backlog.plan(&whole(), true, (began, SECOND * 60));
-        backlog.plan(&whole(), true, (began, SECOND * 60));
-        assert_eq!(whole_at(&backlog), Some(began + SECOND * 20), "never rarer");
-        backlog.plan(&whole(), true, (began, SECOND / 1000));
-        assert_eq!(whole_at(&backlog), Some(began + SECOND), "while more waits it is no use");
-        backlog.plan(&part, false, (began, SECOND));
-        assert_eq!(backlog.part(began), whole(), "no more waits: what was passed over comes next");
+        cursor.plan(&part, false, (began + SECOND, SECOND / 1000));
+        assert_eq!(whole_at(&cursor), Some(began + SECOND * 10));
+        assert_eq!(cursor.part(began + SECOND * 10), whole());
+        cursor.plan(&whole(), true, (began, SECOND * 60));
+        cursor.plan(&whole(), true, (began, SECOND * 60));
+        assert_eq!(whole_at(&cursor), Some(began + SECOND * 20), "never rarer");
+        cursor.plan(&whole(), true, (began, SECOND / 1000));
+        assert_eq!(whole_at(&cursor), Some(began + SECOND), "while more waits it is no use");
+        cursor.plan(&part, false, (began, SECOND));
+        assert_eq!(cursor.part(began), whole(), "no more waits: what was passed over comes next");
     }
 
     #[test]
     fn a_look_above_a_priority_says_nothing_of_that_one_and_is_at_the_whole_of_it_in_its_turn() {
-        let (began, mut backlog) = (began(), Backlog::new(SECOND));
-        backlog.note_claims(&[(0, SECOND * 9), (5, SECOND)], &whole(), true, began);
-        backlog.plan(&whole(), true, (began, SECOND));
-        backlog.plan(&whole(), true, (began, SECOND));
-        let above = backlog.part_above(0, began);
+        let (began, mut cursor) = (began(), ScanCursor::new(SECOND));
+        cursor.note_claims(&[(0, SECOND * 9), (5, SECOND)], &whole(), true, began);
+        cursor.plan(&whole(), true, (began, SECOND));
+        cursor.plan(&whole(), true, (began, SECOND));
+        let above = cursor.part_above(0, began);
         assert_eq!(above, QueuePart { above: Some(0), within: vec![] }, "the first one");
-        backlog.note_claims(&[], &above, false, began + SECOND);
-        backlog.plan(&above, false, (began, SECOND / 50));
-        backlog.plan(&above, false, (began, SECOND / 50));
+        cursor.note_claims(&[], &above, false, began + SECOND);
+        cursor.plan(&above, false, (began, SECOND / 50));
+        cursor.plan(&above, false, (began, SECOND / 50));
         let within_margin = Some(MARGIN_AT_END + MARGIN);
-        assert_eq!(within(&backlog, began + SECOND), [(0, Some(SECOND * 10 + MARGIN)), (5, within_margin)]);
-        assert_eq!(backlog.part_above(0, began + SECOND).within, [(5, within_margin)]);
-        assert_eq!(backlog.part_above(0, began + SECOND * 2), above, "after a hundred times what it took");
-        backlog.reset();
-        assert_eq!((backlog.part(began), backlog.part_above(0, began)), (whole(), above));
+        assert_eq!(within(&cursor, began + SECOND), [(0, Some(SECOND * 10 + MARGIN)), (5, within_margin)]);
+        assert_eq!(cursor.part_above(0, began + SECOND).within, [(5, within_margin)]);
+        assert_eq!(cursor.part_above(0, began + SECOND * 2), above, "after a hundred times what it took");
+        cursor.reset();
+        assert_eq!((cursor.part(began), cursor.part_above(0, began)), (whole(), above));
     }
 
     #[test]
     fn what_was_due_since_ever_says_nothing_of_the_rest() {
-        let (began, mut backlog) = (began(), Backlog::new(SECOND));
-        backlog.note_claims(&[(0, Duration::ZERO)], &whole(), true, began);
-        backlog.plan(&whole(), true, (began, SECOND));
-        assert_eq!(within(&backlog, began), [(0, None)]);
+        let (began, mut cursor) = (began(), ScanCursor::new(SECOND));
+        cursor.note_claims(&[(0, Duration::ZERO)], &whole(), true, began);
+        cursor.plan(&whole(), true, (began, SECOND));
+        assert_eq!(within(&cursor, began), [(0, None)]);
     }
 
     #[test]
     fn of_very_many_priorities_none_is_remembered() {
-        let (began, mut backlog) = (began(), Backlog::new(SECOND));
+        let (began, mut cursor) = (began(), ScanCursor::new(SECOND));
         let claims: Vec<_> = (0..100).map(|priority| (priority, SECOND)).collect();
-        backlog.note_claims(&claims, &whole(), true, began);
-        backlog.plan(&whole(), true, (began, SECOND));
-        assert_eq!(backlog.part(began), whole());
-        backlog.note_claims(&claims[..3], &whole(), false, began);
-        assert_eq!(within(&backlog, began).len(), 3, "once there are fewer they are");
+        cursor.note_claims(&claims, &whole(), true, began);
+        cursor.plan(&whole(), true, (began, SECOND));
+        assert_eq!(cursor.part(began), whole());
+        cursor.note_claims(&claims[..3], &whole(), false, began);
+        assert_eq!(within(&cursor, began).len(), 3, "once there are fewer they are");
     }
 }
