@@ -27,10 +27,10 @@ WITH room AS MATERIALIZED (
             AND s.execution_time >= coalesce(now() - interval '1 second' * part.due_ago_s, '-infinity')
             AND s.cancel_requested_at IS NULL AND s.task_name <> ALL ($6::text[])
         ORDER BY s.priority DESC, s.execution_time
-        LIMIT (SELECT CASE WHEN is_elsewhere THEN $7 ELSE $2 END FROM room)
+        LIMIT (SELECT CASE WHEN is_elsewhere THEN $7::bigint ELSE $2::bigint END FROM room)
         FOR UPDATE SKIP LOCKED
     ) AS d
-    LIMIT (SELECT CASE WHEN is_elsewhere THEN $7 ELSE $2 END FROM room)
+    LIMIT (SELECT CASE WHEN is_elsewhere THEN $7::bigint ELSE $2::bigint END FROM room)
 ), held AS (
     UPDATE scheduled_tasks s
     SET state = 'HELD', held_by = 'pause:' || met.task_name

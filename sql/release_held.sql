@@ -1,5 +1,6 @@
 -- Lets rows go that a pause has held and that nothing holds any more, highest priority first; gives how many.
--- $1 how many at the most. For a type that nothing is held of, one descent of the index.
+-- $1 how many at the most. For a type that nothing is held of, one descent of the index, and only one where nothing is
+-- held at all.
 WITH free AS MATERIALIZED (
     SELECT d.task_instance
     FROM process_types k CROSS JOIN LATERAL (
@@ -10,7 +11,7 @@ WITH free AS MATERIALIZED (
         LIMIT $1
         FOR UPDATE SKIP LOCKED
     ) AS d
-    WHERE NOT k.paused
+    WHERE NOT k.paused AND EXISTS (SELECT FROM scheduled_tasks WHERE state = 'HELD' AND held_by >= 'pause:' AND held_by < 'pause;')
     LIMIT $1
 )
 UPDATE scheduled_tasks s

@@ -16,7 +16,7 @@ use super::signals::{self, Signals};
 use super::terminal::message;
 use super::{background, documents, endpoint, prune, stopping, types};
 use crate::engine::{
-    CommandRunners, INTERVAL_MAX, INTERVAL_MIN, Node, NodeConfig, Retention, StartError, Vitals,
+    CommandRunners, Health, INTERVAL_MAX, INTERVAL_MIN, Node, NodeConfig, Retention, StartError,
     check_settings, guard,
 };
 use crate::http::{Endpoint, HttpError, TokenFile};
@@ -206,7 +206,7 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
         options.node_config(session.schema()),
         Arc::new(CommandRunners::new()),
     )?;
-    let endpoint = match start_endpoint(&session, options, node.vitals(), token) {
+    let endpoint = match start_endpoint(&session, options, node.health(), token) {
         Ok(endpoint) => endpoint,
         Err(error) => {
             node.stopper().interrupt();
@@ -214,8 +214,8 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
             return Err(error);
         }
     };
-    message(ready_line(&node.vitals(), endpoint.as_ref().map(Endpoint::address), &session));
-    let reporter = ServiceManager::of_environment().report(node.vitals()).map_err(StartError::from)?;
+    message(ready_line(&node.health(), endpoint.as_ref().map(Endpoint::address), &session));
+    let reporter = ServiceManager::of_environment().report(node.health()).map_err(StartError::from)?;
     let outcome = until_signal(&signals, &node, &retention_failed);
     // The endpoint answers to the end: whoever asks sees that the node is stopping.
     reporter.stopping(options.drain_timeout);
@@ -247,14 +247,14 @@ fn probe(listen: SocketAddr) -> Result<(), HttpError> {
 fn start_endpoint(
     session: &Session,
     options: &Options,
-    vitals: Arc<Vitals>,
+    health: Arc<Health>,
     token: Option<TokenFile>,
 ) -> Result<Option<Endpoint>, CliError> {
     if options.no_http {
         return Ok(None);
     }
     let schema = session.schema().to_owned();
-    Ok(Some(Endpoint::start(options.listen, session.source(), schema, Some(vitals), token)?))
+    Ok(Some(Endpoint::start(options.listen, session.source(), schema, Some(health), token)?))
 }
 
 fn start_retention(
@@ -291,13 +291,13 @@ fn until_signal(signals: &Signals, node: &Node, retention_failed: &Receiver<Stri
     }
 }
 
-fn ready_line(vitals: &Vitals, address: Option<SocketAddr>, session: &Session) -> String {
+fn ready_line(health: &Health, address: Option<SocketAddr>, session: &Session) -> String {
     let endpoint = address.map_or("no status endpoint".to_owned(), |address| format!("http://{address}"));
     format!(
         "process-orchestrator {} ready: node {:?} with {}, {endpoint}, {}, schema {:?}",
         env!("CARGO_PKG_VERSION"),
-        vitals.node_name(),
-        stopping::counted(vitals.executors(), "executor"),
+        health.node_name(),
+        stopping::counted(health.executors(), "executor"),
         session.shown(),
         session.schema(),
     )

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::stopping::counted;
-use crate::engine::Vitals;
+use crate::engine::Health;
 
 /// How often the status text is looked at.
 const STATUS_EVERY: Duration = Duration::from_secs(5);
@@ -55,16 +55,16 @@ impl ServiceManager {
     ///
     /// # Errors
     /// When the system has no thread left.
-    pub fn report(self, vitals: Arc<Vitals>) -> io::Result<Reporter> {
+    pub fn report(self, health: Arc<Health>) -> io::Result<Reporter> {
         let Some(socket) = self.socket else { return Ok(Reporter { stopping: None, thread: None }) };
         let (stopping, is_stopping) = bounded(1);
-        let told = status(&vitals);
+        let told = status(&health);
         socket.send(&format!("READY=1\nSTATUS={told}"));
         // Twice as often as need be, as sd_watchdog_enabled(3) advises, and once more for a loaded machine.
         let every = self.watchdog.map_or(STATUS_EVERY, |watchdog| (watchdog / 3).min(STATUS_EVERY));
         let telling = Telling {
             socket,
-            vitals,
+            health,
             watchdog: self.watchdog,
             every,
             stop_until: None,
@@ -102,7 +102,7 @@ impl Drop for Reporter {
 
 struct Telling {
     socket: socket::Socket,
-    vitals: Arc<Vitals>,
+    health: Arc<Health>,
     watchdog: Option<Duration>,
     every: Duration,
     /// When the node stops: until when more time is asked for.
@@ -138,7 +138,7 @@ impl Telling {
 
     /// Food for the watchdog, as long as every thread that the node depends on moves.
     fn life(&mut self) -> Option<String> {
-        let stall = self.vitals.stall(self.watchdog?);
+        let stall = self.health.stalled_thread(self.watchdog?);
         if let Some(stall) = &stall
             && !self.was_stalled
         {
@@ -150,7 +150,7 @@ impl Telling {
 
     /// The status, if it is another one than was told.
     fn news(&mut self) -> Option<String> {
-        let now = status(&self.vitals);
+        let now = status(&self.health);
         if now == self.told || self.told_at.elapsed() < STATUS_EVERY {
             return None;
         }
@@ -160,10 +160,10 @@ impl Telling {
 }
 
 /// The line that `systemctl status` shows.
-fn status(vitals: &Vitals) -> String {
-    let busy = format!("{} of {} busy", vitals.busy(), counted(vitals.executors(), "executor"));
-    let recorded = counted(usize::try_from(vitals.executions()).unwrap_or(usize::MAX), "execution");
-    match vitals.problem() {
+fn status(health: &Health) -> String {
+    let busy = format!("{} of {} busy", health.busy(), counted(health.executors(), "executor"));
+    let recorded = counted(usize::try_from(health.executions()).unwrap_or(usize::MAX), "execution");
+    match health.problem() {
         None => format!("{busy}, {recorded} recorded"),
         Some(problem) => format!("{problem}; {busy}, {recorded} recorded"),
     }

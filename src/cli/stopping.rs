@@ -19,7 +19,7 @@ use crate::model::duration::show_duration;
 pub fn stop(node: Node, signals: &Signals, drain_timeout: Duration) -> Result<(), CliError> {
     let stopper = node.stopper();
     stopper.stop_claiming();
-    let busy = node.vitals().busy();
+    let busy = node.health().busy();
     if busy > 0 {
         let commands = counted(busy, "command");
         message(format!(

@@ -228,7 +228,7 @@ pub fn kill_commands_of(node_ids: &[String]) -> io::Result<Swept> {
 
 /// Kills every process on this host that carries one of these entries, `NAME=value`, in its environment; otherwise as
 /// [`kill_commands_of`].
-pub(super) fn kill_carriers_of(marks: &[String]) -> io::Result<Swept> {
+pub(super) fn kill_tagged(marks: &[String]) -> io::Result<Swept> {
     kill_carriers(marks, Duration::from_millis(START_SWEEP_MS_MAX))
 }
 

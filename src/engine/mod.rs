@@ -25,15 +25,14 @@ mod record;
 mod retention;
 mod run;
 mod session;
-mod shared;
 mod shutdown;
 mod signal;
 mod threads;
 
 pub use config::{EXECUTORS_MAX, NodeConfig, Scope};
 pub(crate) use config::{INTERVAL_MAX, INTERVAL_MIN};
-pub use health::node_health::Vitals;
-pub use health::thread_watchdog::Stall;
+pub use health::node_health::Health;
+pub use health::thread_watchdog::StalledThread;
 pub(crate) use node::check as check_settings;
 pub use node::{Node, StartError, StopReport, Stopper, new_node_id};
 pub use retention::Retention;

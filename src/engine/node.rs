@@ -7,18 +7,36 @@ use std::thread::JoinHandle;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use log::{debug, info, warn};
 
-use super::config::{EXECUTORS_MAX, INTERVAL_MAX, INTERVAL_MIN, NodeConfig};
+use super::claim::claims_max;
+use super::claim::held::HeldClaims;
+use super::claim::poller::{Poller, PollerParts};
+use super::claim::preemption::PreemptionRequests;
+use super::claim::wakeups::Wakeups;
+use super::config::{EXECUTORS_MAX, INTERVAL_MAX, INTERVAL_MIN, NodeConfig, Scope};
+use super::control::listener::Listener;
+use super::control::requests::{PausedTypes, Requests};
 use super::guard::{self, Guard};
-use super::health::node_health::Vitals;
-use super::shared::Shared;
-use super::shutdown::{JOIN_MAX, Joining, Phase, wait_for_commands, wind_up};
-use super::{control::listener, health::stuck_sessions, run::executor, run::job_queue, threads};
+use super::health::node_health::Health;
+use super::health::stuck_sessions::StuckSessions;
+use super::health::thread_watchdog::CoreThread;
+use super::live_output::LiveOutputPublisher;
+use super::membership::failure_detector::FailureDetector;
+use super::membership::fence::watch_lease;
+use super::membership::heartbeat::Heartbeat;
+use super::membership::lease::Lease;
+use super::membership::node_lock::NodeLock;
+use super::membership::takeover::Takeover;
+use super::record::recorder::Recorder;
+use super::run::executor::Executor;
+use super::run::job_queue;
+use super::run::permits::RunPermits;
+use super::run::runner::Runners;
+use super::run::slots::Slots;
+use super::session::{Session, Sessions};
+use super::shutdown::{Joining, Phase, Shutdown};
+use super::signal::Signal;
+use super::threads;
 use crate::database::ConnectionSource;
-use crate::engine::claim::poller::Poller;
-use crate::engine::membership::heartbeat::{self, Keeper};
-use crate::engine::record::recorder::Recorder;
-use crate::engine::run::runner::Runners;
-use crate::engine::run::slots::Running;
 use crate::platform::{host_name, open_files_max, pid_space, process_started, remedy_of_limit};
 use crate::store::nodes::{NodeIdentity, Place};
 use crate::store::{Store, StoreError};
@@ -69,7 +87,12 @@ impl From<io::Error> for StartError {
 
 /// A running orchestrator. Dropping it without [`Node::stop`] leaves its threads running.
 pub struct Node {
-    shared: Arc<Shared>,
+    node_id: Arc<str>,
+    config: Arc<NodeConfig>,
+    claims: Arc<HeldClaims>,
+    shutdown: Arc<Shutdown>,
+    health: Arc<Health>,
+    guard: Option<Arc<Guard>>,
     threads: Threads,
     failed: Receiver<String>,
 }
@@ -81,32 +104,32 @@ struct Threads {
     quit_executors: Sender<()>,
     recorder: JoinHandle<()>,
     listener: JoinHandle<()>,
-    keeper: JoinHandle<()>,
-    lease: JoinHandle<()>,
-    silence: JoinHandle<()>,
-    quit_keeper: Sender<()>,
+    /// The heartbeat, the watch over its lease, and the one over its session.
+    membership: [JoinHandle<()>; 3],
+    quit_membership: Sender<()>,
 }
 
 /// Stops a node from another thread, such as the one that hears signals.
 #[derive(Clone)]
 pub struct Stopper {
-    shared: Arc<Shared>,
+    claims: Arc<HeldClaims>,
+    shutdown: Arc<Shutdown>,
 }
 
 impl Stopper {
-    /// The node claims no more; commands run on, and each process is given back when its task has ended.
+    /// The node claims no more; commands run on, and the claim on each process is released when its task has ended.
     pub fn stop_claiming(&self) {
-        self.shared.advance_to(Phase::Draining);
+        self.shutdown.advance_to(Phase::Draining);
     }
 
     /// Ends every command now; their executions are recorded as interrupted and spend no retry.
     pub fn interrupt(&self) {
-        self.shared.interrupt();
+        self.shutdown.interrupt();
     }
 
     /// How many processes the node still holds.
     pub fn held(&self) -> usize {
-        self.shared.claims.len()
+        self.claims.len()
     }
 }
 
@@ -138,24 +161,46 @@ impl Node {
             tell_of_pooler(&config);
         }
         drop(store);
-        let running = Running::new(config.executors)?;
-        let (wake_poller, wake) = bounded(1);
-        let guard = start_guard(&identity.node_id, &config)?;
-        let runners = runners.of_node(&identity.node_id);
-        let node_id = identity.node_id.clone();
-        let shared = Arc::new(Shared::new(node_id, config, source, running, guard, wake_poller));
+        let slots = Arc::new(Slots::new(config.executors)?);
+        let guard = start_guard(&identity.node_id, &config)?.map(Arc::new);
+        let (node_id, config) = (Arc::<str>::from(identity.node_id.as_str()), Arc::new(config));
+        let (claims, wakeups) = (Arc::<HeldClaims>::default(), Arc::<Wakeups>::default());
+        let shutdown = Arc::new(Shutdown::new(Arc::clone(&claims), Arc::clone(&slots), Arc::clone(&wakeups)));
+        let health = Arc::new(Health::new(&node_id, &config, Arc::clone(&shutdown)));
+        let requests = Requests {
+            node_id: Arc::clone(&node_id),
+            claims: Arc::clone(&claims),
+            slots: Arc::clone(&slots),
+            wakeups: Arc::clone(&wakeups),
+            // An operator who runs one process here has asked for that one.
+            paused: PausedTypes::new(config.scope == Scope::All),
+            signal: Signal::default(),
+        };
         let (report_failure, failed) = bounded(1);
-        let threads = Threads::start(&shared, &runners, identity, wake, &report_failure)?;
-        info!(
-            "node started node_id={} name={:?} executors={}",
-            shared.node_id, shared.config.name, shared.config.executors
-        );
-        Ok(Self { shared, threads, failed })
+        let parts = Parts {
+            sessions: Arc::new(Sessions::new(source, &config, Arc::clone(&health))),
+            permits: Arc::new(RunPermits::new(config.executors)),
+            preemption: Arc::default(),
+            lease: Arc::new(Lease::new(config.lease)),
+            requests: Arc::new(requests),
+            identity,
+            node_id: Arc::clone(&node_id),
+            config: Arc::clone(&config),
+            claims: Arc::clone(&claims),
+            slots,
+            wakeups,
+            shutdown: Arc::clone(&shutdown),
+            health: Arc::clone(&health),
+            guard: guard.clone(),
+        };
+        let threads = parts.start_threads(&runners.of_node(&node_id), &report_failure)?;
+        info!("node started node_id={node_id} name={:?} executors={}", config.name, config.executors);
+        Ok(Self { node_id, config, claims, shutdown, health, guard, threads, failed })
     }
 
     /// The node's own state, for its status endpoint.
-    pub fn vitals(&self) -> Arc<Vitals> {
-        Arc::clone(&self.shared.vitals)
+    pub fn health(&self) -> Arc<Health> {
+        Arc::clone(&self.health)
     }
 
     /// Gets one message if a thread has panicked: the node is to be stopped and the program to fail.
@@ -165,43 +210,41 @@ impl Node {
 
     /// A handle that stops the node from another thread.
     pub fn stopper(&self) -> Stopper {
-        Stopper { shared: Arc::clone(&self.shared) }
+        Stopper { claims: Arc::clone(&self.claims), shutdown: Arc::clone(&self.shutdown) }
     }
 
     /// Stops in this order: the poller; the commands, by themselves within the drain timeout or else ended; the
-    /// executors; the recorder, when everything is recorded; the listener; and last the keeper, so that the node
-    /// is known to live until the end. A thread that is stuck in the database is left behind after a while: at the
+    /// executors; the recorder, when everything is recorded; the listener; and last the heartbeat, so that the others
+    /// see the node live until the end. A thread that is stuck in the database is left behind after a while: at the
     /// worst, with results that nobody takes and a server that never answers, it is over 40 s after the drain timeout.
     pub fn stop(self) -> StopReport {
-        let Self { shared, threads, failed } = self;
-        shared.advance_to(Phase::Draining);
-        let mut joining = Joining { left: JOIN_MAX };
+        let Self { shutdown, threads, .. } = self;
+        shutdown.advance_to(Phase::Draining);
+        let mut joining = Joining::new();
         let mut is_whole = joining.join(threads.poller);
-        let has_drained = wait_for_commands(&shared, &failed);
-        shared.advance_to(Phase::Interrupting);
+        let has_drained = shutdown.wait_for_commands(self.config.drain_timeout, &self.failed);
+        shutdown.advance_to(Phase::Interrupting);
         if !has_drained {
-            shared.interrupt();
-            wind_up(&shared);
+            shutdown.interrupt();
+            shutdown.wind_up();
         }
         drop(threads.quit_executors);
-        let has_ended = shared.claims.len() == 0;
+        let has_ended = self.claims.len() == 0;
         if has_ended {
             is_whole &= threads.executors.into_iter().all(|it| joining.join(it));
             is_whole &= joining.join(threads.recorder);
         }
         is_whole &= joining.join(threads.listener);
-        if let Some(guard) = &shared.guard {
-            // What a claim is held for may still run. It ends before the keeper makes it due again.
+        if let Some(guard) = &self.guard {
+            // Commands of claims that are still held may run. They end before the heartbeat makes the claims due again.
             if has_ended { guard.dismiss() } else { guard.end_commands() }
         }
-        let unrecorded = shared.unrecorded();
-        drop(threads.quit_keeper);
-        is_whole &=
-            joining.join(threads.keeper) & joining.join(threads.lease) & joining.join(threads.silence);
-        let report = StopReport { interrupted: shared.interrupted(), unrecorded };
+        let report = StopReport { interrupted: shutdown.interrupted(), unrecorded: shutdown.unrecorded() };
+        drop(threads.quit_membership);
+        is_whole &= threads.membership.map(|it| joining.join(it)) == [true; 3];
         info!(
             "node stopped node_id={} interrupted={} unrecorded={}{}",
-            shared.node_id,
+            self.node_id,
             report.interrupted,
             report.unrecorded,
             if is_whole { "" } else { " (not all of its threads have ended)" }
@@ -210,53 +253,138 @@ impl Node {
     }
 }
 
-impl Threads {
-    fn start(
-        shared: &Arc<Shared>,
-        runners: &Arc<dyn Runners>,
-        identity: NodeIdentity,
-        wake: Receiver<()>,
-        failed: &Sender<String>,
-    ) -> io::Result<Self> {
-        // None of them can hold more than one message for each claim, and there is a claim for each executor at most.
-        let claims_max = shared.config.executors;
+/// What the threads are made of; each gets the parts that it uses.
+struct Parts {
+    identity: NodeIdentity,
+    node_id: Arc<str>,
+    config: Arc<NodeConfig>,
+    sessions: Arc<Sessions>,
+    claims: Arc<HeldClaims>,
+    slots: Arc<Slots>,
+    permits: Arc<RunPermits>,
+    preemption: Arc<PreemptionRequests>,
+    requests: Arc<Requests>,
+    wakeups: Arc<Wakeups>,
+    lease: Arc<Lease>,
+    guard: Option<Arc<Guard>>,
+    shutdown: Arc<Shutdown>,
+    health: Arc<Health>,
+}
+
+impl Parts {
+    fn start_threads(self, runners: &Arc<dyn Runners>, failed: &Sender<String>) -> io::Result<Threads> {
+        let Self { identity, node_id, config, sessions, claims, slots, permits, .. } = self;
+        let Self { preemption, requests, wakeups, lease, guard, shutdown, health, .. } = self;
+        // None of them can hold more than one message for each claim.
+        let claims_max = claims_max(config.executors);
         let (jobs, take_jobs) = job_queue::jobs(claims_max);
         let (done, take_done) = bounded(claims_max);
         let (quit_executors, executors_quit) = bounded(0);
-        let (quit_keeper, keeper_quit) = bounded(0);
+        let (quit_membership, membership_quit) = bounded(0);
+        let on_failure = Arc::clone(&shutdown);
         let thread = |name: &str, body: Box<dyn FnOnce() + Send>| {
-            let (failed, shared) = (failed.clone(), Arc::clone(shared));
+            let (failed, shutdown) = (failed.clone(), Arc::clone(&on_failure));
             let on_panic = move |message| {
-                shared.note_panic();
+                shutdown.note_panic();
                 // The channel holds one message; whoever reads it stops the node: a second one says nothing new.
                 let _ = failed.try_send(message);
             };
             threads::spawn(name.to_owned(), STACK_BYTES, on_panic, body)
         };
-        let executors = (0..shared.config.executors)
+        let executor = Executor {
+            permits: Arc::clone(&permits),
+            slots: Arc::clone(&slots),
+            lease: Arc::clone(&lease),
+            shutdown: Arc::clone(&shutdown),
+            health: Arc::clone(&health),
+            jobs: take_jobs.clone(),
+            done: done.clone(),
+        };
+        let executors = (0..config.executors)
             .map(|index| {
-                let (shared, runners) = (Arc::clone(shared), Arc::clone(runners));
-                let (jobs, done, quit) = (take_jobs.clone(), done.clone(), executors_quit.clone());
-                let body = move || executor::run(index, &shared, &runners, &jobs, &done, &quit);
+                let (executor, runners, quit) =
+                    (executor.clone(), Arc::clone(runners), executors_quit.clone());
+                let body = move || executor.run(index, runners.runner(index), &quit);
                 thread(&format!("executor-{index}"), Box::new(body))
             })
             .collect::<io::Result<_>>()?;
-        let recorder = Recorder::new(Arc::clone(shared), take_done, jobs.clone());
-        let poller = Poller::new(Arc::clone(shared), jobs, wake);
-        let keeper = Keeper::new(Arc::clone(shared), identity);
-        let (for_listener, for_lease) = (Arc::clone(shared), Arc::clone(shared));
-        let for_silence = Arc::clone(shared);
-        let (lease_quit, silence_quit) = (keeper_quit.clone(), keeper_quit.clone());
-        Ok(Self {
+        // The recorder ends when every executor and the poller have dropped their senders.
+        drop(executor);
+        let recorder = Recorder {
+            session: Session::new(&sessions, CoreThread::Recorder),
+            node_id: Arc::clone(&node_id),
+            done: take_done,
+            jobs: jobs.clone(),
+            claims: Arc::clone(&claims),
+            permits: Arc::clone(&permits),
+            preemption: Arc::clone(&preemption),
+            requests: Arc::clone(&requests),
+            wakeups: Arc::clone(&wakeups),
+            shutdown: Arc::clone(&shutdown),
+            health: Arc::clone(&health),
+        };
+        let claiming = PollerParts {
+            node_id: Arc::clone(&node_id),
+            config: Arc::clone(&config),
+            claims: Arc::clone(&claims),
+            permits,
+            preemption,
+            jobs,
+            queued: take_jobs,
+            done,
+            wakeups: Arc::clone(&wakeups),
+            lease: Arc::clone(&lease),
+            shutdown: Arc::clone(&shutdown),
+            health: Arc::clone(&health),
+        };
+        let poller = Poller::new(Session::new(&sessions, CoreThread::Poller), claiming);
+        let listener = Listener {
+            sessions: Arc::clone(&sessions),
+            wakeups: Arc::clone(&wakeups),
+            requests: Arc::clone(&requests),
+            shutdown: Arc::clone(&shutdown),
+        };
+        let heartbeat = Heartbeat {
+            session: Session::new(&sessions, CoreThread::Heartbeat),
+            failure_detector: FailureDetector {
+                node_id: Arc::clone(&node_id),
+                place: identity.place.clone(),
+                dead_after: config.dead_after,
+            },
+            takeover: Takeover::new(
+                Arc::clone(&node_id),
+                config.lease,
+                Arc::clone(&claims),
+                Arc::clone(&wakeups),
+                Arc::clone(&health),
+            ),
+            live_output: LiveOutputPublisher::new(Arc::clone(&node_id), Arc::clone(&slots)),
+            lock: NodeLock::new(),
+            identity,
+            config,
+            lease: Arc::clone(&lease),
+            guard,
+            claims,
+            slots: Arc::clone(&slots),
+            wakeups,
+            requests,
+            health,
+            shutdown: Arc::clone(&shutdown),
+        };
+        let stuck_sessions = StuckSessions { node_id, sessions, shutdown };
+        let (lease_quit, sessions_quit) = (membership_quit.clone(), membership_quit.clone());
+        Ok(Threads {
             executors,
             quit_executors,
             recorder: thread("recorder", Box::new(move || recorder.run()))?,
             poller: thread("poller", Box::new(move || poller.run()))?,
-            listener: thread("listener", Box::new(move || listener::run(&for_listener)))?,
-            keeper: thread("keeper", Box::new(move || keeper.run(&keeper_quit)))?,
-            lease: thread("lease", Box::new(move || heartbeat::watch_lease(&for_lease, &lease_quit)))?,
-            silence: thread("silence", Box::new(move || stuck_sessions::watch(&for_silence, &silence_quit)))?,
-            quit_keeper,
+            listener: thread("listener", Box::new(move || listener.run()))?,
+            membership: [
+                thread("keeper", Box::new(move || heartbeat.run(&membership_quit)))?,
+                thread("lease", Box::new(move || watch_lease(&lease, &slots, &lease_quit)))?,
+                thread("silence", Box::new(move || stuck_sessions.run(&sessions_quit)))?,
+            ],
+            quit_membership,
         })
     }
 }

@@ -1,13 +1,15 @@
-//! A thread's own connection: opened when it is needed, opened again when it was lost, never spinning.
+//! A thread's own connection: opened when it is needed, opened again when it was lost, with pauses in between.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use log::{info, warn};
 
-use super::shared::Shared;
-use crate::engine::health::thread_watchdog::CoreThread;
+use super::config::NodeConfig;
+use super::health::in_flight::InFlightQueries;
+use super::health::node_health::Health;
+use super::health::thread_watchdog::CoreThread;
+use crate::database::ConnectionSource;
 use crate::store::{Backend, Store, StoreError};
 
 /// The first pause after a failure, doubled at each further one.
@@ -17,25 +19,51 @@ const PAUSE_MS_MAX: u64 = 5_000;
 /// A lasting outage is logged this often.
 const LOG_EVERY: Duration = Duration::from_secs(30);
 
-pub(super) struct Link {
-    shared: Arc<Shared>,
+/// Where the node's sessions come from, and what the threads that watch over them have to know.
+pub(super) struct Sessions {
+    pub(super) source: Arc<dyn ConnectionSource>,
+    pub(super) schema: String,
+    pub(super) statement_timeout: Duration,
+    pub(super) in_flight: InFlightQueries,
+    health: Arc<Health>,
+}
+
+impl Sessions {
+    pub(super) fn new(source: Arc<dyn ConnectionSource>, config: &NodeConfig, health: Arc<Health>) -> Self {
+        Self {
+            source,
+            schema: config.schema.clone(),
+            statement_timeout: config.statement_timeout,
+            in_flight: InFlightQueries::default(),
+            health,
+        }
+    }
+
+    /// `turn` keeps the transactions of one thread in order where sessions are borrowed.
+    pub(super) fn open(&self, role: &str, turn: i32) -> Result<Store, StoreError> {
+        Store::open_hot(&*self.source, role, &self.schema, turn, self.statement_timeout)
+    }
+}
+
+pub(super) struct Session {
+    sessions: Arc<Sessions>,
     thread: CoreThread,
     store: Option<Store>,
-    /// Keeps our transactions in order where sessions are borrowed; the same at each connection.
+    /// The same at each connection, see [`Sessions::open`].
     turn: i32,
-    /// The server's side of the connection that was lost last; of a borrowed session it is not known.
+    /// The server's side of the connection that was lost last; unknown if the session was borrowed.
     lost_backend: Option<Backend>,
     failures: u32,
     failing_since: Option<Instant>,
     last_logged: Option<Instant>,
-    /// The same of conflicts with others, which come and go while the database is there all along.
+    /// The same for conflicts with others, which come and go while the database works.
     conflict_logged: Option<Instant>,
 }
 
-impl Link {
-    pub(super) fn new(shared: Arc<Shared>, thread: CoreThread) -> Self {
+impl Session {
+    pub(super) fn new(sessions: &Arc<Sessions>, thread: CoreThread) -> Self {
         Self {
-            shared,
+            sessions: Arc::clone(sessions),
             thread,
             store: None,
             turn: fastrand::i32(..),
@@ -54,31 +82,31 @@ impl Link {
 
     /// Does `work` on the connection, which is opened first if need be. Upon an error that a new connection may
     /// heal the connection is given up.
-    pub(super) fn run<T>(
+    pub(super) fn write<T>(
         &mut self,
         work: impl FnOnce(&mut Store) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let result = self.look(work);
+        let result = self.query(work);
         if result.is_ok() {
             self.note_success();
         }
         result
     }
 
-    /// As [`Link::run`], for what only reads or locks: that it succeeds does not mean that the trouble is over. A
-    /// database that takes no writes answers it, and pauses that began anew each time would make us spin.
-    pub(super) fn look<T>(
+    /// As [`Session::write`], for what only reads or locks: its success does not mean that the failure is over. A
+    /// database that refuses writes answers reads, and pauses that began anew after each would make us spin.
+    pub(super) fn query<T>(
         &mut self,
         work: impl FnOnce(&mut Store) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let (shared, thread) = (Arc::clone(&self.shared), self.thread);
-        shared.vitals.pulses.asks(thread);
+        let (sessions, thread) = (Arc::clone(&self.sessions), self.thread);
+        sessions.health.watchdog.queries(thread);
         let result = self.store().and_then(|store| {
             if let Some(backend) = store.backend() {
-                shared.asked.begin(thread, backend);
+                sessions.in_flight.begin(thread, backend);
             }
             let result = work(store);
-            shared.asked.end(thread);
+            sessions.in_flight.end(thread);
             result
         });
         self.works();
@@ -91,68 +119,58 @@ impl Link {
     fn store(&mut self) -> Result<&mut Store, StoreError> {
         match &mut self.store {
             Some(store) => Ok(store),
-            place => {
-                let shared = &self.shared;
-                let (config, role) = (&shared.config, self.thread.as_str());
-                let timeout = config.statement_timeout;
-                let mut store = Store::open_hot(&*shared.source, role, &config.schema, self.turn, timeout)?;
+            empty => {
+                let mut store = self.sessions.open(self.thread.as_str(), self.turn)?;
                 if let Some(lost) = &self.lost_backend {
-                    // Its last statement may still be at work: what it will have done is not to be seen yet.
+                    // Its last statement may still run, and we could not see yet what it will have done.
                     store.end_backend(lost)?;
                     self.lost_backend = None;
                 }
-                Ok(place.insert(store))
+                Ok(empty.insert(store))
             }
         }
     }
 
     fn note_success(&mut self) {
         if let Some(since) = self.failing_since.take() {
-            info!(
-                "database reached again role={} after_s={:.1}",
-                self.thread.as_str(),
-                since.elapsed().as_secs_f64()
-            );
+            let role = self.thread.as_str();
+            info!("database reached again role={role} after_s={:.1}", since.elapsed().as_secs_f64());
         }
         self.failures = 0;
         self.last_logged = None;
     }
 
     fn note_failure(&mut self, error: &StoreError) {
-        self.shared.vitals.database_errors.fetch_add(1, Ordering::Relaxed);
-        self.shared.vitals.measures.database_failed(self.thread.as_str());
+        self.sessions.health.note_database_error(self.thread);
         self.failures = self.failures.saturating_add(1);
         let is_conflict = error.leaves_connection_whole();
         if !is_conflict {
             self.failing_since.get_or_insert_with(Instant::now);
         }
         if !is_conflict && !error.is_refused_value() && !error.is_recorded_already() {
-            // Whatever else it is, a prepared statement that no longer fits included, a new connection starts clean.
+            // Whatever the error is (a prepared statement that no longer fits, for one), a new connection starts clean.
             self.lost_backend =
                 self.store.take().and_then(|store| store.backend()).or(self.lost_backend.take());
         }
         let logged = if is_conflict { &mut self.conflict_logged } else { &mut self.last_logged };
         if logged.is_none_or(|at| at.elapsed() >= LOG_EVERY) {
             *logged = Some(Instant::now());
-            warn!(
-                "database trouble role={} failures={}: failed to {error}",
-                self.thread.as_str(),
-                self.failures
-            );
+            let (role, failures) = (self.thread.as_str(), self.failures);
+            warn!("query failed role={role} failures={failures}: failed to {error}");
         }
     }
 
-    /// Says that the thread waits for something to do; its next question says that it is at work again.
+    /// The thread waits for something to do; its next query says that it works again.
     pub(super) fn rests(&self) {
-        self.shared.vitals.pulses.rests(self.thread);
+        self.sessions.health.watchdog.rests(self.thread);
     }
 
-    /// Says that the thread has something to do.
+    /// The thread has something to do.
     pub(super) fn works(&self) {
-        self.shared.vitals.pulses.works(self.thread);
+        self.sessions.health.watchdog.works(self.thread);
     }
 
-    /// How long to wait before the next try; the jitter keeps a cluster's threads from coming back all at once.
+    /// How long to wait before the next try. The jitter keeps a cluster's threads from trying all at once.
     pub(super) fn pause(&self) -> Duration {
         let doubled = PAUSE_MS_MIN.saturating_mul(1 << self.failures.min(10));
         let millis = doubled.min(PAUSE_MS_MAX);
@@ -160,8 +178,8 @@ impl Link {
     }
 }
 
-impl Drop for Link {
-    /// A thread that has ended stalls nobody.
+impl Drop for Session {
+    /// A thread that has ended is not stalled.
     fn drop(&mut self) {
         self.rests();
     }

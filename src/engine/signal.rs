@@ -4,32 +4,41 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-/// A channel of one message, which says that something has happened since it was last waited for.
+/// A channel of one message: a second one before anybody has looked says nothing new.
 pub(super) struct Signal {
-    tell: Sender<()>,
-    told: Receiver<()>,
+    sender: Sender<()>,
+    receiver: Receiver<()>,
 }
 
 impl Default for Signal {
     fn default() -> Self {
-        let (tell, told) = bounded(1);
-        Self { tell, told }
+        let (sender, receiver) = bounded(1);
+        Self { sender, receiver }
     }
 }
 
 impl Signal {
     /// Costs next to nothing while nobody waits.
-    pub(super) fn tell(&self) {
-        // Full: it is told already. Both ends live as long as this does.
-        let _ = self.tell.try_send(());
+    pub(super) fn notify(&self) {
+        // Full: a message is there already. Both ends live as long as this does.
+        let _ = self.sender.try_send(());
     }
 
-    /// Waits until it is told, or until then; what was told before this call counts only if `is_so` says that it
-    /// still holds.
-    pub(super) fn wait_until(&self, deadline: Instant, is_so: impl Fn() -> bool) {
-        while self.told.try_recv().is_ok() {}
-        if !is_so() {
-            let _ = self.told.recv_deadline(deadline);
+    /// Gets a message once somebody has notified.
+    pub(super) fn receiver(&self) -> &Receiver<()> {
+        &self.receiver
+    }
+
+    /// Waits for a message until `deadline`; `false` when none came.
+    pub(super) fn wait_until(&self, deadline: Instant) -> bool {
+        self.receiver.recv_deadline(deadline).is_ok()
+    }
+
+    /// The same, but an old message counts only if `holds` says that its reason still exists.
+    pub(super) fn wait_for_new(&self, deadline: Instant, holds: impl Fn() -> bool) {
+        while self.receiver.try_recv().is_ok() {}
+        if !holds() {
+            self.wait_until(deadline);
         }
     }
 }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::NodeVitals;
+use super::NodeHealth;
 use super::answer::{Answer, Problem, quoted, to_json};
 use super::cache::Cached;
 use super::counts::{Counter, Counts};
@@ -33,7 +33,7 @@ pub(super) struct Service {
     readers: Readers,
     counter: Arc<Counter>,
     counts: Cached<Arc<Counted>>,
-    vitals: Option<Arc<dyn NodeVitals>>,
+    health: Option<Arc<dyn NodeHealth>>,
     token: Option<TokenFile>,
     schema: String,
 }
@@ -60,11 +60,11 @@ struct Counted {
 impl Service {
     pub fn new(
         readers: Readers,
-        vitals: Option<Arc<dyn NodeVitals>>,
+        health: Option<Arc<dyn NodeHealth>>,
         token: Option<TokenFile>,
         schema: String,
     ) -> Self {
-        Self { readers, counter: Arc::default(), counts: Cached::new(), vitals, token, schema }
+        Self { readers, counter: Arc::default(), counts: Cached::new(), health, token, schema }
     }
 
     /// Finds out what is asked for by a request that came in at the address `here`, and whether this client may.
@@ -168,12 +168,12 @@ impl Service {
     fn metrics(&self) -> Result<Answer, Problem> {
         let counted = self.counted();
         let counts = counted.as_ref().map(|it| &it.counts).ok();
-        Ok(metrics::answer(self.vitals.as_deref(), counts))
+        Ok(metrics::answer(self.health.as_deref(), counts))
     }
 
     /// `null` for an endpoint without a node.
     fn node(&self) -> Value {
-        self.vitals.as_ref().map_or(Value::Null, |it| {
+        self.health.as_ref().map_or(Value::Null, |it| {
             json!({
                 "node_id": it.node_id(),
                 "name": it.node_name(),
@@ -187,10 +187,10 @@ impl Service {
 
     /// Without a node, being ready means that the database answers.
     fn readyz(&self) -> Result<Answer, Problem> {
-        match &self.vitals {
-            Some(vitals) if !vitals.is_ready() => {
+        match &self.health {
+            Some(health) if !health.is_ready() => {
                 let reason =
-                    vitals.problem().unwrap_or_else(|| "the node has not reached its database yet".into());
+                    health.problem().unwrap_or_else(|| "the node has not reached its database yet".into());
                 return Err(Problem::new(503, "not_ready", reason));
             }
             Some(_) => {}

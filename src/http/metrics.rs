@@ -1,4 +1,4 @@
-//! `/metrics`: the node's own measures and the database's counts in the text form of Prometheus.
+//! `/metrics`: the node's own metrics and the database's counts in the text form of Prometheus.
 //!
 //! What the node measures is of the node, what is counted in the database is of all nodes: the latter is the same on
 //! every node's endpoint (take the `max` over them, not the `sum`). No label holds an id of a process: a history of
@@ -6,10 +6,10 @@
 
 use std::fmt::Write as _;
 
-use super::NodeVitals;
+use super::NodeHealth;
 use super::answer::Answer;
 use super::counts::Counts;
-use crate::engine::health::metrics::{Distribution, Measures};
+use crate::engine::health::metrics::{Distribution, Metrics};
 use crate::model::lifecycle::ProcessStatus;
 use crate::platform::own_usage;
 
@@ -18,14 +18,14 @@ const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 const PREFIX: &str = "process_orchestrator_";
 
 /// `counts` is `None` while the database does not answer.
-pub(super) fn answer(vitals: Option<&dyn NodeVitals>, counts: Option<&Counts>) -> Answer {
+pub(super) fn answer(health: Option<&dyn NodeHealth>, counts: Option<&Counts>) -> Answer {
     let mut text = Exposition::default();
     text.family("build_info", "gauge", "1; the version of the binary is a label.");
     text.sample("", &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
     text.family("database_up", "gauge", "Whether the database answered the latest count: 1 or 0.");
     text.sample("", &[], f64::from(u8::from(counts.is_some())));
-    if let Some(vitals) = vitals {
-        node(&mut text, vitals);
+    if let Some(health) = health {
+        node(&mut text, health);
     }
     if let Some(counts) = counts {
         database(&mut text, counts);
@@ -34,66 +34,62 @@ pub(super) fn answer(vitals: Option<&dyn NodeVitals>, counts: Option<&Counts>) -
     Answer::of(CONTENT_TYPE, text.text.into_bytes())
 }
 
-fn node(text: &mut Exposition, vitals: &dyn NodeVitals) {
+fn node(text: &mut Exposition, health: &dyn NodeHealth) {
     text.family("node_info", "gauge", "1; the node's name and id, new at every start, are labels.");
-    text.sample("", &[("node_name", vitals.node_name()), ("node_id", vitals.node_id())], 1.0);
+    text.sample("", &[("node_name", health.node_name()), ("node_id", health.node_id())], 1.0);
     text.family("ready", "gauge", "Whether this node takes work: 1 or 0.");
-    text.sample("", &[], f64::from(u8::from(vitals.is_ready())));
+    text.sample("", &[], f64::from(u8::from(health.is_ready())));
     text.family("executors", "gauge", "Commands that this node can run at once.");
-    text.sample("", &[], vitals.executors() as f64);
+    text.sample("", &[], health.executors() as f64);
     text.family("executors_busy", "gauge", "Commands that this node runs.");
-    text.sample("", &[], vitals.busy() as f64);
+    text.sample("", &[], health.busy() as f64);
     text.family(
         "stale_results_total",
         "counter",
         "Results of this node that were not written because their claim had been taken.",
     );
-    text.sample("", &[], vitals.stale_results() as f64);
-    if let Some(measures) = vitals.measures() {
-        measured(text, measures);
+    text.sample("", &[], health.stale_results() as f64);
+    if let Some(metrics) = health.metrics() {
+        measured(text, metrics);
     }
 }
 
-fn measured(text: &mut Exposition, measures: &Measures) {
+fn measured(text: &mut Exposition, metrics: &Metrics) {
     text.family("executions_total", "counter", "Executions that this node has recorded, by their outcome.");
-    for (outcome, count) in measures.outcomes() {
+    for (outcome, count) in metrics.outcomes() {
         text.sample("", &[("outcome", outcome.as_str())], count as f64);
     }
     text.family("takeovers_total", "counter", "Processes that this node has taken over from dead nodes.");
-    text.sample("", &[], measures.taken_over() as f64);
+    text.sample("", &[], metrics.taken_over() as f64);
     text.family(
         "database_errors_total",
         "counter",
         "Times the database failed a thread of this node, by the thread's role.",
     );
-    for (role, count) in measures.database_errors() {
+    for (role, count) in metrics.database_errors() {
         text.sample("", &[("role", role)], count as f64);
     }
-    if let Some(age) = measures.heartbeat_age() {
+    if let Some(age) = metrics.heartbeat_age() {
         text.family("heartbeat_age_seconds", "gauge", "Time since this node renewed its lease.");
         text.sample("", &[], age.as_secs_f64());
     }
     text.family("uptime_seconds", "gauge", "Time since this node started.");
-    text.sample("", &[], measures.uptime().as_secs_f64());
+    text.sample("", &[], metrics.uptime().as_secs_f64());
     for (name, help, histogram) in [
-        (
-            "execution_duration_seconds",
-            "From the spawn of a command to its end.",
-            &measures.execution_seconds,
-        ),
+        ("execution_duration_seconds", "From the spawn of a command to its end.", &metrics.execution_seconds),
         (
             "start_latency_seconds",
             "From the moment a process was due to the spawn of its command.",
-            &measures.start_latency_seconds,
+            &metrics.start_latency_seconds,
         ),
-        ("claim_duration_seconds", "Time that claiming due processes took.", &measures.claim_seconds),
-        ("claim_batch_size", "Processes claimed at once.", &measures.claim_batch),
+        ("claim_duration_seconds", "Time that claiming due processes took.", &metrics.claim_seconds),
+        ("claim_batch_size", "Processes claimed at once.", &metrics.claim_batch),
         (
             "record_duration_seconds",
             "Time that recording a batch of results took, with its commit.",
-            &measures.record_seconds,
+            &metrics.record_seconds,
         ),
-        ("record_batch_size", "Results recorded at once.", &measures.record_batch),
+        ("record_batch_size", "Results recorded at once.", &metrics.record_batch),
     ] {
         text.family(name, "histogram", help);
         text.distribution(&histogram.distribution());

@@ -58,7 +58,7 @@ use crossbeam_channel::{Sender, bounded};
 use mio::Waker;
 
 use crate::database::ConnectionSource;
-use crate::engine::health::metrics::Measures;
+use crate::engine::health::metrics::Metrics;
 use connections::Connections;
 use gate::Gate;
 use handlers::Service;
@@ -66,7 +66,7 @@ use readers::Readers;
 pub use token::{TOKEN_CHARS_MIN, TokenError, TokenFile};
 
 /// How the node fares that this endpoint belongs to. Asked often: no call may wait.
-pub trait NodeVitals: Send + Sync {
+pub trait NodeHealth: Send + Sync {
     /// Whether it takes work: it reaches the database and is not stopping.
     fn is_ready(&self) -> bool;
     /// Why it is not ready, a sentence.
@@ -80,7 +80,7 @@ pub trait NodeVitals: Send + Sync {
     /// The name the operator gave it.
     fn node_name(&self) -> &str;
     /// What it has measured of itself, if it does.
-    fn measures(&self) -> Option<&Measures> {
+    fn metrics(&self) -> Option<&Metrics> {
         None
     }
     /// Results that were not written because their claim had been taken.
@@ -89,7 +89,7 @@ pub trait NodeVitals: Send + Sync {
     }
 }
 
-impl NodeVitals for crate::engine::Vitals {
+impl NodeHealth for crate::engine::Health {
     fn is_ready(&self) -> bool {
         Self::is_ready(self)
     }
@@ -108,8 +108,8 @@ impl NodeVitals for crate::engine::Vitals {
     fn node_name(&self) -> &str {
         Self::node_name(self)
     }
-    fn measures(&self) -> Option<&Measures> {
-        Some(Self::measures(self))
+    fn metrics(&self) -> Option<&Metrics> {
+        Some(Self::metrics(self))
     }
     fn stale_results(&self) -> u64 {
         Self::stale_results(self)
@@ -173,7 +173,7 @@ pub struct Endpoint {
 
 impl Endpoint {
     /// Listens on `listen` (port 0: any free one) and answers from `schema`, whether the database can be reached
-    /// or not. `vitals` is the node that it belongs to, if any. Calls that change something are answered to those who
+    /// or not. `health` is the node that it belongs to, if any. Calls that change something are answered to those who
     /// show the token; without a token to nobody.
     ///
     /// # Errors
@@ -182,13 +182,13 @@ impl Endpoint {
         listen: SocketAddr,
         source: Arc<dyn ConnectionSource>,
         schema: String,
-        vitals: Option<Arc<dyn NodeVitals>>,
+        health: Option<Arc<dyn NodeHealth>>,
         token: Option<TokenFile>,
     ) -> Result<Self, HttpError> {
         // Nothing is ever sent: dropped, it tells all threads to end.
         let (stop, stopped) = bounded(0);
         let readers = Readers::start(source, schema.clone(), stopped.clone()).map_err(HttpError::Thread)?;
-        let service = Arc::new(Service::new(readers, vitals, token, schema));
+        let service = Arc::new(Service::new(readers, health, token, schema));
         let connections = Arc::new(Connections::new(Arc::clone(&service), stopped));
         let (gate, waker) = Gate::bind(listen, Arc::clone(&connections))
             .map_err(|source| HttpError::Listen { address: listen, source })?;

@@ -168,7 +168,7 @@ impl Transition {
     /// The same, but with the claim given back where it would be kept: the next task waits in the queue for
     /// whoever claims it, because this node stops or a process of higher priority is due.
     #[must_use]
-    pub const fn giving_way(self) -> Self {
+    pub const fn yielding(self) -> Self {
         match self.claim {
             ClaimMove::Keep => Self { claim: ClaimMove::Release(Wait::None), ..self },
             ClaimMove::Release(_) | ClaimMove::End => self,

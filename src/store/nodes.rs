@@ -223,7 +223,7 @@ impl Store {
     }
 
     /// Renews a node's lease; `false` when the node has been declared dead. Starts of a higher priority than
-    /// `notify_above` wake it even while it has no room.
+    /// `notify_above` wake it even while it has no room; `None`: as before.
     ///
     /// # Errors
     /// When the database fails.
@@ -232,7 +232,7 @@ impl Store {
         node_id: &str,
         state: NodeState,
         lock_key: Option<i32>,
-        notify_above: i32,
+        notify_above: Option<i32>,
     ) -> Result<bool, StoreError> {
         Ok(self.execute(&HEARTBEAT, &[&node_id, &state.as_str(), &lock_key, &notify_above])? > 0)
     }

@@ -135,8 +135,8 @@ fn without_notifications_the_heartbeat_finds_what_is_cancelled() {
     let id = database.start("one-task", ProcessInputData::new());
     let config = NodeConfig { heartbeat: Duration::from_millis(100), ..database.config() };
     let node = database.node_with(config);
-    let vitals = node.vitals();
-    wait_until("the command runs", || (vitals.busy() == 1).then_some(()));
+    let health = node.health();
+    wait_until("the command runs", || (health.busy() == 1).then_some(()));
     // As cancel_processes writes it, but nobody is told.
     database
         .sql()
@@ -196,7 +196,7 @@ fn bulk_cancelling_beside_a_busy_node_meets_every_process_once() {
     database.register(&kind);
     let ids = database.start_many("quick", 400);
     let node = database.node();
-    wait_until("it is at it", || (node.vitals().executions() > 20).then_some(()));
+    wait_until("it is at it", || (node.health().executions() > 20).then_some(()));
     std::thread::scope(|scope| {
         for half in ids.chunks(200) {
             let database = &database;
@@ -415,8 +415,8 @@ fn a_paused_type_is_not_claimed_and_its_processes_stop_before_their_next_task() 
     let running = database.start("two", ProcessInputData::new());
     let config = NodeConfig { heartbeat: Duration::from_millis(50), ..database.config() };
     let node = database.node_with(config);
-    let vitals = node.vitals();
-    wait_until("the command runs", || (vitals.busy() == 1).then_some(()));
+    let health = node.health();
+    wait_until("the command runs", || (health.busy() == 1).then_some(()));
     let mut store = database.store();
     assert!(store.pause_process_type("two", Some("broken")).unwrap());
     assert!(!store.pause_process_type("two", None).unwrap(), "time and reason are kept");

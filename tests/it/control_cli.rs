@@ -47,7 +47,7 @@ fn cancel_waits_for_the_node_that_runs_it_and_retry_goes_on() {
     bench.database.register(&waiting(&gate));
     let id = bench.database.start("waiting", ProcessInputData::new());
     let node = bench.database.node();
-    wait_until("the command runs", || (node.vitals().busy() == 1).then_some(()));
+    wait_until("the command runs", || (node.health().busy() == 1).then_some(()));
     let refused = bench.run(&["retry", &id]).expect(1);
     assert!(
         refused.err.contains("is IN_PROGRESS, only one that has ended can be retried; cancel it first: ")
@@ -140,7 +140,7 @@ fn explain_says_why_a_process_waits_or_runs() {
     let ids = bench.database.start_many("waiting", 3);
     let config = process_orchestrator::engine::NodeConfig { executors: 1, ..bench.database.config() };
     let node = bench.database.node_with(config);
-    wait_until("the command runs", || (node.vitals().busy() == 1).then_some(()));
+    wait_until("the command runs", || (node.health().busy() == 1).then_some(()));
     assert_eq!(reasons(&ids[0]), ["CLAIMED"]);
     explain(&ids[0], &["task \"wait\" (1 of 2) is IN_PROGRESS", " runs it since ", "the node is RUNNING"]);
     assert_eq!(reasons(&ids[2]), ["EXECUTORS_FULL"]);

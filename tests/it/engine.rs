@@ -219,10 +219,10 @@ fn a_stop_waits_for_commands_that_end_in_time_and_gives_the_rest_back() {
         .register(&ProcessType::new("drain", "").add(script("first", &text)).add(script("second", "true")));
     let ids = database.start_many("drain", 6);
     let node = database.node();
-    let vitals = node.vitals();
-    wait_until("four commands run", || (vitals.busy() == 4).then_some(()));
+    let health = node.health();
+    wait_until("four commands run", || (health.busy() == 4).then_some(()));
     let stopping = std::thread::spawn(move || node.stop());
-    wait_until("the node stops claiming", || (!vitals.is_ready()).then_some(()));
+    wait_until("the node stops claiming", || (!health.is_ready()).then_some(()));
     std::fs::write(&release, "").unwrap();
     let report = stopping.join().unwrap();
     assert_eq!((report.interrupted, report.unrecorded), (0, 0));
@@ -249,8 +249,8 @@ fn a_stop_ends_commands_that_outlast_the_drain_timeout_and_spends_no_retry() {
     let id = database.start("one-task", ProcessInputData::new());
     let node =
         database.node_with(NodeConfig { drain_timeout: Duration::from_millis(50), ..database.config() });
-    let vitals = node.vitals();
-    wait_until("the command runs", || (vitals.busy() == 1).then_some(()));
+    let health = node.health();
+    wait_until("the command runs", || (health.busy() == 1).then_some(()));
     assert_eq!(node.stop().interrupted, 1);
     let mut store = database.store();
     let task = store.tasks(&id).unwrap().remove(0);
@@ -267,10 +267,10 @@ fn a_second_signal_cuts_the_drain_short() {
     database.start("one-task", ProcessInputData::new());
     let node =
         database.node_with(NodeConfig { drain_timeout: Duration::from_secs(600), ..database.config() });
-    let (vitals, stopper) = (node.vitals(), node.stopper());
-    wait_until("the command runs", || (vitals.busy() == 1).then_some(()));
+    let (health, stopper) = (node.health(), node.stopper());
+    wait_until("the command runs", || (health.busy() == 1).then_some(()));
     let stopping = std::thread::spawn(move || node.stop());
-    wait_until("the node stops claiming", || (!vitals.is_ready()).then_some(()));
+    wait_until("the node stops claiming", || (!health.is_ready()).then_some(()));
     stopper.interrupt();
     stopping.join().unwrap();
     assert_eq!(database.count("task_executions WHERE outcome = 'INTERRUPTED'"), 1);
@@ -310,8 +310,8 @@ fn a_running_process_gives_way_to_a_higher_priority_between_two_tasks() {
     database.register(&one_task("true"));
     let low = database.start("long", ProcessInputData::new());
     let node = database.node_with(NodeConfig { executors: 1, ..database.config() });
-    let vitals = node.vitals();
-    wait_until("the low one runs", || (vitals.busy() == 1).then_some(()));
+    let health = node.health();
+    wait_until("the low one runs", || (health.busy() == 1).then_some(()));
     let options = StartOptions { priority: 5, ..StartOptions::default() };
     let high =
         database.store().start_processes("one-task", &[StartRequest::default()], options).unwrap().remove(0);
@@ -463,8 +463,8 @@ fn a_reservation_ends_with_its_node() {
         ..database.config()
     };
     let node = database.node_with(own);
-    let vitals = node.vitals();
-    wait_until("the command runs", || (vitals.busy() == 1).then_some(()));
+    let health = node.health();
+    wait_until("the command runs", || (health.busy() == 1).then_some(()));
     assert_eq!(database.count("scheduled_tasks WHERE reserved_for = 'only-me'"), 1);
     node.stop();
     assert_eq!(database.count("scheduled_tasks WHERE reserved_for IS NULL AND NOT picked"), 1);
@@ -508,11 +508,11 @@ fn others_run_beside_as_many_spawns_that_hang_as_there_are_turns() {
     let runners = Arc::new(StuckRunners(Arc::clone(&gate)));
     let node = Node::start(Arc::clone(&database.source), config, runners).unwrap();
     let slow = database.start_many("stuck", stuck);
-    wait_until("all that can hang do", || (node.vitals().busy() >= stuck).then_some(()));
+    wait_until("all that can hang do", || (node.health().busy() >= stuck).then_some(()));
     for id in database.start_many("quick", 9) {
         assert_eq!(database.wait_for(&id).status, ProcessStatus::Completed);
     }
-    assert_eq!(node.vitals().busy(), stuck);
+    assert_eq!(node.health().busy(), stuck);
     drop(held);
     for id in slow {
         assert_eq!(database.wait_for(&id).status, ProcessStatus::Completed);

@@ -53,8 +53,8 @@ fn assert_nothing_is_lost(pair: &mut Pair, fail: impl FnOnce(&mut Pair)) {
             Node::start(Arc::clone(&source), config, Arc::new(CommandRunners::new())).unwrap()
         })
         .collect();
-    let vitals: Vec<_> = nodes.iter().map(Node::vitals).collect();
-    let confirmed = || vitals.iter().map(|it| it.executions()).sum::<u64>();
+    let health: Vec<_> = nodes.iter().map(Node::health).collect();
+    let confirmed = || health.iter().map(|it| it.executions()).sum::<u64>();
     wait_until("the nodes are at work", || (confirmed() > 50).then_some(()));
     fail(pair);
     let before = confirmed();
@@ -69,7 +69,7 @@ fn assert_nothing_is_lost(pair: &mut Pair, fail: impl FnOnce(&mut Pair)) {
     assert_eq!(count(&*source, "task_executions WHERE outcome = 'SUCCEEDED' AND attempt = 1"), all);
     assert_eq!(count(&*source, "task_executions"), all, "nothing ran twice, nothing was lost");
     assert_eq!(confirmed(), all as u64, "what a node was told is what the new primary has");
-    assert!(vitals.iter().all(|it| it.database_errors() > 0), "the nodes noticed");
+    assert!(health.iter().all(|it| it.database_errors() > 0), "the nodes noticed");
 }
 
 #[test]

@@ -319,7 +319,7 @@ fn a_node_marks_its_commands_and_keeps_a_guard_until_it_has_stopped() {
     hidden.environment.insert(NODE_VARIABLE.to_owned(), "not-this".to_owned());
     database.register(&ProcessType::new("marked", "").add(hidden));
     let node = database.node_with(NodeConfig { guard: Some(PathBuf::from(program())), ..database.config() });
-    let node_id = node.vitals().node_id().to_owned();
+    let node_id = node.health().node_id().to_owned();
     let guards = guards_of(&node_id);
     assert_eq!(guards.len(), 1, "{guards:?}");
 

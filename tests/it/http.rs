@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use process_orchestrator::database::{ConnectError, ConnectFailure, Connection, ConnectionSource};
-use process_orchestrator::http::{Endpoint, NodeVitals};
+use process_orchestrator::http::{Endpoint, NodeHealth};
 use process_orchestrator::store::Store;
 use process_orchestrator::store::start::{StartOptions, StartRequest};
 use process_orchestrator::{ProcessInputData, ProcessType};
@@ -119,11 +119,11 @@ impl ConnectionSource for Hanging {
 }
 
 #[derive(Default)]
-pub struct Vitals {
+pub struct Health {
     pub ready: AtomicBool,
 }
 
-impl NodeVitals for Vitals {
+impl NodeHealth for Health {
     fn is_ready(&self) -> bool {
         self.ready.load(Ordering::SeqCst)
     }
@@ -144,9 +144,9 @@ impl NodeVitals for Vitals {
     }
 }
 
-fn start(source: Arc<dyn ConnectionSource>, schema: &str, vitals: Option<Arc<dyn NodeVitals>>) -> Endpoint {
+fn start(source: Arc<dyn ConnectionSource>, schema: &str, health: Option<Arc<dyn NodeHealth>>) -> Endpoint {
     let listen: SocketAddr = "127.0.0.1:0".parse().unwrap();
-    Endpoint::start(listen, source, schema.to_owned(), vitals, None).unwrap()
+    Endpoint::start(listen, source, schema.to_owned(), health, None).unwrap()
 }
 
 pub fn endpoint_on(database: &Arc<Database>) -> Endpoint {
@@ -301,8 +301,8 @@ fn large_outputs_come_whole_or_are_left_out() {
 fn status_counts_and_tells_of_the_node() {
     let database = Database::new();
     database.start_processes(3);
-    let vitals = Arc::new(Vitals::default());
-    let endpoint = start(Arc::clone(&database) as _, &database.schema, Some(Arc::clone(&vitals) as _));
+    let health = Arc::new(Health::default());
+    let endpoint = start(Arc::clone(&database) as _, &database.schema, Some(Arc::clone(&health) as _));
     let status = get_ok(&endpoint, "/status");
     assert_eq!(status["processes"]["NOT_STARTED"], 3);
     assert_eq!(status["processes"]["FAILED"], 0);
@@ -316,7 +316,7 @@ fn status_counts_and_tells_of_the_node() {
         (&json!(env!("CARGO_PKG_VERSION")), &json!(database.schema))
     );
     assert_eq!(status["node"]["problem"], "the database has not been reached for 12 s");
-    vitals.ready.store(true, Ordering::SeqCst);
+    health.ready.store(true, Ordering::SeqCst);
     let later = get_ok(&endpoint, "/status");
     assert_eq!(
         later["node"],
@@ -342,14 +342,14 @@ fn a_thousand_polls_ask_the_database_once_or_twice() {
 
 #[test]
 fn live_and_ready_are_two_things() {
-    let vitals = Arc::new(Vitals::default());
+    let health = Arc::new(Health::default());
     let source = Arc::new(Hanging::default());
-    let endpoint = start(Arc::clone(&source) as _, "nowhere", Some(Arc::clone(&vitals) as _));
+    let endpoint = start(Arc::clone(&source) as _, "nowhere", Some(Arc::clone(&health) as _));
     assert_eq!(get_ok(&endpoint, "/livez"), json!({ "live": true }));
     let reply = get(&endpoint, "/readyz");
     assert_eq!((reply.status, reply.code().as_str()), (503, "not_ready"));
     assert_eq!(reply.message(), "the database has not been reached for 12 s");
-    vitals.ready.store(true, Ordering::SeqCst);
+    health.ready.store(true, Ordering::SeqCst);
     assert_eq!(get_ok(&endpoint, "/readyz"), json!({ "ready": true }));
     source.go_on();
 }

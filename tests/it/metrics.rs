@@ -97,7 +97,7 @@ fn exported() -> BTreeMap<String, Family> {
     let listen = "127.0.0.1:0".parse().unwrap();
     let source = std::sync::Arc::clone(&database.source);
     let endpoint =
-        Endpoint::start(listen, source, database.schema.clone(), Some(node.vitals()), None).unwrap();
+        Endpoint::start(listen, source, database.schema.clone(), Some(node.health()), None).unwrap();
     // The process has ended in the database a moment before the node has counted it.
     let families = crate::common::wait_until("the execution is counted", || {
         let reply = get(&endpoint, "/metrics");

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use process_orchestrator::store::claims::ClaimRequest;
 use process_orchestrator::database::{ConnectError, ConnectFailure, Connection, ConnectionSource};
 use process_orchestrator::engine::{CommandRunners, Node, NodeConfig};
 use process_orchestrator::platform::{pid_space, process_started};
+use process_orchestrator::store::claims::ClaimRequest;
 use process_orchestrator::store::nodes::{NodeIdentity, Place};
 use process_orchestrator::{OnCrash, Outcome, ProcessInputData, ProcessStatus, ProcessType, TaskDefinition};
 
@@ -144,8 +144,8 @@ fn a_node_that_others_took_for_dead_ends_its_commands_and_goes_on() {
     database.register(&ProcessType::new("once-slow", "").add(script("slow", text)));
     let id = database.start("once-slow", ProcessInputData::new());
     let node = database.node_with(quick(&database));
-    let vitals = node.vitals();
-    wait_until("the command runs", || (vitals.busy() == 1).then_some(()));
+    let health = node.health();
+    wait_until("the command runs", || (health.busy() == 1).then_some(()));
     database.sql().execute("UPDATE nodes SET state = 'DEAD'", &[]).unwrap();
     let process = database.wait_for(&id);
     assert_eq!(process.status, ProcessStatus::Completed);
@@ -165,8 +165,8 @@ fn a_command_whose_claim_was_taken_is_ended_and_its_result_dropped() {
     database.register(&one_task("sleep 600"));
     let id = database.start("one-task", ProcessInputData::new());
     let node = database.node_with(quick(&database));
-    let vitals = node.vitals();
-    wait_until("the command runs", || (vitals.busy() == 1).then_some(()));
+    let health = node.health();
+    wait_until("the command runs", || (health.busy() == 1).then_some(()));
     database
         .sql()
         .execute(
@@ -175,8 +175,8 @@ fn a_command_whose_claim_was_taken_is_ended_and_its_result_dropped() {
             &[],
         )
         .unwrap();
-    wait_until("the command has ended", || (vitals.busy() == 0).then_some(()));
-    wait_until("the result was dropped", || (vitals.stale_results() == 1).then_some(()));
+    wait_until("the command has ended", || (health.busy() == 0).then_some(()));
+    wait_until("the result was dropped", || (health.stale_results() == 1).then_some(()));
     node.stop();
     assert!(database.store().executions(&id).unwrap().is_empty());
 }
@@ -278,10 +278,10 @@ fn sessions_that_are_ended_again_and_again_lose_nothing_and_run_nothing_twice() 
     let ids = database.start_many("three", 100);
     let source = Arc::new(Named(database.schema.clone()));
     let node = Node::start(source, database.config(), Arc::new(CommandRunners::new())).unwrap();
-    let vitals = node.vitals();
+    let health = node.health();
     let mut client = database.sql();
     for _ in 0..10 {
-        let before = vitals.executions();
+        let before = health.executions();
         client
             .execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE $1",
@@ -289,14 +289,14 @@ fn sessions_that_are_ended_again_and_again_lose_nothing_and_run_nothing_twice() 
             )
             .unwrap();
         wait_until("the node goes on", || {
-            (vitals.executions() > before || vitals.executions() == 300).then_some(())
+            (health.executions() > before || health.executions() == 300).then_some(())
         });
     }
     for id in &ids {
         assert_eq!(database.wait_for(id).status, ProcessStatus::Completed);
     }
     node.stop();
-    assert!(vitals.database_errors() > 0, "no session was ended");
+    assert!(health.database_errors() > 0, "no session was ended");
     assert_eq!(database.count("task_executions"), 300);
     assert_eq!(database.count("task_executions WHERE outcome = 'SUCCEEDED'"), 300);
 }
@@ -309,12 +309,12 @@ fn trouble_with_the_schema_for_a_while_loses_no_result() {
     database.register(&ProcessType::new("wait", "").add(script("wait", &wait)));
     let ids = database.start_many("wait", 4);
     let node = database.node();
-    let vitals = node.vitals();
-    wait_until("all commands run", || (vitals.busy() == 4).then_some(()));
+    let health = node.health();
+    wait_until("all commands run", || (health.busy() == 4).then_some(()));
     database.sql().batch_execute("ALTER TABLE task_executions RENAME TO elsewhere").unwrap();
-    let errors = vitals.database_errors();
+    let errors = health.database_errors();
     std::fs::write(&gate, "").unwrap();
-    wait_until("the recorder has failed twice", || (vitals.database_errors() >= errors + 2).then_some(()));
+    wait_until("the recorder has failed twice", || (health.database_errors() >= errors + 2).then_some(()));
     database.sql().batch_execute("ALTER TABLE elsewhere RENAME TO task_executions").unwrap();
     for id in &ids {
         assert_eq!(database.wait_for(id).status, ProcessStatus::Completed);

@@ -8,10 +8,10 @@ use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use process_orchestrator::store::claims::ClaimRequest;
 use process_orchestrator::database::{ConnectionManager, ConnectionSettings, ConnectionSource, Pooler};
 use process_orchestrator::engine::{CommandRunners, Node, NodeConfig};
 use process_orchestrator::store::Store;
+use process_orchestrator::store::claims::ClaimRequest;
 use process_orchestrator::store::nodes::NodeIdentity;
 use process_orchestrator::{
     ProcessInputData, ProcessOrchestrator, ProcessStatus, ProcessType, ProcessTypeRegistry, TaskDefinition,
@@ -119,7 +119,7 @@ fn every_command_works_through_a_pooler_in_transaction_mode_and_leaves_nothing_o
     for node in nodes {
         let log = node.stop();
         assert_eq!(log.matches("transaction mode").count(), 1, "{log}");
-        assert!(!log.contains("database trouble") && !log.contains("heartbeat failed"), "{log}");
+        assert!(!log.contains("query failed") && !log.contains("heartbeat failed"), "{log}");
     }
     assert_eq!(bouncer.traces(POOL_SIZE as usize), Vec::<String>::new());
 }
@@ -287,8 +287,8 @@ fn a_commit_that_is_under_way_when_the_pooler_dies_is_waited_for() {
         .unwrap();
     let source: Arc<dyn ConnectionSource> = Arc::new(bouncer.settings());
     let node = node(&source, database.config());
-    let vitals = node.vitals();
-    wait_until("all commands run", || (vitals.busy() == 4).then_some(()));
+    let health = node.health();
+    wait_until("all commands run", || (health.busy() == 4).then_some(()));
     fs::write(&gate, "").unwrap();
     // Two keys: a turn's lock; one key: the test's.
     let waiting =
@@ -297,17 +297,17 @@ fn a_commit_that_is_under_way_when_the_pooler_dies_is_waited_for() {
     let commit =
         format!("{} AND objid::bigint = (hashtext('{}')::bigint & 4294967295)", waiting(1), database.schema);
     wait_until("the commit waits", || (database.count(&commit) == 1).then_some(()));
-    let errors = vitals.database_errors();
+    let errors = health.database_errors();
     bouncer.kill();
     bouncer.start_again();
-    wait_until("the loss was noticed", || (vitals.database_errors() > errors).then_some(()));
+    wait_until("the loss was noticed", || (health.database_errors() > errors).then_some(()));
     wait_until("the recorder waits for its turn", || (database.count(&turn) >= 1).then_some(()));
     assert_eq!(database.count(&commit), 1, "the server's side of the lost connection goes on");
     holder.batch_execute("SELECT pg_advisory_unlock_all()").unwrap();
     for id in &ids {
         assert_eq!(database.wait_for(id).status, ProcessStatus::Completed);
     }
-    assert_eq!(vitals.stale_results(), 0);
+    assert_eq!(health.stale_results(), 0);
     node.stop();
     fs::remove_file(&gate).unwrap();
     assert_each_once(&database, 6);
@@ -325,10 +325,10 @@ fn behind_a_pooler_sessions_that_are_ended_again_and_again_lose_nothing_and_run_
     let settings = ConnectionSettings::from_url("test", &url, &|_| None).unwrap();
     let source: Arc<dyn ConnectionSource> = Arc::new(settings);
     let node = node(&source, database.config());
-    let vitals = node.vitals();
+    let health = node.health();
     let mut client = database.sql();
     for _ in 0..10 {
-        let before = vitals.executions();
+        let before = health.executions();
         client
             .execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE $1",
@@ -336,14 +336,14 @@ fn behind_a_pooler_sessions_that_are_ended_again_and_again_lose_nothing_and_run_
             )
             .unwrap();
         wait_until("the node goes on", || {
-            (vitals.executions() > before || vitals.executions() == 300).then_some(())
+            (health.executions() > before || health.executions() == 300).then_some(())
         });
     }
     wait_for_all(&database);
     node.stop();
     assert_each_once(&database, 300);
     assert_eq!(database.count("task_executions"), 300);
-    assert_eq!(vitals.stale_results(), 0);
+    assert_eq!(health.stale_results(), 0);
 }
 
 #[test]

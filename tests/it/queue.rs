@@ -55,7 +55,9 @@ fn no_look_walks_priorities_future_starts_or_held_rows() {
     let database = TestDatabase::new("queue_buffers");
     let mut client = database.sql();
     client.batch_execute(FILL).unwrap();
-    client.batch_execute("VACUUM (ANALYZE) scheduled_tasks; VACUUM (ANALYZE) processes; VACUUM (ANALYZE) tasks").unwrap();
+    client
+        .batch_execute("VACUUM (ANALYZE) scheduled_tasks; VACUUM (ANALYZE) processes; VACUUM (ANALYZE) tasks")
+        .unwrap();
     client.batch_execute(SETTINGS).unwrap();
     let claim = |client: &mut Client| buffers(client, "claim", &format!("'node', 256, {WHOLE}, '{{}}', 256"));
     let met = claim(&mut client);
@@ -65,9 +67,11 @@ fn no_look_walks_priorities_future_starts_or_held_rows() {
     let claimed = claim(&mut client);
     assert!((256..=12_000).contains(&claimed), "a claim read {claimed} buffers");
     let above = "'{2001}', '{2147483647}', '{null}'";
-    for (name, arguments) in
-        [("promote", "NULL, 2000"), ("waiting_priorities", &*format!("32, {above}")), ("release_held", "2000")]
-    {
+    for (name, arguments) in [
+        ("promote", "NULL, 2000"),
+        ("waiting_priorities", &*format!("32, {above}")),
+        ("release_held", "2000"),
+    ] {
         let read = buffers(&mut client, name, arguments);
         assert!(read <= 10, "{name} with nothing to do read {read} buffers");
     }
@@ -98,12 +102,18 @@ fn what_was_given_back_or_lost_goes_on_before_what_is_new() {
     database.sql().execute(sql, &[&ids[0]]).unwrap();
     let node = database.node_with(NodeConfig { executors: 1, ..database.config() });
     let ended = |id: &str| database.wait_for(id).completed_at.unwrap();
-    wait_until("it was lost", || (database.count("task_executions WHERE outcome = 'LOST'") > 0).then_some(()));
+    wait_until("it was lost", || {
+        (database.count("task_executions WHERE outcome = 'LOST'") > 0).then_some(())
+    });
     assert_eq!(database.wait_for(&ids[0]).status, ProcessStatus::Completed);
     ended(&new);
     node.stop();
     let lost = "SELECT min(execution_time) < (SELECT created_at FROM processes WHERE process_id = $1) FROM scheduled_tasks";
-    assert_eq!(database.sql().query_one(lost, &[&new]).unwrap().get::<_, Option<bool>>(0), None, "all have ended");
+    assert_eq!(
+        database.sql().query_one(lost, &[&new]).unwrap().get::<_, Option<bool>>(0),
+        None,
+        "all have ended"
+    );
 }
 
 #[test]
@@ -143,8 +153,12 @@ fn pausing_and_resuming_much_that_waits_returns_at_once_and_stalls_nobody() {
     database.start_many("many", WAITING);
     let node_settings = || NodeConfig { poll_interval: Duration::from_secs(60), ..database.config() };
     let mut store = database.store();
-    store.pause("many", None).unwrap();
-    assert_eq!(states(&database, "many"), format!("READY {WAITING}"), "nothing was moved by the pause itself");
+    store.pause_process_type("many", None).unwrap();
+    assert_eq!(
+        states(&database, "many"),
+        format!("READY {WAITING}"),
+        "nothing was moved by the pause itself"
+    );
     let node = database.node_with(node_settings());
     let other = database.start_many("other", 20);
     other.iter().for_each(|id| assert_eq!(database.wait_for(id).status, ProcessStatus::Completed));
@@ -156,7 +170,7 @@ fn pausing_and_resuming_much_that_waits_returns_at_once_and_stalls_nobody() {
     // What is started meanwhile is held from the beginning.
     database.start_many("many", 1);
     assert_eq!(database.count(&held), WAITING as i64 + 1);
-    store.resume("many").unwrap();
+    store.resume_process_type("many").unwrap();
     assert!(database.count("scheduled_tasks") > 0, "resuming waits for nobody");
     wait_until("all have ended", || (database.count("scheduled_tasks") == 0).then_some(()));
     node.stop();
@@ -247,7 +261,11 @@ fn a_start_notifies_only_where_a_node_would_use_it_and_can_be_prepared_otherwise
     let prepared = |text: &str| {
         let mut client = database.sql();
         let done = client.batch_execute(&format!("BEGIN; {text}; PREPARE TRANSACTION '{}'", database.schema));
-        let rest = if done.is_ok() { format!("ROLLBACK PREPARED '{}'", database.schema) } else { "ROLLBACK".to_owned() };
+        let rest = if done.is_ok() {
+            format!("ROLLBACK PREPARED '{}'", database.schema)
+        } else {
+            "ROLLBACK".to_owned()
+        };
         client.batch_execute(&rest).unwrap();
         done.is_ok()
     };

@@ -137,7 +137,11 @@ fn claims_never_take_a_row_twice_and_skip_what_is_not_due() {
                 let database = &database;
                 scope.spawn(move || {
                     let mut store = database.store();
-                    (0..10).map(|_| store.claim_due(&format!("node-{n}"), &ClaimRequest::of(3)).unwrap().claimed.len()).sum::<usize>()
+                    (0..10)
+                        .map(|_| {
+                            store.claim_due(&format!("node-{n}"), &ClaimRequest::of(3)).unwrap().claimed.len()
+                        })
+                        .sum::<usize>()
                 })
             })
             .collect();
@@ -170,7 +174,11 @@ fn a_claim_of_what_has_not_been_due_for_long_leaves_the_rest_and_other_prioritie
     };
     let thirty = Some(Duration::from_secs(30));
     let [above, below] = [(4, i32::MAX, None), (i32::MIN, -1, None)];
-    assert_eq!(claim(2, &[above, (3, 3, thirty), (0, 0, thirty)]), [(3, 0), (7, 1)], "in the order of the parts");
+    assert_eq!(
+        claim(2, &[above, (3, 3, thirty), (0, 0, thirty)]),
+        [(3, 0), (7, 1)],
+        "in the order of the parts"
+    );
     assert_eq!(claim(9, &[above, (3, 3, thirty), (1, 2, None), (0, 0, thirty), below]), [(0, 0)]);
     assert_eq!(claim(9, &[(3, 3, None), (0, 0, thirty)]), [(3, 1)]);
     assert_eq!(claim(9, &[]), []);

@@ -48,13 +48,13 @@ pub fn run_node(global: &GlobalOptions, args: &BenchArgs) -> Result<(), CliError
     let config =
         NodeConfig { schema: schema.clone(), name, executors: args.executors(), ..NodeConfig::default() };
     let node = start_node(session.source(), config, args.noop)?;
-    let vitals = node.vitals();
+    let health = node.health();
     let anywhere = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
-    let endpoint = Endpoint::start(anywhere, session.source(), schema, Some(node.vitals()), None);
-    let told = endpoint.as_ref().map_or(Ok(()), |_| tell_until_end(&|| vitals.executions()));
+    let endpoint = Endpoint::start(anywhere, session.source(), schema, Some(node.health()), None);
+    let told = endpoint.as_ref().map_or(Ok(()), |_| tell_until_end(&|| health.executions()));
     node.stop();
     endpoint?.stop();
-    told.and_then(|()| say(&format!("{STALE}{}", vitals.stale_results()))).map_err(CliError::Output)
+    told.and_then(|()| say(&format!("{STALE}{}", health.stale_results()))).map_err(CliError::Output)
 }
 
 fn tell_until_end(executions: &dyn Fn() -> u64) -> std::io::Result<()> {

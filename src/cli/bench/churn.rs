@@ -11,10 +11,10 @@ use super::quantile::Quantiles;
 use super::report::Lines;
 use super::stage::{Cast, Played, ROLE, Stage, TYPE};
 use crate::engine::NodeConfig;
-use crate::engine::claim::scan_cursor::Backlog;
+use crate::engine::claim::scan_cursor::ScanCursor;
 use crate::engine::health::metrics::Distribution;
 use crate::store::Store;
-use crate::store::claims::Claimed;
+use crate::store::claims::{ClaimRequest, Claimed};
 
 /// Who makes the claims that are timed; each is given back at once, to the end of the queue.
 const PROBE: &str = "bench-probe";
@@ -105,8 +105,8 @@ fn idle_starts(store: &mut Store, played: &Played) -> Result<Quantiles, BenchErr
 fn probe(stage: &Stage<'_>, schema: &str, played: &Played, time: Duration) -> Result<Probed, BenchError> {
     let mut store = Store::open_hot(&**stage.source, ROLE, schema, TURN, STATEMENT_TIMEOUT)?;
     // The first one is prepared.
-    let mut backlog = Backlog::new(NodeConfig::default().poll_interval);
-    one_claim(&mut store, &mut backlog)?;
+    let mut cursor = ScanCursor::new(NodeConfig::default().poll_interval);
+    one_claim(&mut store, &mut cursor)?;
     let began = Instant::now();
     let (mut claims, mut marks) = (Vec::new(), vec![mark(played)]);
     while began.elapsed() < time {
@@ -114,7 +114,7 @@ fn probe(stage: &Stage<'_>, schema: &str, played: &Played, time: Duration) -> Re
         if marks.len() == 1 && share >= 0.1 || marks.len() == 2 && share >= 0.9 {
             marks.push(mark(played));
         }
-        claims.push((share, one_claim(&mut store, &mut backlog)?));
+        claims.push((share, one_claim(&mut store, &mut cursor)?));
         std::thread::park_timeout(PROBE_EVERY);
     }
     marks.push(mark(played));
@@ -122,21 +122,22 @@ fn probe(stage: &Stage<'_>, schema: &str, played: &Played, time: Duration) -> Re
 }
 
 fn mark(played: &Played) -> Mark {
-    let vitals = played.node.vitals();
+    let health = played.node.health();
     Mark {
         at: Instant::now(),
-        executions: vitals.executions(),
-        claims: vitals.measures().claim_seconds.distribution(),
+        executions: health.executions(),
+        claims: health.metrics().claim_seconds.distribution(),
     }
 }
 
 /// Claims as a node does while there is a backlog.
-fn one_claim(store: &mut Store, backlog: &mut Backlog) -> Result<f64, BenchError> {
+fn one_claim(store: &mut Store, cursor: &mut ScanCursor) -> Result<f64, BenchError> {
     let began = Instant::now();
-    let part = backlog.part(began);
-    let claimed = store.claim_due_in(PROBE, 1, &part)?;
+    let scan = cursor.scan(None, began);
+    let request = ClaimRequest { parts: &scan.parts(), ..ClaimRequest::of(1) };
+    let claimed = store.claim_due(PROBE, &request)?.claimed;
     let took = began.elapsed().as_secs_f64() * 1000.0;
-    backlog.note(&claimed, &part, claimed.len() == 1, began);
+    cursor.note(&claimed, &scan, claimed.len() == 1, began);
     let claims: Vec<_> = claimed
         .into_iter()
         .map(|one| match one {

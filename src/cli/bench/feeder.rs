@@ -27,9 +27,9 @@ impl Feeder {
     /// Feeds the node until the end of the [`Feeding`].
     pub fn feed(&self, stage: &Stage<'_>, schema: &str, played: &Played) -> Result<(), BenchError> {
         let mut store = stage.store(schema)?;
-        let vitals = played.node.vitals();
+        let health = played.node.health();
         while !self.is_over.load(Ordering::Relaxed) {
-            let ended = vitals.executions() / u64::from(stage.args.tasks);
+            let ended = health.executions() / u64::from(stage.args.tasks);
             if self.started() - ended.min(self.started()) < BACKLOG_MIN {
                 start_many(&mut store, BATCH, 0)?;
                 self.started.fetch_add(u64::from(BATCH), Ordering::Relaxed);

@@ -86,7 +86,7 @@ pub fn run(stage: &Stage<'_>, starts: u32) -> Result<Report, BenchError> {
 }
 
 fn one_start(store: &mut Store, played: &Played) -> Result<f64, BenchError> {
-    let before = played.node.vitals().executions();
+    let before = played.node.health().executions();
     // An idle moment, so that each start finds the node asleep.
     std::thread::park_timeout(LOOK * 5);
     let ids = start_many(store, 1, 0)?;
@@ -116,14 +116,14 @@ fn millis_since(then: Timestamp, printed: &str) -> Result<f64, BenchError> {
 }
 
 fn one_chain(store: &mut Store, played: &Played) -> Result<f64, BenchError> {
-    let vitals = played.node.vitals();
-    let expected = vitals.executions() + u64::from(CHAIN_TASKS);
+    let health = played.node.health();
+    let expected = health.executions() + u64::from(CHAIN_TASKS);
     std::thread::park_timeout(LOOK * 5);
     store.start_processes(CHAIN, &[Default::default()], Default::default())?;
     let committed = Instant::now();
-    while vitals.executions() < expected {
+    while health.executions() < expected {
         if committed.elapsed() > super::waiting::STALL {
-            return Err(BenchError::Stalled { recorded: vitals.executions(), expected });
+            return Err(BenchError::Stalled { recorded: health.executions(), expected });
         }
         std::thread::park_timeout(CHAIN_LOOK);
     }

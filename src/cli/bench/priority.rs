@@ -76,7 +76,7 @@ pub fn start_to_spawn(store: &mut Store, played: &Played, priority: i32) -> Resu
             return Ok(begun.duration_since(committed).unwrap_or_default().as_secs_f64() * 1000.0);
         }
         if waiting.elapsed() > STALL {
-            return Err(BenchError::Stalled { recorded: played.node.vitals().executions(), expected: 1 });
+            return Err(BenchError::Stalled { recorded: played.node.health().executions(), expected: 1 });
         }
         std::thread::park_timeout(BEGUN_LOOK);
     }

@@ -104,14 +104,14 @@ fn rate(stage: &Stage<'_>, schema: &str, sleepers: u32) -> Result<f64, BenchErro
             store.start_processes(SLEEPER, &requests, Default::default())?;
         }
         let began = Instant::now();
-        while played.node.vitals().busy() < sleepers as usize {
+        while played.node.health().busy() < sleepers as usize {
             if began.elapsed() > STALL {
-                let recorded = played.node.vitals().busy() as u64;
+                let recorded = played.node.health().busy() as u64;
                 return Err(BenchError::Stalled { recorded, expected: sleepers.into() });
             }
             std::thread::park_timeout(LOOK);
         }
-        let before = played.node.vitals().executions();
+        let before = played.node.health().executions();
         start_many(&mut store, args.processes, 0)?;
         played.follow(Instant::now(), before, total)
     })();

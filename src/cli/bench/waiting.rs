@@ -59,10 +59,10 @@ fn flatness(expected: u64, passed: &[(u64, f64)]) -> Option<f64> {
 
 /// The same for one node, from the executions that it had recorded before.
 pub fn follow_node(node: &Node, began: Instant, before: u64, expected: u64) -> Result<Run, BenchError> {
-    let vitals = node.vitals();
+    let health = node.health();
     follow(began, expected, || {
         if node.failed().is_empty() {
-            return Ok(vitals.executions().saturating_sub(before));
+            return Ok(health.executions().saturating_sub(before));
         }
         let problem = node.failed().try_recv().unwrap_or_default();
         Err(BenchError::System(format!("a thread of the node has failed: {problem}")))

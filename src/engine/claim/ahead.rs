@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 /// anybody to notice.
 const AHEAD: Duration = Duration::from_millis(20);
 /// The most claims ahead, whatever the rate. It bounds the channels of tasks and of results.
-pub(in crate::engine) const AHEAD_MAX: usize = 1024;
+pub(super) const AHEAD_MAX: usize = 1024;
 /// The rate is that of this time.
 const WINDOW: Duration = Duration::from_millis(100);
 /// Where it has fallen, it is that of the last part of it; and what waits longer than this by that rate is given back.
@@ -49,7 +49,8 @@ impl EndRate {
 
     /// How many of the tasks that wait here are to be given back.
     pub(super) fn excess(&self, now: Instant, waiting: usize) -> usize {
-        let is_measured = self.samples.front().is_some_and(|(at, _)| now.saturating_duration_since(*at) >= RECENT);
+        let is_measured =
+            self.samples.front().is_some_and(|(at, _)| now.saturating_duration_since(*at) >= RECENT);
         let soon = self.rate(now, RECENT) * RECENT.as_secs_f64();
         if is_measured { waiting.saturating_sub(soon.ceil() as usize) } else { 0 }
     }
@@ -57,7 +58,9 @@ impl EndRate {
     /// A second's, by the time since the last sample that is at least `time` old, or the oldest.
     fn rate(&self, now: Instant, time: Duration) -> f64 {
         let is_old = |(at, _): &&(Instant, usize)| now.saturating_duration_since(*at) >= time;
-        let Some((from, before)) = self.samples.iter().rev().find(is_old).or(self.samples.front()) else { return 0.0 };
+        let Some((from, before)) = self.samples.iter().rev().find(is_old).or(self.samples.front()) else {
+            return 0.0;
+        };
         let ended = self.samples.back().map_or(0, |(_, ended)| ended.saturating_sub(*before));
         let took = now.saturating_duration_since(*from).max(SAMPLE_EVERY);
         ended as f64 / took.as_secs_f64()

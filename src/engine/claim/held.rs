@@ -1,6 +1,7 @@
-//! The claims this node holds, and with them the room for more: a claim takes one executor until it ends.
+//! The claims this node holds.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -8,10 +9,13 @@ use crate::store::claims::Claim;
 
 /// Every claim between its commit and its end. Touched once for each claim and once for each end of one, never
 /// for a task that is handed on.
+#[derive(Default)]
 pub(crate) struct HeldClaims {
-    executors: usize,
     held: Mutex<HashMap<Arc<str>, Held>>,
     changed: Condvar,
+    /// Starts of a higher priority than this wake the node even while it has no room, as the database knows. A node begins
+    /// with the priority that processes have by default.
+    notify_above: AtomicI32,
 }
 
 #[derive(Clone, Copy)]
@@ -21,18 +25,9 @@ struct Held {
 }
 
 impl HeldClaims {
-    pub(crate) fn new(executors: usize) -> Self {
-        Self { executors, held: Mutex::new(HashMap::new()), changed: Condvar::new() }
-    }
-
     /// A panic while the lock is held ends the node; what others read until then is still whole.
     fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Held>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// How many more claims have an executor.
-    pub(crate) fn free(&self) -> usize {
-        self.executors.saturating_sub(self.lock().len())
     }
 
     pub(crate) fn insert(&self, claim: &Claim) {
@@ -40,7 +35,7 @@ impl HeldClaims {
         self.lock().insert(Arc::clone(&claim.process_id), held);
     }
 
-    /// The claim of this version has ended or was given back; its executor is free. The process may have been
+    /// The claim of this version has ended or was released; its executor is free. The process may have been
     /// claimed anew before we heard of the end: that claim stays.
     pub(crate) fn remove(&self, process_id: &str, version: i64) {
         let mut held = self.lock();
@@ -56,6 +51,19 @@ impl HeldClaims {
 
     pub(crate) fn lowest_priority(&self) -> Option<i32> {
         self.lock().values().map(|held| held.priority).min()
+    }
+
+    /// For the heartbeat: the lowest priority that is held, or was last.
+    pub(crate) fn notify_above(&self) -> i32 {
+        if let Some(lowest) = self.lowest_priority() {
+            self.notify_above.store(lowest, Ordering::Relaxed);
+        }
+        self.notify_above.load(Ordering::Relaxed)
+    }
+
+    /// Whether the database is to know, before the next heartbeat, that this is held.
+    pub(crate) fn lower_notify_above(&self, priority: i32) -> bool {
+        self.notify_above.fetch_min(priority, Ordering::Relaxed) > priority
     }
 
     pub(crate) fn snapshot(&self) -> Vec<(Arc<str>, i64)> {

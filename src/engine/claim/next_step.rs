@@ -99,7 +99,7 @@ impl View {
 }
 
 /// How many claims of a higher priority a node may hold beyond those of others.
-pub(in crate::engine) const fn urgent_max(executors: usize) -> usize {
+pub(super) const fn urgent_max(executors: usize) -> usize {
     executors.div_ceil(URGENT_SHARE)
 }
 
@@ -171,7 +171,8 @@ impl Plan {
     fn with_room(&mut self, view: &View) -> Step {
         self.look_above_at = None;
         if !self.is_woken && view.now < self.claim_at {
-            let is_to_announce = self.drained_looks > 0 && !self.is_announced && !self.is_for_one && !self.is_refused;
+            let is_to_announce =
+                self.drained_looks > 0 && !self.is_announced && !self.is_for_one && !self.is_refused;
             return if is_to_announce { Step::Announce } else { self.wait(view, self.claim_at) };
         }
         if self.may_linger(view) {
@@ -247,7 +248,13 @@ impl Plan {
         self.is_in_doubt = false;
     }
 
-    pub(super) fn promoted(&mut self, now: Instant, promoted: usize, is_full: bool, next_due: Option<Duration>) {
+    pub(super) fn promoted(
+        &mut self,
+        now: Instant,
+        promoted: usize,
+        is_full: bool,
+        next_due: Option<Duration>,
+    ) {
         let pause = next_due.map_or(self.poll_interval, |due| due.min(self.poll_interval));
         self.promote_at = if is_full { now } else { now + pause };
         if promoted > 0 {
@@ -264,7 +271,8 @@ impl Plan {
 
     /// A claim has brought as many as were asked for (`is_full`), has met paused types, or has found the queue drained.
     pub(super) fn claimed(&mut self, now: Instant, how_many: usize, is_full: bool, has_met_paused: bool) {
-        (self.is_woken, self.is_claim_next, self.is_refused, self.lingers_since) = (false, false, false, None);
+        (self.is_woken, self.is_claim_next, self.is_refused, self.lingers_since) =
+            (false, false, false, None);
         self.look_elsewhere_at = now + LOOK_ELSEWHERE_EVERY;
         self.is_holding |= has_met_paused;
         if how_many > 0 || has_met_paused {
@@ -359,35 +367,127 @@ mod tests {
         let short = |ms: u32| View { ahead: 40, held: 48, waiting: 40, lowest_priority: Some(0), ..at(ms) };
         type Setting<'a> = (&'a str, &'a dyn Fn(&mut Plan), View, Step);
         let settings: &[Setting<'_>] = &[
-            ("others may take the claims", &|plan| plan.woken(), View { is_lease_expired: true, ..at(0) }, Step::Wait(POLL)),
+            (
+                "others may take the claims",
+                &|plan| plan.woken(),
+                View { is_lease_expired: true, ..at(0) },
+                Step::Wait(POLL),
+            ),
             ("a connection was lost", &|plan| plan.failed(true), at(0), Step::Reconcile),
             ("a statement has failed", &|plan| plan.failed(false), at(0), Step::Wait(4 * MS)),
             ("settled", &|plan| (plan.failed(true), plan.reconciled()).1, at(0), Step::Announce),
             ("drained", &|_| {}, at(0), Step::Wait(4 * MS)),
             ("drained, its time has come", &|_| {}, at(4), claim(8, 8)),
             ("drained, woken", &|plan| plan.woken(), at(0), claim(8, 8)),
-            ("drained, looked again and again", &|plan| (0..4).for_each(|_| plan.claimed(later(0), 0, false, false)), at(0), Step::Wait(64 * MS)),
-            ("drained for long", &|plan| (0..99).for_each(|_| plan.claimed(later(0), 0, false, false)), at(0), Step::Wait(POLL)),
-            ("a timer comes first", &|plan| plan.promoted(later(0), 0, false, Some(3 * MS)), at(0), Step::Wait(3 * MS)),
-            ("a timer has ended", &|plan| plan.promoted(later(0), 0, false, Some(3 * MS)), at(3), Step::Promote),
+            (
+                "drained, looked again and again",
+                &|plan| (0..4).for_each(|_| plan.claimed(later(0), 0, false, false)),
+                at(0),
+                Step::Wait(64 * MS),
+            ),
+            (
+                "drained for long",
+                &|plan| (0..99).for_each(|_| plan.claimed(later(0), 0, false, false)),
+                at(0),
+                Step::Wait(POLL),
+            ),
+            (
+                "a timer comes first",
+                &|plan| plan.promoted(later(0), 0, false, Some(3 * MS)),
+                at(0),
+                Step::Wait(3 * MS),
+            ),
+            (
+                "a timer has ended",
+                &|plan| plan.promoted(later(0), 0, false, Some(3 * MS)),
+                at(3),
+                Step::Promote,
+            ),
             ("a timer was set", &|plan| plan.scheduled(later(0)), at(0), Step::Promote),
-            ("woken, a timer has ended", &|plan| (plan.scheduled(later(0)), plan.woken()).1, at(5), claim(8, 8)),
+            (
+                "woken, a timer has ended",
+                &|plan| (plan.scheduled(later(0)), plan.woken()).1,
+                at(5),
+                claim(8, 8),
+            ),
             ("woken all the time", &|plan| (plan.scheduled(later(0)), plan.woken()).1, at(20), Step::Promote),
-            ("more is due than was promoted", &|plan| plan.promoted(later(0), 9, true, None), at(0), Step::Promote),
+            (
+                "more is due than was promoted",
+                &|plan| plan.promoted(later(0), 9, true, None),
+                at(0),
+                Step::Promote,
+            ),
             ("promoted", &|plan| plan.promoted(later(0), 1, false, None), at(0), claim(8, 8)),
-            ("a claim was full", &|plan| plan.claimed(later(0), 8, true, false), View { held: 5, ..at(0) }, claim(3, 3)),
-            ("paused types were met", &|plan| plan.claimed(later(0), 0, false, true), at(0), Step::HoldPaused),
-            ("some are held, others come in between", &|plan| (plan.claimed(later(0), 0, false, true), plan.held_paused(true)).1, at(0), claim(8, 8)),
-            ("no more of them at the front", &|plan| (plan.claimed(later(0), 0, false, true), plan.held_paused(false), plan.claimed(later(0), 0, false, false)).2, at(0), Step::Wait(4 * MS)),
+            (
+                "a claim was full",
+                &|plan| plan.claimed(later(0), 8, true, false),
+                View { held: 5, ..at(0) },
+                claim(3, 3),
+            ),
+            (
+                "paused types were met",
+                &|plan| plan.claimed(later(0), 0, false, true),
+                at(0),
+                Step::HoldPaused,
+            ),
+            (
+                "some are held, others come in between",
+                &|plan| (plan.claimed(later(0), 0, false, true), plan.held_paused(true)).1,
+                at(0),
+                claim(8, 8),
+            ),
+            (
+                "no more of them at the front",
+                &|plan| {
+                    (
+                        plan.claimed(later(0), 0, false, true),
+                        plan.held_paused(false),
+                        plan.claimed(later(0), 0, false, false),
+                    )
+                        .2
+                },
+                at(0),
+                Step::Wait(2 * MS),
+            ),
             ("no room: the word is taken back", &|_| {}, full(0), Step::Withdraw),
             ("no room", &|plan| plan.withdrawn(), full(0), Step::Wait(20 * MS)),
-            ("no room, woken", &|plan| (plan.withdrawn(), plan.woken()).1, full(0), Step::LookAbove { floor: 3, limit: 0 }),
-            ("no room, looked above", &|plan| (plan.withdrawn(), plan.looked_above(later(0))).1, full(1), Step::Wait(POLL - MS)),
-            ("no room, promoted", &|plan| (plan.withdrawn(), plan.promoted(later(0), 1, false, None)).1, full(0), Step::LookAbove { floor: 3, limit: 0 }),
-            ("short commands: there is room ahead", &|plan| plan.woken(), View { held: 9, ..short(0) }, claim(39, 0)),
-            ("and some beyond for higher priorities", &|plan| (plan.withdrawn(), plan.looked_elsewhere(later(0)), plan.woken()).2, short(0), Step::LookAbove { floor: 0, limit: 1 }),
+            (
+                "no room, woken",
+                &|plan| (plan.withdrawn(), plan.woken()).1,
+                full(0),
+                Step::LookAbove { floor: 3, limit: 0 },
+            ),
+            (
+                "no room, looked above",
+                &|plan| (plan.withdrawn(), plan.looked_above(later(0))).1,
+                full(1),
+                Step::Wait(POLL - MS),
+            ),
+            (
+                "no room, promoted",
+                &|plan| (plan.withdrawn(), plan.promoted(later(0), 1, false, None)).1,
+                full(0),
+                Step::LookAbove { floor: 3, limit: 0 },
+            ),
+            (
+                "short commands: there is room ahead",
+                &|plan| plan.woken(),
+                View { held: 9, ..short(0) },
+                claim(39, 0),
+            ),
+            (
+                "and some beyond for higher priorities",
+                &|plan| (plan.withdrawn(), plan.looked_elsewhere(later(0)), plan.woken()).2,
+                short(0),
+                Step::LookAbove { floor: 0, limit: 1 },
+            ),
             ("what waits may have room elsewhere", &|plan| plan.withdrawn(), short(40), Step::LookElsewhere),
-            ("not before what others yield for is there", &|plan| (plan.withdrawn(), plan.looked_elsewhere(later(0))).1, View { is_preempting: true, ..short(0) }, Step::LookAbove { floor: 0, limit: 1 }),
+            (
+                "not before what others yield for is there",
+                &|plan| (plan.withdrawn(), plan.looked_elsewhere(later(0))).1,
+                View { is_preempting: true, ..short(0) },
+                Step::LookAbove { floor: 0, limit: 1 },
+            ),
         ];
         for (name, prepare, view, expected) in settings {
             let mut plan = drained(start);

@@ -1,15 +1,18 @@
-//! Due processes of a higher priority for which others give way.
+//! To whom processes yield after their task: to due ones of a higher priority, and to another node's free executors.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// The priorities of due processes that wait while every executor is taken, highest first: written by the poller,
-/// used up by the recorder, which gives one claim back for each.
+/// The priorities of due processes that wait while every executor is taken, highest first: the poller writes them, and
+/// the recorder releases a claim for each.
 #[derive(Default)]
-pub(crate) struct WaitingPriorities {
+pub(crate) struct PreemptionRequests {
     descending: Mutex<Vec<i32>>,
+    /// How many of those that wait for an executor here are to go where there is room.
+    to_room_elsewhere: AtomicUsize,
 }
 
-impl WaitingPriorities {
+impl PreemptionRequests {
     pub(crate) fn set(&self, descending: Vec<i32>) {
         *self.descending.lock().unwrap_or_else(PoisonError::into_inner) = descending;
     }
@@ -18,8 +21,8 @@ impl WaitingPriorities {
         self.descending.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
-    /// Whether a process of `priority` has to give way; each waiting one is answered for once.
-    pub(crate) fn takes_precedence_over(&self, priority: i32) -> bool {
+    /// Whether a waiting process preempts one of `priority`; each does so once.
+    pub(crate) fn preempts(&self, priority: i32) -> bool {
         let mut waiting = self.descending.lock().unwrap_or_else(PoisonError::into_inner);
         match waiting.first() {
             Some(&first) if first > priority => {
@@ -28,5 +31,15 @@ impl WaitingPriorities {
             }
             _ => false,
         }
+    }
+
+    pub(crate) fn set_for_room_elsewhere(&self, how_many: usize) {
+        self.to_room_elsewhere.store(how_many, Ordering::Relaxed);
+    }
+
+    /// Whether a process that would wait here for an executor is to go elsewhere; as many do as were asked for.
+    pub(crate) fn sends_elsewhere(&self) -> bool {
+        let one_less = |count: usize| count.checked_sub(1);
+        self.to_room_elsewhere.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
     }
 }

@@ -37,19 +37,20 @@ impl Scan {
         let mut parts = Vec::with_capacity(2 * self.within.len() + 1);
         // Above what was dealt with last, in a type that holds one more than the highest priority.
         let mut below = i64::from(i32::MAX) + 1;
-        let mut add = |lowest: i32, highest: i64, within| {
-            if let Ok(highest) = i32::try_from(highest)
-                && highest >= lowest
+        let mut add = |lowest: i64, highest: i64, within| {
+            if let (Ok(lowest), Ok(highest)) = (i32::try_from(lowest), i32::try_from(highest))
+                && lowest <= highest
             {
                 parts.push(QueuePart { lowest, highest, within });
             }
         };
-        for (priority, within) in self.within.iter().rev().filter(|(priority, _)| *priority >= floor) {
-            add(priority.saturating_add(1), below - 1, None);
-            add(*priority, i64::from(*priority), *within);
-            below = i64::from(*priority);
+        for &(priority, within) in self.within.iter().rev().filter(|(priority, _)| *priority >= floor) {
+            let priority = i64::from(priority);
+            add(priority + 1, below - 1, None);
+            add(priority, priority, within);
+            below = priority;
         }
-        add(floor, below - 1, None);
+        add(i64::from(floor), below - 1, None);
         parts
     }
 }

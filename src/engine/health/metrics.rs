@@ -1,5 +1,5 @@
-//! What a node measures of itself, for `/metrics`: numbers only, written by the threads that work and read by those
-//! that answer, without a lock. A count costs a few nanoseconds beside work of a hundred thousand.
+//! What a node measures of itself, for `/metrics`: only numbers, written by the threads that work and read by those
+//! that answer requests, without a lock. A count costs a few nanoseconds, the work that it counts a hundred thousand.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ const TRANSACTION_BOUNDS: &[f64] =
 /// Rows of a batch; the largest are 256 claims and 512 results.
 const BATCH_BOUNDS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
 
-/// The threads of the engine that ask the database, as its errors are counted.
+/// The threads of the engine for which failed queries are counted.
 pub const ROLES: [&str; 4] = ["poller", "recorder", "keeper", "other"];
 
 /// All outcomes that an execution can have.
@@ -83,8 +83,8 @@ impl Histogram {
     }
 }
 
-/// The measures of one node since its start.
-pub struct Measures {
+/// The metrics of one node since its start.
+pub struct Metrics {
     began: Instant,
     /// Seconds from a command's spawn to its end.
     pub execution_seconds: Histogram,
@@ -105,7 +105,7 @@ pub struct Measures {
     last_heartbeat: AtomicU64,
 }
 
-impl Measures {
+impl Metrics {
     pub(crate) fn new() -> Self {
         Self {
             began: Instant::now(),
@@ -122,22 +122,22 @@ impl Measures {
         }
     }
 
-    pub(crate) fn recorded(&self, outcome: Outcome) {
+    pub(crate) fn note_execution(&self, outcome: Outcome) {
         if let Some(place) = OUTCOMES.iter().position(|it| *it == outcome) {
             self.outcomes[place].fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    pub(crate) fn database_failed(&self, role: &str) {
+    pub(crate) fn note_database_error(&self, role: &str) {
         let place = ROLES.iter().position(|it| *it == role).unwrap_or(ROLES.len() - 1);
         self.errors[place].fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn took_over(&self, processes: usize) {
+    pub(crate) fn note_takeover(&self, processes: usize) {
         self.taken_over.fetch_add(processes as u64, Ordering::Relaxed);
     }
 
-    pub(crate) fn beat(&self) {
+    pub(crate) fn note_heartbeat(&self) {
         let millis = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
         self.last_heartbeat.store(millis + 1, Ordering::Relaxed);
     }
@@ -147,7 +147,7 @@ impl Measures {
         OUTCOMES.into_iter().zip(self.outcomes.iter().map(|it| it.load(Ordering::Relaxed)))
     }
 
-    /// Times the database failed a thread of the engine, by its role.
+    /// Queries of the engine's threads that failed, by the thread's role.
     pub fn database_errors(&self) -> impl Iterator<Item = (&'static str, u64)> {
         ROLES.into_iter().zip(self.errors.iter().map(|it| it.load(Ordering::Relaxed)))
     }
@@ -192,15 +192,15 @@ mod tests {
 
     #[test]
     fn counts_go_where_they_belong() {
-        let measures = Measures::new();
-        measures.recorded(Outcome::TimedOut);
-        measures.database_failed("keeper");
-        measures.database_failed("somebody");
-        assert_eq!(measures.outcomes().filter(|it| it.1 > 0).collect::<Vec<_>>(), [(Outcome::TimedOut, 1)]);
-        let errors: Vec<_> = measures.database_errors().filter(|it| it.1 > 0).collect();
+        let metrics = Metrics::new();
+        metrics.note_execution(Outcome::TimedOut);
+        metrics.note_database_error("keeper");
+        metrics.note_database_error("somebody");
+        assert_eq!(metrics.outcomes().filter(|it| it.1 > 0).collect::<Vec<_>>(), [(Outcome::TimedOut, 1)]);
+        let errors: Vec<_> = metrics.database_errors().filter(|it| it.1 > 0).collect();
         assert_eq!(errors, [("keeper", 1), ("other", 1)]);
-        assert_eq!(measures.heartbeat_age(), None);
-        measures.beat();
-        assert!(measures.heartbeat_age().is_some_and(|age| age < Duration::from_secs(60)));
+        assert_eq!(metrics.heartbeat_age(), None);
+        metrics.note_heartbeat();
+        assert!(metrics.heartbeat_age().is_some_and(|age| age < Duration::from_secs(60)));
     }
 }

@@ -1,57 +1,60 @@
 //! A node's own state, for its status endpoint.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::metrics::Measures;
-use super::thread_watchdog::{Pulses, Stall};
+use super::metrics::Metrics;
+use super::thread_watchdog::{CoreThread, StalledThread, ThreadWatchdog};
 use crate::engine::config::NodeConfig;
+use crate::engine::shutdown::{Phase, Shutdown};
 
-/// A poll that is older than this many poll intervals means that the database does not answer.
+/// If the last poll was more than this many poll intervals ago, the database does not answer.
 const READY_INTERVALS_MAX: u32 = 5;
 
-/// A node's own state, for its status endpoint: numbers only, no lock is taken to read them.
-pub struct Vitals {
+/// A node's own state, for its status endpoint: only numbers, read without a lock.
+pub struct Health {
     node_id: String,
     node_name: String,
     executors: usize,
     poll_interval: Duration,
     began: Instant,
-    pub(crate) pulses: Pulses,
+    pub(crate) watchdog: ThreadWatchdog,
     lease: Duration,
     /// Milliseconds from `began` to the last time the poller reached the database, plus 1; 0 is never.
     last_poll: AtomicU64,
-    pub(crate) is_stopping: AtomicU8,
+    shutdown: Arc<Shutdown>,
     pub(crate) busy: AtomicUsize,
-    pub(crate) executions: AtomicU64,
     pub(crate) stale_results: AtomicU64,
-    pub(crate) database_errors: AtomicU64,
-    pub(crate) measures: Measures,
+    pub(crate) metrics: Metrics,
 }
 
-impl Vitals {
-    pub(crate) fn new(node_id: &str, config: &NodeConfig) -> Self {
+impl Health {
+    pub(in crate::engine) fn new(node_id: &str, config: &NodeConfig, shutdown: Arc<Shutdown>) -> Self {
         Self {
             node_id: node_id.to_owned(),
             node_name: config.name.clone(),
             executors: config.executors,
             poll_interval: config.poll_interval,
             began: Instant::now(),
-            pulses: Pulses::new(),
+            watchdog: ThreadWatchdog::new(),
             lease: config.lease,
             last_poll: AtomicU64::new(0),
-            is_stopping: AtomicU8::new(0),
+            shutdown,
             busy: AtomicUsize::new(0),
-            executions: AtomicU64::new(0),
             stale_results: AtomicU64::new(0),
-            database_errors: AtomicU64::new(0),
-            measures: Measures::new(),
+            metrics: Metrics::new(),
         }
     }
 
-    pub(crate) fn polled(&self) {
+    /// The poller has reached the database.
+    pub(crate) fn note_poll(&self) {
         let millis = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
         self.last_poll.store(millis + 1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn note_database_error(&self, thread: CoreThread) {
+        self.metrics.note_database_error(thread.as_str());
     }
 
     /// The node's id, new at every start.
@@ -76,7 +79,7 @@ impl Vitals {
 
     /// Executions recorded since it started.
     pub fn executions(&self) -> u64 {
-        self.executions.load(Ordering::Relaxed)
+        self.metrics.outcomes().map(|it| it.1).sum()
     }
 
     /// Results that were not written because their claim had been taken.
@@ -84,21 +87,21 @@ impl Vitals {
         self.stale_results.load(Ordering::Relaxed)
     }
 
-    /// Times the database failed a thread of the engine.
+    /// Queries of the engine's threads that failed.
     pub fn database_errors(&self) -> u64 {
-        self.database_errors.load(Ordering::Relaxed)
+        self.metrics.database_errors().map(|it| it.1).sum()
     }
 
     /// What it has measured of itself.
-    pub fn measures(&self) -> &Measures {
-        &self.measures
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
-    /// A thread the node depends on that has been at one thing for longer than `longest`. An answer of the
-    /// database is waited for until the node would end its commands for want of a heartbeat: starting it anew
-    /// does not help the database, and costs what runs.
-    pub fn stall(&self, longest: Duration) -> Option<Stall> {
-        self.pulses.stall(longest, self.lease * 2 / 3)
+    /// A thread the node depends on that has not moved for longer than `longest`. For an answer of the database it
+    /// may wait until the node would end its commands because it missed its heartbeats: a restart does not help the
+    /// database, and loses what runs.
+    pub fn stalled_thread(&self, longest: Duration) -> Option<StalledThread> {
+        self.watchdog.stalled(longest, self.lease * 2 / 3)
     }
 
     /// Whether it claims and reaches the database.
@@ -108,7 +111,7 @@ impl Vitals {
 
     /// Why it is not ready, as a sentence.
     pub fn problem(&self) -> Option<String> {
-        if self.is_stopping.load(Ordering::Relaxed) > 0 {
+        if self.shutdown.phase() > Phase::Running {
             return Some("the node is stopping".to_owned());
         }
         let last = self.last_poll.load(Ordering::Relaxed);

@@ -1,60 +1,95 @@
-//! Who is dead: decided without a database.
+//! Looks which other nodes live, and declares the dead ones dead.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use log::warn;
+
+use crate::engine::guard;
+use crate::engine::session::Session;
+use crate::model::liveness::{Death, Liveness, Observer, Signs, judge};
+use crate::platform::process_started;
+use crate::platform::processes::is_alive;
+use crate::store::StoreError;
 use crate::store::nodes::{Peer, Place};
 
-/// Why a node is held to be dead.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Death {
-    /// Its process is gone from this host.
-    ProcessGone,
-    /// Its lock is gone and it is silent.
-    LockGone,
-    /// Its lease has run out.
-    LeaseOver,
+pub(crate) struct FailureDetector {
+    pub(crate) node_id: Arc<str>,
+    /// The host on which this node runs.
+    pub(crate) place: Option<Place>,
+    pub(crate) dead_after: Duration,
 }
 
-impl Death {
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::ProcessGone => "its process is gone",
-            Self::LockGone => "its session ended and its heartbeats stopped",
-            Self::LeaseOver => "its lease has run out",
+/// What a look at the other nodes found.
+pub(crate) struct Findings {
+    /// It declared a node dead: there are claims to take over.
+    pub(crate) has_declared: bool,
+    /// A node may be dead soon.
+    pub(crate) is_any_suspect: bool,
+}
+
+impl FailureDetector {
+    /// `connected_for` is how long this node has had its connection.
+    pub(crate) fn look(
+        &self,
+        session: &mut Session,
+        connected_for: Duration,
+    ) -> Result<Findings, StoreError> {
+        let observer = Observer { connected_for, dead_after: self.dead_after };
+        let peers = session.query(|store| store.peers(&self.node_id))?;
+        let judged: Vec<_> = peers.iter().map(|peer| (peer, judge(&self.signs(peer), &observer))).collect();
+        let is_any_suspect = judged.iter().any(|it| it.1 == Liveness::Suspect);
+        let mut has_declared = false;
+        for (peer, liveness) in judged {
+            let Liveness::Dead(death) = liveness else { continue };
+            if session.write(|store| store.declare_dead(peer))? {
+                has_declared = true;
+                let (node_id, silent_s) = (&peer.node_id, peer.silence.as_secs_f64());
+                if death == Death::ProcessGone {
+                    end_commands_of(node_id);
+                }
+                let why = death.as_str();
+                warn!("node declared dead node_id={node_id} silent_s={silent_s:.1}: {why}");
+            }
+        }
+        Ok(Findings { has_declared, is_any_suspect })
+    }
+
+    fn signs(&self, peer: &Peer) -> Signs {
+        let is_neighbour = self.place.as_ref().zip(peer.place.as_ref()).is_some_and(|(ours, theirs)| {
+            ours.boot_id == theirs.boot_id && ours.pid_namespace == theirs.pid_namespace
+        });
+        let started = peer.place.as_ref().and_then(|it| it.pid_started);
+        Signs {
+            silence: peer.silence,
+            lease: peer.lease,
+            had_lock: peer.had_lock,
+            is_locked: peer.is_locked,
+            is_process_gone: is_neighbour && has_ended(peer.pid, started),
         }
     }
 }
 
-/// What the node that looks knows of itself.
-pub(crate) struct Viewer<'a> {
-    /// Where it lives.
-    pub(crate) place: Option<&'a Place>,
-    /// How long it has had its connection: after a restart of the database everybody's lock is gone at first.
-    pub(crate) connected_for: Duration,
-    /// Silence that, with the lock gone, means death.
-    pub(crate) dead_after: Duration,
+/// If its guard was killed too, a node that died on this host has left its commands running.
+fn end_commands_of(node_id: &str) {
+    if !guard::IS_AVAILABLE {
+        return;
+    }
+    match guard::kill_commands_of(&[node_id.to_owned()]) {
+        Ok(swept) if swept.killed > 0 || swept.left > 0 => {
+            let (killed, left) = (swept.killed, swept.left);
+            warn!("commands of a dead node killed node_id={node_id} killed={killed} left={left}");
+        }
+        Ok(_) => {}
+        Err(error) => warn!("commands of dead node {node_id} may still run: {error}"),
+    }
 }
 
-/// Whether a peer is dead. `has_ended` says whether a process of this host, by pid and start, is gone.
-pub(crate) fn death_of(
-    peer: &Peer,
-    viewer: &Viewer<'_>,
-    has_ended: impl Fn(i32, Option<i64>) -> bool,
-) -> Option<Death> {
-    let is_neighbour = viewer.place.zip(peer.place.as_ref()).is_some_and(|(ours, theirs)| {
-        ours.boot_id == theirs.boot_id && ours.pid_namespace == theirs.pid_namespace
-    });
-    if is_neighbour && has_ended(peer.pid, peer.place.as_ref().and_then(|it| it.pid_started)) {
-        return Some(Death::ProcessGone);
-    }
-    if viewer.connected_for < viewer.dead_after {
-        return None;
-    }
-    if peer.silence > peer.lease {
-        return Some(Death::LeaseOver);
-    }
-    let has_lost_its_lock = peer.had_lock && !peer.is_locked;
-    (has_lost_its_lock && peer.silence > viewer.dead_after).then_some(Death::LockGone)
+/// Whether the process of a node on this host has ended; another process may have its id by now.
+fn has_ended(pid: i32, started: Option<i64>) -> bool {
+    let Ok(pid) = u32::try_from(pid) else { return false };
+    let is_another = started.is_some() && process_started(pid).is_some_and(|now| Some(now) != started);
+    is_another || !is_alive(pid)
 }
 
 #[cfg(test)]
@@ -63,59 +98,27 @@ mod tests {
 
     use super::*;
 
-    fn place(boot_id: &str) -> Place {
-        Place { boot_id: boot_id.to_owned(), pid_namespace: "pid:[1]".to_owned(), pid_started: Some(7) }
-    }
-
-    fn peer(silence_s: u64, had_lock: bool, is_locked: bool) -> Peer {
-        Peer {
+    #[test]
+    fn only_a_process_of_our_own_host_is_looked_for() {
+        let place = |boot_id: &str| {
+            let pid_namespace = "pid:[1]".to_owned();
+            Some(Place { boot_id: boot_id.to_owned(), pid_namespace, pid_started: None })
+        };
+        let peer = |place| Peer {
             node_id: "n-1".to_owned(),
             name: "n".to_owned(),
-            pid: 42,
-            place: Some(place("other")),
+            pid: i32::MAX, // no process has it
+            place,
             lease: Duration::from_secs(300),
             last_heartbeat: Timestamp::UNIX_EPOCH,
-            silence: Duration::from_secs(silence_s),
-            had_lock,
-            is_locked,
-        }
-    }
-
-    fn death(peer: &Peer, connected_s: u64, has_ended: bool) -> Option<Death> {
-        let here = place("here");
-        let viewer = Viewer {
-            place: Some(&here),
-            connected_for: Duration::from_secs(connected_s),
-            dead_after: Duration::from_secs(10),
+            silence: Duration::ZERO,
+            had_lock: true,
+            is_locked: true,
         };
-        death_of(peer, &viewer, |_, _| has_ended)
-    }
-
-    #[test]
-    fn two_clocks_decide_who_is_dead() {
-        for (silence, had_lock, is_locked, expected, why) in [
-            (1, true, true, None, "it lives"),
-            (11, true, false, Some(Death::LockGone), "crashed: the kernel closed its session"),
-            (9, true, false, None, "its session may be a moment from coming back"),
-            (200, true, true, None, "cut off: the server keeps its session, it keeps its claims"),
-            (301, true, true, Some(Death::LeaseOver), "by now it has fenced itself"),
-            (200, false, false, None, "a pooler allows no lock: the lease alone decides"),
-            (301, false, false, Some(Death::LeaseOver), "and it has run out"),
-        ] {
-            assert_eq!(death(&peer(silence, had_lock, is_locked), 60, false), expected, "{why}");
-        }
-    }
-
-    #[test]
-    fn who_has_just_regained_the_database_declares_nobody_dead() {
-        assert_eq!(death(&peer(1000, true, false), 9, false), None);
-    }
-
-    #[test]
-    fn a_process_that_is_gone_is_dead_at_once_but_only_on_our_own_host() {
-        assert_eq!(death(&peer(0, true, true), 0, true), None, "another host's pid says nothing");
-        let neighbour = Peer { place: Some(place("here")), ..peer(0, true, true) };
-        assert_eq!(death(&neighbour, 0, true), Some(Death::ProcessGone));
-        assert_eq!(death(&neighbour, 60, false), None);
+        let (node_id, dead_after) = ("n-2".into(), Duration::from_secs(10));
+        let detector = FailureDetector { node_id, place: place("here"), dead_after };
+        assert!(detector.signs(&peer(place("here"))).is_process_gone);
+        assert!(!detector.signs(&peer(place("there"))).is_process_gone);
+        assert!(!detector.signs(&peer(None)).is_process_gone);
     }
 }

@@ -31,7 +31,7 @@ impl Lease {
 
     /// A heartbeat that was sent at `sent` has arrived; its answer's way does not count.
     pub(crate) fn renew(&self, sent: Duration) {
-        if self.is_void() {
+        if self.is_expired() {
             self.lapsed_ms.store(millis(time_since_boot()), Ordering::SeqCst);
         }
         self.renewed_ms.store(millis(sent), Ordering::SeqCst);
@@ -44,13 +44,13 @@ impl Lease {
 
     /// Whether the node has to let go of everything: others may take its claims from now on, or have. A third of
     /// the lease is left for commands to die and for clocks that run apart.
-    pub(crate) fn is_void(&self) -> bool {
+    pub(crate) fn is_expired(&self) -> bool {
         self.is_dead.load(Ordering::SeqCst) || self.age() > self.length * 2 / 3
     }
 
     /// Whether it is void, or was at some time after `since`, a time since boot.
-    pub(crate) fn was_void_since(&self, since: Duration) -> bool {
-        self.is_void() || self.lapsed_ms.load(Ordering::SeqCst) >= millis(since).max(1)
+    pub(crate) fn was_expired_since(&self, since: Duration) -> bool {
+        self.is_expired() || self.lapsed_ms.load(Ordering::SeqCst) >= millis(since).max(1)
     }
 
     pub(crate) fn age(&self) -> Duration {
@@ -68,18 +68,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lease_is_void_after_two_thirds_or_when_the_node_is_declared_dead() {
+    fn a_lease_is_expired_after_two_thirds_or_when_the_node_is_declared_dead() {
         let lease = Lease::new(Duration::from_secs(300));
-        assert!(!lease.is_void());
+        assert!(!lease.is_expired());
         lease.renew(time_since_boot().saturating_sub(Duration::from_secs(199)));
-        assert!(!lease.is_void());
+        assert!(!lease.is_expired());
         lease.renew(time_since_boot().saturating_sub(Duration::from_secs(201)));
-        assert_eq!(lease.is_void(), time_since_boot() > Duration::from_secs(201));
+        assert_eq!(lease.is_expired(), time_since_boot() > Duration::from_secs(201));
         lease.renew(time_since_boot());
         lease.declared_dead();
-        assert!(lease.is_void());
+        assert!(lease.is_expired());
         lease.renew(time_since_boot());
-        assert!(!lease.is_void());
+        assert!(!lease.is_expired());
     }
 
     #[test]
@@ -87,12 +87,12 @@ mod tests {
         let lease = Lease::new(Duration::from_secs(300));
         let before = time_since_boot();
         lease.renew(time_since_boot());
-        assert!(!lease.was_void_since(before));
+        assert!(!lease.was_expired_since(before));
         lease.declared_dead();
-        assert!(lease.was_void_since(before));
+        assert!(lease.was_expired_since(before));
         lease.renew(time_since_boot());
-        assert!(!lease.is_void());
-        assert!(lease.was_void_since(before), "it ran while the lease was void");
-        assert!(!lease.was_void_since(time_since_boot() + Duration::from_secs(1)));
+        assert!(!lease.is_expired());
+        assert!(lease.was_expired_since(before), "it ran while the lease was void");
+        assert!(!lease.was_expired_since(time_since_boot() + Duration::from_secs(1)));
     }
 }

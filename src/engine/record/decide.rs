@@ -13,8 +13,8 @@ use crate::store::record::{ExecutionResult, TaskResult};
 pub(crate) enum Handover {
     /// The next task is to run here.
     Keep,
-    /// The claim is to be given back if the process goes on.
-    GiveWay,
+    /// The claim is released if the process goes on.
+    Yield,
 }
 
 /// Decides what a finished command moves. `chance` in `[0, 1)` is the jitter of a retry's wait.
@@ -30,7 +30,7 @@ pub(crate) fn decide(work: &Work, run: RunReport, handover: Handover, chance: f6
     let transition = after_execution(at, Ending { outcome: report.outcome, fatal });
     let transition = match handover {
         Handover::Keep => transition,
-        Handover::GiveWay => transition.giving_way(),
+        Handover::Yield => transition.yielding(),
     };
     let wait = wait_of(work, transition, chance);
     let context = context_of(&mut report);
@@ -140,6 +140,7 @@ mod tests {
                 total_tasks: 2,
                 input: Arc::new(ProcessInputData::new()),
                 context: Arc::new(Map::new()),
+                due_ago: Duration::ZERO,
                 late: Duration::ZERO,
             }),
             task: ClaimedTask {
@@ -192,16 +193,16 @@ mod tests {
     }
 
     #[test]
-    fn giving_way_keeps_the_success_and_gives_the_claim_back() {
-        let result = decide(&work(0), succeeded(), Handover::GiveWay, 0.0);
+    fn yielding_keeps_the_success_and_releases_the_claim() {
+        let result = decide(&work(0), succeeded(), Handover::Yield, 0.0);
         assert_eq!(result.transition.task, TaskStatus::Completed);
         assert_eq!(result.transition.claim, ClaimMove::Release(Wait::None));
         assert!(result.transition.advance);
     }
 
     #[test]
-    fn the_last_success_ends_the_process_even_when_giving_way() {
-        let result = decide(&work(1), succeeded(), Handover::GiveWay, 0.0);
+    fn the_last_success_ends_the_process_even_when_yielding() {
+        let result = decide(&work(1), succeeded(), Handover::Yield, 0.0);
         assert_eq!(result.transition.process, ProcessStatus::Completed);
         assert_eq!(result.transition.claim, ClaimMove::End);
     }

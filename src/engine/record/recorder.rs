@@ -1,4 +1,4 @@
-//! The recorder commits results in groups and hands the next tasks on.
+//! The recorder commits results in batches and hands the next tasks on.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -6,21 +6,25 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 use log::{error, info, warn};
-use serde_json::Map;
+use serde_json::{Map, Value};
 
 use super::batch::Batch;
 use super::decide::{Handover, decide, unrecordable};
-use crate::engine::health::thread_watchdog::CoreThread;
+use crate::engine::claim::held::HeldClaims;
+use crate::engine::claim::preemption::PreemptionRequests;
+use crate::engine::claim::wakeups::Wakeups;
+use crate::engine::control::requests::Requests;
+use crate::engine::health::node_health::Health;
 use crate::engine::run::executor::Done;
 use crate::engine::run::job_queue::JobSenders;
+use crate::engine::run::permits::RunPermits;
 use crate::engine::run::runner::Work;
-use crate::engine::session::Link;
-use crate::engine::shared::Shared;
-use crate::engine::shutdown::Phase;
+use crate::engine::session::Session;
+use crate::engine::shutdown::{Phase, Shutdown};
 use crate::failpoint::{self, Point};
-use crate::model::lifecycle::{ClaimMove, ProcessStatus};
+use crate::model::lifecycle::{ClaimMove, ProcessStatus, Wait};
 use crate::store::StoreError;
-use crate::store::claims::ClaimedTask;
+use crate::store::claims::{Claim, ClaimedTask};
 use crate::store::record::{Recorded, TaskResult};
 
 /// Most results in one transaction: past a few hundred the cost of the commit is spread thin enough.
@@ -28,29 +32,31 @@ const BATCH_RESULTS_MAX: usize = 512;
 /// Most bytes of output in one transaction; one result alone may have more.
 const BATCH_OUTPUT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// How long a result waits for others at the most while tasks wait for their turn: they would wait longer if each result
-/// had a transaction of its own.
-const GATHER_MAX: Duration = Duration::from_millis(6);
+/// How long a result waits for others at the most while tasks wait for a permit: they would wait longer if each result
+/// had its own transaction.
+const BATCH_LINGER_MAX: Duration = Duration::from_millis(6);
 
 pub(crate) struct Recorder {
-    shared: Arc<Shared>,
-    link: Link,
-    done: Receiver<Done>,
-    jobs: JobSenders,
+    pub(crate) session: Session,
+    pub(crate) node_id: Arc<str>,
+    pub(crate) done: Receiver<Done>,
+    pub(crate) jobs: JobSenders,
+    pub(crate) claims: Arc<HeldClaims>,
+    pub(crate) permits: Arc<RunPermits>,
+    pub(crate) preemption: Arc<PreemptionRequests>,
+    pub(crate) requests: Arc<Requests>,
+    pub(crate) wakeups: Arc<Wakeups>,
+    pub(crate) shutdown: Arc<Shutdown>,
+    pub(crate) health: Arc<Health>,
 }
 
 impl Recorder {
-    pub(crate) fn new(shared: Arc<Shared>, done: Receiver<Done>, jobs: JobSenders) -> Self {
-        let link = Link::new(Arc::clone(&shared), CoreThread::Recorder);
-        Self { shared, link, done, jobs }
-    }
-
     /// Records until every executor has gone and everything is recorded.
     pub(crate) fn run(mut self) {
         loop {
-            self.link.rests();
+            self.session.rests();
             let Ok(first) = self.done.recv() else { return };
-            self.link.works();
+            self.session.works();
             let (ran, not_begun) = self.gather(first);
             if !ran.results.is_empty() {
                 self.record(ran);
@@ -61,12 +67,12 @@ impl Recorder {
         }
     }
 
-    /// Takes whatever waits, up to the bounds: the busier the node, the larger the group. While tasks wait for an
-    /// executor's turn, nothing is gained by handing on more of them: then it waits for more results, as a
-    /// transaction costs as much as ten results in it; but not while a process of a higher priority waits.
+    /// Takes whatever waits, up to the bounds: the busier the node, the larger the batch. While tasks wait for a permit,
+    /// it gains nothing if it hands on more of them: then it waits for more results, as a transaction costs as much as
+    /// ten results in it; but not while a process of a higher priority waits.
     fn gather(&self, first: Done) -> (Batch, Vec<Work>) {
         let (mut ran, mut not_begun, mut output_bytes) = (Batch::default(), Vec::new(), 0);
-        let until = Instant::now() + GATHER_MAX;
+        let until = Instant::now() + BATCH_LINGER_MAX;
         let mut next = Some(first);
         while let Some(done) = next {
             match done {
@@ -84,51 +90,52 @@ impl Recorder {
         (ran, not_begun)
     }
 
-    /// One more result of the group, if one is there or worth waiting for. Results that come meanwhile wake nobody.
+    /// One more result of the batch, if one is there or worth waiting for. Results that come meanwhile wake no thread.
     fn another(&self, until: Instant) -> Option<Done> {
         self.done.try_recv().ok().or_else(|| {
-            let run_out = || self.shared.turns.run_out(self.jobs.waiting());
-            self.shared.hurry.wait_until(until, || run_out() || !self.shared.waiting.is_empty());
+            let is_low = || self.permits.below_low_watermark(self.jobs.waiting());
+            self.jobs.flush_now.wait_for_new(until, || is_low() || !self.preemption.is_empty());
             self.done.try_recv().ok()
         })
     }
 
     fn handover(&self, work: &Work) -> Handover {
-        let gives_way = self.shared.is_draining()
-            || self.shared.control.is_paused(&work.claim.process_type)
-            || self.shared.waiting.takes_precedence_over(work.claim.priority);
-        if gives_way { Handover::GiveWay } else { Handover::Keep }
+        let yields = self.shutdown.is_draining()
+            || self.requests.paused.contains(&work.claim.process_type)
+            || self.preemption.preempts(work.claim.priority)
+            || self.jobs.waiting() > 0 && self.preemption.sends_elsewhere();
+        if yields { Handover::Yield } else { Handover::Keep }
     }
 
     /// Tries until the database has answered for every result of the batch.
     fn record(&mut self, mut batch: Batch) {
-        let mut is_doubtful = false;
-        let mut has_settled = false;
+        let mut is_in_doubt = false;
+        let mut has_reconciled = false;
         while !batch.results.is_empty() {
-            let node = &self.shared.node_id;
-            let answer = if is_doubtful {
-                // The connection went at the commit: what is in the audit trail needs no second record.
-                self.link.look(|store| store.recorded(node, &batch.results))
+            let node = &self.node_id;
+            let answer = if is_in_doubt {
+                // The connection was lost at the commit: what is in the audit trail needs no second record.
+                self.session.query(|store| store.recorded(node, &batch.results))
             } else {
                 failpoint::hit(Point::BeforeRecord);
                 let began = Instant::now();
-                let answer = self.link.run(|store| store.record(node, &batch.results));
+                let answer = self.session.write(|store| store.record(node, &batch.results));
                 if answer.is_ok() {
-                    let measures = &self.shared.vitals.measures;
-                    measures.record_seconds.note_time(began.elapsed());
-                    measures.record_batch.note(batch.results.len() as f64);
+                    let metrics = &self.health.metrics;
+                    metrics.record_seconds.note_time(began.elapsed());
+                    metrics.record_batch.note(batch.results.len() as f64);
                 }
                 failpoint::hit(Point::AfterRecord);
                 answer
             };
             match answer {
                 Ok(recorded) => {
-                    let missing = if is_doubtful { Missing::NotRecorded } else { Missing::Stale };
+                    let missing = if is_in_doubt { Missing::NotRecorded } else { Missing::Stale };
                     batch = self.settle(batch, recorded, missing);
-                    has_settled |= is_doubtful;
-                    is_doubtful = false;
+                    has_reconciled |= is_in_doubt;
+                    is_in_doubt = false;
                 }
-                Err(error) if error.is_recorded_already() && !has_settled => is_doubtful = true,
+                Err(error) if error.is_recorded_already() && !has_reconciled => is_in_doubt = true,
                 Err(error) if error.is_refused_value() || error.is_recorded_already() => {
                     match self.narrow(batch, &error) {
                         Some(rest) => batch = rest,
@@ -137,7 +144,7 @@ impl Recorder {
                 }
                 // Anything else may pass: the database away, a lock, a right or a table missing for a while.
                 Err(_) => {
-                    is_doubtful = true;
+                    is_in_doubt = true;
                     if !self.wait_or_give_up(&batch) {
                         return;
                     }
@@ -157,9 +164,9 @@ impl Recorder {
             return None;
         }
         if error.is_recorded_already() {
-            // Not by us, or the audit trail would have said so: it was taken over.
+            // Not by us, or the audit trail would show it: it was taken over.
             batch.into_pairs().for_each(|(work, result)| self.drop_stale(&work, &result));
-            self.shared.wake_poller();
+            self.wakeups.wake();
             return None;
         }
         if batch.is_stripped {
@@ -172,36 +179,51 @@ impl Recorder {
         Some(batch)
     }
 
-    /// Hands on what was recorded; returns what has to be recorded still.
+    /// Hands on what was recorded; returns what still has to be recorded.
     fn settle(&mut self, batch: Batch, mut recorded: Recorded, missing: Missing) -> Batch {
-        let (mut rest, mut is_room_made, mut is_news) = (Batch::default(), false, false);
+        let (mut rest, mut is_slot_freed) = (Batch::default(), false);
+        let (mut is_scheduled, mut yielded) = (false, None);
         for (work, result) in batch.into_pairs() {
-            // It may have given way to a process that waits.
-            is_news |= matches!(result.transition.claim, ClaimMove::Release(_));
+            match result.transition.claim {
+                ClaimMove::Release(Wait::Backoff { .. }) => is_scheduled = true,
+                ClaimMove::Release(Wait::None) => yielded = yielded.max(Some(work.claim.priority)),
+                ClaimMove::Keep | ClaimMove::End => {}
+            }
             match (recorded.remove(&*result.process_id), missing) {
-                (Some(next), _) => is_room_made |= self.go_on(work, result, next),
+                (Some(next), _) => is_slot_freed |= self.go_on(work, result, next),
                 (None, Missing::NotRecorded) => rest.push(work, result),
                 (None, Missing::Stale) => {
                     self.drop_stale(&work, &result);
-                    is_room_made = true;
+                    is_slot_freed = true;
                 }
             }
         }
-        if is_news {
-            self.shared.wake_poller();
-        } else if is_room_made {
-            self.shared.tell_of_room();
+        if is_scheduled {
+            self.wakeups.note_scheduled();
+        }
+        if let Some(priority) = yielded {
+            // To a process that waits, or to another node. It has kept its place, behind which others may have been claimed.
+            self.wakeups.request_full_scan();
+            self.wake_others(priority);
+        } else if is_slot_freed {
+            self.wakeups.notify_slot_freed();
         }
         rest
     }
 
+    /// What was given back is due at once, wherever there is room.
+    fn wake_others(&mut self, priority: i32) {
+        // They look by themselves before long; the session has logged what failed.
+        let _ = self.session.query(|store| store.wake_nodes(priority));
+    }
+
     fn drop_stale(&self, work: &Work, result: &TaskResult) {
-        self.shared.vitals.stale_results.fetch_add(1, Ordering::Relaxed);
+        self.health.stale_results.fetch_add(1, Ordering::Relaxed);
         warn!(
             "stale result dropped process_id={:?} task={:?} version={}: the claim was taken",
             result.process_id, work.task.name, result.version
         );
-        self.shared.claims.remove(&result.process_id, result.version);
+        self.claims.remove(&result.process_id, result.version);
     }
 
     /// Starts the next task under the kept claim, or frees the executor: `true` then.
@@ -211,8 +233,7 @@ impl Recorder {
         result: TaskResult,
         next: Result<Option<ClaimedTask>, StoreError>,
     ) -> bool {
-        self.shared.vitals.executions.fetch_add(1, Ordering::Relaxed);
-        self.shared.vitals.measures.recorded(result.execution.outcome);
+        self.health.metrics.note_execution(result.execution.outcome);
         log_end(&work, &result);
         match next {
             Ok(Some(task)) if result.transition.claim == ClaimMove::Keep => {
@@ -226,20 +247,20 @@ impl Recorder {
                 return false;
             }
             Ok(None) if result.transition.claim == ClaimMove::Keep => {
-                self.set_aside(&result, "failed to read the next task: its row is missing");
+                self.quarantine(&result, "failed to read the next task: its row is missing");
             }
             Ok(_) => {}
-            Err(error) => self.set_aside(&result, &format!("failed to {error}")),
+            Err(error) => self.quarantine(&result, &format!("failed to {error}")),
         }
-        self.shared.claims.remove(&result.process_id, result.version);
+        self.claims.remove(&result.process_id, result.version);
         true
     }
 
     /// The process can't go on: it ends as FAILED with the reason.
-    fn set_aside(&mut self, result: &TaskResult, reason: &str) {
-        let (id, node) = (&result.process_id, Arc::clone(&self.shared));
-        match self.link.run(|store| store.quarantine(&node.node_id, id, result.version, reason)) {
-            Ok(true) => error!("process set aside process_id={id:?}: {reason}"),
+    fn quarantine(&mut self, result: &TaskResult, reason: &str) {
+        let (id, node) = (&result.process_id, &self.node_id);
+        match self.session.write(|store| store.quarantine(node, id, result.version, reason)) {
+            Ok(true) => error!("process quarantined process_id={id:?}: {reason}"),
             // Cancelled at the very end of its task; or taken over while we did not hear whether our result was
             // recorded: others go on with it.
             Ok(false) => info!("process_id={id:?} is no longer this node's: cancelled or taken over"),
@@ -250,12 +271,11 @@ impl Recorder {
     fn release(&mut self, works: &[Work]) {
         let claims: Vec<_> =
             works.iter().map(|it| (Arc::clone(&it.claim.process_id), it.claim.version)).collect();
-        let shared = Arc::clone(&self.shared);
         loop {
-            match self.link.run(|store| store.release(&shared.node_id, &claims)) {
+            match self.session.write(|store| store.release(&self.node_id, &claims)) {
                 Ok(_) => break,
-                Err(error) if error.is_transient() && shared.phase() < Phase::GivingUp => {
-                    std::thread::park_timeout(self.link.pause());
+                Err(error) if error.is_transient() && self.shutdown.phase() < Phase::GivingUp => {
+                    std::thread::park_timeout(self.session.pause());
                 }
                 Err(error) => {
                     error!("{} claims were not given back: failed to {error}", claims.len());
@@ -264,15 +284,19 @@ impl Recorder {
             }
         }
         for (process_id, version) in &claims {
-            shared.claims.remove(process_id, *version);
+            self.claims.remove(process_id, *version);
+        }
+        self.wakeups.request_full_scan();
+        if let Some(priority) = works.iter().map(|work| work.claim.priority).max() {
+            self.wake_others(priority);
         }
     }
 
     /// Waits before the next try; `false` when the node has waited long enough and ends.
     fn wait_or_give_up(&self, batch: &Batch) -> bool {
-        if self.shared.phase() < Phase::GivingUp {
-            self.link.rests();
-            std::thread::park_timeout(self.link.pause());
+        if self.shutdown.phase() < Phase::GivingUp {
+            self.session.rests();
+            std::thread::park_timeout(self.session.pause());
             return true;
         }
         for (work, result) in batch.works.iter().zip(&batch.results) {
@@ -281,18 +305,18 @@ impl Recorder {
                  ends; another node will find it lost",
                 result.process_id, work.task.name, result.execution.outcome
             );
-            self.shared.give_up(1);
-            self.shared.claims.remove(&result.process_id, result.version);
+            self.shutdown.give_up(1);
+            self.claims.remove(&result.process_id, result.version);
         }
         false
     }
 
     fn abandon(&mut self, batch: &Batch, error: &StoreError) {
         for result in &batch.results {
-            self.set_aside(result, &format!("failed to {error}"));
-            self.shared.claims.remove(&result.process_id, result.version);
+            self.quarantine(result, &format!("failed to {error}"));
+            self.claims.remove(&result.process_id, result.version);
         }
-        self.shared.wake_poller();
+        self.wakeups.wake();
     }
 }
 
@@ -306,7 +330,7 @@ enum Missing {
 }
 
 /// The claim as it is after the task has passed values on; the database merges them the same way.
-fn with_context(work: &Work, new: Map<String, serde_json::Value>) -> Arc<crate::store::claims::Claim> {
+fn with_context(work: &Work, new: Map<String, Value>) -> Arc<Claim> {
     let mut claim = (*work.claim).clone();
     Arc::make_mut(&mut claim.context).extend(new);
     Arc::new(claim)

@@ -6,103 +6,111 @@ use std::sync::atomic::Ordering;
 use crossbeam_channel::{Receiver, Sender};
 
 use super::job_queue::Jobs;
-use super::permits::Turn;
-use super::runner::{RunReport, Runner, Runners, Work};
-use super::slots::Place;
+use super::permits::{RunPermit, RunPermits};
+use super::runner::{RunReport, Runner, Work};
+use super::slots::{Slot, Slots};
 use crate::command::{Lasting, Reason};
-use crate::engine::shared::Shared;
-use crate::engine::shutdown::Phase;
+use crate::engine::health::node_health::Health;
+use crate::engine::membership::lease::Lease;
+use crate::engine::shutdown::{Phase, Shutdown};
 use crate::platform::time_since_boot;
 
 /// What an executor says of the work it was given.
 pub(crate) enum Done {
-    /// The command was run, or could not be started.
+    /// The command ran, or could not be started.
     Ran(Box<(Work, RunReport)>),
-    /// The node drains or has lost its lease: it was not begun.
+    /// The node drains or its lease has expired: the command was not begun.
     NotBegun(Box<Work>),
 }
 
-/// Runs what comes until `quit` is closed.
-pub(crate) fn run(
-    index: usize,
-    shared: &Arc<Shared>,
-    runners: &Arc<dyn Runners>,
-    jobs: &Jobs,
-    done: &Sender<Done>,
-    quit: &Receiver<()>,
-) {
-    let (mut runner, mut is_next_first) = (runners.runner(index), false);
-    while let Some(turn) = shared.turns.take(quit) {
-        while turn.is_held() {
-            let Some(work) = jobs.take(is_next_first, quit) else { return };
-            is_next_first = !is_next_first;
-            turn.note_begun();
-            if shared.turns.run_out(jobs.waiting()) {
-                shared.hurry.tell();
-            }
-            let result = if shared.is_draining() || shared.lease.is_void() {
-                Done::NotBegun(Box::new(work))
-            } else {
-                let report = execute(index, shared, &mut *runner, &work, &turn);
-                Done::Ran(Box::new((work, report)))
-            };
-            if done.send(result).is_err() {
-                return;
+#[derive(Clone)]
+pub(crate) struct Executor {
+    pub(crate) permits: Arc<RunPermits>,
+    pub(crate) slots: Arc<Slots>,
+    pub(crate) lease: Arc<Lease>,
+    pub(crate) shutdown: Arc<Shutdown>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) jobs: Jobs,
+    pub(crate) done: Sender<Done>,
+}
+
+impl Executor {
+    /// Runs, in this slot, what comes until `quit` is closed.
+    pub(crate) fn run(&self, slot: usize, mut runner: Box<dyn Runner>, quit: &Receiver<()>) {
+        let slot = self.slots.slot(slot);
+        let mut is_next_first = false;
+        while let Some(permit) = self.permits.take(quit) {
+            while permit.is_held() {
+                let Some(work) = self.jobs.take(is_next_first, quit) else { return };
+                is_next_first = !is_next_first;
+                permit.note_begun();
+                if self.permits.below_low_watermark(self.jobs.waiting()) {
+                    self.jobs.flush_now.notify();
+                }
+                let result = if self.shutdown.is_draining() || self.lease.is_expired() {
+                    Done::NotBegun(Box::new(work))
+                } else {
+                    let report = self.execute(slot, &mut *runner, &work, &permit);
+                    Done::Ran(Box::new((work, report)))
+                };
+                if self.done.send(result).is_err() {
+                    return;
+                }
             }
         }
     }
+
+    fn execute(
+        &self,
+        slot: &Slot,
+        runner: &mut dyn Runner,
+        work: &Work,
+        permit: &RunPermit<'_>,
+    ) -> RunReport {
+        let _occupied = Occupied::new(slot, &self.health, work);
+        permit.begin_work();
+        if self.shutdown.phase() >= Phase::Interrupting {
+            // A stop raises the phase first and interrupts the slots then: one of the two sees the other.
+            slot.interrupt().request(Reason::Stop);
+        }
+        if self.lease.is_expired() {
+            // The same holds for a fence; a command that began unseen would run beside its successor.
+            slot.interrupt().request(Reason::Fenced);
+        }
+        let began = time_since_boot();
+        let mut report = runner.run(work, slot.interrupt(), slot.live(), Lasting(&|| permit.pass_on()));
+        permit.end_work();
+        permit.note_ended();
+        if report.report.was_killed_by_others() && self.lease.was_expired_since(began) {
+            // The guard killed it while this node was frozen or knew no better.
+            report.report.blame_fence();
+        }
+        let metrics = &self.health.metrics;
+        metrics.execution_seconds.note_time(report.report.duration);
+        if let Some(due) = work.due {
+            metrics.start_latency_seconds.note_time(report.report.began.saturating_duration_since(due));
+        }
+        report
+    }
 }
 
-fn execute(
-    index: usize,
-    shared: &Shared,
-    runner: &mut dyn Runner,
-    work: &Work,
-    turn: &Turn<'_>,
-) -> RunReport {
-    let place = shared.running.place(index);
-    let _occupied = Occupied::new(place, shared, work);
-    turn.begin_work();
-    if shared.phase() >= Phase::Interrupting {
-        // Interrupting goes through the places after it has raised the phase: one of the two sees the other.
-        place.interrupt().request(Reason::Stop);
-    }
-    if shared.lease.is_void() {
-        // So does whoever declares the lease void; a command that had begun unseen would go on beside its successor.
-        place.interrupt().request(Reason::Fenced);
-    }
-    let began = time_since_boot();
-    let mut report = runner.run(work, place.interrupt(), place.live(), Lasting(&|| turn.pass_on()));
-    turn.end_work();
-    if report.report.was_killed_by_others() && shared.lease.was_void_since(began) {
-        // By the guard, while this node was frozen or knew no better.
-        report.report.blame_fence();
-    }
-    let measures = &shared.vitals.measures;
-    measures.execution_seconds.note_time(report.report.duration);
-    if let Some(due) = work.due {
-        measures.start_latency_seconds.note_time(report.report.began.saturating_duration_since(due));
-    }
-    report
-}
-
-/// A place from the beginning of a command to its end, also when that is a panic: nobody shall wait for it then.
+/// A slot from the beginning of a command to its end, also when that is a panic: nobody shall wait for it then.
 struct Occupied<'a> {
-    place: &'a Place,
-    shared: &'a Shared,
+    slot: &'a Slot,
+    health: &'a Health,
 }
 
 impl<'a> Occupied<'a> {
-    fn new(place: &'a Place, shared: &'a Shared, work: &Work) -> Self {
-        shared.vitals.busy.fetch_add(1, Ordering::Relaxed);
-        place.begin(work);
-        Self { place, shared }
+    fn new(slot: &'a Slot, health: &'a Health, work: &Work) -> Self {
+        health.busy.fetch_add(1, Ordering::Relaxed);
+        slot.begin(work);
+        Self { slot, health }
     }
 }
 
 impl Drop for Occupied<'_> {
     fn drop(&mut self) {
-        self.place.end();
-        self.shared.vitals.busy.fetch_sub(1, Ordering::Relaxed);
+        self.slot.end();
+        self.health.busy.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -1,25 +1,36 @@
 //! The channels by which tasks reach the executors.
 
+use std::sync::Arc;
+
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 
 use super::runner::Work;
+use crate::engine::signal::Signal;
 
-/// The poller's and the recorder's ends of [`Jobs`]. Each of the two holds all of them: executors find the channels open
-/// for as long as one of them may hand something on.
+/// The poller's and the recorder's ends of [`Jobs`]. Each of the two has all of them: the channels stay open
+/// for the executors as long as one of the two may hand something on.
 pub(crate) struct JobSenders<T = Work> {
     pub(crate) urgent: Sender<T>,
     pub(crate) claimed: Sender<T>,
     pub(crate) next: Sender<T>,
+    /// Told when results must wait for others no longer: few tasks wait for a permit, or a process of a higher priority
+    /// waits for an executor.
+    pub(crate) flush_now: Arc<Signal>,
 }
 
 impl<T> Clone for JobSenders<T> {
     fn clone(&self) -> Self {
-        Self { urgent: self.urgent.clone(), claimed: self.claimed.clone(), next: self.next.clone() }
+        Self {
+            urgent: self.urgent.clone(),
+            claimed: self.claimed.clone(),
+            next: self.next.clone(),
+            flush_now: Arc::clone(&self.flush_now),
+        }
     }
 }
 
 impl<T> JobSenders<T> {
-    /// How many tasks wait for an executor's turn.
+    /// How many tasks wait for a run permit.
     pub(crate) fn waiting(&self) -> usize {
         self.urgent.len() + self.claimed.len() + self.next.len()
     }
@@ -33,11 +44,17 @@ pub(crate) struct Jobs<T = Work> {
     claimed: Receiver<T>,
     /// Of processes that go on.
     next: Receiver<T>,
+    pub(crate) flush_now: Arc<Signal>,
 }
 
 impl<T> Clone for Jobs<T> {
     fn clone(&self) -> Self {
-        Self { urgent: self.urgent.clone(), claimed: self.claimed.clone(), next: self.next.clone() }
+        Self {
+            urgent: self.urgent.clone(),
+            claimed: self.claimed.clone(),
+            next: self.next.clone(),
+            flush_now: Arc::clone(&self.flush_now),
+        }
     }
 }
 
@@ -45,13 +62,19 @@ impl<T> Clone for Jobs<T> {
 pub(crate) fn jobs<T>(max: usize) -> (JobSenders<T>, Jobs<T>) {
     let ((urgent, take_urgent), (claimed, take_claimed), (next, take_next)) =
         (bounded(max), bounded(max), bounded(max));
-    let jobs = Jobs { urgent: take_urgent, claimed: take_claimed, next: take_next };
-    (JobSenders { urgent, claimed, next }, jobs)
+    let flush_now = Arc::default();
+    let jobs = Jobs {
+        urgent: take_urgent,
+        claimed: take_claimed,
+        next: take_next,
+        flush_now: Arc::clone(&flush_now),
+    };
+    (JobSenders { urgent, claimed, next, flush_now }, jobs)
 }
 
 impl<T> Jobs<T> {
-    /// The next work; `None` once `quit` is closed. An executor goes on with what has begun (`is_next_first`) and begins
-    /// what is new in turns, or one of the two might wait for as long as there is any of the other.
+    /// The next work; `None` once `quit` is closed. Processes that go on (`is_next_first`) and new ones
+    /// alternate, or the one might wait for as long as there is any of the other.
     pub(crate) fn take(&self, is_next_first: bool, quit: &Receiver<()>) -> Option<T> {
         let order = if is_next_first {
             [&self.next, &self.urgent, &self.claimed]
@@ -71,6 +94,12 @@ impl<T> Jobs<T> {
     pub(crate) fn waiting(&self) -> usize {
         self.urgent.len() + self.claimed.len() + self.next.len()
     }
+
+    /// Up to so many tasks that no executor has taken, the least urgent first.
+    pub(crate) fn take_back(&self, how_many: usize) -> impl Iterator<Item = T> {
+        let channels = [&self.claimed, &self.next, &self.urgent];
+        channels.into_iter().flat_map(Receiver::try_iter).take(how_many)
+    }
 }
 
 #[cfg(test)]
@@ -78,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_goes_on_and_what_is_new_are_taken_in_turns_the_urgent_first() {
+    fn processes_that_go_on_and_new_ones_alternate_the_urgent_first() {
         let (senders, jobs) = jobs(9);
         let (_keep, quit) = bounded(0);
         for n in 0..3 {

@@ -1,4 +1,4 @@
-//! What a command that was ended has left in other sessions and groups: the signals to its own group did not reach it.
+//! What a command that we ended has left in other sessions and groups, where the signals to its own group did not reach.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,10 +8,10 @@ use log::{debug, warn};
 use crate::engine::guard;
 use crate::model::lifecycle::Outcome;
 
-/// Ends what ended commands have left. A look through all processes takes milliseconds; commands that end together,
-/// as at a stop, share one.
+/// Kills the orphaned descendants of ended commands. A look through all processes takes milliseconds; commands that end
+/// together, as at a stop, share one.
 #[derive(Debug, Default)]
-pub(crate) struct Escapees {
+pub(crate) struct OrphanedDescendants {
     waiting: Mutex<HashSet<String>>,
     sweeping: Mutex<()>,
 }
@@ -21,22 +21,22 @@ pub(crate) const fn was_ended(outcome: Outcome) -> bool {
     matches!(outcome, Outcome::TimedOut | Outcome::Cancelled | Outcome::Interrupted)
 }
 
-impl Escapees {
-    /// Kills whatever carries the entry `mark` in its environment, and returns when it is gone, or does not go.
-    pub(crate) fn end(&self, mark: &str) {
+impl OrphanedDescendants {
+    /// Kills every process that has `tag` in its environment, and returns when it is gone, or does not go.
+    pub(crate) fn kill(&self, tag: &str) {
         if !guard::IS_AVAILABLE {
             return;
         }
-        lock(&self.waiting).insert(mark.to_owned());
+        lock(&self.waiting).insert(tag.to_owned());
         let _turn = lock(&self.sweeping);
-        let marks: Vec<String> = {
+        let tags: Vec<String> = {
             let mut waiting = lock(&self.waiting);
-            if !waiting.contains(mark) {
-                return; // somebody who looked while we waited has looked for ours too
+            if !waiting.contains(tag) {
+                return; // the thread that looked while we waited has looked for ours too
             }
             waiting.drain().collect()
         };
-        match guard::kill_carriers_of(&marks) {
+        match guard::kill_tagged(&tags) {
             Ok(swept) if swept.left > 0 => {
                 warn!(
                     "processes of ended commands are still there killed={} left={}",
@@ -49,7 +49,7 @@ impl Escapees {
     }
 }
 
-/// Nothing that these hold is ever half changed.
+/// What these hold is complete at any time.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use serde_json::{Map, Value};
 
-use super::orphans::{Escapees, was_ended};
+use super::orphans::{OrphanedDescendants, was_ended};
 use super::render::{resolve, shown_command};
 use crate::command::{self, BaseEnvironment, ContextDirectory, Interrupt, Lasting, Live, Report};
 use crate::model::lifecycle::Outcome;
@@ -40,7 +40,7 @@ pub trait Runner: Send {
     fn run(&mut self, work: &Work, interrupt: &Interrupt, live: &Live, lasting: Lasting<'_>) -> RunReport;
 }
 
-/// Gives every executor a runner of its own.
+/// Gives each executor its runner.
 pub trait Runners: Send + Sync {
     /// The same for one node; whatever its runners start carries the node's id.
     fn of_node(&self, node_id: &str) -> Arc<dyn Runners>;
@@ -53,15 +53,15 @@ pub trait Runners: Send + Sync {
 pub struct CommandRunners {
     base: Arc<BaseEnvironment>,
     contexts: Arc<ContextDirectory>,
-    escapees: Arc<Escapees>,
+    orphans: Arc<OrphanedDescendants>,
 }
 
-/// Succeeds at once without running anything: what is left is the engine's own cost.
+/// Succeeds at once and runs nothing: what remains is the engine's own cost.
 pub struct NoopRunners;
 
 struct CommandRunner {
     runner: command::Runner,
-    escapees: Arc<Escapees>,
+    orphans: Arc<OrphanedDescendants>,
 }
 struct NoopRunner;
 
@@ -71,7 +71,7 @@ impl CommandRunners {
         Self {
             base: Arc::new(BaseEnvironment::of_this_process()),
             contexts: Arc::new(ContextDirectory::in_parent(std::env::temp_dir())),
-            escapees: Arc::default(),
+            orphans: Arc::default(),
         }
     }
 }
@@ -87,14 +87,14 @@ impl Runners for CommandRunners {
         Arc::new(Self {
             base: Arc::new(self.base.of_node(node_id)),
             contexts: Arc::clone(&self.contexts),
-            escapees: Arc::clone(&self.escapees),
+            orphans: Arc::clone(&self.orphans),
         })
     }
 
     fn runner(&self, executor: usize) -> Box<dyn Runner> {
         let (base, contexts) = (Arc::clone(&self.base), Arc::clone(&self.contexts));
         let runner = command::Runner::new(base, contexts, executor);
-        Box::new(CommandRunner { runner, escapees: Arc::clone(&self.escapees) })
+        Box::new(CommandRunner { runner, orphans: Arc::clone(&self.orphans) })
     }
 }
 
@@ -104,8 +104,8 @@ impl Runner for CommandRunner {
             Ok(resolved) => {
                 let shown = shown_command(&resolved);
                 let report = self.runner.run(&resolved.invocation(work, interrupt, live, lasting));
-                if let Some(mark) = self.runner.last_mark().filter(|_| was_ended(report.outcome)) {
-                    self.escapees.end(mark);
+                if let Some(tag) = self.runner.last_mark().filter(|_| was_ended(report.outcome)) {
+                    self.orphans.kill(tag);
                 }
                 (Some(shown), report)
             }

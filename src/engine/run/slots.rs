@@ -1,4 +1,4 @@
-//! Which executor runs what, so that a command can be ended from another thread.
+//! What each executor runs, so that another thread can end its command.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,12 +8,12 @@ use super::runner::Work;
 use crate::command::{Interrupt, Live, LiveView, Reason};
 use crate::store::live::LiveOutput;
 
-/// One place for each executor.
-pub(crate) struct Running {
-    places: Vec<Place>,
+/// One slot for each executor.
+pub(crate) struct Slots {
+    slots: Vec<Slot>,
 }
 
-pub(crate) struct Place {
+pub(crate) struct Slot {
     interrupt: Interrupt,
     live: Live,
     work: Mutex<Option<Held>>,
@@ -22,7 +22,7 @@ pub(crate) struct Place {
 /// An execution by its process, task index and attempt.
 pub(crate) type Execution = (String, u32, u32);
 
-/// What an executor is at.
+/// What an executor runs.
 struct Held {
     process_id: Arc<str>,
     version: i64,
@@ -31,53 +31,51 @@ struct Held {
     began: Instant,
 }
 
-impl Running {
+impl Slots {
     pub(crate) fn new(executors: usize) -> io::Result<Self> {
-        let places = (0..executors)
-            .map(|_| {
-                Ok(Place { interrupt: Interrupt::new()?, live: Live::default(), work: Mutex::new(None) })
-            })
+        let slots = (0..executors)
+            .map(|_| Ok(Slot { interrupt: Interrupt::new()?, live: Live::default(), work: Mutex::new(None) }))
             .collect::<io::Result<_>>()?;
-        Ok(Self { places })
+        Ok(Self { slots })
     }
 
-    pub(crate) fn place(&self, executor: usize) -> &Place {
-        &self.places[executor]
+    pub(crate) fn slot(&self, executor: usize) -> &Slot {
+        &self.slots[executor]
     }
 
     /// Whether no command runs.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.places.iter().all(|place| place.lock().is_none())
+    pub(crate) fn are_idle(&self) -> bool {
+        self.slots.iter().all(|slot| slot.lock().is_none())
     }
 
-    /// The executions that have run for `at_least` and how much they have printed, by executor, from the executor
-    /// `first` on, all the way round.
+    /// The executions that have run for `at_least` and how much they have printed, by executor, all of them, from the
+    /// executor `first` on.
     pub(crate) fn glimpses(
         &self,
         first: usize,
         at_least: Duration,
     ) -> impl Iterator<Item = (usize, Execution, u64)> {
-        let count = self.places.len();
+        let count = self.slots.len();
         (0..count).map(move |at| (first + at) % count).filter_map(move |executor| {
-            let (execution, output_bytes) = self.places[executor].glimpse(at_least)?;
+            let (execution, output_bytes) = self.slots[executor].glimpse(at_least)?;
             Some((executor, execution, output_bytes))
         })
     }
 
     /// What this execution's command shows, if the executor still runs it.
     pub(crate) fn view(&self, executor: usize, of: &Execution) -> Option<LiveOutput> {
-        self.places[executor].view(of)
+        self.slots[executor].view(of)
     }
 
-    /// Ends every command that runs now, and says how many there were.
+    /// Ends every command that runs now, and returns how many there were.
     pub(crate) fn interrupt_all(&self, reason: Reason) -> usize {
-        self.places.iter().filter(|place| place.interrupt_if(reason, |_| true)).count()
+        self.slots.iter().filter(|slot| slot.interrupt_if(reason, |_| true)).count()
     }
 
     /// Ends the command that runs under this claim, if one does.
     pub(crate) fn interrupt_claim(&self, process_id: &str, version: i64, reason: Reason) -> bool {
-        self.places.iter().any(|place| {
-            place.interrupt_if(reason, |held| *held.process_id == *process_id && held.version == version)
+        self.slots.iter().any(|slot| {
+            slot.interrupt_if(reason, |held| *held.process_id == *process_id && held.version == version)
         })
     }
 }
@@ -88,7 +86,7 @@ impl Held {
     }
 }
 
-impl Place {
+impl Slot {
     fn lock(&self) -> MutexGuard<'_, Option<Held>> {
         self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -112,7 +110,7 @@ impl Place {
         });
     }
 
-    /// Which execution it is at and how much that has printed, if it has run for `at_least`.
+    /// Which execution it runs and how much that has printed, if it has run for `at_least`.
     fn glimpse(&self, at_least: Duration) -> Option<(Execution, u64)> {
         let held = self.lock();
         let held = held.as_ref().filter(|held| held.began.elapsed() >= at_least)?;
@@ -129,16 +127,16 @@ impl Place {
         Some(LiveOutput { process_id, task_index, attempt, age, output_bytes, tail, cpu, memory_bytes })
     }
 
-    /// No interrupt that was meant for this command reaches the next one: both are under the lock.
+    /// An interrupt for this command never reaches the next one: both are under the lock.
     pub(crate) fn end(&self) {
         let mut work = self.lock();
         *work = None;
         self.interrupt.clear();
     }
 
-    fn interrupt_if(&self, reason: Reason, is_meant: impl Fn(&Held) -> bool) -> bool {
+    fn interrupt_if(&self, reason: Reason, is_target: impl Fn(&Held) -> bool) -> bool {
         let work = self.lock();
-        let is_hit = work.as_ref().is_some_and(is_meant);
+        let is_hit = work.as_ref().is_some_and(is_target);
         if is_hit {
             self.interrupt.request(reason);
         }

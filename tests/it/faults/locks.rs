@@ -60,7 +60,7 @@ fn a_lock_that_lasts_is_told_once_and_keeps_the_keeper_from_nothing_else() {
     blocking.commit().unwrap();
     wait_for_count(&world, "processes WHERE status = 'CANCELLED'", |it| it == 1);
     let log = serve.log();
-    assert_eq!(log.matches("database trouble role=keeper").count(), 1, "{log}");
+    assert_eq!(log.matches("query failed role=keeper").count(), 1, "{log}");
     serve.stop();
 }
 
@@ -96,8 +96,8 @@ fn a_deadlock_with_another_session_is_tried_again_by_the_recorder_and_the_poller
     let (gate, wait) = world.gate();
     let mut ids = world.start("recorded", 1, &[&wait, "true"]);
     let node = world.node(&world.settings, world.config());
-    let vitals = node.vitals();
-    wait_until("it runs", || (vitals.busy() == 1).then_some(()));
+    let health = node.health();
+    wait_until("it runs", || (health.busy() == 1).then_some(()));
     deadlock(&world, &ids[0], "recorder");
     world.wait_for_all(&ids);
     node.stop();
@@ -146,7 +146,7 @@ fn a_database_that_is_serializable_by_default_with_concurrent_writers_changes_no
     is_over.store(true, Ordering::SeqCst);
     println!("the writer had {} conflicts", writer.join().unwrap());
     for node in nodes {
-        println!("the node had {} errors", node.vitals().database_errors());
+        println!("the node had {} errors", node.health().database_errors());
         node.stop();
     }
     world.assert_ran_once(&ids, 2);

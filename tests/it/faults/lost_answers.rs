@@ -4,9 +4,9 @@ use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use process_orchestrator::store::claims::ClaimRequest;
 use process_orchestrator::Outcome;
 use process_orchestrator::engine::NodeConfig;
+use process_orchestrator::store::claims::ClaimRequest;
 use process_orchestrator::store::nodes::{NodeIdentity, Place};
 
 use super::proxy::Way;
@@ -107,8 +107,8 @@ fn a_record_that_is_still_at_work_when_the_node_comes_back_is_ended_before_it_is
     let (gate, wait) = world.gate();
     let ids = world.start("two", 4, &[&wait, "true"]);
     let node = world.node(&world.through(&proxy), world.config());
-    let vitals = node.vitals();
-    wait_until("all commands run", || (vitals.busy() == 4).then_some(()));
+    let health = node.health();
+    wait_until("all commands run", || (health.busy() == 4).then_some(()));
     let mut blocker = world.sql();
     let mut blocking = blocker.transaction().unwrap();
     blocking.batch_execute("LOCK TABLE task_executions IN ACCESS EXCLUSIVE MODE").unwrap();
@@ -139,16 +139,16 @@ fn silent_one_way(test: &str, way: Way) {
     // The first task gives the recorder its connection and its prepared statement.
     let ids = world.start("three", 4, &["true", &wait, "true"]);
     let node = world.node(&world.through(&proxy), world.config());
-    let vitals = node.vitals();
+    let health = node.health();
     let running = "tasks WHERE task_index = 1 AND status = 'IN_PROGRESS'";
     wait_for_count(&world, running, |it| it == 4);
-    wait_until("all commands run", || (vitals.busy() == 4).then_some(()));
+    wait_until("all commands run", || (health.busy() == 4).then_some(()));
     proxy.swallow(way, true);
     fs::write(&gate, "").unwrap();
     if way == Way::ToClient {
         wait_for_count(&world, "task_executions WHERE task_index = 1", |it| it > 0);
     } else {
-        wait_until("the commands have ended", || (vitals.busy() == 0).then_some(()));
+        wait_until("the commands have ended", || (health.busy() == 0).then_some(()));
     }
     proxy.swallow(way, false);
     proxy.cut();
@@ -179,7 +179,7 @@ fn a_stop_during_an_outage_ends_and_says_what_was_not_recorded() {
     proxy.refuse(true);
     proxy.cut();
     fs::write(&gate, "").unwrap();
-    serve.wait_for_line("database trouble role=recorder");
+    serve.wait_for_line("query failed role=recorder");
     let began = std::time::Instant::now();
     serve.send("-TERM");
     let ended = serve.wait();
@@ -202,7 +202,7 @@ fn a_stop_during_an_outage_ends_and_says_what_was_not_recorded() {
     );
     wait_until("the stopped node counts as dead", || {
         let silent = "UPDATE nodes SET last_heartbeat = now() - interval '1 hour' WHERE node_id <> $1";
-        world.sql().execute(silent, &[&next.vitals().node_id()]).unwrap();
+        world.sql().execute(silent, &[&next.health().node_id()]).unwrap();
         (world.count("scheduled_tasks") == 0).then_some(())
     });
     assert_eq!(world.assert_whole(&ids, 1), 2);

@@ -26,7 +26,7 @@ fn restart_at_every_place(test: &str, how: Stop) {
         world.server().stop(how);
         // It goes on before the server is back: what it tries first fails.
         fs::write(world.bench.folder.join(format!("{point}.go")), "").unwrap();
-        serve.wait_for_line("database trouble");
+        serve.wait_for_line("query failed");
         world.server().start();
         world.wait_for_all(&ids);
         assert_still_works(&world, &mut serve, &mut ids, &format!("after-{point}"));

@@ -27,11 +27,11 @@ fn a_node_before_a_frozen_server_ends_its_commands_and_goes_on_when_it_thaws() {
     let once_slow = "if [ $TASK_ATTEMPT = 1 ]; then exec sleep 600; fi";
     let ids = world.start("once-slow", 2, &[once_slow, "true"]);
     let node = world.node(&world.settings, short_lease(&world));
-    let vitals = node.vitals();
-    wait_until("both run", || (vitals.busy() == 2).then_some(()));
+    let health = node.health();
+    wait_until("both run", || (health.busy() == 2).then_some(()));
     let frozen = world.server().freeze();
     let began = Instant::now();
-    wait_until("the node has ended its commands", || (vitals.busy() == 0).then_some(()));
+    wait_until("the node has ended its commands", || (health.busy() == 0).then_some(()));
     let took = began.elapsed();
     println!("fenced after {took:?}");
     // Two thirds of the lease, a look, and the time a command takes to die.
@@ -93,8 +93,8 @@ fn connections_that_fall_silent_are_replaced_by_new_ones() {
         ..world.config()
     };
     let node = world.node(&world.through(&proxy), config);
-    let vitals = node.vitals();
-    wait_until("all commands run", || (vitals.busy() == 4).then_some(()));
+    let health = node.health();
+    wait_until("all commands run", || (health.busy() == 4).then_some(()));
     let last_heartbeat = || -> std::time::SystemTime {
         world.sql().query_one("SELECT last_heartbeat FROM nodes", &[]).unwrap().get(0)
     };

@@ -44,7 +44,7 @@ fn a_frozen_node_is_taken_over_and_when_it_wakes_ends_its_commands_changes_nothi
     for id in [&endless, &late] {
         assert_eq!(bench.database.wait_for(id).status, ProcessStatus::Completed, "{}", other.log());
     }
-    assert!(other.log().contains("its lease has run out"), "{}", other.log());
+    assert!(other.log().contains("its lease has expired"), "{}", other.log());
     other.stop();
 
     frozen.signal("-CONT");

@@ -170,7 +170,10 @@ fn damaged_rows_of_dead_nodes_and_of_their_claims_keep_nobody_from_taking_over()
         dead(&database, node_id);
     }
     // The first has everything that is damaged, each of the others one process.
-    assert_eq!(database.store().claim_due("dead-1", &ClaimRequest::of(damages.len() + 1)).unwrap().claimed.len(), damages.len() + 1);
+    assert_eq!(
+        database.store().claim_due("dead-1", &ClaimRequest::of(damages.len() + 1)).unwrap().claimed.len(),
+        damages.len() + 1
+    );
     for (node_id, _) in &nodes[1..] {
         assert_eq!(database.store().claim_due(node_id, &ClaimRequest::of(1)).unwrap().claimed.len(), 1);
     }

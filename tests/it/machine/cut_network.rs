@@ -204,7 +204,7 @@ fn live_through(bench: &Bench, cut: Cut, network: &Network) {
     wait_until("the command is dead", || (!is_alive(command)).then_some(()));
     cut_off.says("lease not renewed for ");
     if cut == Cut::BothWays {
-        cut_off.says("database trouble role=keeper");
+        cut_off.says("query failed role=keeper");
     }
     let mut store = database();
     let id = format!("{name}-1");

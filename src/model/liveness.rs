@@ -1,0 +1,121 @@
+//! The one judgement of a node: does it live, and if not, why. No database and no clock.
+
+use std::time::Duration;
+
+/// What is known of a node that is judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Signs {
+    /// How long ago its last heartbeat came.
+    pub silence: Duration,
+    /// Silence after which it has fenced itself.
+    pub lease: Duration,
+    /// Whether it held its session lock at its last heartbeat.
+    pub had_lock: bool,
+    /// Whether its session lock is held.
+    pub is_locked: bool,
+    /// Its process ran on the observer's host and has ended.
+    pub is_process_gone: bool,
+}
+
+/// What the node that judges knows of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Observer {
+    /// How long it has had its connection: after a restart of the database all locks are gone at first.
+    pub connected_for: Duration,
+    /// Silence that means death if the lock is gone.
+    pub dead_after: Duration,
+}
+
+/// Whether a node lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Liveness {
+    /// It lives as far as anybody can tell.
+    Alive,
+    /// Its lock is gone: it may be dead, or about to connect again.
+    Suspect,
+    /// It is dead.
+    Dead(Death),
+}
+
+/// Why a node is judged to be dead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Death {
+    /// Its process is gone from this host.
+    ProcessGone,
+    /// Its lock is gone and it is silent.
+    LockGone,
+    /// Its lease has expired.
+    LeaseExpired,
+}
+
+impl Death {
+    /// The reason as a phrase.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ProcessGone => "its process is gone",
+            Self::LockGone => "its session ended and its heartbeats stopped",
+            Self::LeaseExpired => "its lease has expired",
+        }
+    }
+}
+
+/// Judges a node by two clocks: its silence against its lease, and, once its lock is gone, against the shorter
+/// `dead_after`.
+pub fn judge(signs: &Signs, observer: &Observer) -> Liveness {
+    let has_lost_lock = signs.had_lock && !signs.is_locked;
+    let is_settled = observer.connected_for >= observer.dead_after;
+    if signs.is_process_gone {
+        Liveness::Dead(Death::ProcessGone)
+    } else if is_settled && signs.silence > signs.lease {
+        Liveness::Dead(Death::LeaseExpired)
+    } else if is_settled && has_lost_lock && signs.silence > observer.dead_after {
+        Liveness::Dead(Death::LockGone)
+    } else if has_lost_lock {
+        Liveness::Suspect
+    } else {
+        Liveness::Alive
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn signs(silence_s: u64, had_lock: bool, is_locked: bool) -> Signs {
+        let (silence, lease) = (Duration::from_secs(silence_s), Duration::from_secs(300));
+        Signs { silence, lease, had_lock, is_locked, is_process_gone: false }
+    }
+
+    fn judged(signs: Signs, connected_s: u64) -> Liveness {
+        let connected_for = Duration::from_secs(connected_s);
+        judge(&signs, &Observer { connected_for, dead_after: Duration::from_secs(10) })
+    }
+
+    #[test]
+    fn two_clocks_decide_which_node_is_dead() {
+        use Liveness::{Alive, Dead, Suspect};
+        for (silence, had_lock, is_locked, expected, why) in [
+            (1, true, true, Alive, "it beats"),
+            (11, true, false, Dead(Death::LockGone), "crashed: the kernel closed its session"),
+            (9, true, false, Suspect, "its session may come back in a moment"),
+            (200, true, true, Alive, "cut off: the server keeps its session, it keeps its claims"),
+            (301, true, true, Dead(Death::LeaseExpired), "by now it has fenced itself"),
+            (200, false, false, Alive, "a pooler allows no lock: only the lease decides"),
+            (301, false, false, Dead(Death::LeaseExpired), "and it has expired"),
+        ] {
+            assert_eq!(judged(signs(silence, had_lock, is_locked), 60), expected, "{why}");
+        }
+    }
+
+    #[test]
+    fn an_observer_that_has_just_regained_the_database_declares_no_node_dead() {
+        assert_eq!(judged(signs(1000, true, false), 9), Liveness::Suspect);
+        assert_eq!(judged(signs(1000, true, true), 9), Liveness::Alive);
+    }
+
+    #[test]
+    fn a_process_that_is_gone_is_dead_at_once() {
+        let gone = Signs { is_process_gone: true, ..signs(0, true, true) };
+        assert_eq!(judged(gone, 0), Liveness::Dead(Death::ProcessGone));
+    }
+}
