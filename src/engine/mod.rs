@@ -18,6 +18,7 @@ mod config;
 mod control;
 pub mod guard;
 pub mod health;
+mod holdings;
 mod live_output;
 mod membership;
 mod node;

@@ -5,12 +5,11 @@ use std::time::{Duration, Instant};
 
 use log::{error, info, warn};
 
-use super::held::HeldClaims;
 use super::preemption::PreemptionRequests;
 use super::scan_cursor::ScanCursor;
-use super::wakeups::Wakeups;
 use crate::engine::config::{NodeConfig, Scope};
 use crate::engine::health::node_health::Health;
+use crate::engine::holdings::Holdings;
 use crate::engine::membership::lease::Lease;
 use crate::engine::run::job_queue::JobSenders;
 use crate::engine::run::permits::RunPermits;
@@ -44,13 +43,11 @@ const SLEEP_MIN: Duration = Duration::from_millis(1);
 
 /// What the poller shares with other threads.
 pub(crate) struct PollerParts {
-    pub(crate) node_id: Arc<str>,
+    pub(crate) holdings: Arc<Holdings>,
     pub(crate) config: Arc<NodeConfig>,
-    pub(crate) claims: Arc<HeldClaims>,
     pub(crate) permits: Arc<RunPermits>,
     pub(crate) preemption: Arc<PreemptionRequests>,
     pub(crate) jobs: JobSenders,
-    pub(crate) wakeups: Arc<Wakeups>,
     pub(crate) lease: Arc<Lease>,
     pub(crate) shutdown: Arc<Shutdown>,
     pub(crate) health: Arc<Health>,
@@ -141,7 +138,7 @@ impl Poller {
     fn sleep(&self, time: Duration) {
         let deadline = Instant::now() + time;
         self.session.rests();
-        while self.parts.wakeups.wait_until(deadline)
+        while self.parts.holdings.wakeups.wait_until(deadline)
             && !self.session.is_open()
             && !self.parts.shutdown.is_draining()
         {}
@@ -155,10 +152,10 @@ impl Poller {
             self.reconcile()?;
             self.is_commit_in_doubt = false;
         }
-        if self.parts.wakeups.take_full_scan_request() {
+        if self.parts.holdings.wakeups.take_full_scan_request() {
             self.cursor.reset();
         }
-        let (free, reserved) = (self.parts.claims.free(), self.reserved());
+        let (free, reserved) = (self.parts.holdings.claims.free(), self.reserved());
         if free <= reserved {
             return self.look_above_all_held(free);
         }
@@ -180,7 +177,7 @@ impl Poller {
         if is_full {
             // What waits now has no higher priority than what was just claimed. If that was urgent others may be as
             // well: the reserved slots are theirs, and to more of them others have to yield. So may what is due later.
-            let is_room_left = self.parts.claims.free() > self.reserved();
+            let is_room_left = self.parts.holdings.claims.free() > self.reserved();
             if is_room_left || taken.are_all_urgent && (reserved > 0 || had_preempted) {
                 return Ok(Look::Full);
             }
@@ -240,7 +237,7 @@ impl Poller {
     /// Whether nothing is lost if slots stay free for another moment: no wake-up is pending, and the processors have short
     /// commands enough.
     fn may_wait(&mut self, free: usize) -> bool {
-        let is_pending = self.parts.wakeups.take_pending();
+        let is_pending = self.parts.holdings.wakeups.take_pending();
         let since = *self.room_since.get_or_insert_with(Instant::now);
         let may_wait = !is_pending
             && self.parts.preemption.is_empty()
@@ -254,7 +251,7 @@ impl Poller {
     }
 
     fn claim(&mut self, wanted: usize, part: &QueuePart) -> Result<Vec<Claimed>, StoreError> {
-        let node_id = &self.parts.node_id;
+        let node_id = &self.parts.holdings.node_id;
         let claimed = self.session.write(|store| match &self.parts.config.scope {
             Scope::All => store.claim_due_in(node_id, wanted, part),
             Scope::Process(id) => Ok(store.claim_one(node_id, id)?.into_iter().collect()),
@@ -268,7 +265,7 @@ impl Poller {
     /// The database refuses a value that a claim makes, such as a count beyond its type: each process is claimed on its
     /// own, and one that is refused alone is quarantined, so that it does not hold up the others.
     fn claim_one_by_one(&mut self, wanted: usize, above: Option<i32>) -> Result<Vec<Claimed>, StoreError> {
-        let node_id = &self.parts.node_id;
+        let node_id = &self.parts.holdings.node_id;
         self.was_one_by_one = true;
         let ids = match &self.parts.config.scope {
             Scope::All => self.session.write(|store| store.due(wanted, above))?,
@@ -294,7 +291,7 @@ impl Poller {
 
     /// Passes claims on to the executors, those above the lowest priority that is held first.
     fn take_all(&mut self, claimed: Vec<Claimed>) -> Taken {
-        let floor = self.parts.claims.lowest_priority().unwrap_or(i32::MAX);
+        let floor = self.parts.holdings.claims.lowest_priority().unwrap_or(i32::MAX);
         let is_urgent = |one: &Claimed| matches!(one, Claimed::Ready(claim, _) if claim.priority > floor);
         let taken = Taken { how_many: claimed.len(), are_all_urgent: claimed.iter().all(is_urgent) };
         claimed.into_iter().for_each(|one| self.take(one, floor));
@@ -305,7 +302,7 @@ impl Poller {
     fn take(&mut self, claimed: Claimed, floor: i32) {
         match claimed {
             Claimed::Ready(claim, task) => {
-                self.parts.claims.insert(&claim);
+                self.parts.holdings.claims.insert(&claim);
                 let due = Instant::now().checked_sub(claim.late);
                 let channel =
                     if claim.priority > floor { &self.parts.jobs.urgent } else { &self.parts.jobs.claimed };
@@ -315,7 +312,7 @@ impl Poller {
             }
             Claimed::Unreadable { process_id, version, error } => {
                 let reason = format!("failed to {error}");
-                let node = &self.parts.node_id;
+                let node = &self.parts.holdings.node_id;
                 let done = self.session.write(|store| store.quarantine(node, &process_id, version, &reason));
                 match done {
                     Ok(_) => error!("process quarantined process_id={process_id:?}: {reason}"),
@@ -332,11 +329,13 @@ impl Poller {
     fn look_above_all_held(&mut self, free: usize) -> Result<Look, StoreError> {
         let longest = self.parts.config.poll_interval;
         self.parts.health.note_poll();
-        let Some(floor) = self.parts.claims.lowest_priority() else { return Ok(Look::SleepFor(longest)) };
+        let Some(floor) = self.parts.holdings.claims.lowest_priority() else {
+            return Ok(Look::SleepFor(longest));
+        };
         if self.parts.config.scope != Scope::All {
             return Ok(Look::SleepFor(longest));
         }
-        if self.parts.wakeups.take_pending() || self.has_preempted && free > 0 {
+        if self.parts.holdings.wakeups.take_pending() || self.has_preempted && free > 0 {
             self.preemption_at = None;
         }
         let wait = self.preemption_at.map(|at| at.saturating_duration_since(Instant::now()));
@@ -378,7 +377,7 @@ impl Poller {
 
     /// Releases the claims that are ours in the database and whose confirmation never came.
     fn reconcile(&mut self) -> Result<(), StoreError> {
-        let (node_id, claims) = (&self.parts.node_id, &self.parts.claims);
+        let (node_id, claims) = (&self.parts.holdings.node_id, &self.parts.holdings.claims);
         let in_database = self.session.query(|store| store.held_claims(node_id))?;
         let unknown: Vec<(Arc<str>, i64)> = in_database
             .into_iter()

@@ -10,11 +10,10 @@ use serde_json::{Map, Value};
 
 use super::batch::Batch;
 use super::decide::{Handover, decide, unrecordable};
-use crate::engine::claim::held::HeldClaims;
 use crate::engine::claim::preemption::PreemptionRequests;
-use crate::engine::claim::wakeups::Wakeups;
 use crate::engine::control::requests::Requests;
 use crate::engine::health::node_health::Health;
+use crate::engine::holdings::Holdings;
 use crate::engine::run::executor::Done;
 use crate::engine::run::job_queue::JobSenders;
 use crate::engine::run::permits::RunPermits;
@@ -38,14 +37,12 @@ const BATCH_LINGER_MAX: Duration = Duration::from_millis(6);
 
 pub(crate) struct Recorder {
     pub(crate) session: Session,
-    pub(crate) node_id: Arc<str>,
+    pub(crate) holdings: Arc<Holdings>,
     pub(crate) done: Receiver<Done>,
     pub(crate) jobs: JobSenders,
-    pub(crate) claims: Arc<HeldClaims>,
     pub(crate) permits: Arc<RunPermits>,
     pub(crate) preemption: Arc<PreemptionRequests>,
     pub(crate) requests: Arc<Requests>,
-    pub(crate) wakeups: Arc<Wakeups>,
     pub(crate) shutdown: Arc<Shutdown>,
     pub(crate) health: Arc<Health>,
 }
@@ -111,7 +108,7 @@ impl Recorder {
         let mut is_in_doubt = false;
         let mut has_reconciled = false;
         while !batch.results.is_empty() {
-            let node = &self.node_id;
+            let node = &self.holdings.node_id;
             let answer = if is_in_doubt {
                 // The connection was lost at the commit: what is in the audit trail needs no second record.
                 self.session.query(|store| store.recorded(node, &batch.results))
@@ -165,7 +162,7 @@ impl Recorder {
         if error.is_recorded_already() {
             // Not by us, or the audit trail would show it: it was taken over.
             batch.into_pairs().for_each(|(work, result)| self.drop_stale(&work, &result));
-            self.wakeups.wake();
+            self.holdings.wakeups.wake();
             return None;
         }
         if batch.is_stripped {
@@ -194,9 +191,9 @@ impl Recorder {
             }
         }
         if is_released {
-            self.wakeups.wake();
+            self.holdings.wakeups.wake();
         } else if is_slot_freed {
-            self.wakeups.notify_slot_freed();
+            self.holdings.wakeups.notify_slot_freed();
         }
         rest
     }
@@ -207,7 +204,7 @@ impl Recorder {
             "stale result dropped process_id={:?} task={:?} version={}: the claim was taken",
             result.process_id, work.task.name, result.version
         );
-        self.claims.remove(&result.process_id, result.version);
+        self.holdings.claims.remove(&result.process_id, result.version);
     }
 
     /// Starts the next task under the kept claim, or frees the executor: `true` then.
@@ -236,13 +233,13 @@ impl Recorder {
             Ok(_) => {}
             Err(error) => self.quarantine(&result, &format!("failed to {error}")),
         }
-        self.claims.remove(&result.process_id, result.version);
+        self.holdings.claims.remove(&result.process_id, result.version);
         true
     }
 
     /// The process can't go on: it ends as FAILED with the reason.
     fn quarantine(&mut self, result: &TaskResult, reason: &str) {
-        let (id, node) = (&result.process_id, &self.node_id);
+        let (id, node) = (&result.process_id, &self.holdings.node_id);
         match self.session.write(|store| store.quarantine(node, id, result.version, reason)) {
             Ok(true) => error!("process quarantined process_id={id:?}: {reason}"),
             // Cancelled at the very end of its task; or taken over while we did not hear whether our result was
@@ -256,7 +253,7 @@ impl Recorder {
         let claims: Vec<_> =
             works.iter().map(|it| (Arc::clone(&it.claim.process_id), it.claim.version)).collect();
         loop {
-            match self.session.write(|store| store.release(&self.node_id, &claims)) {
+            match self.session.write(|store| store.release(&self.holdings.node_id, &claims)) {
                 Ok(_) => break,
                 Err(error) if error.is_transient() && self.shutdown.phase() < Phase::GivingUp => {
                     std::thread::park_timeout(self.session.pause());
@@ -268,7 +265,7 @@ impl Recorder {
             }
         }
         for (process_id, version) in &claims {
-            self.claims.remove(process_id, *version);
+            self.holdings.claims.remove(process_id, *version);
         }
     }
 
@@ -286,7 +283,7 @@ impl Recorder {
                 result.process_id, work.task.name, result.execution.outcome
             );
             self.shutdown.give_up(1);
-            self.claims.remove(&result.process_id, result.version);
+            self.holdings.claims.remove(&result.process_id, result.version);
         }
         false
     }
@@ -294,9 +291,9 @@ impl Recorder {
     fn abandon(&mut self, batch: &Batch, error: &StoreError) {
         for result in &batch.results {
             self.quarantine(result, &format!("failed to {error}"));
-            self.claims.remove(&result.process_id, result.version);
+            self.holdings.claims.remove(&result.process_id, result.version);
         }
-        self.wakeups.wake();
+        self.holdings.wakeups.wake();
     }
 }
 

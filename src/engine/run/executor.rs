@@ -1,16 +1,16 @@
 //! An executor runs one command at a time.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use crossbeam_channel::{Receiver, Sender};
 
 use super::job_queue::Jobs;
 use super::permits::{RunPermit, RunPermits};
 use super::runner::{RunReport, Runner, Work};
-use super::slots::{Slot, Slots};
+use super::slots::Slot;
 use crate::command::{Lasting, Reason};
 use crate::engine::health::node_health::Health;
+use crate::engine::holdings::Holdings;
 use crate::engine::membership::lease::Lease;
 use crate::engine::shutdown::{Phase, Shutdown};
 use crate::platform::time_since_boot;
@@ -26,7 +26,7 @@ pub(crate) enum Done {
 #[derive(Clone)]
 pub(crate) struct Executor {
     pub(crate) permits: Arc<RunPermits>,
-    pub(crate) slots: Arc<Slots>,
+    pub(crate) holdings: Arc<Holdings>,
     pub(crate) lease: Arc<Lease>,
     pub(crate) shutdown: Arc<Shutdown>,
     pub(crate) health: Arc<Health>,
@@ -37,7 +37,7 @@ pub(crate) struct Executor {
 impl Executor {
     /// Runs, in this slot, what comes until `quit` is closed.
     pub(crate) fn run(&self, slot: usize, mut runner: Box<dyn Runner>, quit: &Receiver<()>) {
-        let slot = self.slots.slot(slot);
+        let slot = self.holdings.slots.slot(slot);
         let mut is_next_first = false;
         while let Some(permit) = self.permits.take(quit) {
             while permit.is_held() {
@@ -67,7 +67,7 @@ impl Executor {
         work: &Work,
         permit: &RunPermit<'_>,
     ) -> RunReport {
-        let _occupied = Occupied::new(slot, &self.health, work);
+        let _occupied = slot.occupy(work);
         permit.begin_work();
         if self.shutdown.phase() >= Phase::Interrupting {
             // A stop raises the phase first and interrupts the slots then: one of the two sees the other.
@@ -90,26 +90,5 @@ impl Executor {
             metrics.start_latency_seconds.note_time(report.report.began.saturating_duration_since(due));
         }
         report
-    }
-}
-
-/// A slot from the beginning of a command to its end, also when that is a panic: nobody shall wait for it then.
-struct Occupied<'a> {
-    slot: &'a Slot,
-    health: &'a Health,
-}
-
-impl<'a> Occupied<'a> {
-    fn new(slot: &'a Slot, health: &'a Health, work: &Work) -> Self {
-        health.busy.fetch_add(1, Ordering::Relaxed);
-        slot.begin(work);
-        Self { slot, health }
-    }
-}
-
-impl Drop for Occupied<'_> {
-    fn drop(&mut self) {
-        self.slot.end();
-        self.health.busy.fetch_sub(1, Ordering::Relaxed);
     }
 }

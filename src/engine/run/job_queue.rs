@@ -9,6 +9,7 @@ use crate::engine::signal::Signal;
 
 /// The poller's and the recorder's ends of [`Jobs`]. Each of the two has all of them: the channels stay open
 /// for the executors as long as one of the two may hand something on.
+#[derive(Clone)]
 pub(crate) struct JobSenders<T = Work> {
     pub(crate) urgent: Sender<T>,
     pub(crate) claimed: Sender<T>,
@@ -16,17 +17,6 @@ pub(crate) struct JobSenders<T = Work> {
     /// Told when results must wait for others no longer: few tasks wait for a permit, or a process of a higher priority
     /// waits for an executor.
     pub(crate) flush_now: Arc<Signal>,
-}
-
-impl<T> Clone for JobSenders<T> {
-    fn clone(&self) -> Self {
-        Self {
-            urgent: self.urgent.clone(),
-            claimed: self.claimed.clone(),
-            next: self.next.clone(),
-            flush_now: Arc::clone(&self.flush_now),
-        }
-    }
 }
 
 impl<T> JobSenders<T> {
@@ -37,6 +27,7 @@ impl<T> JobSenders<T> {
 }
 
 /// Where an executor's work comes from.
+#[derive(Clone)]
 pub(crate) struct Jobs<T = Work> {
     /// Of processes that were claimed while others of a lower priority are here.
     urgent: Receiver<T>,
@@ -45,17 +36,6 @@ pub(crate) struct Jobs<T = Work> {
     /// Of processes that go on.
     next: Receiver<T>,
     pub(crate) flush_now: Arc<Signal>,
-}
-
-impl<T> Clone for Jobs<T> {
-    fn clone(&self) -> Self {
-        Self {
-            urgent: self.urgent.clone(),
-            claimed: self.claimed.clone(),
-            next: self.next.clone(),
-            flush_now: Arc::clone(&self.flush_now),
-        }
-    }
 }
 
 /// The channels between those who hand tasks on and the executors, each with room for `max` tasks.

@@ -43,9 +43,9 @@ impl Slots {
         &self.slots[executor]
     }
 
-    /// Whether no command runs.
-    pub(crate) fn are_idle(&self) -> bool {
-        self.slots.iter().all(|slot| slot.lock().is_none())
+    /// How many commands run.
+    pub(crate) fn busy(&self) -> usize {
+        self.slots.iter().filter(|slot| slot.lock().is_some()).count()
     }
 
     /// The executions that have run for `at_least` and how much they have printed, by executor, all of them, from the
@@ -99,8 +99,8 @@ impl Slot {
         &self.live
     }
 
-    /// From now on this executor's command can be interrupted.
-    pub(crate) fn begin(&self, work: &Work) {
+    /// From now on this executor's command can be interrupted, until the guard is dropped, be it by a panic.
+    pub(crate) fn occupy(&self, work: &Work) -> Occupied<'_> {
         *self.lock() = Some(Held {
             process_id: Arc::clone(&work.claim.process_id),
             version: work.claim.version,
@@ -108,6 +108,7 @@ impl Slot {
             attempt: work.task.attempt,
             began: Instant::now(),
         });
+        Occupied(self)
     }
 
     /// Which execution it runs and how much that has printed, if it has run for `at_least`.
@@ -127,13 +128,6 @@ impl Slot {
         Some(LiveOutput { process_id, task_index, attempt, age, output_bytes, tail, cpu, memory_bytes })
     }
 
-    /// An interrupt for this command never reaches the next one: both are under the lock.
-    pub(crate) fn end(&self) {
-        let mut work = self.lock();
-        *work = None;
-        self.interrupt.clear();
-    }
-
     fn interrupt_if(&self, reason: Reason, is_target: impl Fn(&Held) -> bool) -> bool {
         let work = self.lock();
         let is_hit = work.as_ref().is_some_and(is_target);
@@ -141,5 +135,17 @@ impl Slot {
             self.interrupt.request(reason);
         }
         is_hit
+    }
+}
+
+/// A slot while a command runs in it.
+pub(crate) struct Occupied<'a>(&'a Slot);
+
+impl Drop for Occupied<'_> {
+    /// An interrupt for this command never reaches the next one: both are under the lock.
+    fn drop(&mut self) {
+        let mut work = self.0.lock();
+        *work = None;
+        self.0.interrupt.clear();
     }
 }
