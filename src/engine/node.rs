@@ -27,7 +27,7 @@ use super::membership::node_lock::NodeLock;
 use super::membership::takeover::Takeover;
 use super::record::recorder::Recorder;
 use super::run::executor::Executor;
-use super::run::job_queue;
+use super::run::job_queue::JobQueue;
 use super::run::permits::RunPermits;
 use super::run::runner::Runners;
 use super::session::{Session, Sessions};
@@ -177,7 +177,12 @@ impl Node {
             (Arc::new(RunPermits::new(executors)), Arc::<PreemptionRequests>::default());
         let shutdown = Arc::new(Shutdown::new(Arc::clone(&holdings)));
         let health = Arc::new(Health::new(&holdings.node_id, &config, Arc::clone(&shutdown)));
-        let sessions = Arc::new(Sessions::new(source, &config, Arc::clone(&health)));
+        let sessions = Arc::new(Sessions {
+            source,
+            schema: config.schema.clone(),
+            statement_timeout: config.statement_timeout,
+            health: Arc::clone(&health),
+        });
         let lease = Arc::new(Lease::new(config.lease));
         let requests = Arc::new(Requests {
             holdings: Arc::clone(&holdings),
@@ -186,7 +191,7 @@ impl Node {
             signal: Signal::default(),
         });
         // Neither can hold more than one message for each claim, and there is a claim for each slot at most.
-        let (jobs, take_jobs) = job_queue::jobs(executors);
+        let jobs = JobQueue::new(executors);
         let (done, take_done) = bounded(executors);
         let executor = Executor {
             permits: Arc::clone(&permits),
@@ -194,7 +199,7 @@ impl Node {
             lease: Arc::clone(&lease),
             shutdown: Arc::clone(&shutdown),
             health: Arc::clone(&health),
-            jobs: take_jobs,
+            jobs: jobs.clone(),
             done,
         };
         let recorder = Recorder {

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use log::{info, warn};
 
-use super::config::NodeConfig;
 use super::health::node_health::Health;
 use super::health::thread_watchdog::CoreThread;
 use crate::database::ConnectionSource;
@@ -27,10 +26,6 @@ pub(super) struct Sessions {
 }
 
 impl Sessions {
-    pub(super) fn new(source: Arc<dyn ConnectionSource>, config: &NodeConfig, health: Arc<Health>) -> Self {
-        Self { source, schema: config.schema.clone(), statement_timeout: config.statement_timeout, health }
-    }
-
     /// `turn` keeps the transactions of one thread in order where sessions are borrowed.
     pub(super) fn open(&self, role: &str, turn: i32) -> Result<Store, StoreError> {
         Store::open_hot(&*self.source, role, &self.schema, turn, self.statement_timeout)
@@ -130,7 +125,7 @@ impl Session {
     }
 
     fn note_failure(&mut self, error: &StoreError) {
-        self.sessions.health.note_database_error(self.thread);
+        self.sessions.health.metrics.note_database_error(self.thread.as_str());
         self.failures = self.failures.saturating_add(1);
         let is_conflict = error.leaves_connection_whole();
         if !is_conflict {

@@ -11,7 +11,7 @@ use crate::engine::config::{NodeConfig, Scope};
 use crate::engine::health::node_health::Health;
 use crate::engine::holdings::Holdings;
 use crate::engine::membership::lease::Lease;
-use crate::engine::run::job_queue::JobSenders;
+use crate::engine::run::job_queue::JobQueue;
 use crate::engine::run::permits::RunPermits;
 use crate::engine::run::runner::Work;
 use crate::engine::session::Session;
@@ -47,7 +47,7 @@ pub(crate) struct PollerParts {
     pub(crate) config: Arc<NodeConfig>,
     pub(crate) permits: Arc<RunPermits>,
     pub(crate) preemption: Arc<PreemptionRequests>,
-    pub(crate) jobs: JobSenders,
+    pub(crate) jobs: JobQueue,
     pub(crate) lease: Arc<Lease>,
     pub(crate) shutdown: Arc<Shutdown>,
     pub(crate) health: Arc<Health>,
@@ -306,9 +306,8 @@ impl Poller {
                 let due = Instant::now().checked_sub(claim.late);
                 let channel =
                     if claim.priority > floor { &self.parts.jobs.urgent } else { &self.parts.jobs.claimed };
-                if channel.send(Work { claim: Arc::new(claim), task, due }).is_err() {
-                    warn!("a claim came after the executors had gone; its lease will run out");
-                }
+                // The queue's other end is there as long as this one.
+                let _ = channel.send(Work { claim: Arc::new(claim), task, due });
             }
             Claimed::Unreadable { process_id, version, error } => {
                 let reason = format!("failed to {error}");

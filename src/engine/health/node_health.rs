@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::metrics::Metrics;
-use super::thread_watchdog::{CoreThread, StalledThread, ThreadWatchdog};
+use super::thread_watchdog::{StalledThread, ThreadWatchdog};
 use crate::engine::config::NodeConfig;
 use crate::engine::shutdown::{Phase, Shutdown};
 
@@ -49,10 +49,6 @@ impl Health {
     pub(crate) fn note_poll(&self) {
         let millis = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
         self.last_poll.store(millis + 1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn note_database_error(&self, thread: CoreThread) {
-        self.metrics.note_database_error(thread.as_str());
     }
 
     /// The node's id, new at every start.

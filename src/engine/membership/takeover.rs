@@ -1,5 +1,6 @@
 //! Takes over claims that have no owner: those of dead nodes, and our own that we have lost.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use crate::engine::health::node_health::Health;
 use crate::engine::holdings::Holdings;
 use crate::engine::session::Session;
 use crate::store::StoreError;
-use crate::store::nodes::{Abandoned, AbandonedClaim, UnreadableClaim};
+use crate::store::nodes::{Abandoned, UnreadableClaim};
 use crate::store::record::TaskResult;
 
 /// Claims taken over by one statement.
@@ -110,11 +111,14 @@ impl Takeover {
                 Abandoned::Unreadable(claim) => taken += usize::from(quarantine(session, &claim)?),
             }
         }
-        for node_id in nodes_of(&readable) {
+        let nodes: BTreeSet<&str> = readable.iter().map(|it| it.node_id.as_str()).collect();
+        for node_id in nodes {
             let lost: Vec<_> = readable.iter().filter(|it| it.node_id == node_id).map(lost_result).collect();
-            let recorded = record(session, &node_id, &lost)?;
-            for failed in lost.iter().filter_map(|it| it.process_error.as_ref().zip(Some(it))) {
-                warn!("process failed process_id={:?}: {}", failed.1.process_id, failed.0);
+            let recorded = record(session, node_id, &lost)?;
+            for failed in &lost {
+                if let Some(why) = &failed.process_error {
+                    warn!("process failed process_id={:?}: {why}", failed.process_id);
+                }
             }
             self.health.metrics.note_takeover(recorded);
             info!("taken over node_id={node_id} processes={recorded}");
@@ -149,11 +153,4 @@ fn quarantine(session: &mut Session, claim: &UnreadableClaim) -> Result<bool, St
         error!("process quarantined process_id={process_id:?}: {reason}");
     }
     Ok(is_done)
-}
-
-fn nodes_of(claims: &[AbandonedClaim]) -> Vec<String> {
-    let mut nodes: Vec<String> = claims.iter().map(|it| it.node_id.clone()).collect();
-    nodes.sort();
-    nodes.dedup();
-    nodes
 }

@@ -15,7 +15,7 @@ use crate::engine::control::requests::Requests;
 use crate::engine::health::node_health::Health;
 use crate::engine::holdings::Holdings;
 use crate::engine::run::executor::Done;
-use crate::engine::run::job_queue::JobSenders;
+use crate::engine::run::job_queue::JobQueue;
 use crate::engine::run::permits::RunPermits;
 use crate::engine::run::runner::Work;
 use crate::engine::session::Session;
@@ -39,7 +39,7 @@ pub(crate) struct Recorder {
     pub(crate) session: Session,
     pub(crate) holdings: Arc<Holdings>,
     pub(crate) done: Receiver<Done>,
-    pub(crate) jobs: JobSenders,
+    pub(crate) jobs: JobQueue,
     pub(crate) permits: Arc<RunPermits>,
     pub(crate) preemption: Arc<PreemptionRequests>,
     pub(crate) requests: Arc<Requests>,
@@ -222,9 +222,8 @@ impl Recorder {
                     None => work.claim,
                     Some(new) => with_context(&work, new),
                 };
-                if self.jobs.next.send(Work { claim, task, due: None }).is_err() {
-                    warn!("a task came after the executors had gone; its lease will run out");
-                }
+                // The queue's other end is there as long as this one.
+                let _ = self.jobs.next.send(Work { claim, task, due: None });
                 return false;
             }
             Ok(None) if result.transition.claim == ClaimMove::Keep => {

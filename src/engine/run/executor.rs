@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::job_queue::Jobs;
+use super::job_queue::JobQueue;
 use super::permits::{RunPermit, RunPermits};
 use super::runner::{RunReport, Runner, Work};
 use super::slots::Slot;
@@ -30,7 +30,7 @@ pub(crate) struct Executor {
     pub(crate) lease: Arc<Lease>,
     pub(crate) shutdown: Arc<Shutdown>,
     pub(crate) health: Arc<Health>,
-    pub(crate) jobs: Jobs,
+    pub(crate) jobs: JobQueue,
     pub(crate) done: Sender<Done>,
 }
 
