@@ -1,4 +1,4 @@
-//! What a node holds: claims, the commands that run under them, and the word to the poller when there is room for more.
+//! What a node holds: claims, the commands that run under them, and the wake-ups of the poller that fills free slots.
 
 use std::io;
 use std::sync::Arc;

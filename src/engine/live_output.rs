@@ -1,4 +1,4 @@
-//! Publishes the output of commands that run for some time, by way of the database, to whoever looks from elsewhere.
+//! Publishes the output of commands that run for some time, by way of the database, to people who look from elsewhere.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -24,7 +24,7 @@ pub(super) struct LiveOutputPublisher {
     holdings: Arc<Holdings>,
     /// How much each execution had printed when it was published last, and when that was.
     published: HashMap<Execution, (u64, Instant)>,
-    /// The slot at which the next look begins.
+    /// The executor at which the next look begins.
     first: usize,
 }
 
@@ -35,8 +35,14 @@ impl LiveOutputPublisher {
 
     /// Publishes what is new, and takes away what has ended.
     pub(super) fn update(&mut self, session: &mut Session) -> Result<(), StoreError> {
-        let all: Vec<_> = self.holdings.slots.glimpses(self.first, AGE_MIN).collect();
-        let running: HashSet<&Execution> = all.iter().map(|it| &it.1).collect();
+        let slots = self.holdings.slots.from(self.first);
+        let all: Vec<_> = slots
+            .filter_map(|(executor, slot)| {
+                let (execution, printed) = slot.glimpse(AGE_MIN)?;
+                Some((executor, slot, execution, printed))
+            })
+            .collect();
+        let running: HashSet<&Execution> = all.iter().map(|it| &it.2).collect();
         if self.published.keys().any(|key| !running.contains(key)) {
             let still: Vec<Execution> = running.iter().map(|it| (*it).clone()).collect();
             session.query(|store| store.hide_live_except(&self.holdings.node_id, &still))?;
@@ -44,13 +50,13 @@ impl LiveOutputPublisher {
         }
         let mut new: Vec<LiveOutput> = Vec::new();
         let mut bytes = 0;
-        for (slot, execution, printed) in &all {
+        for (executor, slot, execution, printed) in &all {
             if bytes >= BYTES_MAX || new.len() >= ROWS_MAX {
-                self.first = *slot;
+                self.first = *executor;
                 break;
             }
             if self.is_new(execution, *printed)
-                && let Some(view) = self.holdings.slots.view(*slot, execution)
+                && let Some(view) = slot.view(execution)
             {
                 bytes += view.tail.len();
                 new.push(view);

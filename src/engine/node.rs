@@ -158,7 +158,7 @@ impl Node {
         }
         drop(store);
         let holdings = Arc::new(Holdings::new(&identity.node_id, config.executors)?);
-        let guard = start_guard(&identity.node_id, &config)?.map(Arc::new);
+        let guard = start_guard(&identity.node_id, &config)?;
         Ok(Self::assemble(source, config, identity, holdings, guard, runners)?)
     }
 
@@ -378,32 +378,25 @@ const FILES_EACH: u64 = 5;
 /// A node that runs out of files goes on, waiting for some at each command; that should not surprise anybody.
 fn warn_of_few_files(executors: usize) {
     let needed = FILES_BASE + FILES_EACH * executors as u64;
-    match open_files_max() {
-        Some(limit) if limit < needed => warn!(
+    if let Some(limit) = open_files_max().filter(|limit| *limit < needed) {
+        warn!(
             "this process may have {limit} files open and may need {FILES_BASE} + {FILES_EACH} x {executors} \
              executors = {needed}: commands may have to wait for each other; raise the limit (ulimit -n {needed}, \
              LimitNOFILE={needed} in a systemd unit) or lower --executors"
-        ),
-        _ => {}
+        );
     }
 }
 
-fn start_guard(node_id: &str, config: &NodeConfig) -> Result<Option<Guard>, StartError> {
-    match &config.guard {
-        Some(program) if guard::IS_AVAILABLE => {
-            let failed = |error| {
-                StartError::Setting(format!(
-                    "failed to start {} as the node's guard: {error}",
-                    program.display()
-                ))
-            };
-            Ok(Some(Guard::start(program, node_id, config.lease).map_err(failed)?))
-        }
-        _ => {
-            debug!("no guard: if this node is killed its commands run on");
-            Ok(None)
-        }
-    }
+fn start_guard(node_id: &str, config: &NodeConfig) -> Result<Option<Arc<Guard>>, StartError> {
+    let Some(program) = config.guard.as_ref().filter(|_| guard::IS_AVAILABLE) else {
+        debug!("no guard: if this node is killed its commands run on");
+        return Ok(None);
+    };
+    let failed = |error| {
+        let program = program.display();
+        StartError::Setting(format!("failed to start {program} as the node's guard: {error}"))
+    };
+    Ok(Some(Arc::new(Guard::start(program, node_id, config.lease).map_err(failed)?)))
 }
 
 fn tell_of_pooler(config: &NodeConfig) {

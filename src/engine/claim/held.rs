@@ -1,4 +1,4 @@
-//! The claims this node holds, and with them the room for more: a claim takes one executor until it ends.
+//! The claims this node holds, and with them its free slots: a claim takes one slot until it ends.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -30,7 +30,7 @@ impl HeldClaims {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many more claims have an executor.
+    /// How many more claims have a slot.
     pub(crate) fn free(&self) -> usize {
         self.executors.saturating_sub(self.lock().len())
     }
@@ -40,7 +40,7 @@ impl HeldClaims {
         self.lock().insert(Arc::clone(&claim.process_id), held);
     }
 
-    /// The claim of this version has ended or was released; its executor is free. The process may have been
+    /// The claim of this version has ended or was released; its slot is free. The process may have been
     /// claimed anew before we heard of the end: that claim stays.
     pub(crate) fn remove(&self, process_id: &str, version: i64) {
         let mut held = self.lock();

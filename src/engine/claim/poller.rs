@@ -386,7 +386,7 @@ impl Poller {
         if !unknown.is_empty() {
             let released = self.session.write(|store| store.release(node_id, &unknown))?;
             self.cursor.reset();
-            info!("gave back {released} claims whose confirmation was lost with a connection");
+            info!("released {released} claims whose confirmation was lost with a connection");
         }
         Ok(())
     }

@@ -4,9 +4,9 @@
 //! scans do in passing, but neither may while a transaction anywhere in the server could still see them (a dump, a
 //! report, a session forgotten): then a look at the whole queue reads an entry for every claim there was since.
 //!
-//! So where such a look takes long the next ones begin, in each priority, where the one before has ended. What they pass
-//! over (a start whose transaction was committed late, rows that somebody else had locked) is found by the next look at
-//! the whole queue, which are so far apart that they take a hundredth of the time.
+//! So where such a look takes long the next ones begin, in each priority, where the one before has ended. What they skip
+//! (a start whose transaction was committed late, rows that were locked) is found by the next look at the whole queue; such
+//! looks are so far apart that they take a hundredth of the time.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -38,7 +38,7 @@ pub(crate) struct ScanCursor {
     /// `None`: that is not known.
     claimed_to: BTreeMap<i32, Option<Instant>>,
     all: Pace,
-    /// Of looks for what has precedence only.
+    /// Of looks for higher priorities only.
     above: Pace,
 }
 
@@ -90,7 +90,7 @@ impl ScanCursor {
         self.part_of(self.all, None, now)
     }
 
-    /// Where to look for what has precedence over `floor`.
+    /// Where to look for priorities above `floor`.
     pub(crate) fn part_above(&self, floor: i32, now: Instant) -> QueuePart {
         self.part_of(self.above, Some(floor), now)
     }
@@ -118,7 +118,7 @@ impl ScanCursor {
         }
     }
 
-    /// When to look at the whole of what `part` is of, although nobody says that anything is due there. `None`: at the
+    /// When to look at the whole of what `part` is of, although no wake-up says that anything is due there. `None`: at the
     /// next look, which is to come at once if the last one was at a part only.
     pub(crate) fn whole_at(&self, part: &QueuePart) -> Option<Instant> {
         if part.above.is_some() { self.above.whole_at } else { self.all.whole_at }

@@ -4,11 +4,12 @@
 //!  node ──pipe, of which only the node has the writing end──► guard
 //!    '+':         the lease was renewed; when that does not come in time, the guard kills the node's commands
 //!    '.', end:    the node's commands are gone, the guard leaves
-//!    end alone:   the node is dead, the guard kills every process that carries the node's id
+//!    end alone:   the node is dead, the guard kills every process that is tagged with the node's id
 //! ```
 //!
 //! The kernel closes the pipe however the node dies. A command that is being spawned at that moment holds a copy of
-//! it until its program is loaded, and then it carries the id ([`NODE_VARIABLE`]), so none slips through.
+//! it until its program is loaded, and then it has the id in its environment
+//! (`NODE_VARIABLE`), so none slips through.
 //!
 //! A node ends its own commands when it can't renew its lease. One that is frozen can't: then the guard does it, before
 //! the lease is over and others run the same tasks.

@@ -171,7 +171,7 @@ impl Heartbeat {
         }
         for (process_id, version) in self.session.query(|store| store.lost_claims(node_id, &held))? {
             if self.holdings.slots.interrupt_claim(&process_id, version, Reason::Fenced) {
-                warn!("command ended process_id={process_id:?} version={version}: its claim was taken");
+                warn!("command ended process_id={process_id:?} version={version}: its claim was revoked");
             }
         }
         Ok(())

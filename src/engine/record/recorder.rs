@@ -201,13 +201,13 @@ impl Recorder {
     fn drop_stale(&self, work: &Work, result: &TaskResult) {
         self.health.stale_results.fetch_add(1, Ordering::Relaxed);
         warn!(
-            "stale result dropped process_id={:?} task={:?} version={}: the claim was taken",
+            "stale result dropped process_id={:?} task={:?} version={}: the claim was revoked",
             result.process_id, work.task.name, result.version
         );
         self.holdings.claims.remove(&result.process_id, result.version);
     }
 
-    /// Starts the next task under the kept claim, or frees the executor: `true` then.
+    /// Starts the next task under the claim, or frees its slot: `true` then.
     fn go_on(
         &mut self,
         work: Work,
@@ -258,7 +258,7 @@ impl Recorder {
                     std::thread::park_timeout(self.session.pause());
                 }
                 Err(error) => {
-                    error!("{} claims were not given back: failed to {error}", claims.len());
+                    error!("{} claims were not released: failed to {error}", claims.len());
                     break;
                 }
             }

@@ -71,14 +71,14 @@ impl Executor {
         permit.begin_work();
         if self.shutdown.phase() >= Phase::Interrupting {
             // A stop raises the phase first and interrupts the slots then: one of the two sees the other.
-            slot.interrupt().request(Reason::Stop);
+            slot.interrupt.request(Reason::Stop);
         }
         if self.lease.is_expired() {
             // The same holds for a fence; a command that began unseen would run beside its successor.
-            slot.interrupt().request(Reason::Fenced);
+            slot.interrupt.request(Reason::Fenced);
         }
         let began = time_since_boot();
-        let mut report = runner.run(work, slot.interrupt(), slot.live(), Lasting(&|| permit.pass_on()));
+        let mut report = runner.run(work, &slot.interrupt, &slot.live, Lasting(&|| permit.pass_on()));
         permit.end_work();
         if report.report.was_killed_by_others() && self.lease.was_expired_since(began) {
             // The guard killed it while this node was frozen or knew no better.

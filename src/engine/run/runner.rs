@@ -42,7 +42,7 @@ pub trait Runner: Send {
 
 /// Gives each executor its runner.
 pub trait Runners: Send + Sync {
-    /// The same for one node; whatever its runners start carries the node's id.
+    /// The same for one node; all that its runners start is tagged with the node's id.
     fn of_node(&self, node_id: &str) -> Arc<dyn Runners>;
 
     /// The runner of the executor with this number.
