@@ -36,4 +36,5 @@ pub use health::thread_watchdog::StalledThread;
 pub(crate) use node::check as check_settings;
 pub use node::{Node, StartError, StopReport, Stopper, new_node_id};
 pub use retention::Retention;
-pub use run::runner::{CommandRunners, NoopRunners, RunReport, Runner, Runners, Work};
+pub use run::command_runner::CommandRunners;
+pub use run::runner::{NoopRunners, RunReport, Runner, Runners, Work};

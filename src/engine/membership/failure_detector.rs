@@ -103,9 +103,10 @@ mod tests {
 
     #[test]
     fn only_a_process_of_our_own_host_is_looked_for() {
-        let place = |boot_id: &str| {
-            let pid_namespace = "pid:[1]".to_owned();
-            Some(Place { boot_id: boot_id.to_owned(), pid_namespace, pid_started: None })
+        let place = |boot_id: &str| Place {
+            boot_id: boot_id.to_owned(),
+            pid_namespace: "pid:[1]".to_owned(),
+            pid_started: None,
         };
         let peer = |place| Peer {
             node_id: "n-1".to_owned(),
@@ -118,10 +119,10 @@ mod tests {
             had_lock: true,
             is_locked: true,
         };
-        let detector =
-            FailureDetector { node_id: "n-2".to_owned(), place: place("here"), dead_after: Duration::ZERO };
-        assert!(detector.signs(&peer(place("here"))).is_process_gone);
-        assert!(!detector.signs(&peer(place("there"))).is_process_gone);
-        assert!(!detector.signs(&peer(None)).is_process_gone);
+        let (node_id, place_here) = ("n-2".to_owned(), Some(place("here")));
+        let detector = FailureDetector { node_id, place: place_here, dead_after: Duration::ZERO };
+        for (place, is_gone) in [(Some(place("here")), true), (Some(place("there")), false), (None, false)] {
+            assert_eq!(detector.signs(&peer(place)).is_process_gone, is_gone);
+        }
     }
 }
