@@ -34,7 +34,7 @@
 //!                        ▲                 ▲                                      │
 //!                        │                 └─── next task of the same process ────┤ one transaction
 //!                        └───────────── free executors ───────────────────────────┘ for all waiting results
-//!  keeper: heartbeat, lease, takeover of dead nodes' processes          http: the status endpoint
+//!  heartbeat: lease, takeover of dead nodes' processes                 http: the status endpoint
 //! ```
 //!
 //! A command's result, the process's new place and the claim on it change in one transaction, under the condition

@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn targets_are_short() {
-        assert_eq!(short_target("process_orchestrator::engine::keeper"), "keeper");
+        assert_eq!(short_target("process_orchestrator::engine::membership::heartbeat"), "heartbeat");
         assert_eq!(short_target("r2d2"), "r2d2");
     }
 }

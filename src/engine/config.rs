@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use crate::store::DEFAULT_SCHEMA;
 
-/// A node looks and beats no more often than this: more is load without use.
+/// A node polls and beats no more often than this: more is load without use.
 pub(crate) const INTERVAL_MIN: Duration = Duration::from_millis(10);
-/// And no less often: whoever waits for longer has mistaken the unit.
+/// And no less often: a longer interval is a mistaken unit.
 pub(crate) const INTERVAL_MAX: Duration = Duration::from_secs(3600);
 
 /// Most commands a node runs at once: each holds a thread and three file descriptors.
@@ -72,8 +72,8 @@ impl Default for NodeConfig {
     }
 }
 
-/// Commands mostly wait: for a disk, a network, another program; short ones, of which [`crate::engine::run::permits`] lets two run for
-/// each processor, are recorded in groups, which are the larger the more there are. With 32 on two processors a
+/// Commands mostly wait: for a disk, a network, another program. Short ones, of which [`super::run::permits`] lets two run
+/// for each processor, are recorded in batches, which grow with the number of executors: with 32 on two processors a
 /// transaction holds some 14 results; with twice as many the rate of short commands is a few hundredths higher.
 fn default_executors() -> usize {
     let processors = std::thread::available_parallelism().map_or(2, usize::from);

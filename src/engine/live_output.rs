@@ -1,10 +1,11 @@
-//! Publishes the output of commands that run for some time, by way of the database, to whoever looks from elsewhere.
+//! Publishes the output of commands that run for some time, by way of the database, to people who look from elsewhere.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::run::slots::{Execution, Slots};
+use super::holdings::Holdings;
+use super::run::slots::Execution;
 use super::session::Session;
 use crate::store::StoreError;
 use crate::store::live::LiveOutput;
@@ -20,37 +21,42 @@ const AGAIN: Duration = Duration::from_secs(10);
 
 /// The rows of this node are a help for people: a failed write loses nothing.
 pub(super) struct LiveOutputPublisher {
-    node_id: Arc<str>,
-    slots: Arc<Slots>,
+    holdings: Arc<Holdings>,
     /// How much each execution had printed when it was published last, and when that was.
     published: HashMap<Execution, (u64, Instant)>,
-    /// The slot at which the next look begins.
+    /// The executor at which the next look begins.
     first: usize,
 }
 
 impl LiveOutputPublisher {
-    pub(super) fn new(node_id: Arc<str>, slots: Arc<Slots>) -> Self {
-        Self { node_id, slots, published: HashMap::new(), first: 0 }
+    pub(super) fn new(holdings: Arc<Holdings>) -> Self {
+        Self { holdings, published: HashMap::new(), first: 0 }
     }
 
     /// Publishes what is new, and takes away what has ended.
     pub(super) fn update(&mut self, session: &mut Session) -> Result<(), StoreError> {
-        let all: Vec<_> = self.slots.glimpses(self.first, AGE_MIN).collect();
-        let running: HashSet<&Execution> = all.iter().map(|it| &it.1).collect();
+        let slots = self.holdings.slots.from(self.first);
+        let all: Vec<_> = slots
+            .filter_map(|(executor, slot)| {
+                let (execution, printed) = slot.glimpse(AGE_MIN)?;
+                Some((executor, slot, execution, printed))
+            })
+            .collect();
+        let running: HashSet<&Execution> = all.iter().map(|it| &it.2).collect();
         if self.published.keys().any(|key| !running.contains(key)) {
             let still: Vec<Execution> = running.iter().map(|it| (*it).clone()).collect();
-            session.query(|store| store.hide_live_except(&self.node_id, &still))?;
+            session.query(|store| store.hide_live_except(&self.holdings.node_id, &still))?;
             self.published.retain(|key, _| running.contains(key));
         }
         let mut new: Vec<LiveOutput> = Vec::new();
         let mut bytes = 0;
-        for (slot, execution, printed) in &all {
+        for (executor, slot, execution, printed) in &all {
             if bytes >= BYTES_MAX || new.len() >= ROWS_MAX {
-                self.first = *slot;
+                self.first = *executor;
                 break;
             }
             if self.is_new(execution, *printed)
-                && let Some(view) = self.slots.view(*slot, execution)
+                && let Some(view) = slot.view(execution)
             {
                 bytes += view.tail.len();
                 new.push(view);
@@ -59,7 +65,7 @@ impl LiveOutputPublisher {
         if new.is_empty() {
             return Ok(());
         }
-        session.query(|store| store.show_live(&self.node_id, &new))?;
+        session.query(|store| store.show_live(&self.holdings.node_id, &new))?;
         let now = Instant::now();
         let done =
             new.into_iter().map(|it| ((it.process_id, it.task_index, it.attempt), (it.output_bytes, now)));

@@ -1,23 +1,23 @@
 //! A node: the threads that claim, run and record.
 //!
 //! ```text
-//!  listener ──wake──► poller ──claims──► jobs ──► executor 1..N, those with a turn ──results──► recorder
-//!                        ▲                 ▲                                                       │
-//!                        │                 └────────── next task of the same process ──────────────┤
-//!                        └───────────────────────── free executors ────────────────────────────────┘
-//!  keeper: renews the node's lease, takes over dead nodes' processes, ends commands whose claim was taken or whose
-//!          process is cancelled
+//!  listener ──wake──► poller ──claims──► job queue ──► executor 1..N, with a permit ──results──► recorder
+//!                        ▲                   ▲                                                      │
+//!                        │                   └────────── next task of the same process ─────────────┤
+//!                        └───────────────────────── free slots ─────────────────────────────────────┘
+//!  heartbeat: renews the node's lease, takes over dead nodes' processes, ends commands whose claim was revoked or whose
+//!             process is cancelled
 //! ```
 //!
-//! A claim takes one executor from its commit to its end, so no channel can overflow; its commands wait there until
-//! the executor has a turn, see `run/permits.rs`. Threads end in one
-//! order, see [`Node::stop`].
+//! A claim takes one slot from its commit to its end, so no channel can overflow; its commands wait in the queue until
+//! an executor has a run permit. Threads end in one order, see [`Node::stop`].
 
 pub(crate) mod claim;
 mod config;
 mod control;
 pub mod guard;
 pub mod health;
+mod holdings;
 mod live_output;
 mod membership;
 mod node;
@@ -36,4 +36,5 @@ pub use health::thread_watchdog::StalledThread;
 pub(crate) use node::check as check_settings;
 pub use node::{Node, StartError, StopReport, Stopper, new_node_id};
 pub use retention::Retention;
-pub use run::runner::{CommandRunners, NoopRunners, RunReport, Runner, Runners, Work};
+pub use run::command_runner::CommandRunners;
+pub use run::runner::{NoopRunners, RunReport, Runner, Runners, Work};

@@ -3,15 +3,14 @@
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use log::{debug, info, warn};
 
 use super::claim::claims_max;
-use super::claim::held::HeldClaims;
 use super::claim::poller::{Poller, PollerParts};
 use super::claim::preemption::PreemptionRequests;
-use super::claim::wakeups::Wakeups;
 use super::config::{EXECUTORS_MAX, INTERVAL_MAX, INTERVAL_MIN, NodeConfig, Scope};
 use super::control::listener::Listener;
 use super::control::requests::{PausedTypes, Requests};
@@ -19,6 +18,7 @@ use super::guard::{self, Guard};
 use super::health::node_health::Health;
 use super::health::stuck_sessions::StuckSessions;
 use super::health::thread_watchdog::CoreThread;
+use super::holdings::Holdings;
 use super::live_output::LiveOutputPublisher;
 use super::membership::failure_detector::FailureDetector;
 use super::membership::fence::watch_lease;
@@ -28,10 +28,9 @@ use super::membership::node_lock::NodeLock;
 use super::membership::takeover::Takeover;
 use super::record::recorder::Recorder;
 use super::run::executor::Executor;
-use super::run::job_queue;
+use super::run::job_queue::JobQueue;
 use super::run::permits::RunPermits;
 use super::run::runner::Runners;
-use super::run::slots::Slots;
 use super::session::{Session, Sessions};
 use super::shutdown::{Joining, Phase, Shutdown};
 use super::signal::Signal;
@@ -88,8 +87,7 @@ impl From<io::Error> for StartError {
 /// A running orchestrator. Dropping it without [`Node::stop`] leaves its threads running.
 pub struct Node {
     node_id: Arc<str>,
-    config: Arc<NodeConfig>,
-    claims: Arc<HeldClaims>,
+    drain_timeout: Duration,
     shutdown: Arc<Shutdown>,
     health: Arc<Health>,
     guard: Option<Arc<Guard>>,
@@ -112,7 +110,6 @@ struct Threads {
 /// Stops a node from another thread, such as the one that hears signals.
 #[derive(Clone)]
 pub struct Stopper {
-    claims: Arc<HeldClaims>,
     shutdown: Arc<Shutdown>,
 }
 
@@ -129,7 +126,7 @@ impl Stopper {
 
     /// How many processes the node still holds.
     pub fn held(&self) -> usize {
-        self.claims.len()
+        self.shutdown.held()
     }
 }
 
@@ -161,41 +158,131 @@ impl Node {
             tell_of_pooler(&config);
         }
         drop(store);
-        let slots = Arc::new(Slots::new(config.executors)?);
-        let guard = start_guard(&identity.node_id, &config)?.map(Arc::new);
-        let (node_id, config) = (Arc::<str>::from(identity.node_id.as_str()), Arc::new(config));
-        let (claims, wakeups) = (Arc::<HeldClaims>::default(), Arc::<Wakeups>::default());
-        let shutdown = Arc::new(Shutdown::new(Arc::clone(&claims), Arc::clone(&slots), Arc::clone(&wakeups)));
-        let health = Arc::new(Health::new(&node_id, &config, Arc::clone(&shutdown)));
-        let requests = Requests {
-            node_id: Arc::clone(&node_id),
-            claims: Arc::clone(&claims),
-            slots: Arc::clone(&slots),
-            wakeups: Arc::clone(&wakeups),
+        let holdings = Arc::new(Holdings::new(&identity.node_id, config.executors)?);
+        let guard = start_guard(&identity.node_id, &config)?;
+        Ok(Self::assemble(source, config, identity, holdings, guard, runners)?)
+    }
+
+    /// Makes the parts, gives each thread those that it uses, and starts the threads.
+    fn assemble(
+        source: Arc<dyn ConnectionSource>,
+        config: NodeConfig,
+        identity: NodeIdentity,
+        holdings: Arc<Holdings>,
+        guard: Option<Arc<Guard>>,
+        runners: Arc<dyn Runners>,
+    ) -> io::Result<Self> {
+        let node_id = Arc::clone(&holdings.node_id);
+        let (drain_timeout, executors, config) = (config.drain_timeout, config.executors, Arc::new(config));
+        let (permits, preemption) =
+            (Arc::new(RunPermits::new(executors)), Arc::<PreemptionRequests>::default());
+        let shutdown = Arc::new(Shutdown::new(Arc::clone(&holdings)));
+        let health = Arc::new(Health::new(&holdings.node_id, &config, Arc::clone(&shutdown)));
+        let sessions = Arc::new(Sessions {
+            source,
+            schema: config.schema.clone(),
+            statement_timeout: config.statement_timeout,
+            health: Arc::clone(&health),
+        });
+        let lease = Arc::new(Lease::new(config.lease));
+        let requests = Arc::new(Requests {
+            holdings: Arc::clone(&holdings),
             // An operator who runs one process here has asked for that one.
             paused: PausedTypes::new(config.scope == Scope::All),
             signal: Signal::default(),
-        };
-        let (report_failure, failed) = bounded(1);
-        let parts = Parts {
-            sessions: Arc::new(Sessions::new(source, &config, Arc::clone(&health))),
-            permits: Arc::new(RunPermits::new(config.executors)),
-            preemption: Arc::default(),
-            lease: Arc::new(Lease::new(config.lease)),
-            requests: Arc::new(requests),
-            identity,
-            node_id: Arc::clone(&node_id),
-            config: Arc::clone(&config),
-            claims: Arc::clone(&claims),
-            slots,
-            wakeups,
+        });
+        // Neither can hold more than one message for each claim.
+        let jobs = JobQueue::new(claims_max(executors));
+        let (done, take_done) = bounded(claims_max(executors));
+        let executor = Executor {
+            permits: Arc::clone(&permits),
+            holdings: Arc::clone(&holdings),
+            lease: Arc::clone(&lease),
             shutdown: Arc::clone(&shutdown),
             health: Arc::clone(&health),
-            guard: guard.clone(),
+            jobs: jobs.clone(),
+            done: done.clone(),
         };
-        let threads = parts.start_threads(&runners.of_node(&node_id), &report_failure)?;
-        info!("node started node_id={node_id} name={:?} executors={}", config.name, config.executors);
-        Ok(Self { node_id, config, claims, shutdown, health, guard, threads, failed })
+        let recorder = Recorder {
+            session: Session::new(&sessions, CoreThread::Recorder),
+            holdings: Arc::clone(&holdings),
+            done: take_done,
+            jobs: jobs.clone(),
+            permits: Arc::clone(&permits),
+            preemption: Arc::clone(&preemption),
+            requests: Arc::clone(&requests),
+            shutdown: Arc::clone(&shutdown),
+            health: Arc::clone(&health),
+        };
+        let claiming = PollerParts {
+            holdings: Arc::clone(&holdings),
+            config: Arc::clone(&config),
+            permits,
+            preemption,
+            jobs,
+            done,
+            lease: Arc::clone(&lease),
+            shutdown: Arc::clone(&shutdown),
+            health: Arc::clone(&health),
+        };
+        let poller = Poller::new(Session::new(&sessions, CoreThread::Poller), claiming);
+        let listener = Listener {
+            sessions: Arc::clone(&sessions),
+            requests: Arc::clone(&requests),
+            shutdown: Arc::clone(&shutdown),
+        };
+        let heartbeat = Heartbeat {
+            session: Session::new(&sessions, CoreThread::Heartbeat),
+            failure_detector: FailureDetector::new(&identity, config.dead_after),
+            takeover: Takeover::new(&config, Arc::clone(&holdings), Arc::clone(&health)),
+            live_output: LiveOutputPublisher::new(Arc::clone(&holdings)),
+            lock: NodeLock::new(),
+            lease: Arc::clone(&lease),
+            guard: guard.clone(),
+            health: Arc::clone(&health),
+            shutdown: Arc::clone(&shutdown),
+            holdings: Arc::clone(&holdings),
+            identity,
+            config,
+            requests,
+        };
+        let stuck_sessions =
+            StuckSessions { node_id: Arc::clone(&node_id), sessions, shutdown: Arc::clone(&shutdown) };
+
+        let (report_failure, failed) = bounded(1);
+        let thread = |name: &str, body: Box<dyn FnOnce() + Send>| {
+            let (failed, shutdown) = (report_failure.clone(), Arc::clone(&shutdown));
+            let on_panic = move |message| {
+                shutdown.note_panic();
+                // The channel holds one message; whoever reads it stops the node: a second one says nothing new.
+                let _ = failed.try_send(message);
+            };
+            threads::spawn(name.to_owned(), STACK_BYTES, on_panic, body)
+        };
+        let (quit_executors, executors_quit) = bounded(0);
+        let (quit_membership, membership_quit) = bounded(0);
+        let (lease_quit, sessions_quit) = (membership_quit.clone(), membership_quit.clone());
+        let runners = runners.of_node(&node_id);
+        let start_executor = |index| {
+            let (executor, runners, quit) = (executor.clone(), Arc::clone(&runners), executors_quit.clone());
+            let body = move || executor.run(index, runners.runner(index), &quit);
+            thread(&format!("executor-{index}"), Box::new(body))
+        };
+        let threads = Threads {
+            executors: (0..executors).map(start_executor).collect::<io::Result<_>>()?,
+            quit_executors,
+            recorder: thread("recorder", Box::new(move || recorder.run()))?,
+            poller: thread("poller", Box::new(move || poller.run()))?,
+            listener: thread("listener", Box::new(move || listener.run()))?,
+            membership: [
+                thread("keeper", Box::new(move || heartbeat.run(&membership_quit)))?,
+                thread("lease", Box::new(move || watch_lease(&lease, &holdings.slots, &lease_quit)))?,
+                thread("silence", Box::new(move || stuck_sessions.run(&sessions_quit)))?,
+            ],
+            quit_membership,
+        };
+        info!("node started node_id={node_id} name={:?} executors={executors}", health.node_name());
+        Ok(Self { node_id, drain_timeout, shutdown, health, guard, threads, failed })
     }
 
     /// The node's own state, for its status endpoint.
@@ -210,7 +297,7 @@ impl Node {
 
     /// A handle that stops the node from another thread.
     pub fn stopper(&self) -> Stopper {
-        Stopper { claims: Arc::clone(&self.claims), shutdown: Arc::clone(&self.shutdown) }
+        Stopper { shutdown: Arc::clone(&self.shutdown) }
     }
 
     /// Stops in this order: the poller; the commands, by themselves within the drain timeout or else ended; the
@@ -222,14 +309,14 @@ impl Node {
         shutdown.advance_to(Phase::Draining);
         let mut joining = Joining::new();
         let mut is_whole = joining.join(threads.poller);
-        let has_drained = shutdown.wait_for_commands(self.config.drain_timeout, &self.failed);
+        let has_drained = shutdown.wait_for_commands(self.drain_timeout, &self.failed);
         shutdown.advance_to(Phase::Interrupting);
         if !has_drained {
             shutdown.interrupt();
             shutdown.wind_up();
         }
         drop(threads.quit_executors);
-        let has_ended = self.claims.len() == 0;
+        let has_ended = shutdown.held() == 0;
         if has_ended {
             is_whole &= threads.executors.into_iter().all(|it| joining.join(it));
             is_whole &= joining.join(threads.recorder);
@@ -250,142 +337,6 @@ impl Node {
             if is_whole { "" } else { " (not all of its threads have ended)" }
         );
         report
-    }
-}
-
-/// What the threads are made of; each gets the parts that it uses.
-struct Parts {
-    identity: NodeIdentity,
-    node_id: Arc<str>,
-    config: Arc<NodeConfig>,
-    sessions: Arc<Sessions>,
-    claims: Arc<HeldClaims>,
-    slots: Arc<Slots>,
-    permits: Arc<RunPermits>,
-    preemption: Arc<PreemptionRequests>,
-    requests: Arc<Requests>,
-    wakeups: Arc<Wakeups>,
-    lease: Arc<Lease>,
-    guard: Option<Arc<Guard>>,
-    shutdown: Arc<Shutdown>,
-    health: Arc<Health>,
-}
-
-impl Parts {
-    fn start_threads(self, runners: &Arc<dyn Runners>, failed: &Sender<String>) -> io::Result<Threads> {
-        let Self { identity, node_id, config, sessions, claims, slots, permits, .. } = self;
-        let Self { preemption, requests, wakeups, lease, guard, shutdown, health, .. } = self;
-        // None of them can hold more than one message for each claim.
-        let claims_max = claims_max(config.executors);
-        let (jobs, take_jobs) = job_queue::jobs(claims_max);
-        let (done, take_done) = bounded(claims_max);
-        let (quit_executors, executors_quit) = bounded(0);
-        let (quit_membership, membership_quit) = bounded(0);
-        let on_failure = Arc::clone(&shutdown);
-        let thread = |name: &str, body: Box<dyn FnOnce() + Send>| {
-            let (failed, shutdown) = (failed.clone(), Arc::clone(&on_failure));
-            let on_panic = move |message| {
-                shutdown.note_panic();
-                // The channel holds one message; whoever reads it stops the node: a second one says nothing new.
-                let _ = failed.try_send(message);
-            };
-            threads::spawn(name.to_owned(), STACK_BYTES, on_panic, body)
-        };
-        let executor = Executor {
-            permits: Arc::clone(&permits),
-            slots: Arc::clone(&slots),
-            lease: Arc::clone(&lease),
-            shutdown: Arc::clone(&shutdown),
-            health: Arc::clone(&health),
-            jobs: take_jobs.clone(),
-            done: done.clone(),
-        };
-        let executors = (0..config.executors)
-            .map(|index| {
-                let (executor, runners, quit) =
-                    (executor.clone(), Arc::clone(runners), executors_quit.clone());
-                let body = move || executor.run(index, runners.runner(index), &quit);
-                thread(&format!("executor-{index}"), Box::new(body))
-            })
-            .collect::<io::Result<_>>()?;
-        // The recorder ends when every executor and the poller have dropped their senders.
-        drop(executor);
-        let recorder = Recorder {
-            session: Session::new(&sessions, CoreThread::Recorder),
-            node_id: Arc::clone(&node_id),
-            done: take_done,
-            jobs: jobs.clone(),
-            claims: Arc::clone(&claims),
-            permits: Arc::clone(&permits),
-            preemption: Arc::clone(&preemption),
-            requests: Arc::clone(&requests),
-            wakeups: Arc::clone(&wakeups),
-            shutdown: Arc::clone(&shutdown),
-            health: Arc::clone(&health),
-        };
-        let claiming = PollerParts {
-            node_id: Arc::clone(&node_id),
-            config: Arc::clone(&config),
-            claims: Arc::clone(&claims),
-            permits,
-            preemption,
-            jobs,
-            queued: take_jobs,
-            done,
-            wakeups: Arc::clone(&wakeups),
-            lease: Arc::clone(&lease),
-            shutdown: Arc::clone(&shutdown),
-            health: Arc::clone(&health),
-        };
-        let poller = Poller::new(Session::new(&sessions, CoreThread::Poller), claiming);
-        let listener = Listener {
-            sessions: Arc::clone(&sessions),
-            wakeups: Arc::clone(&wakeups),
-            requests: Arc::clone(&requests),
-            shutdown: Arc::clone(&shutdown),
-        };
-        let heartbeat = Heartbeat {
-            session: Session::new(&sessions, CoreThread::Heartbeat),
-            failure_detector: FailureDetector {
-                node_id: Arc::clone(&node_id),
-                place: identity.place.clone(),
-                dead_after: config.dead_after,
-            },
-            takeover: Takeover::new(
-                Arc::clone(&node_id),
-                config.lease,
-                Arc::clone(&claims),
-                Arc::clone(&wakeups),
-                Arc::clone(&health),
-            ),
-            live_output: LiveOutputPublisher::new(Arc::clone(&node_id), Arc::clone(&slots)),
-            lock: NodeLock::new(),
-            identity,
-            config,
-            lease: Arc::clone(&lease),
-            guard,
-            claims,
-            slots: Arc::clone(&slots),
-            wakeups,
-            requests,
-            health,
-            shutdown: Arc::clone(&shutdown),
-        };
-        let stuck_sessions = StuckSessions { node_id, sessions, shutdown };
-        let (lease_quit, sessions_quit) = (membership_quit.clone(), membership_quit.clone());
-        Ok(Threads {
-            executors,
-            quit_executors,
-            recorder: thread("recorder", Box::new(move || recorder.run()))?,
-            poller: thread("poller", Box::new(move || poller.run()))?,
-            listener: thread("listener", Box::new(move || listener.run()))?,
-            membership: [
-                thread("keeper", Box::new(move || heartbeat.run(&membership_quit)))?,
-                thread("lease", Box::new(move || watch_lease(&lease, &slots, &lease_quit)))?,
-                thread("silence", Box::new(move || stuck_sessions.run(&sessions_quit)))?,
-            ],
-            quit_membership,
-        })
     }
 }
 
@@ -429,32 +380,25 @@ const FILES_EACH: u64 = 5;
 /// A node that runs out of files goes on, waiting for some at each command; that should not surprise anybody.
 fn warn_of_few_files(executors: usize) {
     let needed = FILES_BASE + FILES_EACH * executors as u64;
-    match open_files_max() {
-        Some(limit) if limit < needed => warn!(
+    if let Some(limit) = open_files_max().filter(|limit| *limit < needed) {
+        warn!(
             "this process may have {limit} files open and may need {FILES_BASE} + {FILES_EACH} x {executors} \
              executors = {needed}: commands may have to wait for each other; raise the limit (ulimit -n {needed}, \
              LimitNOFILE={needed} in a systemd unit) or lower --executors"
-        ),
-        _ => {}
+        );
     }
 }
 
-fn start_guard(node_id: &str, config: &NodeConfig) -> Result<Option<Guard>, StartError> {
-    match &config.guard {
-        Some(program) if guard::IS_AVAILABLE => {
-            let failed = |error| {
-                StartError::Setting(format!(
-                    "failed to start {} as the node's guard: {error}",
-                    program.display()
-                ))
-            };
-            Ok(Some(Guard::start(program, node_id, config.lease).map_err(failed)?))
-        }
-        _ => {
-            debug!("no guard: if this node is killed its commands run on");
-            Ok(None)
-        }
-    }
+fn start_guard(node_id: &str, config: &NodeConfig) -> Result<Option<Arc<Guard>>, StartError> {
+    let Some(program) = config.guard.as_ref().filter(|_| guard::IS_AVAILABLE) else {
+        debug!("no guard: if this node is killed its commands run on");
+        return Ok(None);
+    };
+    let failed = |error| {
+        let program = program.display();
+        StartError::Setting(format!("failed to start {program} as the node's guard: {error}"))
+    };
+    Ok(Some(Arc::new(Guard::start(program, node_id, config.lease).map_err(failed)?)))
 }
 
 fn tell_of_pooler(config: &NodeConfig) {

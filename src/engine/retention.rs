@@ -22,7 +22,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(60);
 const LOOK_MIN: Duration = Duration::from_secs(1);
 /// After each batch it rests this many times as long as the batch took: a fifth of one connection's work at the most.
 const REST_FACTOR: u32 = 4;
-/// A rest is no longer than this, also after a batch that waited for somebody else's locks.
+/// A rest is no longer than this, also after a batch that waited for others' locks.
 const REST_MAX: Duration = Duration::from_secs(10);
 /// A stop waits this long for a batch, which takes a fraction of it.
 const STOP_MAX: Duration = Duration::from_secs(5);
@@ -56,14 +56,14 @@ impl Retention {
             drop(alive);
         };
         let failed = failed.clone();
-        // Full: somebody has been told already.
+        // Full: the owner has been told already.
         let on_panic = move |message| drop(failed.try_send(message));
         let thread = threads::spawn("retention".to_owned(), STACK_BYTES, on_panic, body)?;
         Ok(Self { quit, ended, thread })
     }
 
-    /// Ends it after the batch it is at. One that waits for somebody's lock or a server that does not answer is left
-    /// behind after a while: the server drops a batch whose program has ended.
+    /// Ends it after the present batch. A batch that waits for a lock or a server that does not answer is left behind
+    /// after a while: the server drops a batch whose program has ended.
     pub fn stop(self) {
         let Self { quit, ended, thread } = self;
         drop(quit);
@@ -115,7 +115,7 @@ impl Forgetter {
                 Some(store) => store,
                 empty => empty.insert(Store::open(&*self.source, "retention", &self.schema)?),
             };
-            // `None`: another node is at it.
+            // `None`: another node does it.
             let Some(pruned) = store.prune_alone(&self.filter, place.as_ref())? else { break };
             forgotten += pruned.processes;
             place = pruned.next;

@@ -5,8 +5,6 @@ use std::time::{Duration, Instant};
 
 use log::{info, warn};
 
-use super::config::NodeConfig;
-use super::health::in_flight::InFlightQueries;
 use super::health::node_health::Health;
 use super::health::thread_watchdog::CoreThread;
 use crate::database::ConnectionSource;
@@ -19,26 +17,15 @@ const PAUSE_MS_MAX: u64 = 5_000;
 /// A lasting outage is logged this often.
 const LOG_EVERY: Duration = Duration::from_secs(30);
 
-/// Where the node's sessions come from, and what the threads that watch over them have to know.
+/// Where the node's sessions come from, and who has to know what they do.
 pub(super) struct Sessions {
     pub(super) source: Arc<dyn ConnectionSource>,
     pub(super) schema: String,
     pub(super) statement_timeout: Duration,
-    pub(super) in_flight: InFlightQueries,
-    health: Arc<Health>,
+    pub(super) health: Arc<Health>,
 }
 
 impl Sessions {
-    pub(super) fn new(source: Arc<dyn ConnectionSource>, config: &NodeConfig, health: Arc<Health>) -> Self {
-        Self {
-            source,
-            schema: config.schema.clone(),
-            statement_timeout: config.statement_timeout,
-            in_flight: InFlightQueries::default(),
-            health,
-        }
-    }
-
     /// `turn` keeps the transactions of one thread in order where sessions are borrowed.
     pub(super) fn open(&self, role: &str, turn: i32) -> Result<Store, StoreError> {
         Store::open_hot(&*self.source, role, &self.schema, turn, self.statement_timeout)
@@ -100,14 +87,11 @@ impl Session {
         work: impl FnOnce(&mut Store) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let (sessions, thread) = (Arc::clone(&self.sessions), self.thread);
-        sessions.health.watchdog.queries(thread);
+        let watchdog = &sessions.health.watchdog;
+        watchdog.queries(thread, None);
         let result = self.store().and_then(|store| {
-            if let Some(backend) = store.backend() {
-                sessions.in_flight.begin(thread, backend);
-            }
-            let result = work(store);
-            sessions.in_flight.end(thread);
-            result
+            watchdog.queries(thread, store.backend());
+            work(store)
         });
         self.works();
         if let Err(error) = &result {
@@ -141,7 +125,7 @@ impl Session {
     }
 
     fn note_failure(&mut self, error: &StoreError) {
-        self.sessions.health.note_database_error(self.thread);
+        self.sessions.health.metrics.note_database_error(self.thread.as_str());
         self.failures = self.failures.saturating_add(1);
         let is_conflict = error.leaves_connection_whole();
         if !is_conflict {

@@ -8,9 +8,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Receiver;
 use log::warn;
 
-use super::claim::held::HeldClaims;
-use super::claim::wakeups::Wakeups;
-use super::run::slots::Slots;
+use super::holdings::Holdings;
 use crate::command::Reason;
 use crate::store::nodes::NodeState;
 
@@ -51,22 +49,28 @@ pub(super) struct Shutdown {
     given_up: AtomicUsize,
     /// A thread has panicked: some claims may never end by themselves.
     has_failed: AtomicBool,
-    claims: Arc<HeldClaims>,
-    slots: Arc<Slots>,
-    wakeups: Arc<Wakeups>,
+    holdings: Arc<Holdings>,
 }
 
 impl Shutdown {
-    pub(super) fn new(claims: Arc<HeldClaims>, slots: Arc<Slots>, wakeups: Arc<Wakeups>) -> Self {
+    pub(super) fn new(holdings: Arc<Holdings>) -> Self {
         Self {
             phase: AtomicU8::new(Phase::Running as u8),
             interrupted: AtomicUsize::new(0),
             given_up: AtomicUsize::new(0),
             has_failed: AtomicBool::new(false),
-            claims,
-            slots,
-            wakeups,
+            holdings,
         }
+    }
+
+    /// How many processes the node still holds.
+    pub(super) fn held(&self) -> usize {
+        self.holdings.claims.len()
+    }
+
+    /// How many commands run.
+    pub(super) fn running(&self) -> usize {
+        self.holdings.slots.busy()
     }
 
     pub(super) fn phase(&self) -> Phase {
@@ -90,13 +94,13 @@ impl Shutdown {
     /// Goes on to `phase`, never back.
     pub(super) fn advance_to(&self, phase: Phase) {
         self.phase.fetch_max(phase as u8, Ordering::SeqCst);
-        self.wakeups.wake();
+        self.holdings.wakeups.wake();
     }
 
     /// Ends every command that runs; a second call asks those again that were asked already.
     pub(super) fn interrupt(&self) {
         self.advance_to(Phase::Interrupting);
-        self.interrupted.fetch_max(self.slots.interrupt_all(Reason::Stop), Ordering::SeqCst);
+        self.interrupted.fetch_max(self.holdings.slots.interrupt_all(Reason::Stop), Ordering::SeqCst);
     }
 
     /// How many commands [`Shutdown::interrupt`] has ended.
@@ -110,7 +114,7 @@ impl Shutdown {
 
     /// Processes whose last result is not recorded and, once the node has stopped, will not be by this node.
     pub(super) fn unrecorded(&self) -> usize {
-        self.given_up.load(Ordering::SeqCst) + self.claims.len()
+        self.given_up.load(Ordering::SeqCst) + self.held()
     }
 
     pub(super) fn note_panic(&self) {
@@ -125,7 +129,7 @@ impl Shutdown {
     pub(super) fn wait_for_commands(&self, timeout: Duration, failed: &Receiver<String>) -> bool {
         let mut left = timeout;
         while self.phase() < Phase::Interrupting && failed.is_empty() {
-            if self.claims.wait_until_none(left.min(LOOK)) {
+            if self.holdings.claims.wait_until_none(left.min(LOOK)) {
                 return true;
             }
             left = left.saturating_sub(LOOK);
@@ -133,22 +137,22 @@ impl Shutdown {
                 return false;
             }
         }
-        self.claims.len() == 0
+        self.held() == 0
     }
 
     /// The commands were told to end: waits until their results are recorded, as long as that may take.
     pub(super) fn wind_up(&self) {
         let began = Instant::now();
         let mut idle_since = None;
-        while !self.claims.wait_until_none(LOOK) {
-            let is_idle = self.slots.are_idle();
+        while !self.holdings.claims.wait_until_none(LOOK) {
+            let is_idle = self.holdings.slots.busy() == 0;
             idle_since = idle_since.filter(|_| is_idle).or_else(|| is_idle.then(Instant::now));
             let is_hopeless =
                 self.has_failed() && idle_since.is_some_and(|since| since.elapsed() >= WIND_UP_FAILED);
             if is_hopeless || began.elapsed() >= WIND_UP {
                 self.advance_to(Phase::GivingUp);
                 // A recorder that lives would have recorded by now what it can.
-                self.claims.wait_until_none(if is_hopeless { WIND_UP_FAILED } else { LAST_RECORD });
+                self.holdings.claims.wait_until_none(if is_hopeless { WIND_UP_FAILED } else { LAST_RECORD });
                 return;
             }
         }

@@ -46,7 +46,7 @@ fn node(text: &mut Exposition, health: &dyn NodeHealth) {
     text.family(
         "stale_results_total",
         "counter",
-        "Results of this node that were not written because their claim had been taken.",
+        "Results of this node that were not recorded because their claim had been revoked.",
     );
     text.sample("", &[], health.stale_results() as f64);
     if let Some(metrics) = health.metrics() {
@@ -64,7 +64,7 @@ fn measured(text: &mut Exposition, metrics: &Metrics) {
     text.family(
         "database_errors_total",
         "counter",
-        "Times the database failed a thread of this node, by the thread's role.",
+        "Queries of this node's threads that failed, by the thread's role.",
     );
     for (role, count) in metrics.database_errors() {
         text.sample("", &[("role", role)], count as f64);

@@ -165,8 +165,8 @@ pub struct Transition {
 }
 
 impl Transition {
-    /// The same, but with the claim given back where it would be kept: the next task waits in the queue for
-    /// whoever claims it, because this node stops or a process of higher priority is due.
+    /// The same, but with the claim released where it would be kept: the next task waits in the queue until a node
+    /// claims it, because this node stops or a process of higher priority is due.
     #[must_use]
     pub const fn yielding(self) -> Self {
         match self.claim {

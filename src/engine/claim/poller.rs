@@ -9,16 +9,15 @@ use crossbeam_channel::Sender;
 use log::{debug, error, info, warn};
 
 use super::ahead::EndRate;
-use super::held::HeldClaims;
 use super::next_step::{Plan, Step, View};
 use super::preemption::PreemptionRequests;
 use super::scan_cursor::{Scan, ScanCursor};
-use super::wakeups::Wakeups;
 use crate::engine::config::{NodeConfig, Scope};
 use crate::engine::health::node_health::Health;
+use crate::engine::holdings::Holdings;
 use crate::engine::membership::lease::Lease;
 use crate::engine::run::executor::Done;
-use crate::engine::run::job_queue::{JobSenders, Jobs};
+use crate::engine::run::job_queue::JobQueue;
 use crate::engine::run::permits::RunPermits;
 use crate::engine::run::runner::Work;
 use crate::engine::session::Session;
@@ -32,18 +31,15 @@ const STUCK_AFTER: Duration = Duration::from_millis(500);
 
 /// What the poller shares with other threads.
 pub(crate) struct PollerParts {
-    pub(crate) node_id: Arc<str>,
+    pub(crate) holdings: Arc<Holdings>,
     pub(crate) config: Arc<NodeConfig>,
-    pub(crate) claims: Arc<HeldClaims>,
-    pub(crate) wakeups: Arc<Wakeups>,
     pub(crate) preemption: Arc<PreemptionRequests>,
     pub(crate) permits: Arc<RunPermits>,
     pub(crate) lease: Arc<Lease>,
     pub(crate) shutdown: Arc<Shutdown>,
     pub(crate) health: Arc<Health>,
-    pub(crate) jobs: JobSenders,
-    /// The executors' ends, for tasks that are given back, and where these go.
-    pub(crate) queued: Jobs,
+    pub(crate) jobs: JobQueue,
+    /// Where tasks go that are given back.
     pub(crate) done: Sender<Done>,
 }
 
@@ -101,7 +97,7 @@ impl Poller {
     fn sleep(&self, time: Duration) {
         let deadline = Instant::now() + time;
         self.session.rests();
-        while self.parts.wakeups.wait_until(deadline) {
+        while self.parts.holdings.wakeups.wait_until(deadline) {
             if self.session.is_open() || self.parts.shutdown.is_draining() {
                 return;
             }
@@ -109,19 +105,19 @@ impl Poller {
     }
 
     fn take_wakeups(&mut self) {
-        if self.parts.wakeups.take_full_scan_request() {
+        if self.parts.holdings.wakeups.take_full_scan_request() {
             self.cursor.reset();
         }
-        if self.parts.wakeups.take_scheduled() {
+        if self.parts.holdings.wakeups.take_scheduled() {
             self.plan.scheduled(Instant::now());
         }
-        if self.parts.wakeups.take_pending() {
+        if self.parts.holdings.wakeups.take_pending() {
             self.plan.woken();
         }
     }
 
     fn view(&mut self) -> View {
-        let PollerParts { claims, permits, preemption, lease, jobs, config, .. } = &self.parts;
+        let PollerParts { holdings, permits, preemption, lease, jobs, config, .. } = &self.parts;
         let now = Instant::now();
         self.end_rate.note(now, permits.ended());
         let ahead = self.end_rate.ahead(now);
@@ -131,8 +127,8 @@ impl Poller {
             is_lease_expired: lease.is_expired(),
             executors: config.executors,
             ahead,
-            held: claims.len(),
-            lowest_priority: claims.lowest_priority(),
+            held: holdings.claims.len(),
+            lowest_priority: holdings.claims.lowest_priority(),
             waiting: jobs.waiting(),
             is_cpu_saturated: permits.cpu_saturated(),
             is_preempting: !preemption.is_empty(),
@@ -212,7 +208,7 @@ impl Poller {
 
     /// What waits here for an executor would begin at once elsewhere: that many yield.
     fn note_room_elsewhere(&self, is_room_elsewhere: bool) {
-        let surplus = self.parts.claims.len().saturating_sub(self.parts.config.executors);
+        let surplus = self.parts.holdings.claims.len().saturating_sub(self.parts.config.executors);
         self.parts.preemption.set_for_room_elsewhere(if is_room_elsewhere { surplus } else { 0 });
     }
 
@@ -246,7 +242,7 @@ impl Poller {
         limit_beside_room: usize,
         scan: &Scan,
     ) -> Result<ClaimedBatch, StoreError> {
-        let (node, passed_over) = (&self.parts.node_id, &self.passed_over);
+        let (node, passed_over) = (&self.parts.holdings.node_id, &self.passed_over);
         let claimed = match &self.parts.config.scope {
             Scope::All => {
                 let request = ClaimRequest { limit, limit_beside_room, parts: &scan.parts(), passed_over };
@@ -267,7 +263,7 @@ impl Poller {
     /// own, and the one that is refused alone is quarantined, so that it does not stand in the others' way.
     fn claim_one_by_one(&mut self, limit: usize, scan: &Scan) -> Result<ClaimedBatch, StoreError> {
         self.was_one_by_one = true;
-        let node = &self.parts.node_id;
+        let node = &self.parts.holdings.node_id;
         let ids = match &self.parts.config.scope {
             Scope::All => self.session.write(|store| store.due(limit, scan.above))?,
             Scope::Process(id) => vec![id.clone()],
@@ -292,7 +288,7 @@ impl Poller {
 
     /// Passes claims on to the executors, those above the lowest priority that is held first.
     fn hand_on_all(&mut self, claimed: Vec<Claimed>) {
-        let floor = self.parts.claims.lowest_priority().unwrap_or(i32::MAX);
+        let floor = self.parts.holdings.claims.lowest_priority().unwrap_or(i32::MAX);
         claimed.into_iter().for_each(|one| self.hand_on(one, floor));
     }
 
@@ -304,7 +300,7 @@ impl Poller {
                 return self.quarantine(&process_id, version, &format!("failed to {error}"));
             }
         };
-        self.parts.claims.insert(&claim);
+        self.parts.holdings.claims.insert(&claim);
         let due = Instant::now().checked_sub(claim.late);
         let jobs = &self.parts.jobs;
         let channel = if claim.priority > floor { &jobs.urgent } else { &jobs.claimed };
@@ -314,7 +310,7 @@ impl Poller {
     }
 
     fn quarantine(&mut self, process_id: &str, version: i64, reason: &str) {
-        let node = &self.parts.node_id;
+        let node = &self.parts.holdings.node_id;
         match self.session.write(|store| store.quarantine(node, process_id, version, reason)) {
             Ok(_) => error!("process quarantined process_id={process_id:?}: {reason}"),
             Err(error) => warn!("process_id={process_id:?} stays claimed after {reason}: failed to {error}"),
@@ -325,8 +321,8 @@ impl Poller {
     /// places for it; for the rest others yield when their task has ended.
     fn look_above(&mut self, floor: i32, limit: usize) -> Result<(), StoreError> {
         self.parts.health.note_poll();
-        if self.parts.claims.lower_notify_above(floor) {
-            let node = &self.parts.node_id;
+        if self.parts.holdings.claims.lower_notify_above(floor) {
+            let node = &self.parts.holdings.node_id;
             self.session.write(|store| store.set_notify_above(node, floor))?;
         }
         let scan = self.cursor.scan(Some(floor), Instant::now());
@@ -355,7 +351,7 @@ impl Poller {
 
     /// Releases the claims that the database says are ours and that we never heard of.
     fn reconcile(&mut self) -> Result<(), StoreError> {
-        let PollerParts { node_id: node, claims, .. } = &self.parts;
+        let Holdings { node_id: node, claims, .. } = &*self.parts.holdings;
         let in_database = self.session.query(|store| store.held_claims(node))?;
         let unknown: Vec<(Arc<str>, i64)> = in_database
             .into_iter()
@@ -378,7 +374,7 @@ impl Poller {
     }
 
     fn give_back(&self, how_many: usize) {
-        for work in self.parts.queued.take_back(how_many) {
+        for work in self.parts.jobs.take_back(how_many) {
             // The recorder releases it; it is there for as long as we are.
             if self.parts.done.send(Done::NotBegun(Box::new(work))).is_err() {
                 warn!("a task was given back after the recorder had gone; its lease will run out");

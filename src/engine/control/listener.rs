@@ -9,7 +9,6 @@ use postgres::fallible_iterator::FallibleIterator;
 
 use super::requests::Requests;
 use crate::database::Connection;
-use crate::engine::claim::wakeups::Wakeups;
 use crate::engine::session::Sessions;
 use crate::engine::shutdown::{Phase, Shutdown};
 use crate::failpoint::{self, Point};
@@ -30,7 +29,6 @@ const RECONNECT_TICKS: u32 = 8;
 
 pub(crate) struct Listener {
     pub(crate) sessions: Arc<Sessions>,
-    pub(crate) wakeups: Arc<Wakeups>,
     pub(crate) requests: Arc<Requests>,
     pub(crate) shutdown: Arc<Shutdown>,
 }
@@ -50,7 +48,7 @@ impl Listener {
                     }
                     is_failing = false;
                     // A scan finds what was notified before we listened.
-                    self.wakeups.request_full_scan();
+                    self.requests.holdings.wakeups.request_full_scan();
                     let began = Instant::now();
                     self.listen(connection);
                     if began.elapsed() < SHORT {
@@ -93,7 +91,7 @@ impl Listener {
                 Ok(Some(notification)) => {
                     match notification.payload() {
                         CONTROL => self.requests.signal.notify(),
-                        _ => self.wakeups.wake(),
+                        _ => self.requests.holdings.wakeups.wake(),
                     }
                     tested = Instant::now();
                 }

@@ -9,9 +9,7 @@ use std::time::{Duration, Instant};
 use log::info;
 
 use crate::command::Reason;
-use crate::engine::claim::held::HeldClaims;
-use crate::engine::claim::wakeups::Wakeups;
-use crate::engine::run::slots::Slots;
+use crate::engine::holdings::Holdings;
 use crate::engine::session::Session;
 use crate::engine::signal::Signal;
 use crate::store::StoreError;
@@ -26,10 +24,7 @@ const RELEASE_MAX: Duration = Duration::from_millis(500);
 
 /// The requests as the node's threads see them.
 pub(crate) struct Requests {
-    pub(crate) node_id: Arc<str>,
-    pub(crate) claims: Arc<HeldClaims>,
-    pub(crate) slots: Arc<Slots>,
-    pub(crate) wakeups: Arc<Wakeups>,
+    pub(crate) holdings: Arc<Holdings>,
     pub(crate) paused: PausedTypes,
     /// Gets a message when there may be a request.
     pub(crate) signal: Signal,
@@ -79,16 +74,16 @@ impl Requests {
     /// Ends the commands of cancelled processes, learns what is paused, and ends cancelled processes that nobody holds:
     /// four short queries, of which three read an index that is almost always empty.
     pub(crate) fn look(&self, session: &mut Session) -> Result<Seen, StoreError> {
-        let (cancelled, paused) =
-            session.query(|store| Ok((store.cancel_requests(&self.node_id)?, store.paused_types()?)))?;
+        let (cancelled, paused) = session
+            .query(|store| Ok((store.cancel_requests(&self.holdings.node_id)?, store.paused_types()?)))?;
         if self.paused.set(paused) {
-            self.wakeups.request_full_scan();
+            self.holdings.wakeups.request_full_scan();
         }
         let mut seen = self.release_held(session)?;
         for (process_id, version) in cancelled {
-            let is_running = self.slots.interrupt_claim(&process_id, version, Reason::Cancel);
+            let is_running = self.holdings.slots.interrupt_claim(&process_id, version, Reason::Cancel);
             // The sweep takes care of a claim that we do not know.
-            if !is_running && self.claims.version_of(&process_id) == Some(version) {
+            if !is_running && self.holdings.claims.version_of(&process_id) == Some(version) {
                 seen = Seen::MoreToCome;
             }
         }
@@ -105,7 +100,7 @@ impl Requests {
         loop {
             let released = session.query(|store| store.release_held())?;
             if released != Released::Nothing {
-                self.wakeups.request_full_scan();
+                self.holdings.wakeups.request_full_scan();
             }
             match released {
                 Released::Nothing | Released::All => return Ok(Seen::Nothing),

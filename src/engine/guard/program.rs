@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::time::Duration;
 
-use super::ARGUMENT;
+use super::protocol::ARGUMENT;
 
 #[cfg(target_os = "linux")]
 use linux::guard;
@@ -45,12 +45,13 @@ mod linux {
     use std::thread;
     use std::time::Duration;
 
-    use super::super::{FAREWELL, Swept, kill_marked};
+    use super::super::kill::{Swept, kill_nodes};
+    use super::super::protocol::FAREWELL;
     use crate::command::NODE_VARIABLE;
     use crate::platform::{self, time_since_boot};
 
     /// Dead processes can take long to go (memory, a hanging file system), but then they can't do anything any more.
-    const SWEEP_MS_MAX: u64 = 60_000;
+    const SWEEP_MAX: Duration = Duration::from_secs(60);
 
     /// The node fences itself at two thirds of its lease; what it could not end is ended here, before it is over.
     fn patience_of(lease: Duration) -> Duration {
@@ -61,13 +62,11 @@ mod linux {
         platform::guarding::keep_to_oneself(c"orchestr-guard");
         let (code, message) = match wait_for_end_of_node(node_id, lease.map(patience_of)) {
             Ok(EndOfNode::Farewell) => return 0,
-            Ok(EndOfNode::Death) => {
-                match kill_marked(&[node_id.to_owned()], Duration::from_millis(SWEEP_MS_MAX)) {
-                    Ok(Swept { killed: 0, left: 0 }) => return 0,
-                    Ok(swept) => (i32::from(swept.left > 0), told(node_id, swept)),
-                    Err(error) => (1, untold(node_id, &error)),
-                }
-            }
+            Ok(EndOfNode::Death) => match kill_nodes(&[node_id.to_owned()], SWEEP_MAX) {
+                Ok(Swept { killed: 0, left: 0 }) => return 0,
+                Ok(swept) => (i32::from(swept.left > 0), told(node_id, swept)),
+                Err(error) => (1, untold(node_id, &error)),
+            },
             Err(error) => (1, format!("failed to wait for the end of node {node_id}: {error}")),
         };
         say(format!("process-orchestrator guard: {message}\n"));
@@ -96,7 +95,7 @@ mod linux {
 
     fn wait_for_end_of_node(node_id: &str, patience: Option<Duration>) -> io::Result<EndOfNode> {
         let mut pipe = File::from(io::stdin().as_fd().try_clone_to_owned()?);
-        // Started by hand, with a terminal or nothing at its input, it would take the end of that for a node's death.
+        // A guard that somebody starts by hand would take the end of a terminal's input for a node's death.
         if !pipe.metadata()?.file_type().is_fifo() {
             return Err(io::Error::other("its standard input is no pipe; a guard is started by its node"));
         }
@@ -128,7 +127,7 @@ mod linux {
 
     /// The node lives and has not renewed its lease: it is frozen, or else it has ended its commands itself.
     fn end_commands_of_silent(node_id: &str) {
-        let message = match kill_marked(&[node_id.to_owned()], Duration::from_millis(SWEEP_MS_MAX)) {
+        let message = match kill_nodes(&[node_id.to_owned()], SWEEP_MAX) {
             Ok(Swept { killed: 0, left: 0 }) => return,
             Ok(Swept { killed, left }) => format!(
                 "node {node_id} has not renewed its lease; processes of its commands killed: {killed}, still there: {left}"
@@ -138,7 +137,7 @@ mod linux {
         say(format!("process-orchestrator guard: {message}\n"));
     }
 
-    /// Nobody may read what the node printed to; that must not keep the guard.
+    /// If nobody reads where the node printed, that must not hold up the guard.
     fn say(message: String) {
         const MESSAGE_MS_MAX: u64 = 1_000;
         let (said, is_said) = mpsc::channel();
@@ -150,7 +149,7 @@ mod linux {
         if told.is_err() {
             return; // no thread left on this machine
         }
-        // Said, or not to be said in time.
+        // It was said, or takes too long.
         let _ = is_said.recv_timeout(Duration::from_millis(MESSAGE_MS_MAX));
     }
 }

@@ -1,4 +1,4 @@
-//! Ends every process that carries one of some marks in its environment, and no other.
+//! Ends every process that has one of some tags in its environment, and no other.
 //!
 //! A process is found by what `/proc/<pid>/environ` shows: the environment that its program was started with. A
 //! child begins with its parent's, whatever session or group it moves to. Out of reach are programs started with
@@ -10,7 +10,6 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::time::{Duration, Instant};
 
-use super::Swept;
 use crate::platform::guarding::{Pinned, PinnedSignal};
 
 /// Scans that find no process which has not been stopped yet mean that no more are being started. Something that
@@ -27,8 +26,8 @@ const EXEC_MS_MAX: u64 = 500;
 const PAUSE_MS_MIN: u64 = 1;
 const PAUSE_MS_MAX: u64 = 100;
 
-/// Ends them all and waits until they are gone, at most `patience`.
-pub(super) fn sweep(marks: &[String], patience: Duration) -> io::Result<Swept> {
+/// Ends them all and waits until they are gone, at most `patience`; returns how many it killed, and how many are left.
+pub(super) fn sweep(marks: &[String], patience: Duration) -> io::Result<(usize, usize)> {
     check_proc()?;
     let mut sweep = Sweep::new(marks);
     let began = Instant::now();
@@ -42,7 +41,7 @@ pub(super) fn sweep(marks: &[String], patience: Duration) -> io::Result<Swept> {
                 clean_scans += 1;
             }
             if clean_scans == CLEAN_SCANS {
-                return Ok(Swept { killed: sweep.ended.len(), left: found.refused });
+                return Ok((sweep.ended.len(), found.refused));
             }
         } else {
             clean_scans = 0;
@@ -54,7 +53,7 @@ pub(super) fn sweep(marks: &[String], patience: Duration) -> io::Result<Swept> {
         }
         if began.elapsed() >= patience {
             let left = found.signalled.len() + found.refused;
-            return Ok(Swept { killed: sweep.ended.len(), left });
+            return Ok((sweep.ended.len(), left));
         }
         // Nothing tells of the end of a process together with all that it may have started.
         std::thread::sleep(Duration::from_millis(pause_ms));

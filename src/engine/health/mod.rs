@@ -1,6 +1,5 @@
 //! How a node fares: what it has measured, whether its threads move, whether it is ready.
 
-pub(super) mod in_flight;
 pub mod metrics;
 pub(super) mod node_health;
 pub(super) mod stuck_sessions;

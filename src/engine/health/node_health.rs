@@ -1,18 +1,18 @@
 //! A node's own state, for its status endpoint.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::metrics::Metrics;
-use super::thread_watchdog::{CoreThread, StalledThread, ThreadWatchdog};
+use super::thread_watchdog::{StalledThread, ThreadWatchdog};
 use crate::engine::config::NodeConfig;
 use crate::engine::shutdown::{Phase, Shutdown};
 
 /// If the last poll was more than this many poll intervals ago, the database does not answer.
 const READY_INTERVALS_MAX: u32 = 5;
 
-/// A node's own state, for its status endpoint: only numbers, read without a lock.
+/// A node's own state, for its status endpoint: cheap to read.
 pub struct Health {
     node_id: String,
     node_name: String,
@@ -24,7 +24,6 @@ pub struct Health {
     /// Milliseconds from `began` to the last time the poller reached the database, plus 1; 0 is never.
     last_poll: AtomicU64,
     shutdown: Arc<Shutdown>,
-    pub(crate) busy: AtomicUsize,
     pub(crate) stale_results: AtomicU64,
     pub(crate) metrics: Metrics,
 }
@@ -37,11 +36,10 @@ impl Health {
             executors: config.executors,
             poll_interval: config.poll_interval,
             began: Instant::now(),
-            watchdog: ThreadWatchdog::new(),
+            watchdog: ThreadWatchdog::default(),
             lease: config.lease,
             last_poll: AtomicU64::new(0),
             shutdown,
-            busy: AtomicUsize::new(0),
             stale_results: AtomicU64::new(0),
             metrics: Metrics::new(),
         }
@@ -51,10 +49,6 @@ impl Health {
     pub(crate) fn note_poll(&self) {
         let millis = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
         self.last_poll.store(millis + 1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn note_database_error(&self, thread: CoreThread) {
-        self.metrics.note_database_error(thread.as_str());
     }
 
     /// The node's id, new at every start.
@@ -74,7 +68,7 @@ impl Health {
 
     /// How many commands it runs.
     pub fn busy(&self) -> usize {
-        self.busy.load(Ordering::Relaxed)
+        self.shutdown.running()
     }
 
     /// Executions recorded since it started.

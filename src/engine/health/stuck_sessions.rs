@@ -35,7 +35,7 @@ impl StuckSessions {
         let mut pause = LOOK;
         while quit.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
             pause = LOOK;
-            for (thread, since, backend) in self.sessions.in_flight.longer_than(limit) {
+            for (thread, since, backend) in self.sessions.health.watchdog.unanswered(limit) {
                 if let Err(error) = self.end_session(thread, since, &backend) {
                     debug!(
                         "role={} gets no answer and its session was not ended: failed to {error}",
@@ -50,7 +50,7 @@ impl StuckSessions {
 
     fn end_session(&self, thread: CoreThread, since: Instant, backend: &Backend) -> Result<(), StoreError> {
         let mut store = self.sessions.open("silence", fastrand::i32(..))?;
-        if !self.sessions.in_flight.is_waiting(thread, since) {
+        if !self.sessions.health.watchdog.is_unanswered(thread, since) {
             return Ok(());
         }
         if thread == CoreThread::Heartbeat {

@@ -1,7 +1,9 @@
 //! Whether the threads that the node depends on still move: what feeds the service manager's watchdog.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use crate::store::Backend;
 
 /// A thread without which the node is useless.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,12 +26,21 @@ impl CoreThread {
     }
 }
 
-/// What each of the core threads does, and since when.
+/// What each of the core threads does.
+#[derive(Default)]
 pub(crate) struct ThreadWatchdog {
-    began: Instant,
-    /// For each thread: 0 while it waits for something to do, else twice the milliseconds since `began`, plus 2, and
-    /// plus 1 if it waits for the database.
-    since: [AtomicU64; 3],
+    activities: Mutex<[Activity; CoreThread::ALL.len()]>,
+}
+
+/// What a thread does, and since when.
+#[derive(Clone, Default)]
+enum Activity {
+    /// It waits for something to do.
+    #[default]
+    Resting,
+    Working(Instant),
+    /// It waits for the database: for an answer of this session, if it is known.
+    Querying(Instant, Option<Backend>),
 }
 
 /// A core thread that has not moved for too long.
@@ -52,40 +63,56 @@ impl std::fmt::Display for StalledThread {
 }
 
 impl ThreadWatchdog {
-    pub(crate) fn new() -> Self {
-        Self { began: Instant::now(), since: std::array::from_fn(|_| AtomicU64::new(0)) }
+    /// The value is complete between any two calls.
+    fn lock(&self) -> MutexGuard<'_, [Activity; CoreThread::ALL.len()]> {
+        self.activities.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// It waits for something to do.
     pub(crate) fn rests(&self, thread: CoreThread) {
-        self.since[thread as usize].store(0, Ordering::Relaxed);
+        self.lock()[thread as usize] = Activity::Resting;
     }
 
     /// It begins something new.
     pub(crate) fn works(&self, thread: CoreThread) {
-        self.since[thread as usize].store(self.stamp(), Ordering::Relaxed);
+        self.lock()[thread as usize] = Activity::Working(Instant::now());
     }
 
-    /// It waits for the database.
-    pub(crate) fn queries(&self, thread: CoreThread) {
-        self.since[thread as usize].store(self.stamp() | 1, Ordering::Relaxed);
-    }
-
-    fn stamp(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_millis()).map_or(u64::MAX - 1, |millis| (millis + 1) << 1)
+    /// It begins to wait for the database.
+    pub(crate) fn queries(&self, thread: CoreThread, session: Option<Backend>) {
+        self.lock()[thread as usize] = Activity::Querying(Instant::now(), session);
     }
 
     /// The first thread that has done one thing for longer than `own_max`, or waited for one answer of the database for
     /// longer than `database_max`.
     pub(crate) fn stalled(&self, own_max: Duration, database_max: Duration) -> Option<StalledThread> {
-        let now = self.stamp() >> 1;
+        let activities = self.lock();
         CoreThread::ALL.into_iter().find_map(|thread| {
-            let since = self.since[thread as usize].load(Ordering::Relaxed);
-            let in_database = since & 1 == 1;
-            let time = Duration::from_millis(now.saturating_sub(since >> 1));
-            let limit = if in_database { database_max } else { own_max };
-            (since != 0 && time > limit).then(|| StalledThread { thread: thread.as_str(), in_database, time })
+            let (since, limit, in_database) = match &activities[thread as usize] {
+                Activity::Resting => return None,
+                Activity::Working(since) => (since, own_max, false),
+                Activity::Querying(since, _) => (since, database_max, true),
+            };
+            let time = since.elapsed();
+            (time > limit).then(|| StalledThread { thread: thread.as_str(), in_database, time })
         })
+    }
+
+    /// The threads that have waited for one answer for longer than `limit`, since when, and of which session.
+    pub(crate) fn unanswered(&self, limit: Duration) -> Vec<(CoreThread, Instant, Backend)> {
+        let activities = self.lock();
+        let unanswered = |thread: CoreThread| match &activities[thread as usize] {
+            Activity::Querying(since, Some(session)) if since.elapsed() > limit => {
+                Some((thread, *since, session.clone()))
+            }
+            _ => None,
+        };
+        CoreThread::ALL.into_iter().filter_map(unanswered).collect()
+    }
+
+    /// Whether the thread still waits for the answer that it began to wait for then.
+    pub(crate) fn is_unanswered(&self, thread: CoreThread, since: Instant) -> bool {
+        matches!(self.lock()[thread as usize], Activity::Querying(began, _) if began == since)
     }
 }
 
@@ -95,20 +122,18 @@ mod tests {
 
     #[test]
     fn a_thread_that_rests_is_not_stalled_and_one_that_does_one_thing_for_long_is() {
-        let watchdog = ThreadWatchdog::new();
+        let watchdog = ThreadWatchdog::default();
         let (none, long) = (Duration::ZERO, Duration::from_secs(3600));
-        let wait = || while watchdog.stamp() <= 4 {};
         assert_eq!(watchdog.stalled(none, none), None);
         watchdog.works(CoreThread::Recorder);
-        wait();
-        let stall = watchdog.stalled(none, long).expect("a stall");
-        assert_eq!((stall.thread, stall.in_database), ("recorder", false));
+        let stalled = watchdog.stalled(none, long).expect("a stalled thread");
+        assert_eq!((stalled.thread, stalled.in_database), ("recorder", false));
         assert_eq!(watchdog.stalled(long, none), None);
         watchdog.rests(CoreThread::Recorder);
-        watchdog.queries(CoreThread::Heartbeat);
-        std::thread::sleep(Duration::from_millis(3));
-        let stall = watchdog.stalled(long, none).expect("a stall");
-        assert_eq!(stall.to_string(), "thread keeper waits for the database since 0 s");
+        watchdog.queries(CoreThread::Heartbeat, None);
+        let stalled = watchdog.stalled(long, none).expect("a stalled thread");
+        assert_eq!(stalled.to_string(), "thread keeper waits for the database since 0 s");
         assert_eq!(watchdog.stalled(none, long), None);
+        assert!(watchdog.unanswered(none).is_empty(), "its session is not known");
     }
 }

@@ -1,6 +1,5 @@
 //! Looks which other nodes live, and declares the dead ones dead.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use log::warn;
@@ -11,13 +10,13 @@ use crate::model::liveness::{Death, Liveness, Observer, Signs, judge};
 use crate::platform::process_started;
 use crate::platform::processes::is_alive;
 use crate::store::StoreError;
-use crate::store::nodes::{Peer, Place};
+use crate::store::nodes::{NodeIdentity, Peer, Place};
 
 pub(crate) struct FailureDetector {
-    pub(crate) node_id: Arc<str>,
+    node_id: String,
     /// The host on which this node runs.
-    pub(crate) place: Option<Place>,
-    pub(crate) dead_after: Duration,
+    place: Option<Place>,
+    dead_after: Duration,
 }
 
 /// What a look at the other nodes found.
@@ -29,6 +28,10 @@ pub(crate) struct Findings {
 }
 
 impl FailureDetector {
+    pub(crate) fn new(of: &NodeIdentity, dead_after: Duration) -> Self {
+        Self { node_id: of.node_id.clone(), place: of.place.clone(), dead_after }
+    }
+
     /// `connected_for` is how long this node has had its connection.
     pub(crate) fn look(
         &self,
@@ -100,9 +103,10 @@ mod tests {
 
     #[test]
     fn only_a_process_of_our_own_host_is_looked_for() {
-        let place = |boot_id: &str| {
-            let pid_namespace = "pid:[1]".to_owned();
-            Some(Place { boot_id: boot_id.to_owned(), pid_namespace, pid_started: None })
+        let place = |boot_id: &str| Place {
+            boot_id: boot_id.to_owned(),
+            pid_namespace: "pid:[1]".to_owned(),
+            pid_started: None,
         };
         let peer = |place| Peer {
             node_id: "n-1".to_owned(),
@@ -115,10 +119,10 @@ mod tests {
             had_lock: true,
             is_locked: true,
         };
-        let (node_id, dead_after) = ("n-2".into(), Duration::from_secs(10));
-        let detector = FailureDetector { node_id, place: place("here"), dead_after };
-        assert!(detector.signs(&peer(place("here"))).is_process_gone);
-        assert!(!detector.signs(&peer(place("there"))).is_process_gone);
-        assert!(!detector.signs(&peer(None)).is_process_gone);
+        let (node_id, place_here) = ("n-2".to_owned(), Some(place("here")));
+        let detector = FailureDetector { node_id, place: place_here, dead_after: Duration::ZERO };
+        for (place, is_gone) in [(Some(place("here")), true), (Some(place("there")), false), (None, false)] {
+            assert_eq!(detector.signs(&peer(place)).is_process_gone, is_gone);
+        }
     }
 }

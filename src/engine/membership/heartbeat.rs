@@ -12,14 +12,12 @@ use super::lease::Lease;
 use super::node_lock::NodeLock;
 use super::takeover::Takeover;
 use crate::command::Reason;
-use crate::engine::claim::held::HeldClaims;
-use crate::engine::claim::wakeups::Wakeups;
 use crate::engine::config::{NodeConfig, Scope};
 use crate::engine::control::requests::{LOOK_AGAIN, Requests, Seen};
 use crate::engine::guard::Guard;
 use crate::engine::health::node_health::Health;
+use crate::engine::holdings::Holdings;
 use crate::engine::live_output::LiveOutputPublisher;
-use crate::engine::run::slots::Slots;
 use crate::engine::session::Session;
 use crate::engine::shutdown::Shutdown;
 use crate::failpoint::{self, Point};
@@ -40,9 +38,7 @@ pub(crate) struct Heartbeat {
     pub(crate) lock: NodeLock,
     pub(crate) lease: Arc<Lease>,
     pub(crate) guard: Option<Arc<Guard>>,
-    pub(crate) claims: Arc<HeldClaims>,
-    pub(crate) slots: Arc<Slots>,
-    pub(crate) wakeups: Arc<Wakeups>,
+    pub(crate) holdings: Arc<Holdings>,
     pub(crate) requests: Arc<Requests>,
     pub(crate) failure_detector: FailureDetector,
     pub(crate) takeover: Takeover,
@@ -144,7 +140,7 @@ impl Heartbeat {
     fn renew(&mut self) -> Result<(), StoreError> {
         let (identity, state, key) = (&self.identity, self.shutdown.node_state(), self.lock.key());
         let node_id = &identity.node_id;
-        let notify_above = Some(self.claims.notify_above());
+        let notify_above = Some(self.holdings.claims.notify_above());
         let sent = time_since_boot();
         if self.session.write(|store| store.heartbeat(node_id, state, key, notify_above))? {
             self.note_renewal(sent);
@@ -152,14 +148,14 @@ impl Heartbeat {
             return Ok(());
         }
         self.lease.declared_dead();
-        let ended = self.slots.interrupt_all(Reason::Fenced);
+        let ended = self.holdings.slots.interrupt_all(Reason::Fenced);
         warn!("this node was declared dead while it could not be heard; commands ended={ended}");
         // Others take over its claims, or it does so itself, before it goes on.
         self.takeover.take_over(&mut self.session)?;
         if self.session.write(|store| Ok(store.rejoin(node_id)? || store.register_again(identity)?))? {
             self.note_renewal(sent);
             info!("node goes on node_id={node_id}");
-            self.wakeups.request_full_scan();
+            self.holdings.wakeups.request_full_scan();
         }
         Ok(())
     }
@@ -170,13 +166,13 @@ impl Heartbeat {
     }
 
     fn end_revoked_commands(&mut self) -> Result<(), StoreError> {
-        let (node_id, held) = (&self.identity.node_id, self.claims.snapshot());
+        let (node_id, held) = (&self.identity.node_id, self.holdings.claims.snapshot());
         if held.is_empty() {
             return Ok(());
         }
         for (process_id, version) in self.session.query(|store| store.lost_claims(node_id, &held))? {
-            if self.slots.interrupt_claim(&process_id, version, Reason::Fenced) {
-                warn!("command ended process_id={process_id:?} version={version}: its claim was taken");
+            if self.holdings.slots.interrupt_claim(&process_id, version, Reason::Fenced) {
+                warn!("command ended process_id={process_id:?} version={version}: its claim was revoked");
             }
         }
         Ok(())

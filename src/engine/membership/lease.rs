@@ -10,7 +10,7 @@ pub(crate) struct Lease {
     length: Duration,
     /// Milliseconds since boot at which the last successful heartbeat was sent.
     renewed_ms: AtomicU64,
-    /// Somebody has declared this node dead, and it has not rejoined.
+    /// Another node has declared this one dead, and it has not rejoined.
     is_dead: AtomicBool,
     /// Milliseconds since boot at which it was renewed late; 0 is never.
     lapsed_ms: AtomicU64,
@@ -48,7 +48,7 @@ impl Lease {
         self.is_dead.load(Ordering::SeqCst) || self.age() > self.length * 2 / 3
     }
 
-    /// Whether it is void, or was at some time after `since`, a time since boot.
+    /// Whether it has expired, or had at some time after `since`, a time since boot.
     pub(crate) fn was_expired_since(&self, since: Duration) -> bool {
         self.is_expired() || self.lapsed_ms.load(Ordering::SeqCst) >= millis(since).max(1)
     }
@@ -92,7 +92,7 @@ mod tests {
         assert!(lease.was_expired_since(before));
         lease.renew(time_since_boot());
         assert!(!lease.is_expired());
-        assert!(lease.was_expired_since(before), "it ran while the lease was void");
+        assert!(lease.was_expired_since(before), "it ran after the lease had expired");
         assert!(!lease.was_expired_since(time_since_boot() + Duration::from_secs(1)));
     }
 }

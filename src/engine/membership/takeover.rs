@@ -1,17 +1,18 @@
 //! Takes over claims that have no owner: those of dead nodes, and our own that we have lost.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log::{error, info, warn};
 
 use super::record_lost::lost_result;
-use crate::engine::claim::held::HeldClaims;
-use crate::engine::claim::wakeups::Wakeups;
+use crate::engine::config::NodeConfig;
 use crate::engine::health::node_health::Health;
+use crate::engine::holdings::Holdings;
 use crate::engine::session::Session;
 use crate::store::StoreError;
-use crate::store::nodes::{Abandoned, AbandonedClaim, UnreadableClaim};
+use crate::store::nodes::{Abandoned, UnreadableClaim};
 use crate::store::record::TaskResult;
 
 /// Claims taken over by one statement.
@@ -19,10 +20,8 @@ const TAKEOVER_BATCH: usize = 500;
 
 /// Takes over, on the heartbeat's session.
 pub(crate) struct Takeover {
-    node_id: Arc<str>,
     lease: Duration,
-    claims: Arc<HeldClaims>,
-    wakeups: Arc<Wakeups>,
+    holdings: Arc<Holdings>,
     health: Arc<Health>,
     last_sweep: Option<Instant>,
     /// Claims that were ours in the database at the last sweep and unknown here.
@@ -30,14 +29,8 @@ pub(crate) struct Takeover {
 }
 
 impl Takeover {
-    pub(crate) fn new(
-        node_id: Arc<str>,
-        lease: Duration,
-        claims: Arc<HeldClaims>,
-        wakeups: Arc<Wakeups>,
-        health: Arc<Health>,
-    ) -> Self {
-        Self { node_id, lease, claims, wakeups, health, last_sweep: None, orphaned: Vec::new() }
+    pub(crate) fn new(config: &NodeConfig, holdings: Arc<Holdings>, health: Arc<Health>) -> Self {
+        Self { lease: config.lease, holdings, health, last_sweep: None, orphaned: Vec::new() }
     }
 
     pub(crate) fn is_sweep_due(&self, every: Duration) -> bool {
@@ -67,16 +60,16 @@ impl Takeover {
     /// A claim that two sweeps running find ours in the database and unknown here was lost between the two, whatever
     /// the way: it is treated as that of a dead node.
     fn end_orphaned_claims(&mut self, session: &mut Session) -> Result<(), StoreError> {
-        let mut unknown = session.query(|store| store.held_claims(&self.node_id))?;
-        unknown.retain(|(id, version)| self.claims.version_of(id) != Some(*version));
+        let mut unknown = session.query(|store| store.held_claims(&self.holdings.node_id))?;
+        unknown.retain(|(id, version)| self.holdings.claims.version_of(id) != Some(*version));
         let orphaned: Vec<String> =
             unknown.iter().filter(|it| self.orphaned.contains(it)).map(|it| it.0.clone()).collect();
         if !orphaned.is_empty() {
-            let mut claims = session.query(|store| store.stray_claims(&self.node_id, &orphaned))?;
+            let mut claims = session.query(|store| store.stray_claims(&self.holdings.node_id, &orphaned))?;
             claims.retain(|it| unknown.iter().any(|(id, version)| it.is_of(id, *version)));
             let ended = self.record_lost(session, claims)?;
             warn!("claims of this node that it had lost were ended processes={ended}");
-            self.wakeups.request_full_scan();
+            self.holdings.wakeups.request_full_scan();
         }
         self.orphaned = unknown;
         Ok(())
@@ -87,7 +80,7 @@ impl Takeover {
         // Until it is done: after a failure the next heartbeat sweeps.
         self.last_sweep = None;
         if session.write(|store| store.end_reservations(None))? > 0 {
-            self.wakeups.request_full_scan();
+            self.holdings.wakeups.request_full_scan();
         }
         loop {
             let claims = session.query(|store| store.abandoned_claims(TAKEOVER_BATCH))?;
@@ -98,7 +91,7 @@ impl Takeover {
                 other => other?,
             };
             if taken > 0 {
-                self.wakeups.request_full_scan();
+                self.holdings.wakeups.request_full_scan();
             }
             // Another node that takes over at the same time gets its share: what is left is that node's.
             if found < TAKEOVER_BATCH || taken == 0 {
@@ -118,11 +111,14 @@ impl Takeover {
                 Abandoned::Unreadable(claim) => taken += usize::from(quarantine(session, &claim)?),
             }
         }
-        for node_id in nodes_of(&readable) {
+        let nodes: BTreeSet<&str> = readable.iter().map(|it| it.node_id.as_str()).collect();
+        for node_id in nodes {
             let lost: Vec<_> = readable.iter().filter(|it| it.node_id == node_id).map(lost_result).collect();
-            let recorded = record(session, &node_id, &lost)?;
-            for failed in lost.iter().filter_map(|it| it.process_error.as_ref().zip(Some(it))) {
-                warn!("process failed process_id={:?}: {}", failed.1.process_id, failed.0);
+            let recorded = record(session, node_id, &lost)?;
+            for failed in &lost {
+                if let Some(why) = &failed.process_error {
+                    warn!("process failed process_id={:?}: {why}", failed.process_id);
+                }
             }
             self.health.metrics.note_takeover(recorded);
             info!("taken over node_id={node_id} processes={recorded}");
@@ -157,11 +153,4 @@ fn quarantine(session: &mut Session, claim: &UnreadableClaim) -> Result<bool, St
         error!("process quarantined process_id={process_id:?}: {reason}");
     }
     Ok(is_done)
-}
-
-fn nodes_of(claims: &[AbandonedClaim]) -> Vec<String> {
-    let mut nodes: Vec<String> = claims.iter().map(|it| it.node_id.clone()).collect();
-    nodes.sort();
-    nodes.dedup();
-    nodes
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::engine::run::runner::{RunReport, Work, context_of};
+use crate::engine::run::runner::{RunReport, Work};
 use crate::model::lifecycle::{
     ClaimMove, Ending, Outcome, ProcessStatus, TaskPosition, Transition, Wait, after_execution,
 };
@@ -33,7 +33,9 @@ pub(crate) fn decide(work: &Work, run: RunReport, handover: Handover, chance: f6
         Handover::Yield => transition.yielding(),
     };
     let wait = wait_of(work, transition, chance);
-    let context = context_of(&mut report);
+    // Nothing, if nothing was written.
+    let passes_on = report.outcome == Outcome::Succeeded && !report.context.is_empty();
+    let context = passes_on.then(|| std::mem::take(&mut report.context));
     let error_message = report.error_message.take().map(without_nul);
     let process_error = (transition.claim == ClaimMove::End && !transition.advance)
         .then(|| process_error(work, transition, error_message.as_deref()));

@@ -10,13 +10,12 @@ use serde_json::{Map, Value};
 
 use super::batch::Batch;
 use super::decide::{Handover, decide, unrecordable};
-use crate::engine::claim::held::HeldClaims;
 use crate::engine::claim::preemption::PreemptionRequests;
-use crate::engine::claim::wakeups::Wakeups;
 use crate::engine::control::requests::Requests;
 use crate::engine::health::node_health::Health;
+use crate::engine::holdings::Holdings;
 use crate::engine::run::executor::Done;
-use crate::engine::run::job_queue::JobSenders;
+use crate::engine::run::job_queue::JobQueue;
 use crate::engine::run::permits::RunPermits;
 use crate::engine::run::runner::Work;
 use crate::engine::session::Session;
@@ -38,14 +37,12 @@ const BATCH_LINGER_MAX: Duration = Duration::from_millis(6);
 
 pub(crate) struct Recorder {
     pub(crate) session: Session,
-    pub(crate) node_id: Arc<str>,
+    pub(crate) holdings: Arc<Holdings>,
     pub(crate) done: Receiver<Done>,
-    pub(crate) jobs: JobSenders,
-    pub(crate) claims: Arc<HeldClaims>,
+    pub(crate) jobs: JobQueue,
     pub(crate) permits: Arc<RunPermits>,
     pub(crate) preemption: Arc<PreemptionRequests>,
     pub(crate) requests: Arc<Requests>,
-    pub(crate) wakeups: Arc<Wakeups>,
     pub(crate) shutdown: Arc<Shutdown>,
     pub(crate) health: Arc<Health>,
 }
@@ -112,7 +109,7 @@ impl Recorder {
         let mut is_in_doubt = false;
         let mut has_reconciled = false;
         while !batch.results.is_empty() {
-            let node = &self.node_id;
+            let node = &self.holdings.node_id;
             let answer = if is_in_doubt {
                 // The connection was lost at the commit: what is in the audit trail needs no second record.
                 self.session.query(|store| store.recorded(node, &batch.results))
@@ -166,7 +163,7 @@ impl Recorder {
         if error.is_recorded_already() {
             // Not by us, or the audit trail would show it: it was taken over.
             batch.into_pairs().for_each(|(work, result)| self.drop_stale(&work, &result));
-            self.wakeups.wake();
+            self.holdings.wakeups.wake();
             return None;
         }
         if batch.is_stripped {
@@ -199,34 +196,34 @@ impl Recorder {
             }
         }
         if is_scheduled {
-            self.wakeups.note_scheduled();
+            self.holdings.wakeups.note_scheduled();
         }
         if let Some(priority) = yielded {
-            // To a process that waits, or to another node. It has kept its place, behind which others may have been claimed.
-            self.wakeups.request_full_scan();
-            self.wake_others(priority);
+            self.note_released(priority);
         } else if is_slot_freed {
-            self.wakeups.notify_slot_freed();
+            self.holdings.wakeups.notify_slot_freed();
         }
         rest
     }
 
-    /// What was given back is due at once, wherever there is room.
-    fn wake_others(&mut self, priority: i32) {
-        // They look by themselves before long; the session has logged what failed.
+    /// What was given back is due at once, wherever there is room; it has kept its place, behind which others may have been
+    /// claimed.
+    fn note_released(&mut self, priority: i32) {
+        self.holdings.wakeups.request_full_scan();
+        // Other nodes look by themselves before long; the session has logged what failed.
         let _ = self.session.query(|store| store.wake_nodes(priority));
     }
 
     fn drop_stale(&self, work: &Work, result: &TaskResult) {
         self.health.stale_results.fetch_add(1, Ordering::Relaxed);
         warn!(
-            "stale result dropped process_id={:?} task={:?} version={}: the claim was taken",
+            "stale result dropped process_id={:?} task={:?} version={}: the claim was revoked",
             result.process_id, work.task.name, result.version
         );
-        self.claims.remove(&result.process_id, result.version);
+        self.holdings.claims.remove(&result.process_id, result.version);
     }
 
-    /// Starts the next task under the kept claim, or frees the executor: `true` then.
+    /// Starts the next task under the claim, or frees its slot: `true` then.
     fn go_on(
         &mut self,
         work: Work,
@@ -241,9 +238,8 @@ impl Recorder {
                     None => work.claim,
                     Some(new) => with_context(&work, new),
                 };
-                if self.jobs.next.send(Work { claim, task, due: None }).is_err() {
-                    warn!("a task came after the executors had gone; its lease will run out");
-                }
+                // The queue's other end is there as long as this one.
+                let _ = self.jobs.next.send(Work { claim, task, due: None });
                 return false;
             }
             Ok(None) if result.transition.claim == ClaimMove::Keep => {
@@ -252,13 +248,13 @@ impl Recorder {
             Ok(_) => {}
             Err(error) => self.quarantine(&result, &format!("failed to {error}")),
         }
-        self.claims.remove(&result.process_id, result.version);
+        self.holdings.claims.remove(&result.process_id, result.version);
         true
     }
 
     /// The process can't go on: it ends as FAILED with the reason.
     fn quarantine(&mut self, result: &TaskResult, reason: &str) {
-        let (id, node) = (&result.process_id, &self.node_id);
+        let (id, node) = (&result.process_id, &self.holdings.node_id);
         match self.session.write(|store| store.quarantine(node, id, result.version, reason)) {
             Ok(true) => error!("process quarantined process_id={id:?}: {reason}"),
             // Cancelled at the very end of its task; or taken over while we did not hear whether our result was
@@ -272,23 +268,22 @@ impl Recorder {
         let claims: Vec<_> =
             works.iter().map(|it| (Arc::clone(&it.claim.process_id), it.claim.version)).collect();
         loop {
-            match self.session.write(|store| store.release(&self.node_id, &claims)) {
+            match self.session.write(|store| store.release(&self.holdings.node_id, &claims)) {
                 Ok(_) => break,
                 Err(error) if error.is_transient() && self.shutdown.phase() < Phase::GivingUp => {
                     std::thread::park_timeout(self.session.pause());
                 }
                 Err(error) => {
-                    error!("{} claims were not given back: failed to {error}", claims.len());
+                    error!("{} claims were not released: failed to {error}", claims.len());
                     break;
                 }
             }
         }
         for (process_id, version) in &claims {
-            self.claims.remove(process_id, *version);
+            self.holdings.claims.remove(process_id, *version);
         }
-        self.wakeups.request_full_scan();
         if let Some(priority) = works.iter().map(|work| work.claim.priority).max() {
-            self.wake_others(priority);
+            self.note_released(priority);
         }
     }
 
@@ -306,7 +301,7 @@ impl Recorder {
                 result.process_id, work.task.name, result.execution.outcome
             );
             self.shutdown.give_up(1);
-            self.claims.remove(&result.process_id, result.version);
+            self.holdings.claims.remove(&result.process_id, result.version);
         }
         false
     }
@@ -314,9 +309,9 @@ impl Recorder {
     fn abandon(&mut self, batch: &Batch, error: &StoreError) {
         for result in &batch.results {
             self.quarantine(result, &format!("failed to {error}"));
-            self.claims.remove(&result.process_id, result.version);
+            self.holdings.claims.remove(&result.process_id, result.version);
         }
-        self.wakeups.wake();
+        self.holdings.wakeups.wake();
     }
 }
 

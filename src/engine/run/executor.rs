@@ -1,16 +1,16 @@
 //! An executor runs one command at a time.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::job_queue::Jobs;
+use super::job_queue::JobQueue;
 use super::permits::{RunPermit, RunPermits};
 use super::runner::{RunReport, Runner, Work};
-use super::slots::{Slot, Slots};
+use super::slots::Slot;
 use crate::command::{Lasting, Reason};
 use crate::engine::health::node_health::Health;
+use crate::engine::holdings::Holdings;
 use crate::engine::membership::lease::Lease;
 use crate::engine::shutdown::{Phase, Shutdown};
 use crate::platform::time_since_boot;
@@ -26,18 +26,18 @@ pub(crate) enum Done {
 #[derive(Clone)]
 pub(crate) struct Executor {
     pub(crate) permits: Arc<RunPermits>,
-    pub(crate) slots: Arc<Slots>,
+    pub(crate) holdings: Arc<Holdings>,
     pub(crate) lease: Arc<Lease>,
     pub(crate) shutdown: Arc<Shutdown>,
     pub(crate) health: Arc<Health>,
-    pub(crate) jobs: Jobs,
+    pub(crate) jobs: JobQueue,
     pub(crate) done: Sender<Done>,
 }
 
 impl Executor {
     /// Runs, in this slot, what comes until `quit` is closed.
     pub(crate) fn run(&self, slot: usize, mut runner: Box<dyn Runner>, quit: &Receiver<()>) {
-        let slot = self.slots.slot(slot);
+        let slot = self.holdings.slots.slot(slot);
         let mut is_next_first = false;
         while let Some(permit) = self.permits.take(quit) {
             while permit.is_held() {
@@ -67,18 +67,18 @@ impl Executor {
         work: &Work,
         permit: &RunPermit<'_>,
     ) -> RunReport {
-        let _occupied = Occupied::new(slot, &self.health, work);
+        let _occupied = slot.occupy(work);
         permit.begin_work();
         if self.shutdown.phase() >= Phase::Interrupting {
             // A stop raises the phase first and interrupts the slots then: one of the two sees the other.
-            slot.interrupt().request(Reason::Stop);
+            slot.interrupt.request(Reason::Stop);
         }
         if self.lease.is_expired() {
             // The same holds for a fence; a command that began unseen would run beside its successor.
-            slot.interrupt().request(Reason::Fenced);
+            slot.interrupt.request(Reason::Fenced);
         }
         let began = time_since_boot();
-        let mut report = runner.run(work, slot.interrupt(), slot.live(), Lasting(&|| permit.pass_on()));
+        let mut report = runner.run(work, &slot.interrupt, &slot.live, Lasting(&|| permit.pass_on()));
         permit.end_work();
         permit.note_ended();
         if report.report.was_killed_by_others() && self.lease.was_expired_since(began) {
@@ -91,26 +91,5 @@ impl Executor {
             metrics.start_latency_seconds.note_time(report.report.began.saturating_duration_since(due));
         }
         report
-    }
-}
-
-/// A slot from the beginning of a command to its end, also when that is a panic: nobody shall wait for it then.
-struct Occupied<'a> {
-    slot: &'a Slot,
-    health: &'a Health,
-}
-
-impl<'a> Occupied<'a> {
-    fn new(slot: &'a Slot, health: &'a Health, work: &Work) -> Self {
-        health.busy.fetch_add(1, Ordering::Relaxed);
-        slot.begin(work);
-        Self { slot, health }
-    }
-}
-
-impl Drop for Occupied<'_> {
-    fn drop(&mut self) {
-        self.slot.end();
-        self.health.busy.fetch_sub(1, Ordering::Relaxed);
     }
 }

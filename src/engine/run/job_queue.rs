@@ -7,98 +7,53 @@ use crossbeam_channel::{Receiver, Sender, bounded, select};
 use super::runner::Work;
 use crate::engine::signal::Signal;
 
-/// The poller's and the recorder's ends of [`Jobs`]. Each of the two has all of them: the channels stay open
-/// for the executors as long as one of the two may hand something on.
-pub(crate) struct JobSenders<T = Work> {
+/// Both ends of the channels: they stay open as long as a thread has the queue.
+#[derive(Clone)]
+pub(crate) struct JobQueue<T = Work> {
+    /// Processes that were claimed while others of a lower priority are here.
     pub(crate) urgent: Sender<T>,
+    /// Other processes that were claimed.
     pub(crate) claimed: Sender<T>,
+    /// Processes that go on.
     pub(crate) next: Sender<T>,
-    /// Told when results must wait for others no longer: few tasks wait for a permit, or a process of a higher priority
-    /// waits for an executor.
+    /// In the same order.
+    receivers: [Receiver<T>; 3],
+    /// Notified when results must wait for others no longer: few tasks wait for a permit, or a process of a higher
+    /// priority waits for an executor.
     pub(crate) flush_now: Arc<Signal>,
 }
 
-impl<T> Clone for JobSenders<T> {
-    fn clone(&self) -> Self {
-        Self {
-            urgent: self.urgent.clone(),
-            claimed: self.claimed.clone(),
-            next: self.next.clone(),
-            flush_now: Arc::clone(&self.flush_now),
-        }
+impl<T> JobQueue<T> {
+    /// Each channel has room for `max` tasks.
+    pub(crate) fn new(max: usize) -> Self {
+        let ((urgent, a), (claimed, b), (next, c)) = (bounded(max), bounded(max), bounded(max));
+        Self { urgent, claimed, next, receivers: [a, b, c], flush_now: Arc::default() }
     }
-}
 
-impl<T> JobSenders<T> {
-    /// How many tasks wait for a run permit.
-    pub(crate) fn waiting(&self) -> usize {
-        self.urgent.len() + self.claimed.len() + self.next.len()
-    }
-}
-
-/// Where an executor's work comes from.
-pub(crate) struct Jobs<T = Work> {
-    /// Of processes that were claimed while others of a lower priority are here.
-    urgent: Receiver<T>,
-    /// Of other processes that were claimed.
-    claimed: Receiver<T>,
-    /// Of processes that go on.
-    next: Receiver<T>,
-    pub(crate) flush_now: Arc<Signal>,
-}
-
-impl<T> Clone for Jobs<T> {
-    fn clone(&self) -> Self {
-        Self {
-            urgent: self.urgent.clone(),
-            claimed: self.claimed.clone(),
-            next: self.next.clone(),
-            flush_now: Arc::clone(&self.flush_now),
-        }
-    }
-}
-
-/// The channels between those who hand tasks on and the executors, each with room for `max` tasks.
-pub(crate) fn jobs<T>(max: usize) -> (JobSenders<T>, Jobs<T>) {
-    let ((urgent, take_urgent), (claimed, take_claimed), (next, take_next)) =
-        (bounded(max), bounded(max), bounded(max));
-    let flush_now = Arc::default();
-    let jobs = Jobs {
-        urgent: take_urgent,
-        claimed: take_claimed,
-        next: take_next,
-        flush_now: Arc::clone(&flush_now),
-    };
-    (JobSenders { urgent, claimed, next, flush_now }, jobs)
-}
-
-impl<T> Jobs<T> {
-    /// The next work; `None` once `quit` is closed. Processes that go on (`is_next_first`) and new ones
-    /// alternate, or the one might wait for as long as there is any of the other.
+    /// The next work; `None` once `quit` is closed. Processes that go on (`is_next_first`) and new ones alternate, or
+    /// the one might wait for as long as there is any of the other.
     pub(crate) fn take(&self, is_next_first: bool, quit: &Receiver<()>) -> Option<T> {
-        let order = if is_next_first {
-            [&self.next, &self.urgent, &self.claimed]
-        } else {
-            [&self.urgent, &self.claimed, &self.next]
-        };
+        let [urgent, claimed, next] = &self.receivers;
+        let order = if is_next_first { [next, urgent, claimed] } else { [urgent, claimed, next] };
         order.into_iter().find_map(|channel| channel.try_recv().ok()).or_else(|| {
             select! {
-                recv(self.urgent) -> work => work.ok(),
-                recv(self.claimed) -> work => work.ok(),
-                recv(self.next) -> work => work.ok(),
+                recv(urgent) -> work => work.ok(),
+                recv(claimed) -> work => work.ok(),
+                recv(next) -> work => work.ok(),
                 recv(quit) -> _ => None,
             }
         })
     }
 
+    /// How many tasks wait for a run permit.
     pub(crate) fn waiting(&self) -> usize {
-        self.urgent.len() + self.claimed.len() + self.next.len()
+        self.receivers.iter().map(Receiver::len).sum()
     }
 
     /// Up to so many tasks that no executor has taken, the least urgent first.
     pub(crate) fn take_back(&self, how_many: usize) -> impl Iterator<Item = T> {
-        let channels = [&self.claimed, &self.next, &self.urgent];
-        channels.into_iter().flat_map(Receiver::try_iter).take(how_many)
+        let [urgent, claimed, next] = &self.receivers;
+        [claimed, next, urgent].into_iter().flat_map(Receiver::try_iter).take(how_many)
     }
 }
 
@@ -108,14 +63,14 @@ mod tests {
 
     #[test]
     fn processes_that_go_on_and_new_ones_alternate_the_urgent_first() {
-        let (senders, jobs) = jobs(9);
+        let jobs = JobQueue::new(9);
         let (_keep, quit) = bounded(0);
         for n in 0..3 {
-            senders.next.send(("next", n)).unwrap();
-            senders.claimed.send(("claimed", n)).unwrap();
+            jobs.next.send(("next", n)).unwrap();
+            jobs.claimed.send(("claimed", n)).unwrap();
         }
-        senders.urgent.send(("urgent", 0)).unwrap();
-        assert_eq!((senders.waiting(), jobs.waiting()), (7, 7));
+        jobs.urgent.send(("urgent", 0)).unwrap();
+        assert_eq!(jobs.waiting(), 7);
         let taken: Vec<_> = (0..7).map(|n| jobs.take(n % 2 == 1, &quit).unwrap()).collect();
         let expected = ["urgent", "next", "claimed", "next", "claimed", "next", "claimed"];
         assert_eq!(taken.iter().map(|it| it.0).collect::<Vec<_>>(), expected);
@@ -123,10 +78,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_handed_on_is_taken_after_the_poller_has_ended() {
-        let (recorder, jobs) = jobs(1);
-        let (keep, quit) = bounded(0);
-        let poller = recorder.clone();
+    fn what_is_handed_on_is_taken_after_the_poller_has_ended_until_the_node_quits() {
+        let (recorder, (keep, quit)) = (JobQueue::new(1), bounded(0));
+        let (poller, jobs) = (recorder.clone(), recorder.clone());
         poller.claimed.send("claimed").unwrap();
         drop(poller);
         assert_eq!(jobs.take(false, &quit), Some("claimed"));

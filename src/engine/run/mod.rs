@@ -1,5 +1,6 @@
 //! From a claimed task to the end of its command.
 
+pub(super) mod command_runner;
 pub(super) mod executor;
 pub(super) mod job_queue;
 mod orphans;

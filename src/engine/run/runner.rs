@@ -1,14 +1,9 @@
-//! From a claimed task to the command that is run, and what came of it.
+//! What it takes to run a claimed task's command.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use serde_json::{Map, Value};
-
-use super::orphans::{OrphanedDescendants, was_ended};
-use super::render::{resolve, shown_command};
-use crate::command::{self, BaseEnvironment, ContextDirectory, Interrupt, Lasting, Live, Report};
-use crate::model::lifecycle::Outcome;
+use crate::command::{Interrupt, Lasting, Live, Report};
 use crate::store::claims::{Claim, ClaimedTask};
 
 /// A task that is in progress under a claim of this node.
@@ -42,78 +37,15 @@ pub trait Runner: Send {
 
 /// Gives each executor its runner.
 pub trait Runners: Send + Sync {
-    /// The same for one node; whatever its runners start carries the node's id.
+    /// The same for one node; all that its runners start is tagged with the node's id.
     fn of_node(&self, node_id: &str) -> Arc<dyn Runners>;
 
     /// The runner of the executor with this number.
     fn runner(&self, executor: usize) -> Box<dyn Runner>;
 }
 
-/// Runs real commands.
-pub struct CommandRunners {
-    base: Arc<BaseEnvironment>,
-    contexts: Arc<ContextDirectory>,
-    orphans: Arc<OrphanedDescendants>,
-}
-
 /// Succeeds at once and runs nothing: what remains is the engine's own cost.
 pub struct NoopRunners;
-
-struct CommandRunner {
-    runner: command::Runner,
-    orphans: Arc<OrphanedDescendants>,
-}
-struct NoopRunner;
-
-impl CommandRunners {
-    /// Runners whose commands inherit this process's environment, minus its credentials.
-    pub fn new() -> Self {
-        Self {
-            base: Arc::new(BaseEnvironment::of_this_process()),
-            contexts: Arc::new(ContextDirectory::in_parent(std::env::temp_dir())),
-            orphans: Arc::default(),
-        }
-    }
-}
-
-impl Default for CommandRunners {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Runners for CommandRunners {
-    fn of_node(&self, node_id: &str) -> Arc<dyn Runners> {
-        Arc::new(Self {
-            base: Arc::new(self.base.of_node(node_id)),
-            contexts: Arc::clone(&self.contexts),
-            orphans: Arc::clone(&self.orphans),
-        })
-    }
-
-    fn runner(&self, executor: usize) -> Box<dyn Runner> {
-        let (base, contexts) = (Arc::clone(&self.base), Arc::clone(&self.contexts));
-        let runner = command::Runner::new(base, contexts, executor);
-        Box::new(CommandRunner { runner, orphans: Arc::clone(&self.orphans) })
-    }
-}
-
-impl Runner for CommandRunner {
-    fn run(&mut self, work: &Work, interrupt: &Interrupt, live: &Live, lasting: Lasting<'_>) -> RunReport {
-        let (command, report) = match resolve(work) {
-            Ok(resolved) => {
-                let shown = shown_command(&resolved);
-                let report = self.runner.run(&resolved.invocation(work, interrupt, live, lasting));
-                if let Some(tag) = self.runner.last_mark().filter(|_| was_ended(report.outcome)) {
-                    self.orphans.kill(tag);
-                }
-                (Some(shown), report)
-            }
-            Err(error) => (None, Report::unresolved(error.to_string())),
-        };
-        RunReport { command, ended: Instant::now(), report }
-    }
-}
 
 impl Runners for NoopRunners {
     fn of_node(&self, _node_id: &str) -> Arc<dyn Runners> {
@@ -121,18 +53,12 @@ impl Runners for NoopRunners {
     }
 
     fn runner(&self, _executor: usize) -> Box<dyn Runner> {
-        Box::new(NoopRunner)
+        Box::new(Self)
     }
 }
 
-impl Runner for NoopRunner {
+impl Runner for NoopRunners {
     fn run(&mut self, _: &Work, _: &Interrupt, _: &Live, _: Lasting<'_>) -> RunReport {
         RunReport { command: None, ended: Instant::now(), report: Report::succeeded() }
     }
-}
-
-/// What the recorder passes on to later tasks; nothing when nothing was written.
-pub(crate) fn context_of(report: &mut Report) -> Option<Map<String, Value>> {
-    let succeeded = report.outcome == Outcome::Succeeded && !report.context.is_empty();
-    succeeded.then(|| std::mem::take(&mut report.context))
 }

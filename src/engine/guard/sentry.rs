@@ -1,26 +1,4 @@
-//! The guard: a small process beside the node that ends the node's commands when the node is killed.
-//!
-//! ```text
-//!  node ──pipe, of which only the node has the writing end──► guard
-//!    '+':         the lease was renewed; when that does not come in time, the guard kills the node's commands
-//!    '.', end:    the node's commands are gone, the guard leaves
-//!    end alone:   the node is dead, the guard kills every process that carries the node's id
-//! ```
-//!
-//! The kernel closes the pipe however the node dies. A command that is being spawned at that moment holds a copy of
-//! it until its program is loaded, and then it carries the id ([`NODE_VARIABLE`]), so none slips through.
-//!
-//! A node ends its own commands when it can't renew its lease. One that is frozen can't: then the guard does it, before
-//! the lease is over and others run the same tasks.
-//!
-//! The guard is this same program, started with an argument that [`run_if_asked`] knows. It runs in a session of its
-//! own and heeds no signal but SIGKILL, so that a Ctrl-C or a service manager's SIGTERM does not end it before the
-//! node. It is started with an empty environment: a node that is a command of another node's is ended with that
-//! one, and then its guard must live to end the commands of its own.
-
-mod program;
-#[cfg(target_os = "linux")]
-mod sweep;
+//! The node's side of its guard.
 
 use std::io::{self, PipeWriter, Write};
 use std::os::fd::AsFd;
@@ -31,38 +9,16 @@ use std::time::{Duration, Instant};
 
 use log::{error, warn};
 
-pub use program::run_if_asked;
-
-use crate::command::NODE_VARIABLE;
+use super::kill::START_SWEEP_MAX;
+use super::protocol::{ARGUMENT, FAREWELL, IS_AVAILABLE, RENEWED};
 use crate::platform::{self, processes};
 
-/// Whether this system shows what is needed to find a dead node's commands.
-pub const IS_AVAILABLE: bool = cfg!(target_os = "linux");
-
-/// The first argument of a guard; the node's id is the second, its lease in milliseconds the third.
-const ARGUMENT: &str = "__guard";
-/// What a node that ends in order writes into the pipe.
-const FAREWELL: u8 = b'.';
-/// What a node writes when it has renewed its lease.
-const RENEWED: u8 = b'+';
-/// A guard that was bidden farewell leaves within a millisecond; one that somebody has stopped never does.
-const DISMISSAL_MS_MAX: u64 = 1_000;
-/// At its start a node waits for the commands of its predecessors, and no longer than this.
-const START_SWEEP_MS_MAX: u64 = 5_000;
-
+/// A guard that was dismissed leaves within a millisecond; one that somebody has stopped never does.
+const DISMISSAL_MAX: Duration = Duration::from_secs(1);
 /// How often a kernel without descriptors for processes is asked whether the guard has ended.
-const LOOK_MS: u64 = 5;
+const LOOK: Duration = Duration::from_millis(5);
 
-/// What came of ending the commands of nodes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Swept {
-    /// Processes that were killed.
-    pub killed: usize,
-    /// Processes that are still there: killed and slow to go, or not ours to kill.
-    pub left: usize,
-}
-
-/// What a program whose `main` calls [`run_if_asked`] gives as its own guard: this path leads to the running image
+/// What a program whose `main` calls [`super::run_if_asked`] gives as its own guard: this path leads to the running image
 /// even after the file has been replaced. `None` where there is no guard.
 pub fn own_program() -> Option<PathBuf> {
     IS_AVAILABLE.then(|| PathBuf::from("/proc/self/exe"))
@@ -93,7 +49,7 @@ struct Sentry {
 }
 
 impl Guard {
-    /// Starts `program`, whose `main` has to call [`run_if_asked`], as the guard of the node.
+    /// Starts `program`, whose `main` has to call [`super::run_if_asked`], as the guard of the node.
     ///
     /// # Errors
     /// When the program can't be started, or this system can't have a guard.
@@ -152,9 +108,8 @@ impl Guard {
         // An error means that the guard has ended, which is what is asked for.
         let _ = pipe.write_all(&[FAREWELL]);
         drop(pipe);
-        let patience = Duration::from_millis(DISMISSAL_MS_MAX);
-        if !has_ended_within(&mut process, patience) {
-            warn!("the node's guard (pid {}) did not leave in {patience:?}; it is killed", process.id());
+        if !has_ended_within(&mut process, DISMISSAL_MAX) {
+            warn!("the node's guard (pid {}) did not leave in {DISMISSAL_MAX:?}; it is killed", process.id());
             if let Err(error) = process.kill().and_then(|()| process.wait()) {
                 warn!("failed to end the node's guard: {error}");
             }
@@ -165,9 +120,8 @@ impl Guard {
     pub fn end_commands(&self) {
         let Post::Manned(Sentry { mut process, pipe }) = self.close() else { return };
         drop(pipe);
-        let patience = Duration::from_millis(START_SWEEP_MS_MAX);
-        if !has_ended_within(&mut process, patience) {
-            warn!("the node's guard (pid {}) still ends commands after {patience:?}", process.id());
+        if !has_ended_within(&mut process, START_SWEEP_MAX) {
+            warn!("the node's guard (pid {}) still ends commands after {START_SWEEP_MAX:?}", process.id());
         }
     }
 
@@ -209,45 +163,10 @@ fn has_ended_within(process: &mut Child, patience: Duration) -> bool {
         if left.is_zero() {
             return false;
         }
-        let pause = if ended.is_some() { left } else { left.min(Duration::from_millis(LOOK_MS)) };
+        let pause = if ended.is_some() { left } else { left.min(LOOK) };
         if platform::wait_readable([ended.as_ref().map(AsFd::as_fd)], pause).is_err() {
             return false;
         }
     }
     true
-}
-
-/// Kills every process on this host that carries the id of one of these nodes, all of which are dead, and waits a few
-/// seconds at most until they are gone. For a node that starts; it is never killed itself.
-///
-/// # Errors
-/// When `/proc` can't be read, or this system shows no environments of processes (`Unsupported`).
-pub fn kill_commands_of(node_ids: &[String]) -> io::Result<Swept> {
-    kill_marked(node_ids, Duration::from_millis(START_SWEEP_MS_MAX))
-}
-
-/// Kills every process on this host that carries one of these entries, `NAME=value`, in its environment; otherwise as
-/// [`kill_commands_of`].
-pub(super) fn kill_tagged(marks: &[String]) -> io::Result<Swept> {
-    kill_carriers(marks, Duration::from_millis(START_SWEEP_MS_MAX))
-}
-
-fn kill_marked(node_ids: &[String], patience: Duration) -> io::Result<Swept> {
-    // An empty id would be a mark that anything may carry.
-    let ids = node_ids.iter().filter(|id| !id.is_empty());
-    let marks: Vec<String> = ids.map(|id| format!("{NODE_VARIABLE}={id}")).collect();
-    kill_carriers(&marks, patience)
-}
-
-#[cfg(target_os = "linux")]
-fn kill_carriers(marks: &[String], patience: Duration) -> io::Result<Swept> {
-    if marks.is_empty() { Ok(Swept::default()) } else { sweep::sweep(marks, patience) }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn kill_carriers(_marks: &[String], _patience: Duration) -> io::Result<Swept> {
-    Err(io::Error::new(
-        io::ErrorKind::Unsupported,
-        format!("find processes by {NODE_VARIABLE}: only Linux shows the environments of processes"),
-    ))
 }
