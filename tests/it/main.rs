@@ -16,6 +16,7 @@ mod failover;
 mod faults;
 mod follow;
 mod guard;
+mod house;
 mod http;
 mod http_writes;
 mod library;
