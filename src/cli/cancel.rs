@@ -14,7 +14,7 @@ use super::terminal::{message, print_json, print_lines};
 use super::text;
 use crate::model::lifecycle::ProcessStatus;
 use crate::store::Store;
-use crate::store::control::{BULK_MAX, BulkFilter, CancelOutcome, CancelReason, CancelledProcess};
+use crate::store::cancel::{BULK_MAX, BulkFilter, CancelOutcome, CancelReason, CancelledProcess};
 use crate::store::progress::EndedProcess;
 
 /// What to cancel.

@@ -14,7 +14,8 @@ use super::text;
 use crate::model::input::ProcessInputData;
 use crate::model::lifecycle::ProcessStatus;
 use crate::store::Store;
-use crate::store::control::{BULK_MAX, RetriedProcess, RetryOptions, RetryOutcome};
+use crate::store::cancel::BULK_MAX;
+use crate::store::retry::{RetriedProcess, RetryOptions, RetryOutcome};
 
 /// What to retry.
 #[derive(Debug, Args)]

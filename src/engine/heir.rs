@@ -9,7 +9,7 @@ use super::link::Link;
 use super::shared::Shared;
 use super::takeover::lost_result;
 use crate::store::StoreError;
-use crate::store::nodes::{Abandoned, AbandonedClaim, UnreadableClaim};
+use crate::store::abandoned::{Abandoned, AbandonedClaim, UnreadableClaim};
 use crate::store::record::TaskResult;
 
 /// Claims taken over by one statement.

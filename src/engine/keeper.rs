@@ -21,7 +21,7 @@ use crate::failpoint::{self, Point};
 use crate::platform::processes::is_alive;
 use crate::platform::{process_started, time_since_boot};
 use crate::store::StoreError;
-use crate::store::nodes::{NodeIdentity, NodeState};
+use crate::store::membership::{NodeIdentity, NodeState};
 
 /// How often claims without a living node are looked for when nobody has died, in times of `dead_after` (30 s by
 /// default): those of a node that ended while the database was away, and our own that we have lost sight of.

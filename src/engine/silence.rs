@@ -13,7 +13,7 @@ use log::{debug, warn};
 
 use super::pulse::CoreThread;
 use super::shared::{Phase, Shared};
-use crate::store::nodes::NodeState;
+use crate::store::membership::NodeState;
 use crate::store::{Backend, Store, StoreError};
 
 /// Since when each of the core threads has been waiting for an answer of which session.

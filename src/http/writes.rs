@@ -9,7 +9,8 @@ use super::router::Write;
 use crate::model::control_document::{CancelDocument, RetryDocument};
 use crate::model::faults::Faults;
 use crate::model::start_document::StartDocument;
-use crate::store::control::{CancelOutcome, CancelReason, RetryOptions};
+use crate::store::cancel::{CancelOutcome, CancelReason};
+use crate::store::retry::RetryOptions;
 use crate::store::start::{StartOptions, StartRequest};
 use crate::store::{Refusal, RefusalReason};
 

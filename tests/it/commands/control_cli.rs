@@ -236,7 +236,7 @@ fn serve_ends_while_a_lock_keeps_it_from_forgetting() {
 #[test]
 fn a_result_that_is_on_the_way_when_its_process_is_cancelled_is_kept_and_goes_no_further() {
     use process_orchestrator::Outcome;
-    use process_orchestrator::store::control::{CancelOutcome, CancelReason};
+    use process_orchestrator::store::cancel::{CancelOutcome, CancelReason};
 
     let bench = Bench::with_tables("cli_cancel_race");
     bench

@@ -33,7 +33,6 @@ const STILL_CLOSED: &[&str] = &[
     "src/model/document",
     "src/model/template",
     "src/platform/spawn",
-    "src/store",
     "sql",
 ];
 

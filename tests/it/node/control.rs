@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use process_orchestrator::engine::NodeConfig;
 use process_orchestrator::store::StoreError;
+use process_orchestrator::store::cancel::{CancelOutcome, CancelReason};
 use process_orchestrator::store::claims::{Claim, Claimed, ClaimedTask, QueuePart};
-use process_orchestrator::store::control::{CancelOutcome, CancelReason, RetryOptions, RetryOutcome};
+use process_orchestrator::store::retry::{RetryOptions, RetryOutcome};
 use process_orchestrator::{
     Outcome, ProcessInputData, ProcessStatus, ProcessType, TaskDefinition, TaskStatus,
 };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use process_orchestrator::database::{ConnectError, ConnectFailure, Connection, ConnectionSource};
 use process_orchestrator::engine::{CommandRunners, Node, NodeConfig};
 use process_orchestrator::platform::{pid_space, process_started};
-use process_orchestrator::store::nodes::{NodeIdentity, Place};
+use process_orchestrator::store::membership::{NodeIdentity, Place};
 use process_orchestrator::{OnCrash, Outcome, ProcessInputData, ProcessStatus, ProcessType, TaskDefinition};
 
 use crate::common::{TestDatabase, one_task, script, settings, wait_until};

@@ -11,7 +11,7 @@ use std::time::Duration;
 use process_orchestrator::database::{ConnectionManager, ConnectionSettings, ConnectionSource, Pooler};
 use process_orchestrator::engine::{CommandRunners, Node, NodeConfig};
 use process_orchestrator::store::Store;
-use process_orchestrator::store::nodes::NodeIdentity;
+use process_orchestrator::store::membership::NodeIdentity;
 use process_orchestrator::{
     ProcessInputData, ProcessOrchestrator, ProcessStatus, ProcessType, ProcessTypeRegistry, TaskDefinition,
 };

@@ -8,19 +8,20 @@ use postgres::Row;
 use postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 use serde_json::{Map, Value};
 
-use super::read::read_process;
-use super::row::{get, problem_of};
-use super::{Sql, Store, StoreError};
+use super::process::read_process;
 use crate::model::lifecycle::ProcessStatus;
 use crate::model::records::ProcessData;
+use crate::store::row::{get, problem_of};
+use crate::store::{Sql, Store, StoreError};
 
-const WALK: Sql = Sql::new("list processes", include_str!("../../sql/list_processes.sql"));
-const UNFINISHED: Sql = Sql::new("list unfinished processes", include_str!("../../sql/list_unfinished.sql"));
+const WALK: Sql = Sql::new("list processes", include_str!("../../../sql/list_processes.sql"));
+const UNFINISHED: Sql =
+    Sql::new("list unfinished processes", include_str!("../../../sql/list_unfinished.sql"));
 const BY_METADATA: Sql =
-    Sql::new("list processes by metadata", include_str!("../../sql/list_by_metadata.sql"));
+    Sql::new("list processes by metadata", include_str!("../../../sql/list_by_metadata.sql"));
 const COUNT_CANDIDATES: Sql =
-    Sql::new("see how many processes to look at", include_str!("../../sql/count_candidates.sql"));
-const NODES_NAMED: Sql = Sql::new("find a node", include_str!("../../sql/nodes_named.sql"));
+    Sql::new("see how many processes to look at", include_str!("../../../sql/count_candidates.sql"));
+const NODES_NAMED: Sql = Sql::new("find a node", include_str!("../../../sql/nodes_named.sql"));
 
 /// Most processes on one page.
 pub const PAGE_MAX: u32 = 1000;
@@ -215,9 +216,6 @@ struct Conditions {
 
 impl Store {
     /// A page of processes, newest first.
-    ///
-    /// # Errors
-    /// When the database fails.
     pub fn processes(&mut self, filter: &ProcessFilter) -> Result<Page, StoreError> {
         let limit = filter.limit.clamp(1, PAGE_MAX);
         let reach = Reach::of(filter);
@@ -233,9 +231,6 @@ impl Store {
     }
 
     /// Whether there is a node of this id or name; those that ended more than seven days ago are forgotten.
-    ///
-    /// # Errors
-    /// When the database fails.
     pub fn knows_node(&mut self, node: &str) -> Result<bool, StoreError> {
         Ok(self.query_opt(&NODES_NAMED, &[&node])?.is_some())
     }

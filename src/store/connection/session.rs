@@ -12,16 +12,16 @@ use std::time::Duration;
 
 use postgres::SimpleQueryMessage;
 
-use super::StoreError;
 use crate::database::{Connection, ConnectionSource, Pooler};
+use crate::store::error::StoreError;
 
-const SESSION: &str = include_str!("../../sql/session.sql");
+const SESSION: &str = include_str!("../../../sql/session.sql");
 
 /// The server's side of a connection: its process and when that began, which tells it from a later one of the
 /// same number.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Backend {
-    pub(super) pid: i32,
+    pub(in crate::store) pid: i32,
     /// Seconds since 1970, as the server wrote them.
     pub(super) began: String,
 }
@@ -43,9 +43,6 @@ struct Facts {
 
 impl Session {
     /// Asks the server, and tries a pooler if there is one: once for each source that can remember it.
-    ///
-    /// # Errors
-    /// When the database fails.
     pub(crate) fn of(connection: &mut Connection, source: &dyn ConnectionSource) -> Result<Self, StoreError> {
         let facts = Facts::ask(connection, source.is_pooled())?;
         let is_borrowed = match source.pooler() {

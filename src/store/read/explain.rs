@@ -2,12 +2,12 @@
 
 use postgres::Row;
 
-use super::row::{count, get, time, word};
-use super::{Sql, Store, StoreError};
 use crate::model::explain::{Explanation, Facts, Queued, SILENT_SECONDS, TaskFacts, explain};
 use crate::model::lifecycle::{ProcessStatus, TaskStatus};
+use crate::store::row::{count, get, time, word};
+use crate::store::{Sql, Store, StoreError};
 
-const EXPLAIN: Sql = Sql::new("look into a process", include_str!("../../sql/explain.sql"));
+const EXPLAIN: Sql = Sql::new("look into a process", include_str!("../../../sql/explain.sql"));
 
 /// Processes before it that are counted; beyond that "many" says as much.
 pub const AHEAD_MAX: i64 = 10_000;

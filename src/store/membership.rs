@@ -1,14 +1,12 @@
-//! The rows of running orchestrators: how they live, and what is left when they die.
+//! The rows of running nodes: how they live, and how it is seen that one no longer does.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use postgres::Row;
 
-use super::row::{Listed, count, get, listed, time, unreadable, word};
+use super::row::{get, seconds, time, unreadable};
 use super::{Sql, Store, StoreError};
-use crate::model::process_type::OnCrash;
-use crate::model::records::NodeData;
 
 const REGISTER: Sql = Sql::new(
     "register this node",
@@ -25,22 +23,8 @@ const REJOIN: Sql = Sql::new("rejoin", include_str!("../../sql/rejoin.sql"));
 const TAKE_LOCK: Sql = Sql::new("take this node's lock", "SELECT pg_try_advisory_lock($1, $2) AS is_taken");
 const PEERS: Sql = Sql::new("look after the other nodes", include_str!("../../sql/peers.sql"));
 const DECLARE_DEAD: Sql = Sql::new("declare a node dead", include_str!("../../sql/declare_dead.sql"));
-const ABANDONED: Sql =
-    Sql::new("read the claims of dead nodes", include_str!("../../sql/abandoned_claims.sql"));
 const REPAIR_NODES: Sql =
     Sql::new("repair unreadable rows of nodes", include_str!("../../sql/repair_nodes.sql"));
-const REPAIR_CLAIMS: Sql = Sql::new("repair unreadable claims", include_str!("../../sql/repair_claims.sql"));
-const END_RESERVATIONS: Sql =
-    Sql::new("end the reservations of nodes", include_str!("../../sql/end_reservations.sql"));
-const NODES: Sql = Sql::new(
-    "read the nodes",
-    "SELECT node_id, name, host, pid, version, executors, state, started_at, last_heartbeat FROM nodes \
-     WHERE state = ANY($2) OR state <> ALL ('{RUNNING,STOPPING,STOPPED,DEAD}') ORDER BY started_at DESC, node_id LIMIT $1",
-);
-
-/// Every state of a node.
-const NODE_STATES: [&str; 4] = ["RUNNING", "STOPPING", "STOPPED", "DEAD"];
-
 /// Advisory locks of living nodes have this as their first key.
 const LOCK_CLASS: i32 = 0x504f_4e31;
 
@@ -118,89 +102,14 @@ pub struct Peer {
     pub is_locked: bool,
 }
 
-/// A claim whose node will not come back for it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AbandonedClaim {
-    /// The process.
-    pub process_id: String,
-    /// The node that held it.
-    pub node_id: String,
-    /// The version of the claim.
-    pub version: i64,
-    /// How many tasks the process has.
-    pub total_tasks: u32,
-    /// The task that was in progress.
-    pub task_index: u32,
-    /// Its name.
-    pub task_name: String,
-    /// The execution that was lost.
-    pub attempt: u32,
-    /// Retries spent.
-    pub retry_count: u32,
-    /// Retries allowed.
-    pub max_retries: u32,
-    /// What its definition wants.
-    pub on_crash: OnCrash,
-    /// How long ago it was begun.
-    pub running: Duration,
-    /// How often a node has died under this task before.
-    pub times_lost: u32,
-}
-
-/// A claim of a node that will not come back, read or not.
-#[derive(Debug)]
-pub enum Abandoned {
-    /// Its execution is lost.
-    Claim(AbandonedClaim),
-    /// Its rows can't be read.
-    Unreadable(UnreadableClaim),
-}
-
-/// An abandoned claim whose process has to be set aside.
-#[derive(Debug)]
-pub struct UnreadableClaim {
-    /// The process.
-    pub process_id: String,
-    /// The node that held it.
-    pub node_id: String,
-    /// The version of the claim.
-    pub version: i64,
-    /// Why.
-    pub error: StoreError,
-}
-
-impl Abandoned {
-    /// Whether it is this claim.
-    pub fn is_of(&self, process_id: &str, version: i64) -> bool {
-        let (id, of_version) = match self {
-            Self::Claim(claim) => (&claim.process_id, claim.version),
-            Self::Unreadable(claim) => (&claim.process_id, claim.version),
-        };
-        id == process_id && of_version == version
-    }
-
-    fn node_id(&self) -> &str {
-        match self {
-            Self::Claim(claim) => &claim.node_id,
-            Self::Unreadable(claim) => &claim.node_id,
-        }
-    }
-}
-
 impl Store {
     /// Inserts the row of a node that starts, and forgets nodes that ended more than a week ago.
-    ///
-    /// # Errors
-    /// When the database fails.
     pub fn register_node(&mut self, node: &NodeIdentity) -> Result<(), StoreError> {
         self.execute(&FORGET, &[])?;
         self.register_again(node).map(drop)
     }
 
     /// Inserts a node's row if it is not there (any more); `false` if it is.
-    ///
-    /// # Errors
-    /// When the database fails.
     pub fn register_again(&mut self, node: &NodeIdentity) -> Result<bool, StoreError> {
         let version = env!("CARGO_PKG_VERSION");
         let place = node.place.as_ref();
@@ -223,9 +132,6 @@ impl Store {
     }
 
     /// Renews a node's lease; `false` when the node has been declared dead.
-    ///
-    /// # Errors
-    /// When the database fails.
     pub fn heartbeat(
         &mut self,
         node_id: &str,
@@ -236,28 +142,18 @@ impl Store {
     }
 
     /// Lets a node that was declared dead go on, when nothing is left of the claims it had; `false` until then.
-    ///
-    /// # Errors
-    /// When the database fails.
     pub fn rejoin(&mut self, node_id: &str) -> Result<bool, StoreError> {
         Ok(self.execute(&REJOIN, &[&node_id])? > 0)
     }
 
     /// Takes a node's lock on this connection, for as long as it lives; `false` while another session has it,
     /// such as this node's own that the server does not know to be gone.
-    ///
-    /// # Errors
-    /// When the database fails.
     pub fn take_node_lock(&mut self, key: i32) -> Result<bool, StoreError> {
-        let row = self.query_opt(&TAKE_LOCK, &[&LOCK_CLASS, &key])?;
-        row.map_or(Ok(false), |row| get(&row, "is_taken", "a lock"))
+        get(&self.query_one(&TAKE_LOCK, &[&LOCK_CLASS, &key], "a lock")?, "is_taken", "a lock")
     }
 
     /// Keeps the server from ending this session before `time` without a word from us: it holds the node's lock. And
     /// keeps it from waiting for others' locks: it has a lease to renew.
-    ///
-    /// # Errors
-    /// When the database fails.
     pub fn outlast(&mut self, time: Duration) -> Result<(), StoreError> {
         if let Some(borrowed) = &mut self.borrowed {
             // The session is the pooler's to keep.
@@ -276,9 +172,6 @@ impl Store {
 
     /// The other nodes that are not known to have ended. Those whose row can't be read are left out: nobody can tell
     /// whether they live until [`Store::repair_nodes`] has seen to them.
-    ///
-    /// # Errors
-    /// When the database fails.
     pub fn peers(&mut self, node_id: &str) -> Result<Vec<Peer>, StoreError> {
         let rows = self.query(&PEERS, &[&node_id, &LOCK_CLASS])?;
         Ok(rows.iter().filter_map(|row| read_peer(row).ok()).collect())
@@ -286,9 +179,6 @@ impl Store {
 
     /// Has nodes whose row can't be read counted as heard of just now, and says which, and what they said. `lease`
     /// stands in for one that makes no sense.
-    ///
-    /// # Errors
-    /// When the database fails.
     pub fn repair_nodes(&mut self, lease: Duration) -> Result<Vec<String>, StoreError> {
         let said = |row: &Row, column| get::<String>(row, column, "a node");
         self.query(&REPAIR_NODES, &[&lease.as_secs_f64()])?
@@ -305,85 +195,10 @@ impl Store {
             .collect()
     }
 
-    /// Makes processes due again whose claim contradicts itself, and says which.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub fn repair_claims(&mut self) -> Result<Vec<String>, StoreError> {
-        self.query(&REPAIR_CLAIMS, &[])?.iter().map(|row| get(row, "task_instance", "a claim")).collect()
-    }
-
     /// Declares a node dead; `false` when it has renewed its lease since, or somebody else was faster.
-    ///
-    /// # Errors
-    /// When the database fails.
     pub fn declare_dead(&mut self, peer: &Peer) -> Result<bool, StoreError> {
         Ok(self.execute(&DECLARE_DEAD, &[&peer.node_id, &peer.last_heartbeat])? > 0)
     }
-
-    /// Lets everybody have the processes that were kept for `node`, and those kept for nodes that are dead.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub fn end_reservations(&mut self, node: Option<&str>) -> Result<u64, StoreError> {
-        self.execute(&END_RESERVATIONS, &[&node])
-    }
-
-    /// Claims whose node is dead, has ended or is unknown, at most `limit`.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub fn abandoned_claims(&mut self, limit: usize) -> Result<Vec<Abandoned>, StoreError> {
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let (nobody, none): (&str, Vec<&str>) = ("", Vec::new());
-        self.query(&ABANDONED, &[&limit, &nobody, &none])?.iter().map(read_abandoned).collect()
-    }
-
-    /// Claims of `node` on these processes, which it has lost sight of.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub fn stray_claims(&mut self, node: &str, processes: &[String]) -> Result<Vec<Abandoned>, StoreError> {
-        let rows = self.query(&ABANDONED, &[&i64::MAX, &node, &processes])?;
-        let claims = rows.iter().map(read_abandoned).collect::<Result<Vec<_>, _>>()?;
-        Ok(claims.into_iter().filter(|claim| claim.node_id() == node).collect())
-    }
-
-    /// The latest nodes, those that have ended included.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub fn nodes(&mut self, limit: u32) -> Result<Listed<NodeData>, StoreError> {
-        self.nodes_in(limit, &NODE_STATES)
-    }
-
-    /// The latest of the nodes that run or are about to stop.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub fn running_nodes(&mut self, limit: u32) -> Result<Listed<NodeData>, StoreError> {
-        self.nodes_in(limit, &["RUNNING", "STOPPING"])
-    }
-
-    fn nodes_in(&mut self, limit: u32, states: &[&str]) -> Result<Listed<NodeData>, StoreError> {
-        Ok(listed(&self.query(&NODES, &[&i64::from(limit), &states])?, read_node))
-    }
-}
-
-fn read_node(row: &Row) -> Result<NodeData, StoreError> {
-    let node_id: String = get(row, "node_id", "a node")?;
-    let what = format!("node \"{node_id}\"");
-    Ok(NodeData {
-        name: get(row, "name", &what)?,
-        host: get(row, "host", &what)?,
-        pid: get(row, "pid", &what)?,
-        version: get(row, "version", &what)?,
-        executors: get(row, "executors", &what)?,
-        state: word(row, "state", &what, |state| NODE_STATES.contains(&state).then(|| state.to_owned()))?,
-        started_at: time(row, "started_at", &what)?,
-        last_heartbeat: time(row, "last_heartbeat", &what)?,
-        node_id,
-    })
 }
 
 fn read_peer(row: &Row) -> Result<Peer, StoreError> {
@@ -411,47 +226,4 @@ fn read_peer(row: &Row) -> Result<Peer, StoreError> {
         is_locked: get(row, "is_locked", &what)?,
         node_id,
     })
-}
-
-fn read_abandoned(row: &Row) -> Result<Abandoned, StoreError> {
-    let process_id: String = get(row, "task_instance", "a claim")?;
-    let node_id: String = get(row, "picked_by", "a claim")?;
-    let version = get(row, "version", "a claim")?;
-    Ok(match read_lost(row, &process_id, &node_id, version) {
-        Ok(claim) => Abandoned::Claim(claim),
-        Err(error) => Abandoned::Unreadable(UnreadableClaim { process_id, node_id, version, error }),
-    })
-}
-
-fn read_lost(row: &Row, process_id: &str, node_id: &str, version: i64) -> Result<AbandonedClaim, StoreError> {
-    let what = format!("process \"{process_id}\"");
-    if !get::<bool>(row, "is_running", &what)? {
-        let problem = match get::<Option<String>>(row, "status", &what)? {
-            Some(status) => format!("node {node_id} held it while its current task was {status:?}"),
-            None => "it is scheduled, but its row in processes or that of its task is missing".to_owned(),
-        };
-        return Err(unreadable(&what, problem));
-    }
-    let on_crash: &str = get(row, "on_crash", &what)?;
-    let running_ms: Option<f64> = get(row, "running_ms", &what)?;
-    Ok(AbandonedClaim {
-        process_id: process_id.to_owned(),
-        node_id: node_id.to_owned(),
-        version,
-        total_tasks: count(row, "total_tasks", &what)?,
-        task_index: count(row, "task_index", &what)?,
-        task_name: get(row, "name", &what)?,
-        attempt: count(row, "attempt", &what)?,
-        retry_count: count(row, "retry_count", &what)?,
-        max_retries: count(row, "max_retries", &what)?,
-        // An unknown word must not stop the takeover of others; not to run it twice is the safer reading.
-        on_crash: OnCrash::parse(on_crash).unwrap_or(OnCrash::Fail),
-        running: seconds(running_ms.unwrap_or(0.0) / 1000.0),
-        times_lost: u32::try_from(get::<i64>(row, "times_lost", &what)?).unwrap_or(u32::MAX),
-    })
-}
-
-/// The database's clock may have been set back: a time before now is none.
-fn seconds(value: f64) -> Duration {
-    Duration::try_from_secs_f64(value.max(0.0)).unwrap_or(Duration::MAX)
 }

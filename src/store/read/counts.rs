@@ -5,18 +5,18 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use postgres::Row;
 
-use super::row::{get, time, unreadable};
-use super::{Sql, Store, StoreError};
 use crate::model::lifecycle::ProcessStatus;
+use crate::store::row::{get, time};
+use crate::store::{Sql, Store, StoreError};
 
 /// A minute: a transaction that writes an end keeps the time at which it began, and none of ours takes so long.
 const SETTLED: Sql = Sql::new(
     "read the time",
     "SELECT greatest($1::timestamptz, now() - interval '1 minute') AS settled_until",
 );
-const HISTORY: Sql = Sql::new("count the history", include_str!("../../sql/count_history.sql"));
-const RECENT: Sql = Sql::new("count the processes", include_str!("../../sql/count_recent.sql"));
-const QUEUE: Sql = Sql::new("read the queue", include_str!("../../sql/queue_by_type.sql"));
+const HISTORY: Sql = Sql::new("count the history", include_str!("../../../sql/count_history.sql"));
+const RECENT: Sql = Sql::new("count the processes", include_str!("../../../sql/count_recent.sql"));
+const QUEUE: Sql = Sql::new("read the queue", include_str!("../../../sql/queue_by_type.sql"));
 
 /// How many processes there are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -102,9 +102,7 @@ impl Store {
     }
 
     fn settled_until(&mut self, at_least: Option<Timestamp>) -> Result<Timestamp, StoreError> {
-        let row = self.query_opt(&SETTLED, &[&at_least])?;
-        let row = row.ok_or_else(|| unreadable("the time", "no row"))?;
-        time(&row, "settled_until", "the time")
+        time(&self.query_one(&SETTLED, &[&at_least], "the time")?, "settled_until", "the time")
     }
 }
 

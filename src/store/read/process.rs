@@ -6,20 +6,18 @@ use jiff::Timestamp;
 use postgres::Row;
 use postgres::types::Json;
 
-pub use super::list::{Cursor, PAGE_MAX, Page, ProcessFilter};
-pub use super::row::Listed;
-use super::row::{count, get, listed, object, time, word};
-use super::{Sql, Store, StoreError};
 use crate::model::lifecycle::{Outcome, ProcessStatus, TaskStatus};
 use crate::model::records::{ProcessData, StatusCounts, TaskData, TaskExecution};
+use crate::store::row::{Listed, count, get, listed, object, time, word};
+use crate::store::{Sql, Store, StoreError};
 
-const PROCESS: Sql = Sql::new("read a process", include_str!("../../sql/process.sql"));
-const TASKS: Sql = Sql::new("read the tasks of a process", include_str!("../../sql/process_tasks.sql"));
+const PROCESS: Sql = Sql::new("read a process", include_str!("../../../sql/process.sql"));
+const TASKS: Sql = Sql::new("read the tasks of a process", include_str!("../../../sql/process_tasks.sql"));
 const EXECUTIONS: Sql =
-    Sql::new("read the executions of a process", include_str!("../../sql/process_executions.sql"));
+    Sql::new("read the executions of a process", include_str!("../../../sql/process_executions.sql"));
 const STATUSES: Sql =
     Sql::new("count the processes", "SELECT status, count(*) AS how_many FROM processes GROUP BY status");
-const QUEUE: Sql = Sql::new("read the queue", include_str!("../../sql/queue.sql"));
+const QUEUE: Sql = Sql::new("read the queue", include_str!("../../../sql/queue.sql"));
 const NOW: Sql = Sql::new("ask for the time", "SELECT clock_timestamp() AS now");
 const RUNNING_NODES_MAX: u32 = 1000;
 
@@ -43,15 +41,8 @@ impl Default for ExecutionFilter {
 
 impl Store {
     /// The time by the database's clock, which all recorded times are of; that of this machine may be wrong.
-    ///
-    /// # Errors
-    /// When the database fails.
     pub fn now(&mut self) -> Result<Timestamp, StoreError> {
-        let row = self.query_opt(&NOW, &[])?;
-        row.map_or_else(
-            || Err(super::row::unreadable("the time", "no row")),
-            |row| get(&row, "now", "the time"),
-        )
+        get(&self.query_one(&NOW, &[], "the time")?, "now", "the time")
     }
 
     /// One process.
@@ -63,33 +54,21 @@ impl Store {
     }
 
     /// The tasks of a process in their order; empty when there is no such process.
-    ///
-    /// # Errors
-    /// When the database fails.
     pub fn tasks(&mut self, process_id: &str) -> Result<Listed<TaskData>, StoreError> {
         Ok(listed(&self.query(&TASKS, &[&process_id, &true])?, read_task_data))
     }
 
     /// The same with every `output` left unread, which may be a megabyte for each task.
-    ///
-    /// # Errors
-    /// When the database fails.
     pub fn tasks_without_output(&mut self, process_id: &str) -> Result<Listed<TaskData>, StoreError> {
         Ok(listed(&self.query(&TASKS, &[&process_id, &false])?, read_task_data))
     }
 
     /// The executions of a process, by task and attempt.
-    ///
-    /// # Errors
-    /// When the database fails.
     pub fn executions(&mut self, process_id: &str) -> Result<Listed<TaskExecution>, StoreError> {
         self.executions_like(process_id, ExecutionFilter::default())
     }
 
     /// Those that the filter leaves.
-    ///
-    /// # Errors
-    /// When the database fails.
     pub fn executions_like(
         &mut self,
         process_id: &str,
@@ -103,9 +82,6 @@ impl Store {
     }
 
     /// Counts by status, the queue, and the nodes that run.
-    ///
-    /// # Errors
-    /// When the database fails.
     pub fn status(&mut self) -> Result<StatusCounts, StoreError> {
         let mut processes: BTreeMap<ProcessStatus, i64> =
             ProcessStatus::ALL.iter().map(|&status| (status, 0)).collect();
@@ -118,16 +94,15 @@ impl Store {
                 None => unreadable.push(format!("processes in status {status:?}: {how_many}")),
             }
         }
-        let rows = self.query(&QUEUE, &[])?;
-        let row = rows.first().ok_or_else(|| super::row::unreadable("the queue", "no row"))?;
+        let row = self.query_one(&QUEUE, &[], "the queue")?;
         let nodes = self.running_nodes(RUNNING_NODES_MAX)?;
         unreadable.extend(nodes.unreadable);
         Ok(StatusCounts {
             processes,
-            queue_depth: get(row, "waiting", "the queue")?,
-            due: get(row, "due", "the queue")?,
-            oldest_due_age_seconds: get(row, "oldest_due_age", "the queue")?,
-            picked: get(row, "picked", "the queue")?,
+            queue_depth: get(&row, "waiting", "the queue")?,
+            due: get(&row, "due", "the queue")?,
+            oldest_due_age_seconds: get(&row, "oldest_due_age", "the queue")?,
+            picked: get(&row, "picked", "the queue")?,
             nodes: nodes.rows,
             unreadable,
         })

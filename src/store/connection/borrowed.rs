@@ -1,4 +1,4 @@
-//! How a [`Store`](super::Store) works on sessions that a pooler lends it for one transaction at a time.
+//! How a [`Store`](super::store::Store) works on sessions that a pooler lends it for one transaction at a time.
 //!
 //! Every statement runs in a transaction of its own, which begins with our settings (`SET LOCAL`, gone with it) and
 //! sends the statement unnamed: nothing is left on the session for whoever has it next. That is three round trips in
@@ -27,10 +27,11 @@ use std::time::Duration;
 use postgres::types::Type;
 use postgres::{Client, SimpleQueryMessage};
 
-use super::row::unreadable;
-use super::{Sql, StoreError, quote_identifier};
+use super::statement::{Sql, quote_identifier};
+use crate::store::error::StoreError;
+use crate::store::row::unreadable;
 
-const PARAMETER_TYPES: &str = include_str!("../../sql/parameter_types.sql");
+const PARAMETER_TYPES: &str = include_str!("../../../sql/parameter_types.sql");
 
 /// The first key of the advisory locks of turns.
 const TURN_CLASS: i32 = 0x504f_5431;
@@ -42,7 +43,7 @@ const IDLE_MAX: Duration = Duration::from_secs(15);
 /// Settings by name and value, as SQL text.
 pub(super) type Settings<'a> = &'a [(&'a str, &'a str)];
 
-pub(super) struct Borrowed {
+pub(in crate::store) struct Borrowed {
     settings: Vec<(String, String)>,
     turn: Option<i32>,
     /// The statements that every transaction begins with.
@@ -68,7 +69,7 @@ impl Borrowed {
     }
 
     /// Sets it for every transaction from now on.
-    pub(super) fn set(&mut self, name: &str, value: &str) {
+    pub(in crate::store) fn set(&mut self, name: &str, value: &str) {
         self.settings.retain(|it| it.0 != name);
         self.settings.push((name.to_owned(), value.to_owned()));
         let settings = self.settings.iter().map(|(name, value)| format!("SET LOCAL {name} = {value}; "));
