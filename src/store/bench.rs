@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use postgres::SimpleQueryMessage;
 
-use super::row::get;
+use super::row::{get, unreadable};
 use super::{Sql, Store, StoreError, quote_identifier};
 
 /// As a number, to be subtracted; bytes.
@@ -120,14 +120,21 @@ impl Store {
     }
 
     /// Bytes of write-ahead log since the server's first day.
+    ///
+    /// # Errors
+    /// When the database fails.
     pub fn wal_bytes(&mut self) -> Result<f64, StoreError> {
-        get(&self.query_one(&WAL, &[], "the log's position")?, "bytes", "the log's position")
+        let row = self.query_opt(&WAL, &[])?.ok_or_else(|| unreadable("the log's position", "no row"))?;
+        get(&row, "bytes", "the log's position")
     }
 
     /// What sessions have written; a session tells of it a moment later, at the latest when it ends.
+    ///
+    /// # Errors
+    /// When the database fails.
     pub fn writes(&mut self) -> Result<Writes, StoreError> {
         let what = "the statistics";
-        let row = self.query_one(&WRITES, &[], what)?;
+        let row = self.query_opt(&WRITES, &[])?.ok_or_else(|| unreadable(what, "no row"))?;
         Ok(Writes {
             inserted: get(&row, "inserted", what)?,
             updated: get(&row, "updated", what)?,
@@ -139,9 +146,12 @@ impl Store {
     }
 
     /// What is recorded of the processes of a type; a scan of all.
+    ///
+    /// # Errors
+    /// When the database fails.
     pub fn recorded_of(&mut self, process_type: &str) -> Result<RecordedOfType, StoreError> {
         let what = "the count of executions";
-        let row = self.query_one(&RECORDED, &[&process_type], what)?;
+        let row = self.query_opt(&RECORDED, &[&process_type])?.ok_or_else(|| unreadable(what, "no row"))?;
         Ok(RecordedOfType {
             executions: get(&row, "executions", what)?,
             first_attempts: get(&row, "first_attempts", what)?,
@@ -151,26 +161,45 @@ impl Store {
     }
 
     /// Milliseconds from the end of each task to the spawn of the next of its process.
+    ///
+    /// # Errors
+    /// When the database fails.
     pub fn gaps_ms(&mut self) -> Result<Vec<f64>, StoreError> {
-        self.query_column(&GAPS, &[], "gap_ms", "an execution")
+        self.query(&GAPS, &[])?.iter().map(|row| get(row, "gap_ms", "an execution")).collect()
     }
 
     /// Milliseconds that each command of the type's processes took.
+    ///
+    /// # Errors
+    /// When the database fails.
     pub fn durations_ms(&mut self, process_type: &str) -> Result<Vec<f64>, StoreError> {
-        self.query_column(&DURATIONS, &[&process_type], "duration_ms", "an execution")
+        self.query(&DURATIONS, &[&process_type])?
+            .iter()
+            .map(|row| get(row, "duration_ms", "an execution"))
+            .collect()
     }
 
     /// When the first command of a process began, once that is recorded.
+    ///
+    /// # Errors
+    /// When the database fails.
     pub fn first_begun(&mut self, process_id: &str) -> Result<Option<SystemTime>, StoreError> {
-        get(&self.query_one(&FIRST_BEGUN, &[&process_id], "an execution")?, "begun", "an execution")
+        let row = self.query_opt(&FIRST_BEGUN, &[&process_id])?;
+        row.map_or(Ok(None), |row| get(&row, "begun", "an execution"))
     }
 
     /// Has a process be due only now, behind what waits.
+    ///
+    /// # Errors
+    /// When the database fails.
     pub fn postpone(&mut self, process_id: &str) -> Result<(), StoreError> {
         self.execute(&POSTPONE, &[&process_id]).map(drop)
     }
 
     /// Sessions of this database whose name holds `part`, by name.
+    ///
+    /// # Errors
+    /// When the database fails.
     pub fn sessions_named(&mut self, part: &str) -> Result<BTreeMap<String, i64>, StoreError> {
         let what = "a session";
         self.query(&SESSIONS, &[&part])?
@@ -180,6 +209,9 @@ impl Store {
     }
 
     /// Schemas whose name begins with `prefix`.
+    ///
+    /// # Errors
+    /// When the database fails.
     pub fn schemas_named(&mut self, prefix: &str) -> Result<Vec<Leftover>, StoreError> {
         let what = "a schema";
         self.query(&SCHEMAS, &[&prefix])?
@@ -189,6 +221,9 @@ impl Store {
     }
 
     /// Makes `remark` the schema's comment.
+    ///
+    /// # Errors
+    /// When the database fails.
     pub fn remark(&mut self, remark: &str) -> Result<(), StoreError> {
         let text = remark.replace('\'', "''");
         let comment = format!("COMMENT ON SCHEMA {} IS '{text}'", quote_identifier(&self.schema));
@@ -197,6 +232,9 @@ impl Store {
 
     /// Fills the schema with processes of one task each, as the program leaves them, then vacuums it, so that this does
     /// not fall into what is measured.
+    ///
+    /// # Errors
+    /// When the database fails.
     pub fn fill(&mut self, past: Past) -> Result<(), StoreError> {
         let Past { finished, waiting, held } = past;
         // A script takes no parameters; numbers need no quoting.
@@ -212,12 +250,18 @@ impl Store {
     }
 
     /// Begins a transaction with a snapshot, which lasts until this connection ends.
+    ///
+    /// # Errors
+    /// When the database fails.
     pub fn hold_snapshot(&mut self) -> Result<(), StoreError> {
         self.run_script("hold a snapshot", HOLD)
     }
 
     /// The lines of EXPLAIN (ANALYZE, BUFFERS) of a claim of `limit` processes, as the engine's connections plan it;
     /// nothing stays claimed. For a connection of [`Store::open_hot`].
+    ///
+    /// # Errors
+    /// When the database fails.
     pub(crate) fn explain_claim(&mut self, limit: usize) -> Result<Vec<String>, StoreError> {
         let script = format!(
             "BEGIN; PREPARE bench_claim (text, bigint, int[], float8[], int) AS {claim}; EXPLAIN (ANALYZE, BUFFERS) EXECUTE bench_claim('bench', {limit}, '{{}}', '{{}}', NULL); \

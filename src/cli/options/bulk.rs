@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
-use super::error::CliError;
 use super::global::GlobalOptions;
-use super::terminal::message;
+use crate::cli::error::CliError;
+use crate::cli::screen::terminal::message;
 use crate::model::lifecycle::ProcessStatus;
 use crate::model::suggest::closest;
 use crate::store::{RefusalReason, Store, StoreError};
@@ -53,6 +53,14 @@ pub fn unknown_type(store: &mut Store, name: &str, global: &GlobalOptions) -> Cl
         }
     };
     CliError::NotFound(format!("unknown process type {name:?}; {remedy}"))
+}
+
+/// An id that names nothing, with the way to those that do.
+pub fn not_found(process_id: &str, global: &GlobalOptions) -> CliError {
+    CliError::NotFound(format!(
+        "no process has the id {process_id:?}; see them all: {} list",
+        global.program()
+    ))
 }
 
 /// What the database has refused to start, with a remedy in the words of the command line.

@@ -8,7 +8,7 @@ use crossbeam_channel::{Receiver, TrySendError, bounded};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::{flag, iterator};
 
-use super::error::CliError;
+use crate::cli::error::CliError;
 
 /// Signals that may wait to be handled. Two are enough to say "now"; more say nothing new.
 const WAITING_SIGNALS_MAX: usize = 4;

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
-use super::error::CliError;
+use crate::cli::error::CliError;
 use crate::store::read::Listed;
 
 /// Width of a terminal that doesn't tell.
@@ -105,7 +105,7 @@ impl From<(terminal_size::Width, terminal_size::Height)> for Size {
 /// When it can't be written; [`CliError::exit_code`] makes a closed pipe a quiet end.
 pub fn print(data: impl AsRef<[u8]>) -> Result<(), CliError> {
     // What was said before has to stand before.
-    super::background::finish();
+    super::message_queue::finish();
     let mut stdout = io::stdout().lock();
     stdout.write_all(data.as_ref()).and_then(|()| stdout.flush()).map_err(CliError::Output)
 }
@@ -161,7 +161,7 @@ fn erase(drawn: &mut usize) -> String {
 
 /// Writes to standard error. There is nobody to tell when that fails.
 fn write_stderr(text: String) {
-    let Err(text) = super::background::offer(text) else { return };
+    let Err(text) = super::message_queue::offer(text) else { return };
     let mut stderr = io::stderr().lock();
     _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::error::CliError;
+use crate::cli::error::CliError;
 use crate::model::faults::{Fault, Faults};
 use crate::model::process_type::ProcessType;
 

@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::error::CliError;
-use super::global::GlobalOptions;
-use super::terminal::message;
+use crate::cli::error::CliError;
+use crate::cli::options::global::GlobalOptions;
+use crate::cli::screen::terminal::message;
 use crate::database::private_cluster::PrivateCluster;
 use crate::database::{
     Access, ConnectionSettings, ConnectionSource, Target, check_server, process_environment,

@@ -1,6 +1,6 @@
 //! Keeps the database's password from whoever else runs on this machine, the commands of tasks above all.
 
-use super::global::GlobalOptions;
+use crate::cli::options::global::GlobalOptions;
 use crate::command::NODE_VARIABLE;
 use crate::database::holds_password;
 use crate::platform::secrecy;

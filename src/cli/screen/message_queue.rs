@@ -4,9 +4,7 @@
 //! thread of the engine, the node would lose its lease over a log line. So a node's messages go through a bounded
 //! queue to a thread of their own; what finds the queue full is counted and left out, and the count is told.
 
-use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, Write};
-use std::panic::PanicHookInfo;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -31,30 +29,16 @@ enum Entry {
     Mark(Sender<()>),
 }
 
-/// From now on messages do not wait for their reader. Without a thread for it (the machine has none left) they do.
-pub fn begin() {
+/// From now on messages do not wait for their reader.
+///
+/// # Errors
+/// When there is no thread for it (the machine has none left): they do wait.
+pub fn begin() -> io::Result<()> {
     let (sender, entries) = bounded(WAITING_MESSAGES_MAX);
-    let writer = std::thread::Builder::new().name("messages".to_owned()).spawn(move || write_all(&entries));
-    match writer {
-        Ok(_) => {
-            // A second node of one program shares the queue of the first.
-            drop(QUEUE.set(Queue { sender, left_out: AtomicU64::new(0) }));
-            std::panic::set_hook(Box::new(tell_panic));
-        }
-        Err(error) => log::warn!("messages are written by whoever has them, for want of a thread: {error}"),
-    }
-}
-
-/// A thread that panics must not be kept from its end either: that is what stops the node.
-fn tell_panic(panic: &PanicHookInfo<'_>) {
-    let thread = std::thread::current();
-    let backtrace = Backtrace::capture();
-    let trace = if backtrace.status() == BacktraceStatus::Captured {
-        format!("\n{backtrace}")
-    } else {
-        String::new()
-    };
-    super::terminal::message(format!("thread {:?} {panic}{trace}", thread.name().unwrap_or("unnamed")));
+    std::thread::Builder::new().name("messages".to_owned()).spawn(move || write_all(&entries))?;
+    // A second node of one program shares the queue of the first.
+    drop(QUEUE.set(Queue { sender, left_out: AtomicU64::new(0) }));
+    Ok(())
 }
 
 /// Takes the text if messages go through the queue; gives it back if they do not.

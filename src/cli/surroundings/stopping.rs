@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use crossbeam_channel::{bounded, select};
 
-use super::error::CliError;
 use super::signals::{self, Signals};
-use super::terminal::message;
+use crate::cli::error::CliError;
+use crate::cli::screen::terminal::message;
 use crate::engine::Node;
 use crate::model::duration::show_duration;
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use clap::Args;
 use serde_json::Value;
 
-use super::error::CliError;
+use crate::cli::error::CliError;
 use crate::model::faults::{Fault, Faults};
 use crate::model::input::ProcessInputData;
 use crate::model::names::{PROCESS_ID_REMEDY, process_id_problem};

@@ -9,8 +9,8 @@ use std::time::Instant;
 use env_logger::Logger;
 use log::{LevelFilter, Log, Metadata, Record};
 
-use super::terminal;
-use super::text::escape;
+use crate::cli::screen::terminal;
+use crate::cli::screen::text::escape;
 
 /// Lines that one place of the program may write at once before some are left out.
 const BURST: f64 = 50.0;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::error::CliError;
+use crate::cli::error::CliError;
 use crate::http::{TOKEN_CHARS_MIN, TokenFile};
 
 /// Where systemd puts what `LoadCredential=http-token:…` names.

@@ -60,7 +60,7 @@ impl Look {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::text::width;
+    use crate::cli::screen::text::width;
 
     #[test]
     fn every_mark_is_one_column_wide() {
