@@ -6,9 +6,9 @@
 
 use std::fmt::Write as _;
 
-use super::NodeVitals;
 use super::answer::Answer;
 use super::counts::Counts;
+use super::node_vitals::NodeVitals;
 use crate::engine::measures::{Distribution, Measures};
 use crate::model::lifecycle::ProcessStatus;
 use crate::platform::own_usage;

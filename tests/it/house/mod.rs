@@ -29,7 +29,6 @@ const STILL_CLOSED: &[&str] = &[
     "src/engine",
     "src/command",
     "src/cli/bench",
-    "src/http",
     "src/model/document",
     "src/model/template",
     "src/platform/spawn",

@@ -7,22 +7,22 @@ use std::io::{self, Read, Write};
 
 use tiny_http::Method;
 
-use super::answer::{Answer, Problem, quoted};
+use crate::http::answer::{Answer, Problem, quoted};
 
 /// Bytes of request line and headers: room for a process id of 255 characters, percent-encoded, several times.
-pub(super) const HEAD_BYTES_MAX: usize = 8 * 1024;
+pub(in crate::http) const HEAD_BYTES_MAX: usize = 8 * 1024;
 /// Header lines; browsers send about 20.
 const HEADERS_MAX: usize = 64;
 /// Bytes of a body that nobody asked for: read past and forgotten.
-pub(super) const BODY_BYTES_MAX: u64 = 16 * 1024;
+pub(in crate::http) const BODY_BYTES_MAX: u64 = 16 * 1024;
 /// Bytes of the body of a call with the token: an input of its full size (1 MiB), escaped generously.
-pub(super) const WRITE_BODY_BYTES_MAX: u64 = 2 * 1024 * 1024;
+pub(in crate::http) const WRITE_BODY_BYTES_MAX: u64 = 2 * 1024 * 1024;
 /// Answers up to this size go out in one piece with their head.
 const ONE_WRITE_BYTES_MAX: usize = 32 * 1024;
 
 /// The head of a request.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Head {
+pub(in crate::http) struct Head {
     pub method: Method,
     /// Path and query, as sent.
     pub target: String,
@@ -62,7 +62,7 @@ impl Head {
 }
 
 /// Reads a head from the start of `bytes`: the head and its length, or `None` while it is incomplete.
-pub(super) fn parse_head(bytes: &[u8]) -> Result<Option<(Head, usize)>, Problem> {
+pub(in crate::http) fn parse_head(bytes: &[u8]) -> Result<Option<(Head, usize)>, Problem> {
     let mut lines = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut request = httparse::Request::new(&mut lines);
     let length = match request.parse(bytes) {
@@ -143,7 +143,7 @@ fn bad_request(message: impl Into<String>) -> Problem {
 
 /// Why no further request comes from a connection.
 #[derive(Debug)]
-pub(super) enum ReadFailure {
+pub(in crate::http) enum ReadFailure {
     /// The client is gone, or its time was up.
     Connection(io::Error),
     /// It gets this answer, and the connection ends, for nobody knows where its next request begins.
@@ -151,7 +151,7 @@ pub(super) enum ReadFailure {
 }
 
 /// The requests of one connection, one after the other.
-pub(super) struct Requests<S> {
+pub(in crate::http) struct Requests<S> {
     stream: S,
     buffer: Vec<u8>,
 }
@@ -236,12 +236,12 @@ impl<S: Read> Requests<S> {
 }
 
 /// Tells a client that waits for it to send its body.
-pub(super) fn send_continue(mut stream: impl Write) -> io::Result<()> {
+pub(in crate::http) fn send_continue(mut stream: impl Write) -> io::Result<()> {
     stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")
 }
 
 /// Sends an answer; `with_body` is false for HEAD.
-pub(super) fn send(
+pub(in crate::http) fn send(
     mut stream: impl Write,
     answer: &Answer,
     minor_version: u8,

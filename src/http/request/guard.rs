@@ -6,11 +6,11 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::answer::{Problem, quoted};
 use super::wire::Head;
+use crate::http::answer::{Problem, quoted};
 
 /// Refuses requests that other sites' pages may have sent. `here` is the address the client connected to.
-pub(super) fn check(head: &Head, here: SocketAddr) -> Result<(), Problem> {
+pub(in crate::http) fn check(head: &Head, here: SocketAddr) -> Result<(), Problem> {
     // Only HTTP/1.0, which no browser speaks, may come without.
     let host = head.host();
     if let Some(host) = host

@@ -1,13 +1,14 @@
-//! What a request asks for: method, path and query become a [`Route`] or a refusal. Pure.
+//! Method, path and query become a [`Route`] or a refusal. Pure.
 
 use tiny_http::Method;
 
-use super::answer::{Problem, quoted};
 use super::query::{self, decode};
-use crate::store::read::{ExecutionFilter, ProcessFilter};
+use super::route::{Route, Write};
+use crate::http::answer::{Problem, quoted};
+use crate::store::read::ExecutionFilter;
 
 /// The paths, as `/` lists them.
-pub(super) const PATHS: &[(&str, &str)] = &[
+pub(in crate::http) const PATHS: &[(&str, &str)] = &[
     ("/status", "counts of processes by status, the queue, the nodes, and this node"),
     (
         "/processes?status=&type=&limit=&after=",
@@ -28,47 +29,6 @@ pub(super) const PATHS: &[(&str, &str)] = &[
     ("/livez", "200 while this endpoint answers; asks no database"),
     ("/readyz", "200 while this node takes work, else 503 with the reason"),
 ];
-
-/// What is asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Route {
-    Index,
-    Status,
-    Processes(Box<ProcessFilter>),
-    Process {
-        id: String,
-    },
-    Tasks {
-        id: String,
-        output: bool,
-    },
-    Executions {
-        id: String,
-        filter: ExecutionFilter,
-    },
-    Live {
-        id: String,
-    },
-    ProcessTypes,
-    Nodes,
-    Metrics,
-    OpenApi,
-    Livez,
-    Readyz,
-    /// These change something: only with the token.
-    Write(Write),
-}
-
-/// A call that changes something.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Write {
-    /// Starts a process.
-    Start,
-    /// Ends one.
-    Cancel { id: String },
-    /// Has a finished one go again.
-    Retry { id: String },
-}
 
 /// A path that exists: what may be done with it.
 struct Place {
@@ -95,7 +55,7 @@ impl Place {
 }
 
 /// Finds the route. An unknown path is told before a wrong method, and that before a wrong parameter.
-pub(super) fn route(method: &Method, target: &str) -> Result<Route, Problem> {
+pub(in crate::http) fn route(method: &Method, target: &str) -> Result<Route, Problem> {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let place = place(path)?;
     let methods = place.methods();
@@ -179,7 +139,7 @@ fn decode_id(segment: &str) -> Result<String, Problem> {
 mod tests {
     use super::*;
     use crate::model::lifecycle::ProcessStatus;
-    use crate::store::read::Cursor;
+    use crate::store::read::{Cursor, ProcessFilter};
 
     fn get(target: &str) -> Result<Route, Problem> {
         route(&Method::Get, target)

@@ -9,8 +9,8 @@ use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
 
-use super::answer::Problem;
 use super::wire::Head;
+use crate::http::answer::Problem;
 use crate::platform::files::open_to_others;
 
 /// A shorter token could be guessed; 16 random letters and digits can't.
@@ -70,7 +70,7 @@ impl TokenFile {
     }
 
     /// Lets a request pass that bears the token; a file that has changed is read again first.
-    pub(super) fn check(&self, head: &Head) -> Result<(), Problem> {
+    pub(in crate::http) fn check(&self, head: &Head) -> Result<(), Problem> {
         let expected = self.current().map_err(|problem| {
             log::error!("http: failed to use the token file {:?}: {problem}", self.path);
             Problem::new(

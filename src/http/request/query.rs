@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::answer::{Problem, quoted};
-use super::router::Route;
+use super::route::Route;
+use crate::http::answer::{Problem, quoted};
 use crate::model::lifecycle::ProcessStatus;
 use crate::store::read::{Cursor, PAGE_MAX, ProcessFilter};
 
@@ -24,7 +24,7 @@ const FILTERS: &[&str] = &[
 const METADATA: &str = "metadata.";
 
 /// Reads the parameters into the route.
-pub(super) fn set_all(route: &mut Route, path: &str, query: &str) -> Result<(), Problem> {
+pub(in crate::http) fn set_all(route: &mut Route, path: &str, query: &str) -> Result<(), Problem> {
     let mut seen = Vec::new();
     for pair in query.split('&').filter(|it| !it.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -149,7 +149,7 @@ fn decode_query(text: &str) -> Result<String, Problem> {
 }
 
 /// Percent-decodes; in a query, `+` is a space. Nothing that is asked for here has control characters.
-pub(super) fn decode(text: &str, plus_is_space: bool) -> Result<String, &'static str> {
+pub(in crate::http) fn decode(text: &str, plus_is_space: bool) -> Result<String, &'static str> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
@@ -173,7 +173,7 @@ pub(super) fn decode(text: &str, plus_is_space: bool) -> Result<String, &'static
 }
 
 /// Percent-encodes all but what stands for itself in any part of a path.
-pub(super) fn encode_segment(text: &str) -> String {
+pub(in crate::http) fn encode_segment(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {
