@@ -62,7 +62,7 @@ impl Heir {
         let lost: Vec<String> =
             unknown.iter().filter(|it| self.strays.contains(it)).map(|it| it.0.clone()).collect();
         if !lost.is_empty() {
-            let mut claims = link.look(|store| store.stray_claims(&shared.node_id, &lost))?;
+            let mut claims = link.look(|store| store.orphaned_claims(&shared.node_id, &lost))?;
             claims.retain(|it| unknown.iter().any(|(id, version)| it.is_of(id, *version)));
             let ended = self.inherit(link, claims)?;
             warn!("claims of this node that it had lost were ended processes={ended}");

@@ -52,7 +52,7 @@ pub enum Abandoned {
     Unreadable(UnreadableClaim),
 }
 
-/// An abandoned claim whose process has to be set aside.
+/// An abandoned claim whose process has to be quarantined.
 #[derive(Debug)]
 pub struct UnreadableClaim {
     /// The process.
@@ -97,7 +97,7 @@ impl Store {
     }
 
     /// Claims of `node` on these processes, which it has lost sight of.
-    pub fn stray_claims(&mut self, node: &str, processes: &[String]) -> Result<Vec<Abandoned>, StoreError> {
+    pub fn orphaned_claims(&mut self, node: &str, processes: &[String]) -> Result<Vec<Abandoned>, StoreError> {
         let rows = self.query(&ABANDONED, &[&i64::MAX, &node, &processes])?;
         let claims = rows.iter().map(read_abandoned).collect::<Result<Vec<_>, _>>()?;
         Ok(claims.into_iter().filter(|claim| claim.node_id() == node).collect())
