@@ -1,14 +1,17 @@
--- Claims one process for a node, if it is due and not picked; otherwise as claim.sql.
+-- Claims one process for a node, if it is due and not picked; otherwise as claim.sql. Whoever asks for one process has it
+-- even while its type is paused.
 -- $1 node id, $2 process id.
 -- `IS NOT TRUE`, as `NOT picked` would let the index of what waits be read from end to end instead of the primary key.
 WITH claimed AS (
     UPDATE scheduled_tasks s
-    SET picked = true, picked_by = $1, version = s.version + 1
+    SET state = 'CLAIMED', held_by = NULL, picked = true, picked_by = $1, version = s.version + 1
     WHERE s.task_instance = $2 AND s.picked IS NOT TRUE AND s.execution_time <= now()
         AND coalesce(s.reserved_for = $1, true) AND s.cancel_requested_at IS NULL
     RETURNING s.task_instance, s.task_name, s.version, s.priority, s.execution_time,
         CASE WHEN isfinite(s.execution_time)
-            THEN extract(epoch FROM clock_timestamp() - s.execution_time)::float8 END AS late_s
+            THEN extract(epoch FROM clock_timestamp() - s.execution_time)::float8 END AS due_ago_s,
+        CASE WHEN isfinite(s.execution_time)
+            THEN extract(epoch FROM clock_timestamp() - greatest(s.execution_time, s.waiting_since))::float8 END AS late_s
 ), process AS (
     UPDATE processes p
     SET status = 'IN_PROGRESS', started_at = coalesce(p.started_at, now()), updated_at = now()
@@ -25,7 +28,7 @@ WITH claimed AS (
         t.timeout_minutes, t.max_retries, t.retry, t.max_output_bytes, t.attempt, t.retry_count
 )
 SELECT claimed.task_instance, claimed.task_name, claimed.version, claimed.priority, claimed.execution_time,
-    claimed.late_s,
+    claimed.due_ago_s, claimed.late_s,
     process.total_tasks, process.input_data, process.process_context,
     task.task_index, task.name, task.command, task.shell, task.working_directory, task.environment,
     task.timeout_minutes, task.max_retries, task.retry, task.max_output_bytes, task.attempt, task.retry_count

@@ -10,6 +10,9 @@
 -- too: it is seen here or it comes too late, and looking for it reads nothing more. A process that would go on ends
 -- as CANCELLED, with all tasks from the one that has not completed; one that ends by itself ends as it does.
 --
+-- A process that is given back without a wait (its node stops or has died, others have precedence) keeps its place in
+-- the queue: it goes on before what is new.
+--
 -- The shape is a matter of instructions, counted for batches of 10 and 250 results, per result (from 320,000 and
 -- 223,000 to 248,000 and 185,000, the sixth migration included; before ids were joined as arrays of one, which changed
 -- no rate that could be measured):
@@ -84,8 +87,11 @@ WITH mine AS MATERIALIZED (
     WHERE p.process_id = ANY (ARRAY[m.process_id])
 ), released AS (
     UPDATE scheduled_tasks s
-    SET picked = false, picked_by = NULL, version = s.version + 1,
-        execution_time = now() + mine.wait_ms * interval '1 millisecond',
+    SET state = CASE WHEN s.reserved_for IS NOT NULL THEN 'HELD' WHEN mine.wait_ms > 0 THEN 'SCHEDULED' ELSE 'READY' END,
+        held_by = 'node:' || s.reserved_for, picked = false, picked_by = NULL, version = s.version + 1,
+        execution_time = CASE WHEN mine.wait_ms > 0 THEN now() + mine.wait_ms * interval '1 millisecond'
+            ELSE s.execution_time END,
+        waiting_since = CASE WHEN mine.wait_ms > 0 THEN NULL ELSE now() END,
         consecutive_failures = CASE WHEN mine.task_status = 'WAITING_RETRY' THEN s.consecutive_failures + 1 ELSE 0 END
     FROM mine
     WHERE mine.claim = 'RELEASE' AND NOT mine.is_cancelled

@@ -1,4 +1,5 @@
--- Gives back claims whose task was never begun: the claim's marks on task and process are undone.
+-- Gives back claims whose task was never begun: what the claim wrote to task and process is undone. They keep their
+-- place in the queue.
 -- One whose process was cancelled meanwhile is claimed by nobody: the next heartbeat of any node ends it.
 -- $1 node id; $2 process ids, $3 versions, one element for each claim.
 WITH mine AS MATERIALIZED (
@@ -22,6 +23,7 @@ WITH mine AS MATERIALIZED (
     WHERE p.process_id = ANY (ARRAY[task.process_id]) AND task.task_index = 0 AND task.attempt = 0
 )
 UPDATE scheduled_tasks s
-SET picked = false, picked_by = NULL, version = s.version + 1
+SET state = CASE WHEN s.reserved_for IS NULL THEN 'READY' ELSE 'HELD' END, held_by = 'node:' || s.reserved_for,
+    picked = false, picked_by = NULL, version = s.version + 1, waiting_since = now()
 FROM mine
 WHERE s.task_instance = ANY (ARRAY[mine.process_id])

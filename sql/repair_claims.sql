@@ -1,6 +1,7 @@
--- Claims that no node can hold, as their row contradicts itself: due again. Their version moves on, so that whoever
--- believes to hold one is fenced.
+-- Rows of the queue that contradict themselves, as somebody wrote them by hand: claims that no node can hold, states
+-- that nobody would ever look at. They are due again. Their version moves on, so that whoever believes to hold one is fenced.
 UPDATE scheduled_tasks
-SET picked = false, picked_by = NULL, version = version + 1
-WHERE picked <> (picked_by IS NOT NULL)
+SET state = CASE WHEN reserved_for IS NOT NULL THEN 'HELD' WHEN execution_time > now() THEN 'SCHEDULED' ELSE 'READY' END,
+    held_by = 'node:' || reserved_for, picked = false, picked_by = NULL, version = version + 1
+WHERE picked <> (picked_by IS NOT NULL) OR picked <> (state = 'CLAIMED') OR state = 'HELD' AND held_by IS NULL
 RETURNING task_instance

@@ -72,7 +72,7 @@ impl Default for NodeConfig {
     }
 }
 
-/// Commands mostly wait: for a disk, a network, another program; short ones, of which [`super::turns`] lets two run for
+/// Commands mostly wait: for a disk, a network, another program; short ones, of which [`crate::engine::run::permits`] lets two run for
 /// each processor, are recorded in groups, which are the larger the more there are. With 32 on two processors a
 /// transaction holds some 14 results; with twice as many the rate of short commands is a few hundredths higher.
 fn default_executors() -> usize {

@@ -10,42 +10,31 @@
 //! ```
 //!
 //! A claim takes one executor from its commit to its end, so no channel can overflow; its commands wait there until
-//! the executor has a turn, see [`turns`]. Threads end in one
+//! the executor has a turn, see `run/permits.rs`. Threads end in one
 //! order, see [`Node::stop`].
 
-pub(crate) mod backlog;
-mod claims;
+pub(crate) mod claim;
 mod config;
 mod control;
-mod decide;
-mod escapees;
-mod executor;
 pub mod guard;
-mod heir;
-mod keeper;
-mod lease;
-mod link;
-mod listener;
-pub mod measures;
+pub mod health;
+mod live_output;
+mod membership;
 mod node;
-mod poller;
-mod pulse;
-mod recorder;
+mod record;
 mod retention;
-mod runner;
-mod running;
+mod run;
+mod session;
 mod shared;
-mod silence;
-mod takeover;
+mod shutdown;
+mod signal;
 mod threads;
-mod turns;
-mod window;
 
 pub use config::{EXECUTORS_MAX, NodeConfig, Scope};
 pub(crate) use config::{INTERVAL_MAX, INTERVAL_MIN};
+pub use health::node_health::Vitals;
+pub use health::thread_watchdog::Stall;
 pub(crate) use node::check as check_settings;
 pub use node::{Node, StartError, StopReport, Stopper, new_node_id};
-pub use pulse::Stall;
 pub use retention::Retention;
-pub use runner::{CommandRunners, NoopRunners, RunReport, Runner, Runners, Work};
-pub use shared::Vitals;
+pub use run::runner::{CommandRunners, NoopRunners, RunReport, Runner, Runners, Work};

@@ -3,43 +3,28 @@
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use log::{debug, info, warn};
 
 use super::config::{EXECUTORS_MAX, INTERVAL_MAX, INTERVAL_MIN, NodeConfig};
 use super::guard::{self, Guard};
-use super::keeper::{self, Keeper};
-use super::poller::Poller;
-use super::recorder::Recorder;
-use super::runner::Runners;
-use super::running::Running;
-use super::shared::{Phase, Shared, Vitals};
-use super::{executor, listener, silence, threads};
+use super::health::node_health::Vitals;
+use super::shared::Shared;
+use super::shutdown::{JOIN_MAX, Joining, Phase, wait_for_commands, wind_up};
+use super::{control::listener, health::stuck_sessions, run::executor, run::job_queue, threads};
 use crate::database::ConnectionSource;
+use crate::engine::claim::poller::Poller;
+use crate::engine::membership::heartbeat::{self, Keeper};
+use crate::engine::record::recorder::Recorder;
+use crate::engine::run::runner::Runners;
+use crate::engine::run::slots::Running;
 use crate::platform::{host_name, open_files_max, pid_space, process_started, remedy_of_limit};
 use crate::store::membership::{NodeIdentity, Place};
 use crate::store::{Store, StoreError};
 
 /// What a thread of ours needs of stack: no recursion, buffers are on the heap.
 const STACK_BYTES: usize = 512 * 1024;
-/// After the commands were ended: their grace, and time to record what came of them.
-const WIND_UP: Duration = Duration::from_secs(15);
-/// The same after a panic, once no command runs: the claim of the thread that panicked never ends.
-const WIND_UP_FAILED: Duration = Duration::from_secs(1);
-/// The last try of the recorder once the node gives up.
-const LAST_RECORD: Duration = Duration::from_secs(6);
-
-/// How often a stop looks for a second signal and for what has failed.
-const LOOK: Duration = Duration::from_millis(100);
-
-/// How long threads may take to end once they were told to, all together.
-const JOIN_MAX: Duration = Duration::from_secs(10);
-/// And each of them, when the others have used that up.
-const JOIN_EACH: Duration = Duration::from_secs(2);
-/// How often it is looked whether it has.
-const JOIN_LOOK: Duration = Duration::from_millis(2);
 
 /// Why a node could not start.
 #[derive(Debug)]
@@ -225,62 +210,6 @@ impl Node {
     }
 }
 
-/// Waits until every claim has ended; a second signal or a panic cuts it short.
-fn wait_for_commands(shared: &Shared, failed: &Receiver<String>) -> bool {
-    let mut left = shared.config.drain_timeout;
-    while shared.phase() < Phase::Interrupting && failed.is_empty() {
-        if shared.claims.wait_until_none(left.min(LOOK)) {
-            return true;
-        }
-        left = left.saturating_sub(LOOK);
-        if left.is_zero() {
-            return false;
-        }
-    }
-    shared.claims.len() == 0
-}
-
-/// The commands were told to end: waits until what came of them is recorded, as long as that may take.
-fn wind_up(shared: &Shared) {
-    let began = Instant::now();
-    let mut idle_since = None;
-    while !shared.claims.wait_until_none(LOOK) {
-        let is_idle = shared.running.is_idle();
-        idle_since = idle_since.filter(|_| is_idle).or_else(|| is_idle.then(Instant::now));
-        let is_hopeless =
-            shared.has_failed() && idle_since.is_some_and(|since| since.elapsed() >= WIND_UP_FAILED);
-        if is_hopeless || began.elapsed() >= WIND_UP {
-            shared.advance_to(Phase::GivingUp);
-            // A recorder that lives would have recorded by now what it can.
-            shared.claims.wait_until_none(if is_hopeless { WIND_UP_FAILED } else { LAST_RECORD });
-            return;
-        }
-    }
-}
-
-/// Waits for threads to end, but not for ever: a server that accepts and never answers holds a query, and with it
-/// the thread, for as long as it likes.
-struct Joining {
-    left: Duration,
-}
-
-impl Joining {
-    /// Whether the thread has ended, and well. A panic was reported when it happened.
-    fn join(&mut self, thread: JoinHandle<()>) -> bool {
-        let began = Instant::now();
-        while !thread.is_finished() {
-            if began.elapsed() >= self.left.max(JOIN_EACH) {
-                warn!("thread {} does not end", thread.thread().name().unwrap_or("without a name"));
-                self.left = Duration::ZERO;
-                return false;
-            }
-            std::thread::park_timeout(JOIN_LOOK);
-        }
-        self.left = self.left.saturating_sub(began.elapsed());
-        thread.join().is_ok()
-    }
-}
-
 impl Threads {
     fn start(
         shared: &Arc<Shared>,
@@ -291,7 +220,7 @@ impl Threads {
     ) -> io::Result<Self> {
         // None of them can hold more than one message for each claim, and there is a claim for each executor at most.
         let claims_max = shared.config.executors;
-        let (jobs, take_jobs) = executor::jobs(claims_max);
+        let (jobs, take_jobs) = job_queue::jobs(claims_max);
         let (done, take_done) = bounded(claims_max);
         let (quit_executors, executors_quit) = bounded(0);
         let (quit_keeper, keeper_quit) = bounded(0);
@@ -325,8 +254,8 @@ impl Threads {
             poller: thread("poller", Box::new(move || poller.run()))?,
             listener: thread("listener", Box::new(move || listener::run(&for_listener)))?,
             keeper: thread("keeper", Box::new(move || keeper.run(&keeper_quit)))?,
-            lease: thread("lease", Box::new(move || keeper::watch_lease(&for_lease, &lease_quit)))?,
-            silence: thread("silence", Box::new(move || silence::watch(&for_silence, &silence_quit)))?,
+            lease: thread("lease", Box::new(move || heartbeat::watch_lease(&for_lease, &lease_quit)))?,
+            silence: thread("silence", Box::new(move || stuck_sessions::watch(&for_silence, &silence_quit)))?,
             quit_keeper,
         })
     }

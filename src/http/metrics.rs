@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use super::answer::Answer;
 use super::counts::Counts;
 use super::node_vitals::NodeVitals;
-use crate::engine::measures::{Distribution, Measures};
+use crate::engine::health::metrics::{Distribution, Measures};
 use crate::model::lifecycle::ProcessStatus;
 use crate::platform::own_usage;
 

@@ -1,6 +1,6 @@
 //! How the node fares that an endpoint belongs to.
 
-use crate::engine::measures::Measures;
+use crate::engine::health::metrics::Measures;
 
 /// How the node fares that this endpoint belongs to. Asked often: no call may wait.
 pub trait NodeVitals: Send + Sync {

@@ -16,7 +16,6 @@ use crate::model::retry::RetryPolicy;
 const CLAIM: Sql = Sql::new("claim due processes", include_str!("../../sql/claim.sql"));
 const CLAIM_ONE: Sql = Sql::new("claim a process", include_str!("../../sql/claim_one.sql"));
 const RELEASE: Sql = Sql::new("give claims back", include_str!("../../sql/release.sql"));
-const NEXT_DUE: Sql = Sql::new("see what is due next", include_str!("../../sql/next_due.sql"));
 const NEXT_DUE_OF: Sql = Sql::new(
     "see when a process is due",
     "SELECT extract(epoch FROM greatest(execution_time, 'epoch') - clock_timestamp())::float8 * 1000 AS wait_ms \
@@ -52,7 +51,9 @@ pub struct Claim {
     pub input: Arc<ProcessInputData>,
     /// What its tasks have passed on so far.
     pub context: Arc<Map<String, Value>>,
-    /// How long it had been due when it was claimed, by the database's clock.
+    /// How long ago it was due when it was claimed, by the database's clock: its place in the queue.
+    pub due_ago: Duration,
+    /// How long it had waited to be claimed. Less than that for one that was given back and has kept its place.
     pub late: Duration,
 }
 
@@ -85,21 +86,58 @@ pub struct ClaimedTask {
     pub max_output_bytes: u64,
 }
 
-/// Where in the queue to look. The default is all of it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// A part of the queue: a range of priorities, and of those what became due lately.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueuePart {
-    /// Only at higher priorities than this.
-    pub above: Option<i32>,
-    /// Of these priorities only at what has been due for no longer than the time given here; `None`: at all of it. Of
-    /// priorities that are not named, at all.
-    pub within: Vec<(i32, Option<Duration>)>,
+    /// The lowest priority.
+    pub lowest: i32,
+    /// The highest one.
+    pub highest: i32,
+    /// Only what has been due for no longer than this; `None`: all.
+    pub within: Option<Duration>,
 }
 
 impl QueuePart {
-    /// As parameters of the statements: priorities, and seconds.
-    fn known(&self) -> (Vec<i32>, Vec<Option<f64>>) {
-        self.within.iter().map(|(priority, ago)| (*priority, ago.map(|it| it.as_secs_f64()))).unzip()
+    /// All of it.
+    pub const WHOLE: Self = Self { lowest: i32::MIN, highest: i32::MAX, within: None };
+
+    /// Parts as parameters of the statements: lowest and highest priorities, and seconds.
+    fn columns(parts: &[Self]) -> (Vec<i32>, Vec<i32>, Vec<Option<f64>>) {
+        let column = |value: fn(&Self) -> i32| parts.iter().map(value).collect();
+        let seconds = parts.iter().map(|part| part.within.map(|time| time.as_secs_f64()));
+        (column(|part| part.lowest), column(|part| part.highest), seconds.collect())
     }
+}
+
+/// How many processes to claim, and where in the queue.
+#[derive(Debug, Clone, Copy)]
+pub struct ClaimRequest<'a> {
+    /// How many at the most.
+    pub limit: usize,
+    /// The same while another node has room.
+    pub limit_beside_room: usize,
+    /// The parts to look at, highest first.
+    pub parts: &'a [QueuePart],
+    /// Types that are passed over.
+    pub passed_over: &'a [String],
+}
+
+impl ClaimRequest<'_> {
+    /// Up to `limit`, from all of the queue.
+    pub const fn of(limit: usize) -> Self {
+        Self { limit, limit_beside_room: limit, parts: &[QueuePart::WHOLE], passed_over: &[] }
+    }
+}
+
+/// What one statement has claimed, and what it has met on the way.
+#[derive(Debug, Default)]
+pub struct ClaimedBatch {
+    /// The claims, highest priority first, then the one that has been due longest.
+    pub claimed: Vec<Claimed>,
+    /// Paused types that were met; what was met of them is HELD now.
+    pub held_types: Vec<String>,
+    /// Whether another node has room.
+    pub is_room_elsewhere: bool,
 }
 
 /// What a claim brought for one process.
@@ -119,28 +157,18 @@ pub enum Claimed {
 }
 
 impl Store {
-    /// Claims up to `limit` due processes for `node` in one statement, highest priority first.
+    /// Claims due processes for `node` in one statement, highest priority first.
     ///
     /// # Errors
     /// When the database fails; nothing is claimed then, unless the connection was lost at the commit.
-    pub fn claim_due(&mut self, node: &str, limit: usize) -> Result<Vec<Claimed>, StoreError> {
-        self.claim_due_in(node, limit, &QueuePart::default())
-    }
-
-    /// As [`Store::claim_due`], but only within `part`.
-    ///
-    /// # Errors
-    /// As [`Store::claim_due`].
-    pub fn claim_due_in(
-        &mut self,
-        node: &str,
-        limit: usize,
-        part: &QueuePart,
-    ) -> Result<Vec<Claimed>, StoreError> {
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let (priorities, due_ago_s) = part.known();
-        let rows = self.query(&CLAIM, &[&node, &limit, &priorities, &due_ago_s, &part.above])?;
-        read_all_claimed(&rows)
+    pub fn claim_due(&mut self, node: &str, request: &ClaimRequest<'_>) -> Result<ClaimedBatch, StoreError> {
+        let (limit, beside_room) = (bigint(request.limit), bigint(request.limit_beside_room));
+        let (lowest, highest, due_ago_s) = QueuePart::columns(request.parts);
+        let rows = self.query(
+            &CLAIM,
+            &[&node, &limit, &lowest, &highest, &due_ago_s, &request.passed_over, &beside_room],
+        )?;
+        read_batch(&rows)
     }
 
     /// Claims one process if it is due and not picked.
@@ -175,13 +203,13 @@ impl Store {
         Ok(self.query_opt(&QUARANTINE, &[&node, &process_id, &version, &reason])?.is_some())
     }
 
-    /// The processes that [`Store::claim_due`] would claim, none of them claimed.
+    /// The processes that [`Store::claim_due`] would claim, those of a higher priority than `above` only; none of them is
+    /// claimed.
     ///
     /// # Errors
     /// When the database fails.
     pub fn due(&mut self, limit: usize, above: Option<i32>) -> Result<Vec<String>, StoreError> {
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        self.query(&DUE, &[&limit, &above])?
+        self.query(&DUE, &[&bigint(limit), &above])?
             .iter()
             .map(|row| get(row, "task_instance", "the queue"))
             .collect()
@@ -195,19 +223,7 @@ impl Store {
         Ok(self.query_opt(&QUARANTINE_UNCLAIMED, &[&process_id, &reason])?.is_some())
     }
 
-    /// The time until the next waiting process in that part of the queue is due, zero if one is due; `None` when none
-    /// waits.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub fn next_due(&mut self, part: &QueuePart) -> Result<Option<Duration>, StoreError> {
-        let (priorities, due_ago_s) = part.known();
-        self.query_opt(&NEXT_DUE, &[&part.above, &priorities, &due_ago_s])?
-            .as_ref()
-            .map_or(Ok(None), read_wait)
-    }
-
-    /// The same for one process; `None` when it is picked or has ended.
+    /// The time until one process is due; `None` when it is picked or has ended.
     ///
     /// # Errors
     /// When the database fails.
@@ -215,14 +231,13 @@ impl Store {
         self.query_opt(&NEXT_DUE_OF, &[&process_id])?.as_ref().map_or(Ok(None), read_wait)
     }
 
-    /// The priorities of due processes that wait in that part of the queue, highest first, at most `limit` of them.
+    /// The priorities of due processes that wait in those parts of the queue, highest first, at most `limit` of them.
     ///
     /// # Errors
     /// When the database fails.
-    pub fn waiting_priorities(&mut self, part: &QueuePart, limit: usize) -> Result<Vec<i32>, StoreError> {
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let (priorities, due_ago_s) = part.known();
-        self.query(&WAITING, &[&part.above, &limit, &priorities, &due_ago_s])?
+    pub fn waiting_priorities(&mut self, parts: &[QueuePart], limit: usize) -> Result<Vec<i32>, StoreError> {
+        let (lowest, highest, due_ago_s) = QueuePart::columns(parts);
+        self.query(&WAITING, &[&bigint(limit), &lowest, &highest, &due_ago_s])?
             .iter()
             .map(|row| get(row, "priority", "the queue"))
             .collect()
@@ -258,18 +273,29 @@ impl Store {
 }
 
 /// A start in the far future is as good as a day: the poller looks again long before.
-fn read_wait(row: &Row) -> Result<Option<Duration>, StoreError> {
+pub(super) fn read_wait(row: &Row) -> Result<Option<Duration>, StoreError> {
     let millis: Option<f64> = get(row, "wait_ms", "the queue")?;
     Ok(millis.map(|ms| Duration::from_secs_f64((ms / 1000.0).clamp(0.0, 86_400.0))))
 }
 
-/// Every claim has a row of its own, and a second one with its task unless a row is missing. Highest priority first,
-/// then the one that has been due longest.
-fn read_all_claimed(rows: &[Row]) -> Result<Vec<Claimed>, StoreError> {
+fn bigint(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// Every claim has a row of its own, and a second one with its task unless a row is missing.
+fn read_batch(rows: &[Row]) -> Result<ClaimedBatch, StoreError> {
+    let mut batch = ClaimedBatch::default();
     let mut fullest: HashMap<&str, &Row> = HashMap::with_capacity(rows.len());
     for row in rows {
+        let Some(id) = get::<Option<&str>>(row, "task_instance", "a claim")? else {
+            match get(row, "task_name", "a claim")? {
+                Some(held) => batch.held_types.push(held),
+                None => batch.is_room_elsewhere = true,
+            }
+            continue;
+        };
         let has_task = get::<Option<i32>>(row, "task_index", "a claim")?.is_some();
-        let place = fullest.entry(get(row, "task_instance", "a claim")?).or_insert(row);
+        let place = fullest.entry(id).or_insert(row);
         if has_task {
             *place = row;
         }
@@ -277,14 +303,21 @@ fn read_all_claimed(rows: &[Row]) -> Result<Vec<Claimed>, StoreError> {
     let mut ordered: Vec<_> = fullest
         .into_values()
         .map(|row| {
-            // One that can't be read comes last: it is set aside when it is read as a whole.
+            // One that can't be read comes last: it is quarantined when it is read as a whole.
             let priority = get::<i32>(row, "priority", "a claim").unwrap_or(i32::MIN);
             let due = get::<SystemTime>(row, "execution_time", "a claim").ok();
             (Reverse(priority), due.is_none(), due, row)
         })
         .collect();
     ordered.sort_by_key(|&(priority, is_odd, due, _)| (priority, is_odd, due));
-    ordered.into_iter().map(|(.., row)| read_claimed(row)).collect()
+    batch.claimed = ordered.into_iter().map(|(.., row)| read_claimed(row)).collect::<Result<_, _>>()?;
+    Ok(batch)
+}
+
+/// Seconds; of one that is due since ever they say nothing.
+fn read_age(row: &Row, column: &str, what: &str) -> Result<Duration, StoreError> {
+    let seconds = get::<Option<f64>>(row, column, what)?;
+    Ok(seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).unwrap_or_default())
 }
 
 fn read_claimed(row: &Row) -> Result<Claimed, StoreError> {
@@ -315,10 +348,8 @@ fn read_ready(row: &Row, process_id: &str, version: i64) -> Result<(Claim, Claim
         total_tasks: count(row, "total_tasks", &what)?,
         input: Arc::new(input),
         context: Arc::new(object(row, "process_context", &what)?),
-        // One that was due since ever says nothing of how long it has waited.
-        late: get::<Option<f64>>(row, "late_s", &what)?
-            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-            .unwrap_or_default(),
+        due_ago: read_age(row, "due_ago_s", &what)?,
+        late: read_age(row, "late_s", &what)?,
     };
     match read_task(row, &what)? {
         Some(task) => Ok((claim, task)),

@@ -11,7 +11,7 @@ use super::{Sql, Store, StoreError};
 const REGISTER: Sql = Sql::new(
     "register this node",
     "INSERT INTO nodes (node_id, name, host, pid, version, executors, lease_seconds, boot_id, pid_namespace, \
-     pid_started) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (node_id) DO NOTHING",
+     pid_started, notify_above) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0) ON CONFLICT (node_id) DO NOTHING",
 );
 const FORGET: Sql = Sql::new(
     "forget nodes that ended long ago",
@@ -131,14 +131,16 @@ impl Store {
         Ok(inserted > 0)
     }
 
-    /// Renews a node's lease; `false` when the node has been declared dead.
+    /// Renews a node's lease; `false` when the node has been declared dead. Starts of a higher priority than
+    /// `notify_above` wake it even while it has no room.
     pub fn heartbeat(
         &mut self,
         node_id: &str,
         state: NodeState,
         lock_key: Option<i32>,
+        notify_above: i32,
     ) -> Result<bool, StoreError> {
-        Ok(self.execute(&HEARTBEAT, &[&node_id, &state.as_str(), &lock_key])? > 0)
+        Ok(self.execute(&HEARTBEAT, &[&node_id, &state.as_str(), &lock_key, &notify_above])? > 0)
     }
 
     /// Lets a node that was declared dead go on, when nothing is left of the claims it had; `false` until then.

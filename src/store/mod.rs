@@ -9,6 +9,8 @@
 //! | `types` | register process types and read them |
 //! | `start` | start processes |
 //! | `claims` | claim due processes, give claims back, see what waits |
+//! | `promote` | make scheduled processes ready, hold and release those of paused types |
+//! | `room` | say that a node has room, ask whether another has |
 //! | `record` | record the results of executions |
 //! | `membership` | register a node, renew it, see which others live |
 //! | `abandoned` | find the claims that dead nodes have left |
@@ -30,11 +32,13 @@ pub mod live;
 pub mod membership;
 pub mod migrate;
 pub mod pause;
+pub mod promote;
 pub mod prune;
 pub mod read;
 pub mod record;
 pub mod retry;
 pub mod roles;
+mod room;
 mod row;
 pub mod start;
 pub mod types;

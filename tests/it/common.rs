@@ -26,7 +26,7 @@ pub fn settings() -> &'static ConnectionSettings {
     static SETTINGS: OnceLock<ConnectionSettings> = OnceLock::new();
     SETTINGS.get_or_init(|| {
         process_orchestrator::platform::prepare_signals().unwrap();
-        let options = [("fsync", "off"), ("max_connections", "300")];
+        let options = [("fsync", "off"), ("max_connections", "300"), ("max_prepared_transactions", "20")];
         let cluster = PrivateCluster::open_with(&data_dir(), &options).unwrap_or_else(|e| panic!("{e}"));
         cluster.release_at_exit().unwrap()
     })

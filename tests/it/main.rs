@@ -14,6 +14,7 @@ mod metrics;
 mod node;
 mod plans;
 mod program;
+mod queue;
 mod readme;
 mod readme_example;
 mod scripts;

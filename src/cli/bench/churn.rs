@@ -11,8 +11,8 @@ use super::quantile::Quantiles;
 use super::report::Lines;
 use super::stage::{Cast, Played, ROLE, Stage, TYPE};
 use crate::engine::NodeConfig;
-use crate::engine::backlog::Backlog;
-use crate::engine::measures::Distribution;
+use crate::engine::claim::scan_cursor::Backlog;
+use crate::engine::health::metrics::Distribution;
 use crate::store::Store;
 use crate::store::claims::Claimed;
 

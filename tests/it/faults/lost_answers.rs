@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use process_orchestrator::Outcome;
 use process_orchestrator::engine::NodeConfig;
+use process_orchestrator::store::claims::ClaimRequest;
 use process_orchestrator::store::membership::{NodeIdentity, Place};
 
 use super::proxy::Way;
@@ -86,7 +87,7 @@ fn a_takeover_whose_answer_is_lost_is_in_the_trail_once() {
     };
     let mut store = world.store();
     store.register_node(&dead).unwrap();
-    assert_eq!(store.claim_due("dead-1", 3).unwrap().len(), 3);
+    assert_eq!(store.claim_due("dead-1", &ClaimRequest::of(3)).unwrap().claimed.len(), 3);
     // Nothing is due, so the first record is the takeover's.
     let sprung = proxy.lose_answer_to(RECORD);
     let node = world.node(&world.through(&proxy), world.config());

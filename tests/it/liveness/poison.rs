@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use process_orchestrator::http::Endpoint;
-use process_orchestrator::store::claims::QueuePart;
+use process_orchestrator::store::claims::ClaimRequest;
 use process_orchestrator::store::membership::NodeIdentity;
 use process_orchestrator::{ProcessInputData, ProcessStatus};
 use serde_json::Value;
@@ -170,9 +170,12 @@ fn damaged_rows_of_dead_nodes_and_of_their_claims_keep_nobody_from_taking_over()
         dead(&database, node_id);
     }
     // The first has everything that is damaged, each of the others one process.
-    assert_eq!(database.store().claim_due("dead-1", damages.len() + 1).unwrap().len(), damages.len() + 1);
+    assert_eq!(
+        database.store().claim_due("dead-1", &ClaimRequest::of(damages.len() + 1)).unwrap().claimed.len(),
+        damages.len() + 1
+    );
     for (node_id, _) in &nodes[1..] {
-        assert_eq!(database.store().claim_due(node_id, 1).unwrap().len(), 1);
+        assert_eq!(database.store().claim_due(node_id, &ClaimRequest::of(1)).unwrap().claimed.len(), 1);
     }
     let mut client = database.sql();
     for (id, (damage, _)) in ids.iter().zip(damages) {
@@ -353,10 +356,11 @@ fn a_process_that_is_due_since_ever_keeps_nobody_from_looking_at_the_queue() {
     let mut store = database.store();
     let damage = "UPDATE scheduled_tasks SET execution_time = '-infinity' WHERE task_instance LIKE '%-1'";
     assert_eq!(database.sql().execute(damage, &[]).unwrap(), 1);
-    assert_eq!(store.next_due(&QueuePart::default()).unwrap(), Some(Duration::ZERO));
     assert_eq!(store.next_due_of("one-task-1").unwrap(), Some(Duration::ZERO));
     let queue = store.queue_by_type().unwrap();
     assert_eq!(queue["one-task"].due, 2);
-    database.sql().execute("DELETE FROM scheduled_tasks", &[]).unwrap();
-    assert_eq!(store.next_due(&QueuePart::default()).unwrap(), None);
+    database.sql().execute("UPDATE scheduled_tasks SET state = 'SCHEDULED'", &[]).unwrap();
+    let promotion = store.promote_due(None).unwrap();
+    assert_eq!((promotion.promoted, promotion.next_due), (2, None));
+    assert_eq!(store.claim_due("node", &ClaimRequest::of(9)).unwrap().claimed.len(), 2);
 }

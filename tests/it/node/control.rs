@@ -5,7 +5,7 @@ use std::time::Duration;
 use process_orchestrator::engine::NodeConfig;
 use process_orchestrator::store::StoreError;
 use process_orchestrator::store::cancel::{CancelOutcome, CancelReason};
-use process_orchestrator::store::claims::{Claim, Claimed, ClaimedTask, QueuePart};
+use process_orchestrator::store::claims::{Claim, ClaimRequest, Claimed, ClaimedTask};
 use process_orchestrator::store::retry::{RetryOptions, RetryOutcome};
 use process_orchestrator::{
     Outcome, ProcessInputData, ProcessStatus, ProcessType, TaskDefinition, TaskStatus,
@@ -56,7 +56,7 @@ fn outcomes(database: &TestDatabase, id: &str) -> Vec<(u32, u32, Outcome)> {
 }
 
 fn claim_one(database: &TestDatabase, node: &str) -> (Claim, ClaimedTask) {
-    match database.store().claim_due(node, 1).unwrap().remove(0) {
+    match database.store().claim_due(node, &ClaimRequest::of(1)).unwrap().claimed.remove(0) {
         Claimed::Ready(claim, task) => (claim, task),
         other => panic!("{other:?}"),
     }
@@ -165,9 +165,9 @@ fn a_cancelled_process_goes_no_further_when_its_claim_is_given_back_or_its_node_
     assert_eq!(store.cancel_requests("node-a").unwrap(), [(ids[0].clone(), first.version)]);
     // The first is given back unbegun: nobody claims it, and whoever looks next ends it.
     store.release("node-a", &[(first.process_id.clone(), first.version)]).unwrap();
-    assert!(store.claim_due("node-b", 5).unwrap().is_empty());
+    assert!(store.claim_due("node-b", &ClaimRequest::of(5)).unwrap().claimed.is_empty());
     assert!(store.claim_one("node-b", &ids[0]).unwrap().is_none());
-    assert_eq!(store.next_due(&QueuePart::default()).unwrap(), None);
+    assert_eq!(store.promote_due(None).unwrap().next_due, None);
     // The node of the second is unknown to the table of nodes: that is as good as dead.
     assert_eq!(&*second.process_id, &ids[1]);
     let config = NodeConfig {

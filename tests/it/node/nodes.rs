@@ -6,6 +6,7 @@ use std::time::Duration;
 use process_orchestrator::database::{ConnectError, ConnectFailure, Connection, ConnectionSource};
 use process_orchestrator::engine::{CommandRunners, Node, NodeConfig};
 use process_orchestrator::platform::{pid_space, process_started};
+use process_orchestrator::store::claims::ClaimRequest;
 use process_orchestrator::store::membership::{NodeIdentity, Place};
 use process_orchestrator::{OnCrash, Outcome, ProcessInputData, ProcessStatus, ProcessType, TaskDefinition};
 
@@ -54,7 +55,7 @@ fn a_predecessor_whose_process_is_gone_is_taken_over_at_once() {
     let id = database.start("one-task", ProcessInputData::new());
     let mut store = database.store();
     store.register_node(&neighbour("dead-1", ended_pid(), None)).unwrap();
-    assert_eq!(store.claim_due("dead-1", 5).unwrap().len(), 1);
+    assert_eq!(store.claim_due("dead-1", &ClaimRequest::of(5)).unwrap().claimed.len(), 1);
     // Default settings: neither its lease nor its silence would tell for a long time.
     let node = database.node();
     let process = database.wait_for(&id);
@@ -75,7 +76,7 @@ fn a_pid_that_belongs_to_another_process_by_now_does_not_keep_a_node_alive() {
     let ours = std::process::id();
     let before = process_started(ours).unwrap() - 1;
     database.store().register_node(&neighbour("dead-1", ours, Some(before))).unwrap();
-    database.store().claim_due("dead-1", 5).unwrap();
+    database.store().claim_due("dead-1", &ClaimRequest::of(5)).unwrap();
     let node = database.node();
     assert_eq!(database.wait_for(&id).status, ProcessStatus::Completed);
     node.stop();
@@ -88,10 +89,10 @@ fn a_silent_node_without_its_lock_is_taken_over_one_with_it_is_not() {
     let ids = database.start_many("one-task", 2);
     let mut crashed = database.store();
     crashed.register_node(&stranger("crashed")).unwrap();
-    crashed.claim_due("crashed", 1).unwrap();
+    crashed.claim_due("crashed", &ClaimRequest::of(1)).unwrap();
     let mut cut_off = database.store();
     cut_off.register_node(&stranger("cut-off")).unwrap();
-    cut_off.claim_due("cut-off", 1).unwrap();
+    cut_off.claim_due("cut-off", &ClaimRequest::of(1)).unwrap();
     let key = fastrand::i32(..);
     assert!(cut_off.take_node_lock(key).unwrap());
     database
@@ -126,7 +127,7 @@ fn a_lease_that_has_run_out_counts_whatever_the_lock_says() {
     let key = fastrand::i32(..);
     assert!(stuck.take_node_lock(key).unwrap());
     stuck.register_node(&stranger("stuck")).unwrap();
-    stuck.claim_due("stuck", 1).unwrap();
+    stuck.claim_due("stuck", &ClaimRequest::of(1)).unwrap();
     database
         .sql()
         .execute("UPDATE nodes SET lock_key = $1, last_heartbeat = now() - interval '301 seconds'", &[&key])
@@ -190,7 +191,7 @@ fn on_crash_fail_and_the_fifth_crash_fail_the_process() {
     let poison = database.start("one-task", ProcessInputData::new());
     let mut store = database.store();
     store.register_node(&neighbour("dead-1", ended_pid(), None)).unwrap();
-    store.claim_due("dead-1", 5).unwrap();
+    store.claim_due("dead-1", &ClaimRequest::of(5)).unwrap();
     database
         .sql()
         .execute(

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use process_orchestrator::model::lifecycle::{Ending, Outcome, TaskPosition, after_execution};
 use process_orchestrator::store::Store;
-use process_orchestrator::store::claims::{Claim, Claimed, ClaimedTask, QueuePart};
+use process_orchestrator::store::claims::{Claim, ClaimRequest, Claimed, ClaimedTask, QueuePart};
 use process_orchestrator::store::record::{ExecutionResult, TaskResult};
 use process_orchestrator::store::start::{StartOptions, StartRequest};
 use process_orchestrator::{ProcessStatus, ProcessType};
@@ -12,7 +12,7 @@ use process_orchestrator::{ProcessStatus, ProcessType};
 use crate::common::{TestDatabase, one_task, settings};
 
 fn claim_one(database: &TestDatabase, node: &str) -> (Claim, ClaimedTask) {
-    match database.store().claim_due(node, 1).unwrap().remove(0) {
+    match database.store().claim_due(node, &ClaimRequest::of(1)).unwrap().claimed.remove(0) {
         Claimed::Ready(claim, task) => (claim, task),
         other => panic!("{other:?}"),
     }
@@ -137,7 +137,11 @@ fn claims_never_take_a_row_twice_and_skip_what_is_not_due() {
                 let database = &database;
                 scope.spawn(move || {
                     let mut store = database.store();
-                    (0..10).map(|_| store.claim_due(&format!("node-{n}"), 3).unwrap().len()).sum::<usize>()
+                    (0..10)
+                        .map(|_| {
+                            store.claim_due(&format!("node-{n}"), &ClaimRequest::of(3)).unwrap().claimed.len()
+                        })
+                        .sum::<usize>()
                 })
             })
             .collect();
@@ -145,7 +149,7 @@ fn claims_never_take_a_row_twice_and_skip_what_is_not_due() {
     });
     assert_eq!(claimed, 30);
     assert_eq!(database.count("scheduled_tasks WHERE picked AND version = 2"), 30);
-    let wait = database.store().next_due(&QueuePart::default()).unwrap().unwrap();
+    let wait = database.store().promote_due(None).unwrap().next_due.unwrap();
     assert!((3000..=3600).contains(&wait.as_secs()), "{wait:?}");
 }
 
@@ -162,15 +166,23 @@ fn a_claim_of_what_has_not_been_due_for_long_leaves_the_rest_and_other_prioritie
         );
         assert_eq!(database.sql().execute(&*late, &[&ids[0]]).unwrap(), 1);
     }
-    let mut claim = |limit, within: &[(i32, Option<Duration>)]| {
-        let part = QueuePart { above: None, within: within.to_vec() };
-        priorities_and_minutes(store.claim_due_in("node", limit, &part).unwrap())
+    let mut claim = |limit, parts: &[(i32, i32, Option<Duration>)]| {
+        let part = |&(lowest, highest, within)| QueuePart { lowest, highest, within };
+        let parts: Vec<_> = parts.iter().map(part).collect();
+        let request = ClaimRequest { parts: &parts, ..ClaimRequest::of(limit) };
+        priorities_and_minutes(store.claim_due("node", &request).unwrap().claimed)
     };
     let thirty = Some(Duration::from_secs(30));
-    // Others that are known, though nothing waits there, are in nobody's way.
-    assert_eq!(claim(9, &[(5, None), (3, thirty), (-2, thirty), (0, thirty)]), [(0, 0), (3, 0), (7, 1)]);
-    assert_eq!(claim(9, &[(0, thirty), (3, None)]), [(3, 1)]);
-    assert_eq!(claim(9, &[]), [(0, 1)]);
+    let [above, below] = [(4, i32::MAX, None), (i32::MIN, -1, None)];
+    assert_eq!(
+        claim(2, &[above, (3, 3, thirty), (0, 0, thirty)]),
+        [(3, 0), (7, 1)],
+        "in the order of the parts"
+    );
+    assert_eq!(claim(9, &[above, (3, 3, thirty), (1, 2, None), (0, 0, thirty), below]), [(0, 0)]);
+    assert_eq!(claim(9, &[(3, 3, None), (0, 0, thirty)]), [(3, 1)]);
+    assert_eq!(claim(9, &[]), []);
+    assert_eq!(claim(9, &[(i32::MIN, i32::MAX, None)]), [(0, 1)]);
 }
 
 /// What was claimed, in the order of priorities, each with the whole minutes that it has been due for.
@@ -197,24 +209,18 @@ fn a_claim_above_a_priority_takes_the_highest_and_nothing_of_that_one() {
     }
     let later = "UPDATE scheduled_tasks SET execution_time = now() + interval '1 hour' WHERE priority = 7";
     database.sql().batch_execute(later).unwrap();
-    let mut claim = |limit, floor| {
-        let part = QueuePart { above: Some(floor), within: vec![(7, None)] };
-        priorities_and_minutes(store.claim_due_in("node", limit, &part).unwrap())
+    let part = |lowest: i32| QueuePart { lowest, ..QueuePart::WHOLE };
+    let mut claim = |limit, lowest| {
+        let request = ClaimRequest { parts: &[part(lowest)], ..ClaimRequest::of(limit) };
+        priorities_and_minutes(store.claim_due("node", &request).unwrap().claimed)
     };
-    assert_eq!(claim(9, i32::MAX), []);
-    assert_eq!(claim(2, 0), [(1, 0), (i32::MAX, 0)]);
-    assert_eq!(claim(9, 0), [(1, 0)]);
-    assert_eq!(claim(9, 0), []);
-    let next_above = |floor, within| {
-        let part = QueuePart { above: Some(floor), within };
-        database.store().next_due(&part).unwrap().map(|time| time.as_secs() / 60)
-    };
-    assert_eq!(next_above(0, vec![]), Some(59));
-    assert_eq!(next_above(0, vec![(7, Some(Duration::ZERO)), (1, None)]), Some(59));
-    assert_eq!(next_above(7, vec![]), None);
-    assert_eq!(next_above(-1, vec![]), Some(0));
-    assert_eq!(claim(9, i32::MIN), [(0, 0)]);
-    assert_eq!(priorities_and_minutes(store.claim_due("node", 9).unwrap()), [(i32::MIN, 0)]);
+    assert_eq!(claim(2, 1), [(1, 0), (i32::MAX, 0)]);
+    let waiting = |lowest| database.store().waiting_priorities(&[part(lowest)], 9).unwrap();
+    assert_eq!((waiting(1), waiting(0), waiting(2)), (vec![1], vec![1, 0], vec![]));
+    assert_eq!(claim(9, 1), [(1, 0)]);
+    assert_eq!(claim(9, 1), []);
+    assert_eq!(claim(9, i32::MIN + 1), [(0, 0)]);
+    assert_eq!(claim(9, i32::MIN), [(i32::MIN, 0)]);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use std::time::Duration;
 use process_orchestrator::database::{ConnectionManager, ConnectionSettings, ConnectionSource, Pooler};
 use process_orchestrator::engine::{CommandRunners, Node, NodeConfig};
 use process_orchestrator::store::Store;
+use process_orchestrator::store::claims::ClaimRequest;
 use process_orchestrator::store::membership::NodeIdentity;
 use process_orchestrator::{
     ProcessInputData, ProcessOrchestrator, ProcessStatus, ProcessType, ProcessTypeRegistry, TaskDefinition,
@@ -174,7 +175,7 @@ fn behind_a_pooler_the_lease_alone_decides_who_is_dead() {
         place: None,
     };
     dead.register_node(&identity).unwrap();
-    dead.claim_due("elsewhere", 1).unwrap();
+    dead.claim_due("elsewhere", &ClaimRequest::of(1)).unwrap();
     let config = NodeConfig {
         heartbeat: Duration::from_millis(50),
         dead_after: Duration::from_millis(300),

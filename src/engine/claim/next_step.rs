@@ -1,0 +1,444 @@
+//! What the poller does next: a function of what it knows and of the time, with no clock of its own and no I/O.
+
+use std::time::{Duration, Instant};
+
+/// Most processes claimed by one statement: enough to fill a large node in a few, few enough that a claim stays in
+/// the order of a millisecond and other nodes get their share.
+const CLAIM_MAX: usize = 256;
+/// While short commands keep every processor busy, this share of the room may stay free before more is claimed: a
+/// claim of four costs little more than a claim of one.
+const LINGER_SHARE: usize = 4;
+/// And for no longer than this.
+const LINGER_MAX: Duration = Duration::from_millis(20);
+/// How often it is checked meanwhile whether the processors are still busy.
+const LINGER_CHECK: Duration = Duration::from_millis(4);
+/// For processes of a higher priority there is room beyond what the others get: this share of the executors.
+const URGENT_SHARE: usize = 16;
+/// How long after the last room was taken it is looked for a process of a higher priority: where executors are taken and
+/// free again all the time, never.
+const LOOK_ABOVE_AFTER: Duration = Duration::from_millis(20);
+/// How often it is asked whether another node has room for what waits here.
+const LOOK_ELSEWHERE_EVERY: Duration = Duration::from_millis(20);
+/// By how much a promotion may be late for a claim's sake.
+const PROMOTE_LATE_MAX: Duration = Duration::from_millis(20);
+/// How soon it is looked again after the queue was found drained; doubled at each further look up to the poll interval. A
+/// start that was under way when the node announced its room notifies nobody, nor does one beside another that does:
+/// it waits about as long again as its transaction took.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
+const LOOK_AGAIN_DOUBLINGS_MAX: u32 = 20;
+
+/// One thing to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Settle which claims are ours: a connection was lost while we claimed.
+    Reconcile,
+    /// Make what was scheduled and is due ready.
+    Promote,
+    /// Hold what is ready of paused types.
+    HoldPaused,
+    /// Claim what is ready.
+    Claim {
+        /// How many at the most.
+        limit: usize,
+        /// The same while another node has room.
+        limit_beside_room: usize,
+    },
+    /// Look for what has precedence over everything that is held, and claim it as far as there is room for it.
+    LookAbove {
+        /// The lowest priority that is held.
+        floor: i32,
+        /// The room.
+        limit: usize,
+    },
+    /// Ask whether another node has room for what waits here.
+    LookElsewhere,
+    /// Say that this node would claim at once.
+    Announce,
+    /// Say that it no longer would.
+    Withdraw,
+    /// Nothing, until a wake-up or for this long.
+    Wait(Duration),
+}
+
+/// What the node is like at one moment.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct View {
+    pub(super) now: Instant,
+    /// Others may take its claims: it claims nothing.
+    pub(super) is_lease_expired: bool,
+    pub(super) executors: usize,
+    /// How many claims may wait for an executor.
+    pub(super) ahead: usize,
+    /// How many claims it has.
+    pub(super) held: usize,
+    /// The lowest priority among them.
+    pub(super) lowest_priority: Option<i32>,
+    /// Tasks that wait for an executor.
+    pub(super) waiting: usize,
+    /// Whether short commands keep every processor busy.
+    pub(super) is_cpu_saturated: bool,
+    /// Whether others are to yield to processes of a higher priority.
+    pub(super) is_preempting: bool,
+}
+
+impl View {
+    /// Whether tasks wait here that an executor elsewhere might have.
+    fn has_surplus(&self) -> bool {
+        self.waiting > 0 && self.held > self.executors
+    }
+
+    fn room(&self) -> usize {
+        (self.executors + self.ahead).saturating_sub(self.held)
+    }
+
+    /// Room for processes of a higher priority. There is more of it where commands are short: they soon begin.
+    fn urgent_room(&self) -> usize {
+        let beyond = if self.ahead > 0 { urgent_max(self.executors) } else { 0 };
+        (self.executors + self.ahead + beyond).saturating_sub(self.held)
+    }
+}
+
+/// How many claims of a higher priority a node may hold beyond those of others.
+pub(in crate::engine) const fn urgent_max(executors: usize) -> usize {
+    executors.div_ceil(URGENT_SHARE)
+}
+
+/// What the poller remembers of what it did.
+#[derive(Debug)]
+pub(super) struct Plan {
+    poll_interval: Duration,
+    /// Whoever runs one process only looks for that one.
+    is_for_one: bool,
+    is_in_doubt: bool,
+    is_announced: bool,
+    /// It could not be announced at the last look: somebody was just looking, or there is a pooler.
+    is_refused: bool,
+    /// Somebody says that there is something to claim, and it was not looked since.
+    is_woken: bool,
+    /// Paused types stand at the front of the queue; and whether a claim comes first.
+    is_holding: bool,
+    is_claim_next: bool,
+    promote_at: Instant,
+    claim_at: Instant,
+    /// Looks in a row that found the queue drained.
+    drained_looks: u32,
+    look_above_at: Option<Instant>,
+    look_elsewhere_at: Instant,
+    lingers_since: Option<Instant>,
+}
+
+impl Plan {
+    pub(super) fn new(poll_interval: Duration, is_for_one: bool, now: Instant) -> Self {
+        Self {
+            poll_interval,
+            is_for_one,
+            is_in_doubt: false,
+            is_announced: false,
+            is_refused: false,
+            is_woken: false,
+            is_holding: false,
+            is_claim_next: false,
+            promote_at: now,
+            claim_at: now,
+            drained_looks: 0,
+            look_above_at: None,
+            look_elsewhere_at: now,
+            lingers_since: None,
+        }
+    }
+
+    pub(super) fn next_step(&mut self, view: &View) -> Step {
+        if view.is_lease_expired {
+            return Step::Wait(self.poll_interval);
+        }
+        if self.is_in_doubt {
+            return Step::Reconcile;
+        }
+        // Who is woken claims first, but not again and again.
+        let promote_at = if self.is_woken { self.promote_at + PROMOTE_LATE_MAX } else { self.promote_at };
+        if view.now >= promote_at && !self.is_for_one {
+            return Step::Promote;
+        }
+        if self.is_holding && !self.is_claim_next {
+            return Step::HoldPaused;
+        }
+        if view.has_surplus() && view.now >= self.look_elsewhere_at {
+            return Step::LookElsewhere;
+        }
+        if view.room() > 0 { self.with_room(view) } else { self.without_room(view) }
+    }
+
+    fn with_room(&mut self, view: &View) -> Step {
+        self.look_above_at = None;
+        if !self.is_woken && view.now < self.claim_at {
+            let is_to_announce = self.drained_looks > 0 && !self.is_announced && !self.is_for_one && !self.is_refused;
+            return if is_to_announce { Step::Announce } else { self.wait(view, self.claim_at) };
+        }
+        if self.may_linger(view) {
+            return Step::Wait(LINGER_CHECK);
+        }
+        Step::Claim {
+            limit: view.room().min(CLAIM_MAX),
+            limit_beside_room: view.executors.saturating_sub(view.held).min(CLAIM_MAX),
+        }
+    }
+
+    /// Whether nothing is lost if room stays for another moment: nobody says that something is due, and the processors have
+    /// short commands enough.
+    fn may_linger(&mut self, view: &View) -> bool {
+        let since = *self.lingers_since.get_or_insert(view.now);
+        !self.is_woken
+            && !view.is_preempting
+            && view.room() * LINGER_SHARE < view.executors + view.ahead
+            && view.is_cpu_saturated
+            && view.now.saturating_duration_since(since) < LINGER_MAX
+    }
+
+    fn without_room(&mut self, view: &View) -> Step {
+        self.lingers_since = None;
+        if self.is_announced {
+            return Step::Withdraw;
+        }
+        let Some(floor) = view.lowest_priority.filter(|_| !self.is_for_one) else {
+            self.is_woken = false;
+            return self.wait(view, view.now + self.poll_interval);
+        };
+        let is_room_awaited = view.is_preempting && view.urgent_room() > 0;
+        let at = *self.look_above_at.get_or_insert(view.now + LOOK_ABOVE_AFTER.min(self.poll_interval));
+        if self.is_woken || is_room_awaited || view.now >= at {
+            return Step::LookAbove { floor, limit: view.urgent_room().min(CLAIM_MAX) };
+        }
+        self.wait(view, at)
+    }
+
+    /// Until `time`, unless something comes first.
+    fn wait(&self, view: &View, time: Instant) -> Step {
+        let mut until = time;
+        if !self.is_for_one {
+            until = until.min(self.promote_at);
+        }
+        if view.has_surplus() {
+            until = until.min(self.look_elsewhere_at);
+        }
+        let least = Duration::from_millis(1); // The granularity of clocks.
+        Step::Wait(until.saturating_duration_since(view.now).clamp(least, self.poll_interval))
+    }
+
+    /// There may be something to claim.
+    pub(super) fn woken(&mut self) {
+        self.is_woken = true;
+        self.drained_looks = 0;
+    }
+
+    /// Somebody has scheduled something: its time may come sooner than what we wait for.
+    pub(super) fn scheduled(&mut self, now: Instant) {
+        self.promote_at = self.promote_at.min(now);
+    }
+
+    /// What was done has failed. Whoever lost the connection has announced nothing, and may have claimed what we don't know.
+    pub(super) fn failed(&mut self, is_connection_lost: bool) {
+        if is_connection_lost {
+            self.is_announced = false;
+            self.is_in_doubt = true;
+        }
+    }
+
+    pub(super) fn reconciled(&mut self) {
+        self.is_in_doubt = false;
+    }
+
+    pub(super) fn promoted(&mut self, now: Instant, promoted: usize, is_full: bool, next_due: Option<Duration>) {
+        let pause = next_due.map_or(self.poll_interval, |due| due.min(self.poll_interval));
+        self.promote_at = if is_full { now } else { now + pause };
+        if promoted > 0 {
+            self.claim_at = now;
+            self.look_above_at = Some(now);
+        }
+    }
+
+    /// Whether there may be more to hold.
+    pub(super) fn held_paused(&mut self, may_be_more: bool) {
+        self.is_holding = may_be_more;
+        self.is_claim_next = true;
+    }
+
+    /// A claim has brought as many as were asked for (`is_full`), has met paused types, or has found the queue drained.
+    pub(super) fn claimed(&mut self, now: Instant, how_many: usize, is_full: bool, has_met_paused: bool) {
+        (self.is_woken, self.is_claim_next, self.is_refused, self.lingers_since) = (false, false, false, None);
+        self.look_elsewhere_at = now + LOOK_ELSEWHERE_EVERY;
+        self.is_holding |= has_met_paused;
+        if how_many > 0 || has_met_paused {
+            self.drained_looks = 0;
+        }
+        if is_full || has_met_paused {
+            self.claim_at = now;
+        } else {
+            self.claim_at = now + self.look_again_after();
+            self.drained_looks = self.drained_looks.saturating_add(1);
+        }
+    }
+
+    /// The one process that is looked for was not to be had; it is due then.
+    pub(super) fn due_in(&mut self, now: Instant, due: Option<Duration>) {
+        let pause = due.unwrap_or(self.poll_interval).max(self.look_again_after());
+        self.claim_at = now + pause.min(self.poll_interval);
+    }
+
+    fn look_again_after(&self) -> Duration {
+        let doubled = LOOK_AGAIN * (1 << self.drained_looks.min(LOOK_AGAIN_DOUBLINGS_MAX)); // below 2^32 of them
+        doubled.min(self.poll_interval)
+    }
+
+    /// What was committed before the word was out has notified nobody: it is looked again at once.
+    pub(super) fn announced(&mut self, now: Instant, is_announced: bool) {
+        (self.is_announced, self.is_refused) = (is_announced, !is_announced);
+        if is_announced {
+            self.claim_at = now;
+        }
+    }
+
+    pub(super) fn withdrawn(&mut self) {
+        self.is_announced = false;
+        // Whatever is due from now on notifies nobody.
+        self.drained_looks = 0;
+    }
+
+    pub(super) fn looked_above(&mut self, now: Instant) {
+        self.is_woken = false;
+        self.look_above_at = Some(now + self.poll_interval);
+    }
+
+    pub(super) fn looked_elsewhere(&mut self, now: Instant) {
+        self.look_elsewhere_at = now + LOOK_ELSEWHERE_EVERY;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+    const POLL: Duration = Duration::from_secs(1);
+
+    /// Eight executors, short commands; nothing runs.
+    fn idle(now: Instant) -> View {
+        View {
+            now,
+            is_lease_expired: false,
+            executors: 8,
+            ahead: 0,
+            held: 0,
+            lowest_priority: None,
+            waiting: 0,
+            is_cpu_saturated: false,
+            is_preempting: false,
+        }
+    }
+
+    fn claim(limit: usize, limit_beside_room: usize) -> Step {
+        Step::Claim { limit, limit_beside_room }
+    }
+
+    /// A plan that has found the queue drained, said so, and looked again.
+    fn drained(now: Instant) -> Plan {
+        let mut plan = Plan::new(POLL, false, now);
+        plan.promoted(now, 0, false, None);
+        plan.claimed(now, 0, false, false);
+        assert_eq!(plan.next_step(&idle(now)), Step::Announce);
+        plan.announced(now, true);
+        plan.claimed(now, 0, false, false);
+        plan
+    }
+
+    #[test]
+    fn what_comes_next_by_what_the_node_is_like() {
+        let start = Instant::now();
+        let later = |ms: u32| start + MS * ms;
+        let at = |ms: u32| idle(later(ms));
+        let full = |ms: u32| View { held: 8, lowest_priority: Some(3), ..at(ms) };
+        let short = |ms: u32| View { ahead: 40, held: 48, waiting: 40, lowest_priority: Some(0), ..at(ms) };
+        type Setting<'a> = (&'a str, &'a dyn Fn(&mut Plan), View, Step);
+        let settings: &[Setting<'_>] = &[
+            ("others may take the claims", &|plan| plan.woken(), View { is_lease_expired: true, ..at(0) }, Step::Wait(POLL)),
+            ("a connection was lost", &|plan| plan.failed(true), at(0), Step::Reconcile),
+            ("a statement has failed", &|plan| plan.failed(false), at(0), Step::Wait(4 * MS)),
+            ("settled", &|plan| (plan.failed(true), plan.reconciled()).1, at(0), Step::Announce),
+            ("drained", &|_| {}, at(0), Step::Wait(4 * MS)),
+            ("drained, its time has come", &|_| {}, at(4), claim(8, 8)),
+            ("drained, woken", &|plan| plan.woken(), at(0), claim(8, 8)),
+            ("drained, looked again and again", &|plan| (0..4).for_each(|_| plan.claimed(later(0), 0, false, false)), at(0), Step::Wait(64 * MS)),
+            ("drained for long", &|plan| (0..99).for_each(|_| plan.claimed(later(0), 0, false, false)), at(0), Step::Wait(POLL)),
+            ("a timer comes first", &|plan| plan.promoted(later(0), 0, false, Some(3 * MS)), at(0), Step::Wait(3 * MS)),
+            ("a timer has ended", &|plan| plan.promoted(later(0), 0, false, Some(3 * MS)), at(3), Step::Promote),
+            ("a timer was set", &|plan| plan.scheduled(later(0)), at(0), Step::Promote),
+            ("woken, a timer has ended", &|plan| (plan.scheduled(later(0)), plan.woken()).1, at(5), claim(8, 8)),
+            ("woken all the time", &|plan| (plan.scheduled(later(0)), plan.woken()).1, at(20), Step::Promote),
+            ("more is due than was promoted", &|plan| plan.promoted(later(0), 9, true, None), at(0), Step::Promote),
+            ("promoted", &|plan| plan.promoted(later(0), 1, false, None), at(0), claim(8, 8)),
+            ("a claim was full", &|plan| plan.claimed(later(0), 8, true, false), View { held: 5, ..at(0) }, claim(3, 3)),
+            ("paused types were met", &|plan| plan.claimed(later(0), 0, false, true), at(0), Step::HoldPaused),
+            ("some are held, others come in between", &|plan| (plan.claimed(later(0), 0, false, true), plan.held_paused(true)).1, at(0), claim(8, 8)),
+            ("no more of them at the front", &|plan| (plan.claimed(later(0), 0, false, true), plan.held_paused(false), plan.claimed(later(0), 0, false, false)).2, at(0), Step::Wait(4 * MS)),
+            ("no room: the word is taken back", &|_| {}, full(0), Step::Withdraw),
+            ("no room", &|plan| plan.withdrawn(), full(0), Step::Wait(20 * MS)),
+            ("no room, woken", &|plan| (plan.withdrawn(), plan.woken()).1, full(0), Step::LookAbove { floor: 3, limit: 0 }),
+            ("no room, looked above", &|plan| (plan.withdrawn(), plan.looked_above(later(0))).1, full(1), Step::Wait(POLL - MS)),
+            ("no room, promoted", &|plan| (plan.withdrawn(), plan.promoted(later(0), 1, false, None)).1, full(0), Step::LookAbove { floor: 3, limit: 0 }),
+            ("short commands: there is room ahead", &|plan| plan.woken(), View { held: 9, ..short(0) }, claim(39, 0)),
+            ("and some beyond for higher priorities", &|plan| (plan.withdrawn(), plan.looked_elsewhere(later(0)), plan.woken()).2, short(0), Step::LookAbove { floor: 0, limit: 1 }),
+            ("what waits may have room elsewhere", &|plan| plan.withdrawn(), short(40), Step::LookElsewhere),
+            ("not before what others yield for is there", &|plan| (plan.withdrawn(), plan.looked_elsewhere(later(0))).1, View { is_preempting: true, ..short(0) }, Step::LookAbove { floor: 0, limit: 1 }),
+        ];
+        for (name, prepare, view, expected) in settings {
+            let mut plan = drained(start);
+            prepare(&mut plan);
+            assert_eq!(plan.next_step(view), *expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_claim_lingers_while_processors_are_busy_and_little_room_is_there() {
+        let start = Instant::now();
+        let mut plan = drained(start);
+        plan.claimed(start, 8, true, false);
+        let view = |ms: u32| View { held: 40, ahead: 40, is_cpu_saturated: true, ..idle(start + MS * ms) };
+        assert_eq!(plan.next_step(&view(0)), Step::Wait(LINGER_CHECK));
+        assert_eq!(plan.next_step(&View { held: 36, ..view(4) }), claim(12, 0), "room enough");
+        assert_eq!(plan.next_step(&View { is_cpu_saturated: false, ..view(4) }), claim(8, 0));
+        assert_eq!(plan.next_step(&View { is_preempting: true, ..view(4) }), claim(8, 0));
+        assert_eq!(plan.next_step(&view(19)), Step::Wait(LINGER_CHECK));
+        assert_eq!(plan.next_step(&view(20)), claim(8, 0), "long enough");
+        plan.claimed(start + MS * 20, 8, true, false);
+        assert_eq!(plan.next_step(&view(39)), Step::Wait(LINGER_CHECK), "from the beginning");
+        plan.woken();
+        assert_eq!(plan.next_step(&view(39)), claim(8, 0));
+    }
+
+    #[test]
+    fn room_that_cannot_be_announced_is_announced_after_the_next_look() {
+        let now = Instant::now();
+        let mut plan = drained(now);
+        plan.failed(true);
+        plan.reconciled();
+        plan.announced(now, false);
+        assert_eq!(plan.next_step(&idle(now)), Step::Wait(4 * MS));
+        assert_eq!(plan.next_step(&idle(now + 4 * MS)), claim(8, 8));
+        plan.claimed(now + 4 * MS, 0, false, false);
+        assert_eq!(plan.next_step(&idle(now + 4 * MS)), Step::Announce);
+    }
+
+    #[test]
+    fn who_runs_one_process_announces_promotes_and_preempts_nothing() {
+        let now = Instant::now();
+        let mut plan = Plan::new(POLL, true, now);
+        assert_eq!(plan.next_step(&idle(now)), claim(8, 8));
+        plan.claimed(now, 0, false, false);
+        plan.due_in(now, Some(300 * MS));
+        assert_eq!(plan.next_step(&idle(now)), Step::Wait(300 * MS));
+        plan.due_in(now, Some(Duration::ZERO));
+        assert_eq!(plan.next_step(&idle(now)), Step::Wait(4 * MS), "due, and not to be had");
+        plan.woken();
+        let full = View { held: 8, lowest_priority: Some(0), ..idle(now) };
+        assert_eq!(plan.next_step(&full), Step::Wait(POLL));
+    }
+}

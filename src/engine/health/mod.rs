@@ -1,0 +1,6 @@
+//! How a node fares: what it has measured, whether its threads move, whether it is ready.
+
+pub mod metrics;
+pub(super) mod node_health;
+pub(super) mod stuck_sessions;
+pub(super) mod thread_watchdog;

@@ -1,0 +1,24 @@
+//! Results that are recorded by one transaction.
+
+use crate::engine::run::runner::Work;
+use crate::store::record::TaskResult;
+
+/// Results, each with the work it came of at the same place, which the next task goes on from.
+#[derive(Default)]
+pub(super) struct Batch {
+    pub(super) works: Vec<Work>,
+    pub(super) results: Vec<TaskResult>,
+    /// The only result is what takes the place of one that the database has refused.
+    pub(super) is_stripped: bool,
+}
+
+impl Batch {
+    pub(super) fn push(&mut self, work: Work, result: TaskResult) {
+        self.works.push(work);
+        self.results.push(result);
+    }
+
+    pub(super) fn into_pairs(self) -> impl Iterator<Item = (Work, TaskResult)> {
+        self.works.into_iter().zip(self.results)
+    }
+}

@@ -1,0 +1,217 @@
+//! From the report of a command to the result that is recorded: pure, so that every case can be tested.
+
+use std::time::Duration;
+
+use crate::engine::run::runner::{RunReport, Work, context_of};
+use crate::model::lifecycle::{
+    ClaimMove, Ending, Outcome, ProcessStatus, TaskPosition, Transition, Wait, after_execution,
+};
+use crate::store::record::{ExecutionResult, TaskResult};
+
+/// What the node wants of the claim, apart from what the command's end asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Handover {
+    /// The next task is to run here.
+    Keep,
+    /// The claim is to be given back if the process goes on.
+    GiveWay,
+}
+
+/// Decides what a finished command moves. `chance` in `[0, 1)` is the jitter of a retry's wait.
+pub(crate) fn decide(work: &Work, run: RunReport, handover: Handover, chance: f64) -> TaskResult {
+    let RunReport { command, ended, mut report } = run;
+    let task = &work.task;
+    let at = TaskPosition {
+        has_next: task.index + 1 < work.claim.total_tasks,
+        retry_count: task.retry_count,
+        max_retries: task.max_retries,
+    };
+    let fatal = report.fatal || task.retry.is_fatal(report.exit_code);
+    let transition = after_execution(at, Ending { outcome: report.outcome, fatal });
+    let transition = match handover {
+        Handover::Keep => transition,
+        Handover::GiveWay => transition.giving_way(),
+    };
+    let wait = wait_of(work, transition, chance);
+    let context = context_of(&mut report);
+    let error_message = report.error_message.take().map(without_nul);
+    let process_error = (transition.claim == ClaimMove::End && !transition.advance)
+        .then(|| process_error(work, transition, error_message.as_deref()));
+    TaskResult {
+        process_id: work.claim.process_id.clone(),
+        version: work.claim.version,
+        task_index: task.index,
+        attempt: task.attempt,
+        transition,
+        wait,
+        execution: ExecutionResult {
+            command: command.map(without_nul),
+            outcome: report.outcome,
+            exit_code: report.exit_code,
+            signal: report.signal,
+            ended,
+            duration: report.duration,
+            cpu: report.cpu,
+            peak_memory_bytes: report.peak_memory_bytes,
+            output: report.output,
+            output_bytes: report.output_bytes,
+            error_message,
+        },
+        process_error,
+        context,
+    }
+}
+
+fn wait_of(work: &Work, transition: Transition, chance: f64) -> Duration {
+    match transition.claim {
+        ClaimMove::Release(Wait::Backoff { retry }) => work.task.retry.delay(retry, chance),
+        ClaimMove::Release(Wait::None) | ClaimMove::Keep | ClaimMove::End => Duration::ZERO,
+    }
+}
+
+fn process_error(work: &Work, transition: Transition, message: Option<&str>) -> String {
+    let task = &work.task;
+    if transition.process == ProcessStatus::Cancelled {
+        // The database puts who wanted it and why in its place.
+        return format!("cancelled while task \"{}\" ran", task.name);
+    }
+    let attempts = match transition.retry_count {
+        0 => String::new(),
+        retries => format!(" after {} attempts", retries + 1),
+    };
+    format!(
+        "task \"{}\" ({} of {}) failed{attempts}: {}",
+        task.name,
+        task.index + 1,
+        work.claim.total_tasks,
+        message.unwrap_or("no reason is known"),
+    )
+}
+
+/// PostgreSQL's text holds no NUL.
+fn without_nul(text: String) -> String {
+    if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text }
+}
+
+/// What takes the place of a result that the database refuses to hold: the task fails with the reason.
+pub(crate) fn unrecordable(result: &TaskResult, reason: &str) -> TaskResult {
+    let message = without_nul(format!("the command's result could not be recorded: {reason}"));
+    let transition = after_execution(
+        TaskPosition { has_next: false, retry_count: result.transition.retry_count, max_retries: 0 },
+        Ending { outcome: Outcome::Failed, fatal: true },
+    );
+    TaskResult {
+        transition,
+        wait: Duration::ZERO,
+        context: None,
+        process_error: Some(message.clone()),
+        execution: ExecutionResult {
+            outcome: Outcome::Failed,
+            command: None,
+            output: None,
+            error_message: Some(message),
+            ..result.execution.clone()
+        },
+        ..result.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Instant;
+
+    use serde_json::Map;
+
+    use super::*;
+    use crate::command::Report;
+    use crate::model::input::ProcessInputData;
+    use crate::model::lifecycle::TaskStatus;
+    use crate::model::retry::RetryPolicy;
+    use crate::store::claims::{Claim, ClaimedTask};
+
+    fn work(index: u32) -> Work {
+        Work {
+            claim: Arc::new(Claim {
+                process_id: "p-1".into(),
+                process_type: "p".into(),
+                version: 7,
+                priority: 0,
+                total_tasks: 2,
+                input: Arc::new(ProcessInputData::new()),
+                context: Arc::new(Map::new()),
+                late: Duration::ZERO,
+            }),
+            task: ClaimedTask {
+                index,
+                name: "load".to_owned(),
+                command: "true".to_owned(),
+                shell: false,
+                working_directory: None,
+                environment: std::collections::BTreeMap::new(),
+                timeout: Duration::from_secs(60),
+                max_retries: 1,
+                retry_count: 0,
+                attempt: 1,
+                retry: RetryPolicy { fatal_exit_codes: vec![2], ..RetryPolicy::default() },
+                max_output_bytes: 1024,
+            },
+            due: None,
+        }
+    }
+
+    fn failed(exit_code: i32) -> RunReport {
+        let report = Report {
+            outcome: Outcome::Failed,
+            exit_code: Some(exit_code),
+            error_message: Some(format!("exit code {exit_code}")),
+            ..Report::succeeded()
+        };
+        RunReport { command: Some("true".to_owned()), ended: Instant::now(), report }
+    }
+
+    fn succeeded() -> RunReport {
+        RunReport { command: None, ended: Instant::now(), report: Report::succeeded() }
+    }
+
+    #[test]
+    fn a_failure_waits_for_its_retry() {
+        let result = decide(&work(0), failed(1), Handover::Keep, 0.5);
+        assert_eq!(result.transition.task, TaskStatus::WaitingRetry);
+        assert_eq!(result.wait, Duration::from_millis(900));
+        assert_eq!(result.execution.error_message.as_deref(), Some("exit code 1"));
+        assert_eq!(result.process_error, None);
+    }
+
+    #[test]
+    fn a_fatal_exit_code_fails_the_process_and_names_the_task() {
+        let result = decide(&work(0), failed(2), Handover::Keep, 0.0);
+        assert_eq!(result.transition.process, ProcessStatus::Failed);
+        let message = result.process_error.unwrap_or_default();
+        assert_eq!(message, "task \"load\" (1 of 2) failed: exit code 2");
+    }
+
+    #[test]
+    fn giving_way_keeps_the_success_and_gives_the_claim_back() {
+        let result = decide(&work(0), succeeded(), Handover::GiveWay, 0.0);
+        assert_eq!(result.transition.task, TaskStatus::Completed);
+        assert_eq!(result.transition.claim, ClaimMove::Release(Wait::None));
+        assert!(result.transition.advance);
+    }
+
+    #[test]
+    fn the_last_success_ends_the_process_even_when_giving_way() {
+        let result = decide(&work(1), succeeded(), Handover::GiveWay, 0.0);
+        assert_eq!(result.transition.process, ProcessStatus::Completed);
+        assert_eq!(result.transition.claim, ClaimMove::End);
+    }
+
+    #[test]
+    fn what_cannot_be_recorded_fails_the_process_with_the_reason() {
+        let result = decide(&work(0), succeeded(), Handover::Keep, 0.0);
+        let instead = unrecordable(&result, "bad value");
+        assert_eq!(instead.transition.claim, ClaimMove::End);
+        assert!(instead.process_error.unwrap_or_default().contains("bad value"));
+        assert_eq!((instead.version, instead.attempt), (7, 1));
+    }
+}

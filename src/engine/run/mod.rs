@@ -1,0 +1,9 @@
+//! From a claimed task to the end of its command.
+
+pub(super) mod executor;
+pub(super) mod job_queue;
+mod orphans;
+pub(super) mod permits;
+mod render;
+pub(super) mod runner;
+pub(super) mod slots;

@@ -1,0 +1,100 @@
+//! From a task and its variables to the command that is run.
+
+use std::path::PathBuf;
+
+use super::runner::Work;
+use crate::command::{self, Interrupt, Invocation, Lasting, Live};
+use crate::model::template::{RenderError, Scope, render_script, render_text, render_words};
+
+/// Bytes of a resolved command that the audit trail keeps.
+const COMMAND_BYTES_MAX: usize = 64 * 1024;
+
+/// A task's command with its variables substituted.
+pub(super) struct Resolved {
+    argv: Vec<String>,
+    working_directory: Option<PathBuf>,
+    /// The task's own environment.
+    environment: Vec<(String, String)>,
+    /// What a script's variables stand for.
+    script_variables: Vec<(String, String)>,
+}
+
+pub(super) fn resolve(work: &Work) -> Result<Resolved, RenderError> {
+    let Work { claim, task, .. } = work;
+    let scope = Scope {
+        process_id: &claim.process_id,
+        process_type: &claim.process_type,
+        task_name: &task.name,
+        input: &claim.input,
+        context: &claim.context,
+    };
+    let (argv, script_variables) = if task.shell {
+        let (script, variables) = render_script(&task.command, &scope)?;
+        (vec!["sh".to_owned(), "-c".to_owned(), script], variables)
+    } else {
+        (render_words(&task.command, &scope)?, Vec::new())
+    };
+    let environment = task
+        .environment
+        .iter()
+        .map(|(name, value)| Ok((name.clone(), render_text(value, &scope)?)))
+        .collect::<Result<_, RenderError>>()?;
+    let working_directory = match &task.working_directory {
+        Some(text) => Some(PathBuf::from(render_text(text, &scope)?)),
+        None => None,
+    };
+    Ok(Resolved { argv, working_directory, environment, script_variables })
+}
+
+impl Resolved {
+    pub(super) fn invocation<'a>(
+        self,
+        work: &Work,
+        interrupt: &'a Interrupt,
+        live: &'a Live,
+        lasting: Lasting<'a>,
+    ) -> Invocation<'a> {
+        let Work { claim, task, .. } = work;
+        let mut environment = self.environment;
+        environment.extend([
+            ("PROCESS_ID".to_owned(), claim.process_id.to_string()),
+            ("PROCESS_TYPE".to_owned(), claim.process_type.to_string()),
+            ("TASK_NAME".to_owned(), task.name.clone()),
+            ("TASK_INDEX".to_owned(), task.index.to_string()),
+            ("TASK_ATTEMPT".to_owned(), task.attempt.to_string()),
+        ]);
+        // Last, so that no setting of the task's takes the place of what the script refers to.
+        environment.extend(self.script_variables);
+        Invocation {
+            argv: self.argv,
+            working_directory: self.working_directory,
+            environment,
+            timeout: task.timeout,
+            grace: command::GRACE,
+            max_output_bytes: task.max_output_bytes,
+            context_file: true,
+            interrupt,
+            live: Some(live),
+            lasting: Some(lasting),
+        }
+    }
+}
+
+/// A line that a shell would run just so: the variables of a script come first.
+pub(super) fn shown_command(resolved: &Resolved) -> String {
+    let mut line = String::new();
+    for (name, value) in &resolved.script_variables {
+        line.push_str(name);
+        line.push('=');
+        line.push_str(&shell_words::quote(value));
+        line.push(' ');
+    }
+    line.push_str(&shell_words::join(&resolved.argv));
+    if line.len() > COMMAND_BYTES_MAX {
+        let end = (0..=COMMAND_BYTES_MAX).rev().find(|&at| line.is_char_boundary(at)).unwrap_or(0);
+        let left_out = line.len() - end;
+        line.truncate(end);
+        line.push_str(&format!(" … ({left_out} bytes left out)"));
+    }
+    line
+}
