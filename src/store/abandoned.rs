@@ -97,7 +97,11 @@ impl Store {
     }
 
     /// Claims of `node` on these processes, which it has lost sight of.
-    pub fn orphaned_claims(&mut self, node: &str, processes: &[String]) -> Result<Vec<Abandoned>, StoreError> {
+    pub fn orphaned_claims(
+        &mut self,
+        node: &str,
+        processes: &[String],
+    ) -> Result<Vec<Abandoned>, StoreError> {
         let rows = self.query(&ABANDONED, &[&i64::MAX, &node, &processes])?;
         let claims = rows.iter().map(read_abandoned).collect::<Result<Vec<_>, _>>()?;
         Ok(claims.into_iter().filter(|claim| claim.node_id() == node).collect())
