@@ -66,7 +66,7 @@ pub type FinishedPlace = (Timestamp, String);
 
 impl Store {
     /// Has finished processes go again, all in one transaction; what can't is told and stays as it is. What comes back
-    /// has the order of the ids, each once. Name no more than [`BULK_MAX`].
+    /// has the order of the ids, each once. Name no more than [`BULK_MAX`](super::cancel::BULK_MAX).
     ///
     /// # Errors
     /// When the changes are not an input, or the database fails; nothing is retried then.

@@ -100,7 +100,8 @@ impl Crate {
                 "}" => {
                     depth -= 1;
                     if inner.last() == Some(&depth) {
-                        (inner.pop(), here.pop());
+                        inner.pop();
+                        here.pop();
                     }
                 }
                 "mod" if text(i + 2) == ";" => {
