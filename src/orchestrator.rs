@@ -15,8 +15,9 @@ use crate::model::input::ProcessInputData;
 use crate::model::lifecycle::ProcessStatus;
 use crate::model::records::{ProcessData, TaskData, TaskExecution};
 use crate::model::registry::ProcessTypeRegistry;
-use crate::store::control::{CancelOutcome, CancelReason, RetryOptions};
+use crate::store::cancel::{CancelOutcome, CancelReason};
 use crate::store::read::{Cursor, ProcessFilter};
+use crate::store::retry::RetryOptions;
 use crate::store::start::{StartOptions, StartRequest};
 use crate::store::{RefusalReason, Store, StoreError};
 

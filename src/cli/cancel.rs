@@ -3,18 +3,18 @@
 use clap::Args;
 use serde_json::json;
 
-use super::bulk::{check_type, counted, fail_with, processes, statuses, user_name};
 use super::error::CliError;
-use super::global::GlobalOptions;
+use super::options::bulk::not_found;
+use super::options::bulk::{check_type, counted, fail_with, processes, statuses, user_name};
+use super::options::global::GlobalOptions;
 use super::progress::{self, Alarms, Wake};
-use super::session::{Need, Session};
-use super::show::not_found;
-use super::signals::{self, Signals};
-use super::terminal::{message, print_json, print_lines};
-use super::text;
+use super::screen::terminal::{message, print_json, print_lines};
+use super::screen::text;
+use super::surroundings::session::{Need, Session};
+use super::surroundings::signals::{self, Signals};
 use crate::model::lifecycle::ProcessStatus;
 use crate::store::Store;
-use crate::store::control::{BULK_MAX, BulkFilter, CancelOutcome, CancelReason, CancelledProcess};
+use crate::store::cancel::{BULK_MAX, BulkFilter, CancelOutcome, CancelReason, CancelledProcess};
 use crate::store::progress::EndedProcess;
 
 /// What to cancel.

@@ -4,7 +4,7 @@ use clap::Args;
 use clap_complete::Shell;
 
 use super::error::CliError;
-use super::terminal::print;
+use super::screen::terminal::print;
 
 /// For which shell.
 #[derive(Debug, Args)]
@@ -13,12 +13,12 @@ pub struct Options {
     pub shell: Shell,
 }
 
-/// Prints the script.
+/// Prints the script for the definition of the command line.
 ///
 /// # Errors
 /// When standard output can't be written.
-pub fn run(options: &Options) -> Result<(), CliError> {
+pub fn run(options: &Options, mut definition: clap::Command) -> Result<(), CliError> {
     let mut script = Vec::new();
-    clap_complete::generate(options.shell, &mut super::command(), "process-orchestrator", &mut script);
+    clap_complete::generate(options.shell, &mut definition, "process-orchestrator", &mut script);
     print(script)
 }

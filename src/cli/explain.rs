@@ -4,14 +4,14 @@ use clap::Args;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::bulk::argument;
 use super::error::CliError;
-use super::global::GlobalOptions;
-use super::session::{Need, Session};
-use super::show::not_found;
-use super::style::Look;
-use super::terminal::{Face, Size, print_json, print_lines};
-use super::text::{self, Clock};
+use super::options::bulk::argument;
+use super::options::bulk::not_found;
+use super::options::global::GlobalOptions;
+use super::screen::style::Look;
+use super::screen::terminal::{Face, Size, print_json, print_lines};
+use super::screen::text::{self, Clock};
+use super::surroundings::session::{Need, Session};
 use crate::model::explain::{Explanation, Reason};
 use crate::store::explain::AHEAD_MAX;
 

@@ -8,7 +8,7 @@ use clap::Args;
 use clap_mangen::Man;
 
 use super::error::{CliError, EXIT_CODES};
-use super::terminal::{print, print_lines};
+use super::screen::terminal::{print, print_lines};
 
 /// Where to.
 #[derive(Debug, Args)]
@@ -19,12 +19,11 @@ pub struct Options {
     pub directory: Option<PathBuf>,
 }
 
-/// Prints or writes the pages.
+/// Prints or writes the pages of the command line's definition.
 ///
 /// # Errors
 /// When a file or standard output can't be written.
-pub fn run(options: &Options) -> Result<(), CliError> {
-    let mut command = super::command();
+pub fn run(options: &Options, mut command: clap::Command) -> Result<(), CliError> {
     command.build();
     let Some(directory) = &options.directory else {
         return print(page(&command, &[]).map_err(CliError::Output)?);

@@ -4,9 +4,9 @@ use clap::Args;
 
 use super::bench::{self, BenchArgs, BenchError};
 use super::error::CliError;
-use super::global::GlobalOptions;
-use super::session::{Need, Session};
-use super::terminal::{print, print_json};
+use super::options::global::GlobalOptions;
+use super::screen::terminal::{print, print_json};
+use super::surroundings::session::{Need, Session};
 
 /// What to measure.
 #[derive(Debug, Args)]

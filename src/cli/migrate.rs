@@ -4,9 +4,9 @@ use clap::Args;
 use serde_json::json;
 
 use super::error::CliError;
-use super::global::GlobalOptions;
-use super::session::{Need, Session};
-use super::terminal::{message, print_json, print_lines};
+use super::options::global::GlobalOptions;
+use super::screen::terminal::{message, print_json, print_lines};
+use super::surroundings::session::{Need, Session};
 use crate::store::migrate::known_version;
 use crate::store::roles::RoleKind;
 

@@ -1,56 +1,40 @@
-//! The command line: one file for each command, and what they share.
+//! The command line: one file for each command, and folders for what they share.
 //!
-//! | file | role |
+//! | folder | role |
 //! |---|---|
-//! | `global`, `session` | from the options to a database that can be worked with |
-//! | `input`, `documents`, `when` | what the user says: inputs, process types, times |
-//! | `bulk` | several processes at once: which are meant, what was done |
-//! | `terminal`, `style`, `table`, `text` | what the user sees |
+//! | `options` | what the user says: global options, inputs, process types, times, which processes are meant |
+//! | `screen` | what the user sees |
+//! | `surroundings` | the database, signals, what the journal and systemd are told |
 //! | `progress` | watching processes until they end |
-//! | `signals`, `stopping` | ending in order |
-//! | `logging`, `service_manager` | what the journal and systemd are told |
-//! | `error` | what can go wrong, and the exit codes |
+//!
+//! `error` says what can go wrong, and the exit codes.
 
-mod background;
 mod bench;
-mod bulk;
 mod cancel;
 mod completions;
 mod doctor;
-mod documents;
-mod endpoint;
 mod error;
 mod explain;
-mod global;
-mod input;
 mod list;
-mod logging;
 mod logs;
 mod man;
 mod measure;
 mod migrate;
 mod nodes;
+mod options;
 mod pause;
 mod progress;
 mod prune;
 mod retry;
 mod run;
-mod secrecy;
+mod screen;
 mod serve;
-mod service_manager;
-mod session;
 mod show;
-mod signals;
 mod start;
-mod stopping;
-mod style;
-mod table;
-mod terminal;
-mod text;
+mod surroundings;
 mod types;
-mod when;
 
-pub use secrecy::keep_as_init;
+pub use surroundings::secrecy::keep_as_init;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -59,7 +43,9 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use log::LevelFilter;
 
 use self::error::CliError;
-use self::global::GlobalOptions;
+use self::options::global::{self, GlobalOptions};
+use self::screen::{background, message_queue, terminal};
+use self::surroundings::{logging, secrecy, session, stopping};
 
 /// Runs sequences of command-line tasks durably on PostgreSQL
 #[derive(Debug, Parser)]
@@ -229,7 +215,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             ExitCode::from(error.exit_code())
         }
     };
-    background::finish();
+    message_queue::finish();
     code
 }
 
@@ -266,8 +252,8 @@ impl Command {
             Self::Doctor(options) => doctor::run(global, options),
             Self::Migrate(options) => migrate::run(global, options),
             Self::Bench(options) => measure::run(global, options),
-            Self::Completions(options) => completions::run(options),
-            Self::Man(options) => man::run(options),
+            Self::Completions(options) => completions::run(options, command()),
+            Self::Man(options) => man::run(options, command()),
         }
     }
 

@@ -6,11 +6,11 @@ use clap::Args;
 use jiff::Timestamp;
 
 use super::error::CliError;
-use super::global::GlobalOptions;
-use super::session::{Need, Session};
-use super::table::{Fit, Table};
-use super::terminal::{Size, print_lines, print_list, tell_unreadable};
-use super::text::{self, Clock};
+use super::options::global::GlobalOptions;
+use super::screen::table::{Fit, Table};
+use super::screen::terminal::{Size, print_lines, print_list, tell_unreadable};
+use super::screen::text::{self, Clock};
+use super::surroundings::session::{Need, Session};
 use crate::engine::NodeConfig;
 use crate::model::records::NodeData;
 

@@ -3,12 +3,12 @@
 use clap::Args;
 use serde_json::json;
 
-use super::bulk::check_type;
 use super::error::CliError;
-use super::global::GlobalOptions;
-use super::session::{Need, Session};
-use super::terminal::{message, print, print_json};
-use super::text;
+use super::options::bulk::check_type;
+use super::options::global::GlobalOptions;
+use super::screen::terminal::{message, print, print_json};
+use super::screen::text;
+use super::surroundings::session::{Need, Session};
 
 /// Which type to pause.
 #[derive(Debug, Args)]

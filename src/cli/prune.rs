@@ -5,12 +5,12 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::json;
 
-use super::bulk::{check_type, processes, statuses};
 use super::error::CliError;
-use super::global::GlobalOptions;
-use super::session::{Need, Session};
-use super::terminal::{print, print_json};
-use super::text::Clock;
+use super::options::bulk::{check_type, processes, statuses};
+use super::options::global::GlobalOptions;
+use super::screen::terminal::{print, print_json};
+use super::screen::text::Clock;
+use super::surroundings::session::{Need, Session};
 use crate::model::duration::{parse_duration, show_duration};
 use crate::model::lifecycle::ProcessStatus;
 use crate::store::Store;

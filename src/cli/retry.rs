@@ -3,18 +3,19 @@
 use clap::Args;
 use serde_json::json;
 
-use super::bulk::{argument, check_type, counted, fail_with, input_options, processes, statuses};
 use super::error::CliError;
-use super::global::GlobalOptions;
-use super::input::InputOptions;
-use super::session::{Need, Session};
-use super::show::not_found;
-use super::terminal::{message, print_json, print_lines};
-use super::text;
+use super::options::bulk::not_found;
+use super::options::bulk::{argument, check_type, counted, fail_with, input_options, processes, statuses};
+use super::options::global::GlobalOptions;
+use super::options::input::InputOptions;
+use super::screen::terminal::{message, print_json, print_lines};
+use super::screen::text;
+use super::surroundings::session::{Need, Session};
 use crate::model::input::ProcessInputData;
 use crate::model::lifecycle::ProcessStatus;
 use crate::store::Store;
-use crate::store::control::{BULK_MAX, RetriedProcess, RetryOptions, RetryOutcome};
+use crate::store::cancel::BULK_MAX;
+use crate::store::retry::{RetriedProcess, RetryOptions, RetryOutcome};
 
 /// What to retry.
 #[derive(Debug, Args)]

@@ -5,17 +5,18 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::bulk::{argument, refused};
-use super::documents::{self, is_file_like};
 use super::error::{CliError, Verdict};
-use super::global::GlobalOptions;
-use super::input::InputOptions;
+use super::options::bulk::{argument, refused};
+use super::options::documents::{self, is_file_like};
+use super::options::global::GlobalOptions;
+use super::options::input::InputOptions;
 use super::progress::{self, Alarms, Wake};
-use super::session::{Need, Session};
+use super::screen::terminal::{Face, message};
+use super::screen::{background, text};
 use super::show::Record;
-use super::signals::{self, Signals};
-use super::terminal::{Face, message};
-use super::{background, stopping, text};
+use super::surroundings::session::{Need, Session};
+use super::surroundings::signals::{self, Signals};
+use super::surroundings::stopping;
 use crate::database::holds_password;
 use crate::engine::{CommandRunners, Node, NodeConfig, Scope, guard, new_node_id};
 use crate::model::lifecycle::ProcessStatus;

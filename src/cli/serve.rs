@@ -9,12 +9,15 @@ use clap::Args;
 use crossbeam_channel::{Receiver, Sender, bounded, never, select};
 
 use super::error::CliError;
-use super::global::GlobalOptions;
-use super::service_manager::ServiceManager;
-use super::session::{Need, Session};
-use super::signals::{self, Signals};
-use super::terminal::message;
-use super::{background, documents, endpoint, prune, stopping, types};
+use super::options::global::GlobalOptions;
+use super::options::{documents, endpoint};
+use super::screen::background;
+use super::screen::terminal::message;
+use super::surroundings::service_manager::ServiceManager;
+use super::surroundings::session::{Need, Session};
+use super::surroundings::signals::{self, Signals};
+use super::surroundings::stopping;
+use super::{prune, types};
 use crate::engine::{
     CommandRunners, Health, INTERVAL_MAX, INTERVAL_MIN, Node, NodeConfig, Retention, StartError,
     check_settings, guard,

@@ -5,15 +5,15 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::bulk::argument;
 use super::error::CliError;
 use super::explain::Teller;
-use super::global::GlobalOptions;
-use super::session::{Need, Session};
-use super::style::Look;
-use super::table::{Fit, Table};
-use super::terminal::{Face, Size, message, print_json, print_lines, tell_unreadable};
-use super::text::{self, Clock};
+use super::options::bulk::{argument, not_found};
+use super::options::global::GlobalOptions;
+use super::screen::style::Look;
+use super::screen::table::{Fit, Table};
+use super::screen::terminal::{Face, Size, message, print_json, print_lines, tell_unreadable};
+use super::screen::text::{self, Clock};
+use super::surroundings::session::{Need, Session};
 use crate::model::explain::{Explanation, Reason};
 use crate::model::lifecycle::TaskStatus;
 use crate::model::records::{ProcessData, TaskData};
@@ -273,14 +273,6 @@ fn sentences(explanation: &Explanation, program: &str) -> Vec<String> {
         _ => true,
     };
     explanation.reasons.iter().filter(is_news).map(|reason| teller.sentence(reason)).collect()
-}
-
-/// An id that names nothing, with the way to those that do.
-pub fn not_found(process_id: &str, global: &GlobalOptions) -> CliError {
-    CliError::NotFound(format!(
-        "no process has the id {process_id:?}; see them all: {} list",
-        global.program()
-    ))
 }
 
 /// `key = value` for each value, the keys of inner objects after a dot.

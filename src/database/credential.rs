@@ -4,8 +4,8 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
-use super::error::SettingsError;
-use super::settings::Environment;
+use super::environment::Environment;
+use super::settings_error::SettingsError;
 
 /// The credential's name in the unit.
 const NAME: &str = "database-url";

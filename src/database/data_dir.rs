@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::error::SettingsError;
-use super::settings::Environment;
+use super::environment::Environment;
+use super::settings_error::SettingsError;
 
 /// Where root keeps such things by the Filesystem Hierarchy Standard.
 const FOR_ROOT: &str = "/var/lib/process-orchestrator";

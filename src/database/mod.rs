@@ -5,26 +5,38 @@
 //! [`ConnectionSettings`], which open connections; engine threads see only a [`ConnectionSource`], so a
 //! library user's own r2d2 pool serves as well. What is asked of the connections is not decided here.
 
+mod check_server;
 mod connect;
 mod conninfo;
 mod credential;
 pub mod data_dir;
+mod diagnose;
+mod environment;
 mod error;
 mod passfile;
+mod password;
 mod pooler;
 #[cfg(unix)]
 pub mod private_cluster;
 mod reader;
+mod server;
+mod server_version;
 mod service_file;
 mod settings;
+mod settings_error;
 mod source;
 mod tls;
 
-pub use connect::{Access, OLDEST_SERVER, Patience, ServerFacts, check_server};
+pub use check_server::check_server;
+pub use connect::Patience;
 pub use conninfo::holds_password;
-pub use error::{ConnectError, ConnectFailure, SettingsError};
+pub use environment::{Environment, process_environment};
+pub use error::{ConnectError, ConnectFailure};
+pub use password::PasswordSource;
 pub use pooler::Pooler;
-pub use settings::{ConnectionSettings, Environment, PasswordSource, Target, process_environment};
+pub use server_version::{Access, OLDEST_SERVER, ServerFacts};
+pub use settings::{ConnectionSettings, Target};
+pub use settings_error::SettingsError;
 pub use source::{Connection, ConnectionManager, ConnectionSource};
 pub use tls::SslMode;
 

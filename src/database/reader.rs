@@ -7,9 +7,9 @@ use std::time::Duration;
 use postgres::config::{ChannelBinding, LoadBalanceHosts, TargetSessionAttrs};
 
 use super::conninfo::Parameters;
-use super::error::SettingsError;
-use super::settings::{Environment, PasswordSource};
-use super::tls::{SslMode, TlsSettings};
+use super::environment::Environment;
+use super::password::PasswordSource;
+use super::settings_error::SettingsError;
 use super::{data_dir, passfile};
 
 /// Port of PostgreSQL where none is said.
@@ -70,7 +70,7 @@ impl Place {
         self.address.is_none() && !self.host.starts_with('/') && self.host.parse::<IpAddr>().is_err()
     }
 
-    fn is_socket(&self) -> bool {
+    pub fn is_socket(&self) -> bool {
         self.address.is_none() && self.host.starts_with('/')
     }
 
@@ -174,19 +174,6 @@ impl Reader<'_> {
             return Err(self.fault("gssencmode", "GSSAPI encryption is not supported: leave it out"));
         }
         Ok(())
-    }
-
-    /// What TLS has to be like; sockets need none, whatever is asked for.
-    pub fn tls(&self, places: &[Place], env: &Environment<'_>) -> Result<TlsSettings, SettingsError> {
-        let wanted = TlsSettings::read(self, env)?;
-        let sockets = places.iter().filter(|place| place.is_socket()).count();
-        if sockets == places.len() {
-            return Ok(TlsSettings::disabled());
-        }
-        if sockets > 0 && wanted.mode >= SslMode::Require {
-            return Err(self.fault("sslmode", "hosts with TLS and sockets cannot be in one list"));
-        }
-        Ok(wanted)
     }
 
     /// The servers to try, in order. One port serves all hosts, or each has its own.

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::conninfo::{self, Parameters};
 use super::data_dir;
-use super::error::SettingsError;
-use super::settings::Environment;
+use super::environment::Environment;
+use super::settings_error::SettingsError;
 
 /// Where Debian keeps the file for everybody; elsewhere `PGSYSCONFDIR` says.
 const SYSTEM_DIRECTORY: &str = "/etc/postgresql-common";

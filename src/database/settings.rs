@@ -7,28 +7,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::conninfo::{self, Parameters};
-use super::credential;
-use super::data_dir;
-use super::error::SettingsError;
+use super::environment::Environment;
+use super::password::PasswordSource;
 use super::pooler::Pooler;
 use super::reader::{self, CONNECT_TIMEOUT_S_DEFAULT, Place, Reader};
-use super::service_file;
+use super::server::Server;
+use super::settings_error::SettingsError;
 use super::tls::TlsSettings;
-
-/// Looks up an environment variable; a parameter so that tests need not change the real environment.
-pub type Environment<'a> = dyn Fn(&str) -> Option<String> + 'a;
-
-/// The environment of this process. A value that is not UTF-8 counts as absent, with a warning.
-pub fn process_environment(name: &str) -> Option<String> {
-    match std::env::var(name) {
-        Ok(value) => Some(value),
-        Err(std::env::VarError::NotPresent) => None,
-        Err(std::env::VarError::NotUnicode(_)) => {
-            log::warn!("environment variable {name} is not UTF-8 and is ignored");
-            None
-        }
-    }
-}
+use super::{credential, data_dir, service_file};
 
 /// Which PostgreSQL to use.
 #[derive(Debug, Clone)]
@@ -37,19 +23,6 @@ pub enum Target {
     Server(Box<ConnectionSettings>),
     /// A cluster of our own in this data directory.
     Private(PathBuf),
-}
-
-/// Where the password came from, for messages about a wrong one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PasswordSource {
-    /// In the URL that this option or variable holds.
-    Url(&'static str),
-    /// `PGPASSWORD`.
-    Environment,
-    /// This password file.
-    Passfile(PathBuf),
-    /// There is none.
-    Nowhere,
 }
 
 /// How to open connections to one server, or to the first that answers of several.
@@ -70,26 +43,6 @@ pub struct ConnectionSettings {
     pub(super) reached_last: Arc<AtomicUsize>,
     pub(super) pooler: Pooler,
     pub(super) gives_sessions_away: Arc<OnceLock<bool>>,
-}
-
-/// One server of the list, to be dialled on its own: the client library would spend its patience on the first one
-/// that takes the connection and says nothing, and never get to the next.
-#[derive(Clone)]
-pub(super) struct Server {
-    /// Everything of the settings, with this host alone.
-    pub(super) config: postgres::Config,
-    /// Host and port, for messages.
-    pub(super) endpoint: String,
-    /// A name, which may have several addresses that are tried in turn.
-    pub(super) is_name: bool,
-    /// Attempts that were given up while this server kept them waiting; each holds a thread and a socket.
-    pub(super) abandoned: Arc<AtomicUsize>,
-}
-
-impl Server {
-    fn new(config: postgres::Config, endpoint: String, is_name: bool) -> Self {
-        Self { config, endpoint, is_name, abandoned: Arc::default() }
-    }
 }
 
 impl Target {
@@ -213,7 +166,7 @@ impl ConnectionSettings {
         let servers = places.iter().map(alone).collect();
         places.iter().for_each(|place| place.add_to(&mut config));
         Ok(Self {
-            tls: reader.tls(&places, env)?,
+            tls: TlsSettings::read(&reader, &places, env)?,
             password_source,
             application_name: reader.get("application_name").map(str::to_string),
             node: None,
@@ -294,17 +247,6 @@ impl fmt::Debug for ConnectionSettings {
     }
 }
 
-impl fmt::Display for PasswordSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Url(origin) => write!(f, "the password in {origin}"),
-            Self::Environment => f.write_str("the password in PGPASSWORD"),
-            Self::Passfile(path) => write!(f, "the password in {}", path.display()),
-            Self::Nowhere => f.write_str("no password"),
-        }
-    }
-}
-
 #[cfg(unix)]
 fn system_user() -> Option<String> {
     match crate::platform::files::current_user() {
@@ -318,7 +260,7 @@ fn system_user() -> Option<String> {
 
 #[cfg(not(unix))]
 fn system_user() -> Option<String> {
-    process_environment("USERNAME")
+    super::environment::process_environment("USERNAME")
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ use std::sync::OnceLock;
 use postgres::Client;
 
 use super::connect::Patience;
-use super::error::{ConnectError, ConnectFailure, chain};
+use super::diagnose::chain;
+use super::error::{ConnectError, ConnectFailure};
 use super::pooler::Pooler;
 use super::settings::ConnectionSettings;
 

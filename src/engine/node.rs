@@ -37,7 +37,7 @@ use super::signal::Signal;
 use super::threads;
 use crate::database::ConnectionSource;
 use crate::platform::{host_name, open_files_max, pid_space, process_started, remedy_of_limit};
-use crate::store::nodes::{NodeIdentity, Place};
+use crate::store::membership::{NodeIdentity, Place};
 use crate::store::{Store, StoreError};
 
 /// What a thread of ours needs of stack: no recursion, buffers are on the heap.

@@ -10,7 +10,7 @@ use log::warn;
 
 use super::holdings::Holdings;
 use crate::command::Reason;
-use crate::store::nodes::NodeState;
+use crate::store::membership::NodeState;
 
 /// After the commands were told to end: their grace, and time to record their results.
 const WIND_UP: Duration = Duration::from_secs(15);

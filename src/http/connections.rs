@@ -1,6 +1,6 @@
 //! The clients' connections: a thread for each, and never more than a fixed number of them.
 //!
-//! When all places are taken, the connection that has kept its place longest without asking anything gives way to
+//! When all places are taken, the connection that has kept its place longest without asking anything yields to
 //! the new one: clients that only hold connections open can't keep others out. Deadlines are kept by the gate,
 //! which closes the sockets of those that are late: whatever the thread waits for then ends.
 
@@ -14,9 +14,9 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, select};
 
 use super::answer::{Answer, Problem};
 use super::handlers::Service;
-use super::places::{Phase, Room, gives_way, patience};
-use super::router::Route;
-use super::wire::{self, BODY_BYTES_MAX, Head, ReadFailure, Requests, WRITE_BODY_BYTES_MAX};
+use super::places::{Phase, Room, patience, yielding};
+use super::request::route::Route;
+use super::request::wire::{self, BODY_BYTES_MAX, Head, ReadFailure, Requests, WRITE_BODY_BYTES_MAX};
 
 /// Connections at once: far more than pollers, browsers and scrapers of one node, far less than the descriptors
 /// that its commands need.
@@ -308,10 +308,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Closes one that gives way, if there is one.
+/// Closes one that yields, if there is one.
 fn evict(open: &mut Vec<Arc<Connection>>) -> bool {
     let places: Vec<(Phase, Instant)> = open.iter().map(|it| *lock(&it.at)).collect();
-    let Some(place) = gives_way(&places, Instant::now()) else { return false };
+    let Some(place) = yielding(&places, Instant::now()) else { return false };
     open.swap_remove(place).close();
     true
 }

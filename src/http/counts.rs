@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::readers::{READ_MS_MAX, Readers};
+use super::readers::Readers;
+use super::store_problem::READ_MS_MAX;
 use crate::model::lifecycle::ProcessStatus;
 use crate::model::records::{NodeData, StatusCounts};
 use crate::store::counts::{History, QueueOfType, Tally};

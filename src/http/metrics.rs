@@ -6,9 +6,9 @@
 
 use std::fmt::Write as _;
 
-use super::NodeHealth;
 use super::answer::Answer;
 use super::counts::Counts;
+use super::node_health::NodeHealth;
 use crate::engine::health::metrics::{Distribution, Metrics};
 use crate::model::lifecycle::ProcessStatus;
 use crate::platform::own_usage;

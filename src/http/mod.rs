@@ -10,10 +10,10 @@
 //! |---|---|
 //! | `gate` | lets clients in, whatever fails |
 //! | `connections` | serves each in its own thread, within bounds and deadlines |
-//! | `places` | which connection gives way, and when each is late |
-//! | `wire` | requests from the wire, answers to it |
-//! | `guard` | refuses what other sites' pages send |
-//! | `router` | method, path and query become a route |
+//! | `places` | which connection yields, and when each is late |
+//! | `request/wire` | requests from the wire, answers to it |
+//! | `request/guard` | refuses what other sites' pages send |
+//! | `request/router` | method, path and query become a route |
 //! | `handlers` | answers to the routes |
 //! | `page` | what `/` shows to people |
 //! | `documents` | lists as JSON |
@@ -36,16 +36,14 @@ mod connections;
 mod counts;
 mod documents;
 mod gate;
-mod guard;
 mod handlers;
 mod metrics;
+mod node_health;
 mod page;
 mod places;
-mod query;
 mod readers;
-mod router;
-mod token;
-mod wire;
+mod request;
+mod store_problem;
 mod writes;
 
 use std::fmt;
@@ -58,63 +56,12 @@ use crossbeam_channel::{Sender, bounded};
 use mio::Waker;
 
 use crate::database::ConnectionSource;
-use crate::engine::health::metrics::Metrics;
 use connections::Connections;
 use gate::Gate;
 use handlers::Service;
+pub use node_health::NodeHealth;
 use readers::Readers;
-pub use token::{TOKEN_CHARS_MIN, TokenError, TokenFile};
-
-/// How the node fares that this endpoint belongs to. Asked often: no call may wait.
-pub trait NodeHealth: Send + Sync {
-    /// Whether it takes work: it reaches the database and is not stopping.
-    fn is_ready(&self) -> bool;
-    /// Why it is not ready, a sentence.
-    fn problem(&self) -> Option<String>;
-    /// How many commands it runs at once.
-    fn executors(&self) -> usize;
-    /// How many it runs now.
-    fn busy(&self) -> usize;
-    /// Identified anew at every start.
-    fn node_id(&self) -> &str;
-    /// The name the operator gave it.
-    fn node_name(&self) -> &str;
-    /// What it has measured of itself, if it does.
-    fn metrics(&self) -> Option<&Metrics> {
-        None
-    }
-    /// Results that were not written because their claim had been taken.
-    fn stale_results(&self) -> u64 {
-        0
-    }
-}
-
-impl NodeHealth for crate::engine::Health {
-    fn is_ready(&self) -> bool {
-        Self::is_ready(self)
-    }
-    fn problem(&self) -> Option<String> {
-        Self::problem(self)
-    }
-    fn executors(&self) -> usize {
-        Self::executors(self)
-    }
-    fn busy(&self) -> usize {
-        Self::busy(self)
-    }
-    fn node_id(&self) -> &str {
-        Self::node_id(self)
-    }
-    fn node_name(&self) -> &str {
-        Self::node_name(self)
-    }
-    fn metrics(&self) -> Option<&Metrics> {
-        Some(Self::metrics(self))
-    }
-    fn stale_results(&self) -> u64 {
-        Self::stale_results(self)
-    }
-}
+pub use request::token::{TOKEN_CHARS_MIN, TokenError, TokenFile};
 
 /// Why an endpoint could not be started. Displayed, it completes the phrase "failed to …".
 #[derive(Debug)]

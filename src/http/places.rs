@@ -41,8 +41,8 @@ pub(super) const fn patience(phase: Phase) -> Duration {
 }
 
 /// The one that has been idle longest; else the one that has been sending its request longest; else the one that
-/// takes its answer too slowly. One that waits for its answer never gives way.
-pub(super) fn gives_way(places: &[(Phase, Instant)], now: Instant) -> Option<usize> {
+/// takes its answer too slowly. One that waits for its answer never yields.
+pub(super) fn yielding(places: &[(Phase, Instant)], now: Instant) -> Option<usize> {
     let longest_in = |phase: Phase, at_least: Duration| {
         let them = places.iter().enumerate();
         them.filter(|(_, it)| it.0 == phase && now.saturating_duration_since(it.1) >= at_least)
@@ -94,13 +94,13 @@ mod tests {
         for expected in
             [(Phase::Idle, at(4)), (Phase::Idle, at(5)), (Phase::Head, at(2)), (Phase::Head, at(3))]
         {
-            let place = gives_way(&places, now).expect("one gives way");
+            let place = yielding(&places, now).expect("one yields");
             assert_eq!(places.remove(place), expected);
         }
-        assert_eq!(gives_way(&places, at(5)), None, "sends for 4 s only");
-        assert_eq!(gives_way(&places, now), Some(1), "sends for 6 s");
+        assert_eq!(yielding(&places, at(5)), None, "sends for 4 s only");
+        assert_eq!(yielding(&places, now), Some(1), "sends for 6 s");
         places.remove(1);
-        assert_eq!(gives_way(&places, at(1000)), None, "one that is being answered keeps its place");
+        assert_eq!(yielding(&places, at(1000)), None, "one that is being answered keeps its place");
     }
 
     #[test]

@@ -11,13 +11,12 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded, select, select_biased};
 
 use super::answer::Problem;
+use super::store_problem::{READ_MS_MAX, problem_of};
 use crate::database::ConnectionSource;
 use crate::store::{Store, StoreError};
 
 /// Threads, hence connections, at the most: reading never takes more than this from the engine's database.
 const READERS: usize = 4;
-/// The server ends a statement of ours after this.
-pub(super) const READ_MS_MAX: u64 = 5_000;
 /// One who asks waits this long for a thread with a connection.
 const CONNECT_MS_MAX: u64 = 2_000;
 /// And this long in all: a statement at its limit still has time to say so.
@@ -333,26 +332,4 @@ fn is_connection_lost(error: &StoreError) -> bool {
     let StoreError::Database { source, .. } = error else { return false };
     source.is_closed()
         || source.code().is_some_and(|it| it.code().starts_with("57P") || it.code().starts_with("08"))
-}
-
-/// What a client is told of a failure of the store.
-fn problem_of(error: &StoreError) -> Problem {
-    let code = match error {
-        StoreError::Database { source, .. } => source.code().map_or("", |it| it.code()),
-        _ => "",
-    };
-    let message = format!("failed to {error}");
-    match error {
-        StoreError::Refused(refusal) => super::writes::refused(refusal),
-        _ if code == "57014" => Problem::new(
-            503,
-            "database_slow",
-            format!("{message}; the limit is {READ_MS_MAX} ms, ask for less or again later"),
-        ),
-        _ if code.starts_with("22") => Problem::new(400, "bad_parameter", message),
-        _ if error.is_schema_missing() => Problem::new(503, "schema_missing", message),
-        StoreError::SchemaNewer { .. } => Problem::new(503, "schema_newer", message),
-        _ if error.is_transient() => Problem::new(503, "database_unavailable", message),
-        _ => Problem::new(500, "internal_error", message),
-    }
 }

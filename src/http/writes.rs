@@ -3,15 +3,15 @@
 use serde_json::json;
 
 use super::answer::{Answer, Problem};
-use super::query::encode_segment;
 use super::readers::Readers;
-use super::router::Write;
+use super::request::query::encode_segment;
+use super::request::route::Write;
 use crate::model::control_document::{CancelDocument, RetryDocument};
 use crate::model::faults::Faults;
 use crate::model::start_document::StartDocument;
-use crate::store::control::{CancelOutcome, CancelReason, RetryOptions};
+use crate::store::cancel::{CancelOutcome, CancelReason};
+use crate::store::retry::RetryOptions;
 use crate::store::start::{StartOptions, StartRequest};
-use crate::store::{Refusal, RefusalReason};
 
 pub(super) fn answer(readers: &Readers, write: Write, body: &[u8]) -> Result<Answer, Problem> {
     match write {
@@ -68,20 +68,4 @@ fn faulty(text: &str, faults: Faults) -> Problem {
     let status = if is_json { 422 } else { 400 };
     let message = faults.faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
     Problem { faults: faults.faults, ..Problem::new(status, "bad_document", message) }
-}
-
-/// What the schema's functions refuse, in HTTP's words.
-pub(super) fn refused(refusal: &Refusal) -> Problem {
-    let (status, code) = match refusal.reason {
-        RefusalReason::UnknownProcessType => (422, "unknown_process_type"),
-        RefusalReason::InvalidInput => (422, "invalid_input"),
-        RefusalReason::MissingVariable => (422, "missing_variable"),
-        RefusalReason::ProcessIdTaken => (409, "process_id_taken"),
-        RefusalReason::InvalidProcessId => (422, "invalid_process_id"),
-        RefusalReason::InvalidStartTime => (422, "invalid_start_time"),
-        RefusalReason::UnknownProcess => (404, "process_not_found"),
-        RefusalReason::NotRetryable => (409, "not_retryable"),
-        RefusalReason::UnknownTask => (422, "unknown_task"),
-    };
-    Problem::new(status, code, format!("{}; {}", refusal.message, refusal.remedy))
 }

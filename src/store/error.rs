@@ -5,6 +5,7 @@ use std::fmt;
 
 use postgres::error::SqlState;
 
+use super::connection::quote_identifier;
 use crate::database::ConnectError;
 
 /// A failure of the store. Displayed, it completes the phrase "failed to …".
@@ -225,8 +226,8 @@ impl fmt::Display for StoreError {
                 "make schema {schema:?}: permission denied for database {database:?}, in which role {role:?} may make \
                  none; have the database's owner run: GRANT CREATE ON DATABASE {} TO {}, or have a role that may make \
                  it run: process-orchestrator migrate --grant-to {role:?}",
-                super::quote_identifier(database),
-                super::quote_identifier(role)
+                quote_identifier(database),
+                quote_identifier(role)
             ),
             Self::SchemaNewer { schema, found, known } => write!(
                 f,

@@ -66,9 +66,6 @@ pub struct LiveExecution {
 
 impl Store {
     /// Shows what these commands of `node` have printed; one row each, replaced every time.
-    ///
-    /// # Errors
-    /// When the database fails.
     pub fn show_live(&mut self, node: &str, live: &[LiveOutput]) -> Result<(), StoreError> {
         let millis = |time: Duration| time.as_secs_f64() * 1000.0;
         let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
@@ -91,9 +88,6 @@ impl Store {
     }
 
     /// Forgets what `node` has shown of all other executions than these: process, task and attempt.
-    ///
-    /// # Errors
-    /// When the database fails.
     pub fn hide_live_except(&mut self, node: &str, running: &[(String, u32, u32)]) -> Result<(), StoreError> {
         let processes: Vec<&str> = running.iter().map(|it| &*it.0).collect();
         let int = |value: u32| i32::try_from(value).unwrap_or(i32::MAX);
@@ -103,9 +97,6 @@ impl Store {
     }
 
     /// Forgets what nodes have shown that no longer live.
-    ///
-    /// # Errors
-    /// When the database fails.
     pub fn sweep_live(&mut self) -> Result<(), StoreError> {
         self.execute(&SWEEP, &[]).map(drop)
     }

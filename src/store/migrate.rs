@@ -116,18 +116,12 @@ impl Store {
     }
 
     /// Drops the schema with everything in it.
-    ///
-    /// # Errors
-    /// When the database fails.
     pub fn drop_schema(&mut self) -> Result<(), StoreError> {
         let drop = format!("DROP SCHEMA IF EXISTS {} CASCADE", quote_identifier(&self.schema));
         self.connection.batch_execute(&drop).map_err(|source| StoreError::database("drop the schema", source))
     }
 
     /// The version the schema is at; 0 where there is none.
-    ///
-    /// # Errors
-    /// When the database fails.
     pub fn schema_version(&mut self) -> Result<i32, StoreError> {
         Ok(newest(&self.applied()?))
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use postgres::types::ToSql;
 
-use super::row::{get, unreadable};
+use super::row::get;
 use super::{Sql, Store, StoreError};
 use crate::model::lifecycle::ProcessStatus;
 
@@ -100,8 +100,7 @@ impl Store {
         after: Option<&PrunePlace>,
     ) -> Result<Option<Pruned>, StoreError> {
         self.in_transaction("prune", |store| {
-            let row = store.query_opt(&TURN, &[&LOCK_CLASS])?;
-            match row.map_or(Ok(false), |row| get(&row, "is_ours", "a lock"))? {
+            match get(&store.query_one(&TURN, &[&LOCK_CLASS], "a lock")?, "is_ours", "a lock")? {
                 true => store.prune(filter, after).map(Some),
                 false => Ok(None),
             }
@@ -109,14 +108,9 @@ impl Store {
     }
 
     /// How much [`Store::prune`] would delete in all.
-    ///
-    /// # Errors
-    /// When the database fails.
     pub fn prunable(&mut self, filter: &PruneFilter) -> Result<Prunable, StoreError> {
         let (seconds, words) = (filter.older_than.as_secs_f64(), filter.words());
-        let row = self
-            .query_opt(&PRUNABLE, &[&seconds, &words, &filter.process_type])?
-            .ok_or_else(|| unreadable("a count", "no row"))?;
+        let row = self.query_one(&PRUNABLE, &[&seconds, &words, &filter.process_type], "a count")?;
         Ok(Prunable {
             processes: u64::try_from(get::<i64>(&row, "how_many", "a count")?).unwrap_or(0),
             oldest: get(&row, "oldest", "a count")?,

@@ -1,6 +1,7 @@
 //! Reading columns by name, with errors that name the row.
 
 use std::ops::{Deref, DerefMut};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use postgres::Row;
@@ -8,7 +9,8 @@ use postgres::types::FromSql;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::StoreError;
+use super::error::StoreError;
+use crate::model::lifecycle::ProcessStatus;
 
 /// The rows of a list. Those that can't be read are told apart, so that one does not hide the others.
 ///
@@ -109,6 +111,11 @@ pub(super) fn time(row: &Row, column: &str, what: &str) -> Result<Timestamp, Sto
     get(row, column, what)
 }
 
+/// The database's clock may have been set back: a time before now is none.
+pub(super) fn seconds(value: f64) -> Duration {
+    Duration::try_from_secs_f64(value.max(0.0)).unwrap_or(Duration::MAX)
+}
+
 /// The same for words of the lifecycle.
 pub(super) fn word<T>(
     row: &Row,
@@ -118,6 +125,14 @@ pub(super) fn word<T>(
 ) -> Result<T, StoreError> {
     let text: &str = get(row, column, what)?;
     parse(text).ok_or_else(|| unreadable(what, format!("column {column} is {text:?}")))
+}
+
+/// The same for a process's status that may be missing.
+pub(super) fn status_of(row: &Row, what: &str) -> Result<Option<ProcessStatus>, StoreError> {
+    match get::<Option<&str>>(row, "status", what)? {
+        None => Ok(None),
+        Some(_) => word(row, "status", what, ProcessStatus::parse).map(Some),
+    }
 }
 
 /// The same for JSON objects.

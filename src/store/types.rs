@@ -8,7 +8,7 @@ use postgres::types::Json;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::row::{Listed, get, listed, time};
+use super::row::{Listed, get, listed, time, unreadable};
 use super::{Sql, Store, StoreError};
 use crate::model::process_type::{ProcessType, TaskDefinition};
 use crate::model::records::ProcessTypeData;
@@ -17,15 +17,11 @@ use crate::model::template::required_input;
 
 const REGISTER: Sql =
     Sql::new("register a process type", include_str!("../../sql/register_process_type.sql"));
+/// All of them, or one.
 const TYPES: Sql = Sql::new(
     "read the process types",
     "SELECT name, definition, required_input, paused, paused_at, pause_reason, max_concurrent, created_at, \
-     updated_at FROM process_types ORDER BY name",
-);
-const TYPE: Sql = Sql::new(
-    "read a process type",
-    "SELECT name, definition, required_input, paused, paused_at, pause_reason, max_concurrent, created_at, \
-     updated_at FROM process_types WHERE name = $1",
+     updated_at FROM process_types WHERE $1::text IS NULL OR name = $1 ORDER BY name",
 );
 
 /// What registering did.
@@ -94,11 +90,11 @@ pub(super) fn retry_of(row: &Row, what: &str) -> Result<RetryPolicy, StoreError>
     };
     let seconds = |value: f64| {
         Duration::try_from_secs_f64(value)
-            .map_err(|_| super::row::unreadable(what, format!("column retry holds the delay {value}")))
+            .map_err(|_| unreadable(what, format!("column retry holds the delay {value}")))
     };
     if !(column.multiplier.is_finite() && column.multiplier >= 0.0) {
         let problem = format!("column retry holds the multiplier {}", column.multiplier);
-        return Err(super::row::unreadable(what, problem));
+        return Err(unreadable(what, problem));
     }
     Ok(RetryPolicy {
         initial_delay: seconds(column.initial_delay_seconds)?,
@@ -117,9 +113,6 @@ pub(super) fn environment_of(row: &Row, what: &str) -> Result<BTreeMap<String, S
 impl Store {
     /// Registers a process type, or replaces the one of the same name: processes that were started before keep
     /// the tasks they copied. The type must be valid.
-    ///
-    /// # Errors
-    /// When the database fails.
     pub fn register(&mut self, process_type: &ProcessType) -> Result<Registered, StoreError> {
         let rows: Vec<TaskRow> =
             process_type.tasks.iter().enumerate().map(|(i, task)| TaskRow::new(i, task)).collect();
@@ -141,11 +134,8 @@ impl Store {
     }
 
     /// All registered process types, by name.
-    ///
-    /// # Errors
-    /// When the database fails.
     pub fn process_types(&mut self) -> Result<Listed<ProcessTypeData>, StoreError> {
-        Ok(listed(&self.query(&TYPES, &[])?, read_type))
+        Ok(listed(&self.query(&TYPES, &[&None::<&str>])?, read_type))
     }
 
     /// One registered process type.
@@ -153,7 +143,7 @@ impl Store {
     /// # Errors
     /// When the database fails or the row can't be read.
     pub fn process_type(&mut self, name: &str) -> Result<Option<ProcessTypeData>, StoreError> {
-        self.query_opt(&TYPE, &[&name])?.as_ref().map(read_type).transpose()
+        self.query_opt(&TYPES, &[&name])?.as_ref().map(read_type).transpose()
     }
 }
 

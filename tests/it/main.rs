@@ -1,47 +1,29 @@
 //! The suite: real PostgreSQL, real threads, real commands. Every test has a schema of its own.
 #![allow(clippy::unwrap_used, missing_docs)] // a failed unwrap is a failed test
 
-mod bad_commands;
-mod bad_input;
-mod bad_surroundings;
-mod bench;
 mod chaos;
-mod cli;
+mod commands;
 mod common;
-mod control;
-mod control_cli;
-mod doctor;
-mod engine;
-mod failover;
+mod endpoint;
 mod faults;
-mod follow;
-mod guard;
-mod http;
-mod http_writes;
-mod library;
-mod lists;
-mod live;
+mod house;
 mod liveness;
 #[cfg(target_os = "linux")]
 mod machine;
 mod metrics;
-mod migrate;
-mod nodes;
-mod openapi;
-mod page;
-mod pgbouncer;
+mod node;
 mod plans;
-mod pooler;
 mod program;
 mod queue;
 mod readme;
 mod readme_example;
-mod record;
-mod replication;
 mod scripts;
-mod secrecy;
-mod start;
-mod systemd;
-mod tls;
+mod servers;
+
+// What the tests of one folder use of another's.
+use commands::cli;
+use endpoint::{http, http_writes};
+use node::control;
 #[cfg(target_os = "linux")]
-mod tls_server;
+use servers::tls_server;
+use servers::{pgbouncer, replication};

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Check, SchemaState};
-use crate::cli::text;
+use super::check::Check;
+use crate::cli::screen::text;
 use crate::engine::{NodeConfig, guard};
 use crate::model::records::{NodeData, ProcessTypeData, StatusCounts};
 use crate::store::StoreError;
@@ -186,7 +186,7 @@ fn old_transactions(state: &Examination) -> Check {
 }
 
 /// Whether the tables fit this binary.
-pub fn of_schema(state: SchemaState, program: &str) -> Check {
+pub fn of_schema(state: Result<(), StoreError>, program: &str) -> Check {
     match state {
         Ok(()) => Check::ok("schema", format!("version {}", crate::store::migrate::known_version())),
         Err(error @ StoreError::SchemaMissing { .. }) => {
@@ -353,7 +353,7 @@ fn program_of(task: &serde_json::Value) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::doctor::Level;
+    use crate::cli::doctor::check::Level;
     use serde_json::json;
 
     fn healthy() -> Examination {

@@ -1,23 +1,24 @@
 //! `doctor`: looks at everything that a node needs, and says for each what is wrong and what to do.
 
+mod check;
 mod checks;
 
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use jiff::Timestamp;
-use serde::Serialize;
 use serde_json::json;
 
+use self::check::{Check, Level};
 use self::checks::Clocks;
 use super::error::{CliError, Verdict};
-use super::global::GlobalOptions;
-use super::session::{Need, Session};
-use super::terminal::{Face, Size, print_json, print_lines};
-use super::text;
+use super::options::global::GlobalOptions;
+use super::screen::terminal::{Face, Size, print_json, print_lines};
+use super::screen::text;
+use super::surroundings::session::{Need, Session};
 use crate::database::ConnectionSource;
 use crate::model::lifecycle::TaskStatus;
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 
 /// What to print.
 #[derive(Debug, Args)]
@@ -25,48 +26,6 @@ pub struct Options {
     /// Print one JSON document: {"checks": [{"name", "verdict", "found", "remedy"}]}
     #[arg(long)]
     pub json: bool,
-}
-
-/// How a check came out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Level {
-    /// As it should be.
-    Ok,
-    /// It works, and may stop to.
-    Warn,
-    /// It does not work.
-    Fail,
-}
-
-/// One line of the report.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Check {
-    /// What was looked at.
-    pub name: &'static str,
-    /// How it came out.
-    pub verdict: Level,
-    /// What was seen.
-    pub found: String,
-    /// What to do; nothing where all is well.
-    pub remedy: Option<String>,
-}
-
-impl Check {
-    /// All is well.
-    pub fn ok(name: &'static str, found: impl Into<String>) -> Self {
-        Self { name, verdict: Level::Ok, found: found.into(), remedy: None }
-    }
-
-    /// It works, and may stop to.
-    pub fn warn(name: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { name, verdict: Level::Warn, found: found.into(), remedy: Some(remedy.into()) }
-    }
-
-    /// It does not work.
-    pub fn fail(name: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { name, verdict: Level::Fail, found: found.into(), remedy: Some(remedy.into()) }
-    }
 }
 
 /// Prints a line for each check. Ends with exit code 1 if one has failed, 4 if there is no database to look at.
@@ -179,7 +138,7 @@ fn lines(checks: &[Check], face: Face, columns: usize) -> Vec<String> {
         let mut own = text::hanging(&found, columns, indent);
         if let Some(first) = own.first_mut() {
             // Coloured when the lines are made: colours take no columns.
-            *first = first.replacen(word, &super::style::Look::of_task(like).paint(face, word), 1);
+            *first = first.replacen(word, &super::screen::style::Look::of_task(like).paint(face, word), 1);
         }
         lines.extend(own);
         if let Some(remedy) = &check.remedy {
@@ -189,6 +148,3 @@ fn lines(checks: &[Check], face: Face, columns: usize) -> Vec<String> {
     }
     lines
 }
-
-/// The schema's state as a check needs it.
-pub(super) type SchemaState = Result<(), StoreError>;

@@ -4,14 +4,14 @@ use std::collections::HashSet;
 
 use super::printer::Printer;
 use super::tail::{Piece, Tail};
-use super::{Wanted, with_output};
-use crate::cli::bulk::argument;
+use super::wanted::{Wanted, with_output};
 use crate::cli::error::CliError;
-use crate::cli::global::GlobalOptions;
+use crate::cli::options::bulk::{argument, not_found};
+use crate::cli::options::global::GlobalOptions;
 use crate::cli::progress::{self, Alarms, LookError, Seen, Wake};
-use crate::cli::session::Session;
-use crate::cli::signals::Signals;
-use crate::cli::{show, text};
+use crate::cli::screen::text;
+use crate::cli::surroundings::session::Session;
+use crate::cli::surroundings::signals::Signals;
 use crate::model::lifecycle::{ProcessStatus, TaskStatus};
 use crate::model::records::{ProcessData, TaskExecution};
 use crate::platform;
@@ -71,7 +71,7 @@ impl Follower<'_> {
     /// Where the process is is read first: if it has ended, so have all the executions that are read after it.
     fn look(&mut self, store: &mut Store) -> Result<Seen<()>, LookError> {
         let process = store.process(self.wanted.process_id)?;
-        let process = process.ok_or_else(|| show::not_found(self.wanted.process_id, self.global))?;
+        let process = process.ok_or_else(|| not_found(self.wanted.process_id, self.global))?;
         let task_status = match self.wanted.task_index {
             Some(index) => {
                 store.task_progress(self.wanted.process_id)?.get(index as usize).map(|it| it.status)

@@ -3,76 +3,20 @@
 mod follow;
 mod printer;
 mod tail;
+mod wanted;
 
-use clap::Args;
 use serde_json::json;
 
 use self::printer::Printer;
 use self::tail::Tail;
+pub use self::wanted::Options;
+use self::wanted::{Wanted, with_output};
 use super::error::CliError;
-use super::global::GlobalOptions;
-use super::session::{Need, Session};
-use super::show::not_found;
-use super::terminal::{message, print_json, tell_unreadable};
-use crate::model::records::{TaskData, TaskExecution};
-use crate::store::live::LiveExecution;
+use super::options::global::GlobalOptions;
+use super::screen::terminal::{message, print_json, tell_unreadable};
+use super::surroundings::session::{Need, Session};
+use crate::store::Store;
 use crate::store::read::ExecutionFilter;
-use crate::store::{Store, StoreError};
-
-/// Which executions.
-#[derive(Debug, Args)]
-pub struct Options {
-    /// The process's id
-    #[arg(value_name = "ID")]
-    pub process_id: String,
-    /// Only this task, by its name or its index
-    pub task: Option<String>,
-    /// Only this attempt of each task; 1 is the first
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub attempt: Option<u32>,
-    /// Go on with what is written from now on, until the process (or the task) has ended; nodes show it every two
-    /// seconds
-    #[arg(short, long, conflicts_with = "json")]
-    pub follow: bool,
-    /// Print one JSON document: {"process_id": id, "executions": [...], "running": the end of what the running one wrote,
-    /// or null}
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// The executions that are asked for.
-struct Wanted<'o> {
-    process_id: &'o str,
-    task_index: Option<u32>,
-    attempt: Option<u32>,
-    /// Of all tasks.
-    names: Vec<String>,
-}
-
-impl<'o> Wanted<'o> {
-    fn find(store: &mut Store, options: &'o Options, global: &GlobalOptions) -> Result<Self, CliError> {
-        let process_id = &options.process_id;
-        store.process(process_id)?.ok_or_else(|| not_found(process_id, global))?;
-        let tasks = store.tasks_without_output(process_id)?;
-        let wanted = options.task.as_ref();
-        let task_index = wanted.map(|task| find_task(&tasks, task, process_id)).transpose()?;
-        let names = tasks.rows.into_iter().map(|task| task.name).collect();
-        Ok(Self { process_id, task_index, attempt: options.attempt, names })
-    }
-
-    fn holds(&self, task_index: u32, attempt: u32) -> bool {
-        self.task_index.is_none_or(|it| it == task_index) && self.attempt.is_none_or(|it| it == attempt)
-    }
-
-    fn name(&self, task_index: u32) -> &str {
-        self.names.get(task_index as usize).map_or("", String::as_str)
-    }
-
-    /// What the running command shows, if it is one of these.
-    fn live(&self, store: &mut Store) -> Result<Option<LiveExecution>, StoreError> {
-        Ok(store.live(self.process_id)?.filter(|live| self.holds(live.task_index, live.attempt)))
-    }
-}
 
 /// Prints the output of executions to standard output, with a heading for each on standard error.
 ///
@@ -134,40 +78,4 @@ fn print_all(store: &mut Store, wanted: &Wanted<'_>, global: &GlobalOptions) -> 
         message("no such execution has ended yet");
     }
     Ok(())
-}
-
-/// The same execution with its output: read one by one, because each may have megabytes.
-fn with_output(store: &mut Store, execution: &TaskExecution) -> Result<TaskExecution, StoreError> {
-    let (task_index, attempt) = (Some(execution.task_index), Some(execution.attempt));
-    let read = store
-        .executions_like(&execution.process_id, ExecutionFilter { task_index, attempt, output: true })?
-        .whole()?;
-    // If somebody has deleted it in between, what is known of it is told all the same.
-    Ok(read.into_iter().next().unwrap_or_else(|| execution.clone()))
-}
-
-/// A task by its name or, if none is named so, by its index.
-fn find_task(tasks: &[TaskData], wanted: &str, process_id: &str) -> Result<u32, CliError> {
-    let by_name = tasks.iter().find(|task| task.name == wanted);
-    let by_index =
-        || wanted.parse().ok().and_then(|index: u32| tasks.iter().find(|task| task.task_index == index));
-    by_name.or_else(by_index).map(|task| task.task_index).ok_or_else(|| {
-        let names: Vec<&str> = tasks.iter().map(|task| task.name.as_str()).collect();
-        CliError::NotFound(format!(
-            "process {process_id:?} has no task {wanted:?}; it has {}",
-            names.join(", ")
-        ))
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_unknown_task_is_answered_with_those_there_are() {
-        let error = find_task(&[], "x", "p-1").expect_err("no tasks");
-        assert_eq!(error.exit_code(), 3);
-        assert!(error.lines()[0].starts_with("process \"p-1\" has no task \"x\""), "{error}");
-    }
 }

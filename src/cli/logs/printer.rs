@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use super::tail::Piece;
-use crate::cli::bulk::argument;
 use crate::cli::error::CliError;
-use crate::cli::global::GlobalOptions;
-use crate::cli::terminal::{Face, message, print};
-use crate::cli::text::{self, Clock};
+use crate::cli::options::bulk::argument;
+use crate::cli::options::global::GlobalOptions;
+use crate::cli::screen::terminal::{Face, message, print};
+use crate::cli::screen::text::{self, Clock};
 use crate::model::records::TaskExecution;
 use crate::store::live::LiveExecution;
 

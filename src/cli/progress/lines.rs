@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
-use super::Snapshot;
-use crate::cli::terminal::message;
-use crate::cli::text::{self, Clock};
+use super::snapshot::Snapshot;
+use crate::cli::screen::terminal::message;
+use crate::cli::screen::text::{self, Clock};
 use crate::model::lifecycle::TaskStatus;
 
 /// What was told last.

@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
-use super::Snapshot;
-use crate::cli::style::Look;
-use crate::cli::terminal::{Canvas, Face, Size};
-use crate::cli::text::{self, cut, escape, width};
+use super::snapshot::Snapshot;
+use crate::cli::screen::style::Look;
+use crate::cli::screen::terminal::{Canvas, Face, Size};
+use crate::cli::screen::text::{self, cut, escape, width};
 use crate::model::lifecycle::TaskStatus;
 use crate::store::progress::TaskProgress;
 

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::wait::{self, Alarms, Seen, Wake};
 use crate::cli::error::CliError;
-use crate::cli::session::Session;
-use crate::cli::terminal::{Canvas, Face, Size, message};
-use crate::cli::text::{self, Clock};
+use crate::cli::screen::terminal::{Canvas, Face, Size, message};
+use crate::cli::screen::text::{self, Clock};
+use crate::cli::surroundings::session::Session;
 use crate::model::lifecycle::ProcessStatus;
 use crate::store::progress::EndedProcess;
 
@@ -26,7 +26,7 @@ pub fn until_all_end(
     // The same id may have been given twice.
     let mut waiting: Vec<String> = process_ids.iter().collect::<HashSet<_>>().into_iter().cloned().collect();
     let mut tally = Tally { total: waiting.len(), ended: Vec::new(), since: Instant::now() };
-    wait::watch(session, alarms, canvas.as_ref().map(|_| super::TICK), |store| {
+    wait::watch(session, alarms, canvas.as_ref().map(|_| wait::TICK), |store| {
         let news = match store {
             Some(store) => store.ended(&waiting)?,
             None => Vec::new(),

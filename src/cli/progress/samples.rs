@@ -5,7 +5,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 use serde_json::{Map, json};
 
-use super::Snapshot;
+use super::snapshot::Snapshot;
 use crate::model::lifecycle::{ProcessStatus, TaskStatus};
 use crate::model::records::ProcessData;
 use crate::store::progress::TaskProgress;

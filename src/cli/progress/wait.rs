@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, never, select};
 
 use crate::cli::error::CliError;
-use crate::cli::session::Session;
-use crate::cli::signals::Signals;
-use crate::cli::terminal::message;
+use crate::cli::screen::terminal::message;
+use crate::cli::surroundings::session::Session;
+use crate::cli::surroundings::signals::Signals;
 use crate::store::{Store, StoreError};
 
 /// After a change, when the next one may follow at once.
@@ -16,6 +16,9 @@ const LOOK_INTERVAL_MIN: Duration = Duration::from_millis(50);
 const LOOK_INTERVAL_MAX: Duration = Duration::from_millis(500);
 /// Growth of the interval from look to look.
 const LOOK_INTERVAL_GROWTH: f64 = 1.5;
+
+/// How often elapsed times tick on a terminal.
+pub(super) const TICK: Duration = Duration::from_millis(100);
 
 /// What may end a wait early.
 pub struct Alarms {

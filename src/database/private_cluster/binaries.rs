@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::error::{ClusterFailure, Outcome};
-use crate::database::connect::OLDEST_SERVER;
+use crate::database::server_version::OLDEST_SERVER;
 use crate::platform::files;
 
 /// A directory that holds `initdb` and `postgres`.

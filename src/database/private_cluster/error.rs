@@ -4,8 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use crate::database::connect::OLDEST_SERVER;
 use crate::database::error::ConnectError;
+use crate::database::server_version::OLDEST_SERVER;
 
 /// The private cluster cannot be used.
 #[derive(Debug)]

@@ -2,13 +2,19 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 
-use super::NamedFile;
 use crate::database::error::ConnectFailure;
+
+/// A file that is ours to name: it must be there if the user did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct NamedFile {
+    pub path: PathBuf,
+    pub is_explicit: bool,
+}
 
 pub(super) fn fault(cause: impl Into<String>, remedy: impl Into<String>) -> ConnectFailure {
     ConnectFailure::Tls { cause: cause.into(), remedy: remedy.into() }

@@ -2,18 +2,33 @@
 
 use std::path::PathBuf;
 
-use super::{NamedFile, Roots, SslMode, TlsSettings};
+use super::files::NamedFile;
+use super::mode::SslMode;
+use super::settings::{Roots, TlsSettings};
 use crate::database::data_dir;
-use crate::database::error::SettingsError;
-use crate::database::reader::Reader;
-use crate::database::settings::Environment;
+use crate::database::environment::Environment;
+use crate::database::reader::{Place, Reader};
+use crate::database::settings_error::SettingsError;
 
 const ONLY_1_2: &[&rustls::SupportedProtocolVersion] = &[&rustls::version::TLS12];
 const ONLY_1_3: &[&rustls::SupportedProtocolVersion] = &[&rustls::version::TLS13];
 
 impl TlsSettings {
-    /// Reads `sslmode` and what belongs to it. Nothing is looked for on disk yet.
-    pub fn read(reader: &Reader<'_>, env: &Environment<'_>) -> Result<Self, SettingsError> {
+    /// Reads `sslmode` and what belongs to it; sockets need no TLS, whatever is asked for. Nothing is looked for on
+    /// disk yet.
+    pub fn read(reader: &Reader<'_>, places: &[Place], env: &Environment<'_>) -> Result<Self, SettingsError> {
+        let wanted = Self::wanted(reader, env)?;
+        let sockets = places.iter().filter(|place| place.is_socket()).count();
+        if sockets == places.len() {
+            return Ok(Self::disabled());
+        }
+        if sockets > 0 && wanted.mode >= SslMode::Require {
+            return Err(reader.fault("sslmode", "hosts with TLS and sockets cannot be in one list"));
+        }
+        Ok(wanted)
+    }
+
+    fn wanted(reader: &Reader<'_>, env: &Environment<'_>) -> Result<Self, SettingsError> {
         let own_files = data_dir::home(env).map(|home| home.join(".postgresql"));
         let default = |name: &str| own_files.as_ref().map(|directory| directory.join(name));
         let file = |key: &str, name: &str| match reader.get(key) {

@@ -10,7 +10,7 @@ use crate::model::liveness::{Death, Liveness, Observer, Signs, judge};
 use crate::platform::process_started;
 use crate::platform::processes::is_alive;
 use crate::store::StoreError;
-use crate::store::nodes::{NodeIdentity, Peer, Place};
+use crate::store::membership::{NodeIdentity, Peer, Place};
 
 pub(crate) struct FailureDetector {
     node_id: String,

@@ -23,7 +23,7 @@ use crate::engine::shutdown::Shutdown;
 use crate::failpoint::{self, Point};
 use crate::platform::time_since_boot;
 use crate::store::StoreError;
-use crate::store::nodes::{NodeIdentity, NodeState};
+use crate::store::membership::{NodeIdentity, NodeState};
 
 /// How often a sweep looks for claims without a living node although none has died, in times of `dead_after` (30 s by
 /// default): claims of a node that ended while the database was away, and our own that we have lost.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::model::lifecycle::{ClaimMove, Ending, Outcome, TaskPosition, after_execution};
 use crate::model::process_type::OnCrash;
-use crate::store::nodes::AbandonedClaim;
+use crate::store::abandoned::AbandonedClaim;
 use crate::store::record::{ExecutionResult, TaskResult};
 
 /// A task under which this many nodes have died is not run again: it may be what kills them.

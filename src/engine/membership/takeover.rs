@@ -12,7 +12,7 @@ use crate::engine::health::node_health::Health;
 use crate::engine::holdings::Holdings;
 use crate::engine::session::Session;
 use crate::store::StoreError;
-use crate::store::nodes::{Abandoned, UnreadableClaim};
+use crate::store::abandoned::{Abandoned, UnreadableClaim};
 use crate::store::record::TaskResult;
 
 /// Claims taken over by one statement.
@@ -65,7 +65,8 @@ impl Takeover {
         let orphaned: Vec<String> =
             unknown.iter().filter(|it| self.orphaned.contains(it)).map(|it| it.0.clone()).collect();
         if !orphaned.is_empty() {
-            let mut claims = session.query(|store| store.stray_claims(&self.holdings.node_id, &orphaned))?;
+            let mut claims =
+                session.query(|store| store.orphaned_claims(&self.holdings.node_id, &orphaned))?;
             claims.retain(|it| unknown.iter().any(|(id, version)| it.is_of(id, *version)));
             let ended = self.record_lost(session, claims)?;
             warn!("claims of this node that it had lost were ended processes={ended}");

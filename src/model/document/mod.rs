@@ -1,5 +1,6 @@
 //! Process types as JSON documents: the same in files, in the database and over HTTP.
 
+mod name;
 pub(crate) mod reader;
 pub(crate) mod rules;
 mod task;
@@ -9,17 +10,16 @@ pub use task::{RETRY_KEYS, TASK_KEYS};
 
 use serde_json::{Map, Value, json};
 
+use self::name::{NAME_REMEDY, name};
 use self::reader::{Reader, Shape};
-use self::rules::{TASKS_MAX, json_number};
+use self::rules::TASKS_MAX;
 use self::tree::{Node, shown_text};
 use super::faults::Faults;
-use super::names;
 use super::process_type::{ProcessType, TaskDefinition};
 
 /// The keys of a process type's document.
 pub const PROCESS_TYPE_KEYS: &[&str] = &["$schema", "name", "description", "tasks"];
 
-const NAME_REMEDY: &str = "write 1 to 200 characters without control characters, such as \"load\"";
 const TASKS_REMEDY: &str =
     "write at least one task, such as [{\"name\": \"load\", \"command\": \"load-data\"}]";
 
@@ -124,45 +124,6 @@ fn tasks(reader: &mut Reader, at: &str, node: &Node) -> Vec<TaskDefinition> {
         tasks.push(task);
     }
     tasks
-}
-
-/// Reads the name of a process type or task; empty if it can't be one.
-fn name(reader: &mut Reader, at: &str, node: &Node) -> String {
-    let Some(name) = reader.text(at, node, NAME_REMEDY) else { return String::new() };
-    match names::name_problem(name) {
-        Some(problem) => {
-            reader.fault(at, problem, NAME_REMEDY);
-            String::new()
-        }
-        None => name.to_owned(),
-    }
-}
-
-impl TaskDefinition {
-    fn to_value(&self) -> Value {
-        let mut task = Map::new();
-        task.insert("name".to_owned(), json!(self.name));
-        task.insert("command".to_owned(), json!(self.command));
-        task.insert("shell".to_owned(), json!(self.shell));
-        if let Some(directory) = &self.working_directory {
-            task.insert("working_directory".to_owned(), json!(directory));
-        }
-        task.insert("timeout_minutes".to_owned(), json_number(self.timeout_minutes));
-        task.insert("max_retries".to_owned(), json!(self.max_retries));
-        task.insert("environment".to_owned(), json!(self.environment));
-        task.insert(
-            "retry".to_owned(),
-            json!({
-                "initial_delay": json_number(self.retry.initial_delay.as_secs_f64()),
-                "multiplier": json_number(self.retry.multiplier),
-                "max_delay": json_number(self.retry.max_delay.as_secs_f64()),
-                "fatal_exit_codes": self.retry.fatal_exit_codes,
-            }),
-        );
-        task.insert("on_crash".to_owned(), json!(self.on_crash.as_str()));
-        task.insert("max_output_bytes".to_owned(), json!(self.max_output_bytes));
-        Value::Object(task)
-    }
 }
 
 #[cfg(test)]

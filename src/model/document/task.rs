@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::name;
+use serde_json::{Map, Value, json};
+
+use super::name::{NAME_REMEDY, name};
 use super::reader::{Reader, Shape};
 use super::rules::{
     FATAL_EXIT_CODE, MAX_OUTPUT_BYTES, MAX_RETRIES, RETRY_DELAY_SECONDS, RETRY_MULTIPLIER, TIMEOUT_MINUTES,
+    json_number,
 };
 use super::tree::{Node, shown_text};
 use crate::model::duration::{parse_duration, show_duration};
@@ -39,7 +42,7 @@ const TASK: Shape = Shape {
     what: "a task",
     example: "an object such as {\"name\": \"load\", \"command\": \"load-data ${input_file}\"}",
     keys: TASK_KEYS,
-    required: &[("name", super::NAME_REMEDY), ("command", COMMAND_REMEDY)],
+    required: &[("name", NAME_REMEDY), ("command", COMMAND_REMEDY)],
 };
 
 const RETRY: Shape = Shape {
@@ -253,4 +256,31 @@ fn exit_codes(reader: &mut Reader, at: &str, node: &Node) -> Vec<i32> {
         codes.extend(code.map(|it| to_u32(it).cast_signed()));
     }
     codes
+}
+
+impl TaskDefinition {
+    pub(super) fn to_value(&self) -> Value {
+        let mut task = Map::new();
+        task.insert("name".to_owned(), json!(self.name));
+        task.insert("command".to_owned(), json!(self.command));
+        task.insert("shell".to_owned(), json!(self.shell));
+        if let Some(directory) = &self.working_directory {
+            task.insert("working_directory".to_owned(), json!(directory));
+        }
+        task.insert("timeout_minutes".to_owned(), json_number(self.timeout_minutes));
+        task.insert("max_retries".to_owned(), json!(self.max_retries));
+        task.insert("environment".to_owned(), json!(self.environment));
+        task.insert(
+            "retry".to_owned(),
+            json!({
+                "initial_delay": json_number(self.retry.initial_delay.as_secs_f64()),
+                "multiplier": json_number(self.retry.multiplier),
+                "max_delay": json_number(self.retry.max_delay.as_secs_f64()),
+                "fatal_exit_codes": self.retry.fatal_exit_codes,
+            }),
+        );
+        task.insert("on_crash".to_owned(), json!(self.on_crash.as_str()));
+        task.insert("max_output_bytes".to_owned(), json!(self.max_output_bytes));
+        Value::Object(task)
+    }
 }

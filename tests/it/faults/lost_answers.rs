@@ -7,7 +7,7 @@ use std::time::Duration;
 use process_orchestrator::Outcome;
 use process_orchestrator::engine::NodeConfig;
 use process_orchestrator::store::claims::ClaimRequest;
-use process_orchestrator::store::nodes::{NodeIdentity, Place};
+use process_orchestrator::store::membership::{NodeIdentity, Place};
 
 use super::proxy::Way;
 use super::world::{World, wait_for_count};

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use process_orchestrator::http::Endpoint;
 use process_orchestrator::store::claims::ClaimRequest;
-use process_orchestrator::store::nodes::NodeIdentity;
+use process_orchestrator::store::membership::NodeIdentity;
 use process_orchestrator::{ProcessInputData, ProcessStatus};
 use serde_json::Value;
 

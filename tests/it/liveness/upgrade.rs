@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
 
-use process_orchestrator::store::control::CancelReason;
+use process_orchestrator::store::cancel::CancelReason;
 use process_orchestrator::store::migrate::known_version;
 use process_orchestrator::{ProcessInputData, ProcessStatus, ProcessType};
 

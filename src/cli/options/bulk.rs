@@ -1,0 +1,159 @@
+//! What commands on several processes share: which processes are meant, and how it is told what was done.
+
+use std::collections::BTreeMap;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+
+use super::global::GlobalOptions;
+use crate::cli::error::CliError;
+use crate::cli::screen::terminal::message;
+use crate::model::lifecycle::ProcessStatus;
+use crate::model::suggest::closest;
+use crate::store::{RefusalReason, Store, StoreError};
+
+/// Names that are told of all that are known.
+const KNOWN_MAX: usize = 20;
+
+/// Reads one of these statuses, in any letter case.
+pub fn statuses(allowed: &'static [ProcessStatus]) -> impl TypedValueParser<Value = ProcessStatus> {
+    let words = allowed.iter().map(|status| status.as_str());
+    PossibleValuesParser::new(words).try_map(|word| ProcessStatus::parse(&word).ok_or("no such status"))
+}
+
+/// Fails unless a process type is registered, with the one that was probably meant.
+///
+/// # Errors
+/// When it is not, or the database fails.
+pub fn check_type(store: &mut Store, name: &str, global: &GlobalOptions) -> Result<(), CliError> {
+    match store.process_type(name)? {
+        Some(_) => Ok(()),
+        None => Err(unknown_type(store, name, global)),
+    }
+}
+
+/// A name that is no process type's, with the one that was probably meant.
+pub fn unknown_type(store: &mut Store, name: &str, global: &GlobalOptions) -> CliError {
+    let known: Vec<String> = match store.process_types() {
+        Ok(types) => types.into_iter().map(|it| it.name).collect(),
+        Err(error) => return error.into(),
+    };
+    let program = global.program();
+    let remedy = match closest(name, known.iter().map(String::as_str)) {
+        Some(meant) => format!("did you mean {meant:?}?"),
+        None if known.is_empty() => {
+            format!("none is registered yet; register it: {program} types register FILE")
+        }
+        None => {
+            let more = if known.len() > KNOWN_MAX { ", …" } else { "" };
+            let known = &known[..known.len().min(KNOWN_MAX)];
+            format!(
+                "register it first ({program} types register FILE); known are: {}{more}",
+                known.join(", ")
+            )
+        }
+    };
+    CliError::NotFound(format!("unknown process type {name:?}; {remedy}"))
+}
+
+/// An id that names nothing, with the way to those that do.
+pub fn not_found(process_id: &str, global: &GlobalOptions) -> CliError {
+    CliError::NotFound(format!(
+        "no process has the id {process_id:?}; see them all: {} list",
+        global.program()
+    ))
+}
+
+/// What the database has refused to start, with a remedy in the words of the command line.
+pub fn refused(error: StoreError, store: &mut Store, name: &str, global: &GlobalOptions) -> CliError {
+    let StoreError::Refused(refusal) = &error else { return error.into() };
+    match refusal.reason {
+        RefusalReason::UnknownProcessType => unknown_type(store, name, global),
+        RefusalReason::MissingVariable => CliError::Usage(format!(
+            "{}; give {}, or give the variable a default in the process type: ${{name:-default}}",
+            refusal.message,
+            input_options(&refusal.message)
+        )),
+        _ => error.into(),
+    }
+}
+
+/// The options that supply the variables which a message names.
+pub fn input_options(message: &str) -> String {
+    let names = message.split("${").skip(1).filter_map(|rest| rest.split_once('}')).map(|(name, _)| name);
+    let options: Vec<String> = names
+        .map(|name| match (name, name.split_once('.')) {
+            ("input_file", _) => "--input-file FILE".to_owned(),
+            ("output_dir", _) => "--output-dir DIR".to_owned(),
+            ("user_id", _) => "--user-id ID".to_owned(),
+            (_, Some((kind @ ("config" | "metadata"), key))) => {
+                format!("--{kind} {}=VALUE", shell_words::quote(key))
+            }
+            _ => format!("{name} in --input"),
+        })
+        .collect();
+    if options.is_empty() { "it in --input".to_owned() } else { options.join(" ") }
+}
+
+/// A process's id as an argument of a command in a hint: one that begins with a dash is no option.
+pub fn argument(id: &str) -> String {
+    let quoted = shell_words::quote(id);
+    if id.starts_with('-') { format!("-- {quoted}") } else { quoted.into_owned() }
+}
+
+/// Who asks, as the system knows them; part of what a cancelled process says.
+pub fn user_name() -> Option<String> {
+    ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok().filter(|it| !it.trim().is_empty()))
+}
+
+/// `1 process`, `2 processes`.
+pub fn processes(count: usize) -> String {
+    if count == 1 { "1 process".to_owned() } else { format!("{count} processes") }
+}
+
+/// How many there are of each word.
+pub fn counted<'w>(words: impl Iterator<Item = &'w str>) -> BTreeMap<&'w str, usize> {
+    let mut counts = BTreeMap::new();
+    for word in words {
+        *counts.entry(word).or_default() += 1;
+    }
+    counts
+}
+
+/// Fails with the problem whose exit code is the highest, after telling the others.
+///
+/// # Errors
+/// When there is a problem.
+pub fn fail_with(mut problems: Vec<CliError>) -> Result<(), CliError> {
+    // The sort is stable: among equals the first comes last, which is the one that is returned.
+    problems.reverse();
+    problems.sort_by_key(CliError::exit_code);
+    let Some(worst) = problems.pop() else { return Ok(()) };
+    for problem in problems.iter().flat_map(CliError::lines) {
+        message(format!("error: {problem}"));
+    }
+    Err(worst)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_are_told_as_the_options_that_supply_them() {
+        for (message, options) in [
+            ("input lacks ${input_file}, which", "--input-file FILE"),
+            (
+                "input lacks ${output_dir}, ${user_id}, ${config.batch size}, ${metadata.a.b}, which",
+                "--output-dir DIR --user-id ID --config 'batch size'=VALUE --metadata a.b=VALUE",
+            ),
+            ("input lacks something", "it in --input"),
+        ] {
+            assert_eq!(input_options(message), options, "{message}");
+        }
+    }
+
+    #[test]
+    fn an_id_in_a_hint_is_no_option() {
+        assert_eq!(["p-1", "a b", "-1"].map(argument), ["p-1", "'a b'", "-- -1"]);
+    }
+}

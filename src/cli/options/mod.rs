@@ -1,0 +1,8 @@
+//! What the user says: global options, inputs, process types, times, which processes are meant.
+
+pub mod bulk;
+pub mod documents;
+pub mod endpoint;
+pub mod global;
+pub mod input;
+pub mod when;

@@ -1,0 +1,8 @@
+//! What the user sees: standard output, standard error, colours, tables.
+
+pub mod background;
+pub mod message_queue;
+pub mod style;
+pub mod table;
+pub mod terminal;
+pub mod text;

@@ -1,0 +1,362 @@
+//! Method, path and query become a [`Route`] or a refusal. Pure.
+
+use tiny_http::Method;
+
+use super::query::{self, decode};
+use super::route::{Route, Write};
+use crate::http::answer::{Problem, quoted};
+use crate::store::read::ExecutionFilter;
+
+/// The paths, as `/` lists them.
+pub(in crate::http) const PATHS: &[(&str, &str)] = &[
+    ("/status", "counts of processes by status, the queue, the nodes, and this node"),
+    (
+        "/processes?status=&type=&limit=&after=",
+        "processes, newest first; give \"next\" as after for the next page; also filtered by node, started_since, \
+         started_before, finished_since, finished_before and metadata.KEY",
+    ),
+    ("/processes/{id}", "one process; percent-encode the id, its slashes too"),
+    ("/processes/{id}/tasks?output=", "its tasks in their order; output=false leaves their output out"),
+    (
+        "/processes/{id}/executions?output=&task=&attempt=",
+        "its executions, the audit trail; output=false leaves their output out, task is an index",
+    ),
+    ("/processes/{id}/live", "what its running command has printed so far, the end of it, or null"),
+    ("/process-types", "the registered process types"),
+    ("/nodes", "the latest nodes, those that have ended included"),
+    ("/metrics", "the same and more for Prometheus"),
+    ("/openapi.json", "all of this and the calls that need a token, as OpenAPI 3.1"),
+    ("/livez", "200 while this endpoint answers; asks no database"),
+    ("/readyz", "200 while this node takes work, else 503 with the reason"),
+];
+
+/// A path that exists: what may be done with it.
+struct Place {
+    read: Option<Route>,
+    write: Option<Write>,
+}
+
+impl Place {
+    fn to_read(route: Route) -> Option<Self> {
+        Some(Self { read: Some(route), write: None })
+    }
+
+    fn to_write(write: Write) -> Option<Self> {
+        Some(Self { read: None, write: Some(write) })
+    }
+
+    const fn methods(&self) -> &'static str {
+        match (&self.read, &self.write) {
+            (Some(_), Some(_)) => "GET, HEAD, POST",
+            (None, Some(_)) => "POST",
+            _ => "GET, HEAD",
+        }
+    }
+}
+
+/// Finds the route. An unknown path is told before a wrong method, and that before a wrong parameter.
+pub(in crate::http) fn route(method: &Method, target: &str) -> Result<Route, Problem> {
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let place = place(path)?;
+    let methods = place.methods();
+    let route = match method {
+        Method::Get | Method::Head => place.read,
+        Method::Post => place.write.map(Route::Write),
+        _ => None,
+    };
+    let mut route = route.ok_or_else(|| {
+        Problem::new(
+            405,
+            "method_not_allowed",
+            format!("{} {path} is nothing that can be asked for; use {}", method.as_str(), spoken(methods)),
+        )
+        .with_header("Allow", methods)
+    })?;
+    query::set_all(&mut route, path, query)?;
+    Ok(route)
+}
+
+fn spoken(methods: &str) -> String {
+    match methods.rsplit_once(", ") {
+        Some((first, last)) => format!("{first} or {last}"),
+        None => methods.to_owned(),
+    }
+}
+
+fn place(path: &str) -> Result<Place, Problem> {
+    let mut segments = path.strip_prefix('/').unwrap_or(path).split('/');
+    let parts = [segments.next(), segments.next(), segments.next(), segments.next()];
+    let place = match parts {
+        _ if !path.starts_with('/') => None,
+        [Some(name), None, ..] => top(name),
+        [Some("processes"), Some(id), rest, None] if !id.is_empty() => of_process(decode_id(id)?, rest),
+        _ => None,
+    };
+    place.ok_or_else(|| {
+        let hint = if path.starts_with("/processes/") { "; a slash within an id is written %2F" } else { "" };
+        Problem::new(404, "not_found", format!("no such path: {}; / lists the paths{hint}", quoted(path)))
+    })
+}
+
+fn top(name: &str) -> Option<Place> {
+    Place::to_read(match name {
+        "" => Route::Index,
+        "status" => Route::Status,
+        "process-types" => Route::ProcessTypes,
+        "nodes" => Route::Nodes,
+        "metrics" => Route::Metrics,
+        "openapi.json" => Route::OpenApi,
+        "livez" => Route::Livez,
+        "readyz" => Route::Readyz,
+        "processes" => {
+            let read = Some(Route::Processes(Box::default()));
+            return Some(Place { read, write: Some(Write::Start) });
+        }
+        _ => return None,
+    })
+}
+
+/// Below `/processes/{id}`.
+fn of_process(id: String, rest: Option<&str>) -> Option<Place> {
+    match rest {
+        None => Place::to_read(Route::Process { id }),
+        Some("tasks") => Place::to_read(Route::Tasks { id, output: true }),
+        Some("executions") => Place::to_read(Route::Executions { id, filter: ExecutionFilter::default() }),
+        Some("live") => Place::to_read(Route::Live { id }),
+        Some("cancel") => Place::to_write(Write::Cancel { id }),
+        Some("retry") => Place::to_write(Write::Retry { id }),
+        Some(_) => None,
+    }
+}
+
+fn decode_id(segment: &str) -> Result<String, Problem> {
+    decode(segment, false).map_err(|problem| {
+        Problem::new(400, "bad_path", format!("process id {}: {problem}", quoted(segment)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::lifecycle::ProcessStatus;
+    use crate::store::read::{Cursor, ProcessFilter};
+
+    fn get(target: &str) -> Result<Route, Problem> {
+        route(&Method::Get, target)
+    }
+
+    fn refused(target: &str) -> (u16, &'static str, String) {
+        let problem = get(target).expect_err(target);
+        (problem.status, problem.code, problem.message)
+    }
+
+    fn filter(target: &str) -> ProcessFilter {
+        match get(target) {
+            Ok(Route::Processes(filter)) => *filter,
+            other => panic!("{target}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_path_has_its_route() {
+        let id = || "p-1".to_owned();
+        let all = ExecutionFilter::default();
+        let executions = |filter| Route::Executions { id: id(), filter };
+        for (target, expected) in [
+            ("/", Route::Index),
+            ("/status", Route::Status),
+            ("/status?", Route::Status),
+            ("/process-types", Route::ProcessTypes),
+            ("/nodes", Route::Nodes),
+            ("/metrics", Route::Metrics),
+            ("/openapi.json", Route::OpenApi),
+            ("/livez", Route::Livez),
+            ("/readyz", Route::Readyz),
+            ("/processes", Route::Processes(Box::default())),
+            ("/processes/p-1", Route::Process { id: id() }),
+            ("/processes/p-1/tasks", Route::Tasks { id: id(), output: true }),
+            ("/processes/p-1/tasks?output=false", Route::Tasks { id: id(), output: false }),
+            ("/processes/p-1/executions", executions(all)),
+            ("/processes/p-1/executions?output=&task=&attempt=", executions(all)),
+            ("/processes/p-1/executions?output=false", executions(ExecutionFilter { output: false, ..all })),
+            (
+                "/processes/p-1/executions?task=0&attempt=2",
+                executions(ExecutionFilter { task_index: Some(0), attempt: Some(2), output: true }),
+            ),
+            ("/processes/p-1/live", Route::Live { id: id() }),
+        ] {
+            assert_eq!(get(target), Ok(expected.clone()), "{target}");
+            assert_eq!(route(&Method::Head, target), Ok(expected), "HEAD {target}");
+        }
+    }
+
+    #[test]
+    fn the_index_lists_paths_that_exist() {
+        for (path, _) in PATHS {
+            let target = path.replace("{id}", "p-1");
+            assert!(get(&target).is_ok(), "{target}: {:?}", get(&target));
+        }
+    }
+
+    #[test]
+    fn other_paths_do_not_exist() {
+        for target in [
+            "",
+            "*",
+            "status",
+            "//",
+            "/Status",
+            "/status/",
+            "/status/x",
+            "/processes/",
+            "/processes//tasks",
+            "/processes/a/b",
+            "/processes/a/tasks/",
+            "/processes/a/tasks/1",
+            "/processes/a/tasks/1/2/3",
+            "/%73tatus",
+            "/../status",
+            "/favicon.ico",
+        ] {
+            let (status, code, message) = refused(target);
+            assert_eq!((status, code), (404, "not_found"), "{target}");
+            assert!(message.contains("/ lists the paths"), "{message}");
+        }
+        assert!(refused("/processes/a/b").2.contains("%2F"));
+    }
+
+    #[test]
+    fn ids_are_percent_decoded_within_their_segment() {
+        for (segment, id) in [
+            ("a%2Fb", "a/b"),
+            ("a%2fb%3Fc", "a/b?c"),
+            ("100%25", "100%"),
+            ("a+b", "a+b"),
+            ("a%20b", "a b"),
+            ("%C3%A9", "é"),
+            ("é", "é"),
+            ("a%2Ftasks", "a/tasks"),
+            ("..", ".."),
+        ] {
+            assert_eq!(
+                get(&format!("/processes/{segment}")),
+                Ok(Route::Process { id: id.into() }),
+                "{segment}"
+            );
+            let tasks = get(&format!("/processes/{segment}/tasks"));
+            assert_eq!(tasks, Ok(Route::Tasks { id: id.into(), output: true }), "{segment}");
+        }
+        for segment in ["%", "%2", "%zz", "%+1", "%ff", "%C3", "a%00", "a%0Ab", "%1b[31m"] {
+            let (status, code, message) = refused(&format!("/processes/{segment}"));
+            assert_eq!((status, code), (400, "bad_path"), "{segment}");
+            assert!(message.contains("process id"), "{message}");
+        }
+    }
+
+    #[test]
+    fn lists_take_filters() {
+        let expected = ProcessFilter {
+            statuses: vec![ProcessStatus::Failed, ProcessStatus::InProgress],
+            process_type: Some("a b/c&d".into()),
+            node: Some("n 1".into()),
+            started_since: "2026-01-01T00:00:00Z".parse().ok(),
+            started_before: "2026-01-01T02:00:00+01:00".parse().ok(),
+            finished_since: "2026-01-02T00:00:00.5Z".parse().ok(),
+            finished_before: "2026-01-03T00:00:00Z".parse().ok(),
+            metadata: [("order id".to_owned(), "7".into()), ("a.b".to_owned(), "x=y".into())]
+                .into_iter()
+                .collect(),
+            limit: 7,
+            after: Cursor::parse("1700000000000000.p+1"),
+        };
+        assert!(expected.after.is_some());
+        let target = "/processes?status=failed,IN_PROGRESS&type=a+b%2Fc%26d&limit=7&after=1700000000000000.p%2B1\
+                      &node=n+1&started_since=2026-01-01T00:00:00Z&started_before=2026-01-01T02:00:00+01:00\
+                      &finished_since=2026-01-02T00:00:00.5Z&finished_before=2026-01-03T00:00:00%2B00:00\
+                      &metadata.order+id=7&metadata.a.b=x=y";
+        assert_eq!(filter(target), expected);
+        assert_eq!(filter("/processes?status=&type=&limit=&after="), ProcessFilter::default());
+        assert_eq!(filter("/processes?&&limit=1000&"), ProcessFilter { limit: 1000, ..Default::default() });
+    }
+
+    #[test]
+    fn bad_values_name_parameter_value_and_remedy() {
+        for (query, parts) in [
+            ("status=DONE", ["\"status\"", "\"DONE\"", "COMPLETED, FAILED"]),
+            ("limit=0", ["\"limit\"", "\"0\"", "from 1 to 1000"]),
+            ("limit=1001", ["\"limit\"", "\"1001\"", "from 1 to 1000"]),
+            ("limit=-1", ["\"limit\"", "\"-1\"", "from 1 to 1000"]),
+            ("limit=ten", ["\"limit\"", "\"ten\"", "from 1 to 1000"]),
+            ("limit=99999999999", ["\"limit\"", "\"99999999999\"", "from 1 to 1000"]),
+            ("after=p-1", ["\"after\"", "\"p-1\"", "\"next\""]),
+            ("after=x.p-1", ["\"after\"", "\"x.p-1\"", "\"next\""]),
+            ("limit=+1", ["\"limit\"", "\" 1\"", "from 1 to 1000"]),
+            ("status=FAILED,,", ["\"status\"", "\"FAILED,,\"", "separated by commas"]),
+            ("started_since=yesterday", ["\"started_since\"", "\"yesterday\"", "2026-12-01T08:00:00Z"]),
+            (
+                "finished_before=2026-13-01T00:00:00Z",
+                ["\"finished_before\"", "2026-13", "2026-12-01T08:00:00Z"],
+            ),
+            ("limit=1&limit=2", ["\"limit\"", "more than once", "once"]),
+            ("type=%zz", ["query", "\"%zz\"", "%25"]),
+            ("type=%00", ["query", "\"%00\"", "control character"]),
+        ] {
+            let (status, code, message) = refused(&format!("/processes?{query}"));
+            assert_eq!((status, code), (400, "bad_parameter"), "{query}");
+            for part in parts {
+                assert!(message.contains(part), "{query}: {part} is missing in {message}");
+            }
+        }
+        assert!(refused("/processes/p/tasks?output=no").2.contains("true or false"));
+    }
+
+    #[test]
+    fn unknown_parameters_are_refused_with_the_known_ones() {
+        let (status, code, message) = refused("/processes?state=FAILED");
+        assert_eq!((status, code), (400, "unknown_parameter"));
+        assert!(
+            message.contains("\"state\"")
+                && message.contains("status, type, node, ")
+                && message.contains("metadata.KEY"),
+            "{message}"
+        );
+        for target in
+            ["/?a", "/status?a=1", "/livez?output=true", "/processes/p?output=true", "/nodes?limit=1"]
+        {
+            let (status, code, message) = refused(target);
+            assert_eq!((status, code), (400, "unknown_parameter"), "{target}");
+            assert!(message.contains("takes none"), "{message}");
+        }
+    }
+
+    #[test]
+    fn other_methods_are_refused_on_paths_that_exist() {
+        for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "get", "BREW"] {
+            let method: Method = method.parse().expect("a token");
+            let problem = route(&method, "/status?nonsense=1").expect_err(method.as_str());
+            assert_eq!((problem.status, problem.code), (405, "method_not_allowed"), "{method}");
+            assert!(problem.message.contains("GET or HEAD"), "{}", problem.message);
+            assert_eq!(problem.header, Some(("Allow", "GET, HEAD")));
+            assert_eq!(route(&method, "/nowhere").expect_err(method.as_str()).status, 404);
+        }
+        let problem = route(&Method::Put, "/processes").expect_err("PUT");
+        assert!(problem.message.contains("GET, HEAD or POST"), "{}", problem.message);
+        assert_eq!(problem.header, Some(("Allow", "GET, HEAD, POST")));
+    }
+
+    #[test]
+    fn what_changes_something_is_known_as_such() {
+        assert_eq!(route(&Method::Post, "/processes"), Ok(Route::Write(Write::Start)));
+        let id = || "a/b".to_owned();
+        let cancel = route(&Method::Post, "/processes/a%2Fb/cancel");
+        assert_eq!(cancel, Ok(Route::Write(Write::Cancel { id: id() })));
+        assert_eq!(
+            route(&Method::Post, "/processes/a%2Fb/retry"),
+            Ok(Route::Write(Write::Retry { id: id() }))
+        );
+        let problem = route(&Method::Get, "/processes/a/retry").expect_err("a reading one");
+        assert_eq!((problem.status, problem.header), (405, Some(("Allow", "POST"))));
+        let problem = route(&Method::Post, "/processes?status=FAILED").expect_err("a parameter");
+        assert_eq!((problem.status, problem.code), (400, "unknown_parameter"));
+    }
+}

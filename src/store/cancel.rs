@@ -1,0 +1,149 @@
+//! Cancelling processes, by the schema's own functions.
+
+use postgres::Row;
+use postgres::types::ToSql;
+use serde::Serialize;
+
+use super::row::{get, status_of, word};
+use super::{Refusal, RefusalReason, Sql, Store, StoreError};
+use crate::model::lifecycle::ProcessStatus;
+
+const CANCEL: Sql = Sql::new(
+    "cancel processes",
+    "SELECT process_id, outcome, status, picked_by FROM cancel_processes($1, $2, $3)",
+);
+const CANCEL_REQUESTS: Sql =
+    Sql::new("see which processes are to be cancelled", include_str!("../../sql/cancel_requests.sql"));
+const END_CANCELLED: Sql =
+    Sql::new("end cancelled processes", "SELECT process_id FROM end_cancelled_processes() AS e (process_id)");
+const UNFINISHED_IDS: Sql =
+    Sql::new("look for unfinished processes", include_str!("../../sql/unfinished_ids.sql"));
+
+/// Most processes that one call of [`Store::cancel_processes`] or [`Store::retry_processes`] should name: the rows stay
+/// locked for a moment, and a node that wants one of them waits for all.
+pub const BULK_MAX: usize = 500;
+/// A conflict of locks with a node that gives many claims back is tried again this often.
+const CONFLICTS_MAX: u32 = 3;
+
+crate::model::lifecycle::words! {
+    /// What cancelling did.
+    CancelOutcome {
+        /// No node held it: it has ended.
+        Cancelled = "CANCELLED",
+        /// The node that runs it has been told and ends its command.
+        Requested = "REQUESTED",
+        /// It had ended before; nothing has changed.
+        Finished = "FINISHED",
+        /// There is no such process.
+        NotFound = "NOT_FOUND",
+    }
+}
+
+/// One process that was to be cancelled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CancelledProcess {
+    /// Its id.
+    pub process_id: String,
+    /// What was done.
+    pub outcome: CancelOutcome,
+    /// Its status now; `None` if there is no such process.
+    pub status: Option<ProcessStatus>,
+    /// The node that has to end it.
+    pub node: Option<String>,
+}
+
+/// Why and by whom a process is cancelled; both become part of its error message.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CancelReason<'a> {
+    /// The reason.
+    pub reason: Option<&'a str>,
+    /// Who wants it.
+    pub by: Option<&'a str>,
+}
+
+/// Which processes a bulk operation is about.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BulkFilter {
+    /// Only those of this type.
+    pub process_type: Option<String>,
+    /// Only those in this status.
+    pub status: Option<ProcessStatus>,
+}
+
+impl Store {
+    /// Cancels processes, all in one transaction: at once where no node holds them, otherwise their nodes are told.
+    /// What comes back has the order of the ids, each once. Name no more than [`BULK_MAX`].
+    ///
+    /// # Errors
+    /// When the database fails; nothing is cancelled then.
+    pub fn cancel_processes(
+        &mut self,
+        process_ids: &[String],
+        why: CancelReason<'_>,
+    ) -> Result<Vec<CancelledProcess>, StoreError> {
+        let mut conflicts = 0;
+        loop {
+            match self.query(&CANCEL, &[&process_ids, &why.reason, &why.by]) {
+                Ok(rows) => return rows.iter().map(read_cancelled).collect(),
+                Err(error) if error.leaves_connection_whole() && conflicts < CONFLICTS_MAX => conflicts += 1,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Cancels one process.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] when there is no such process; otherwise when the database fails.
+    pub fn cancel_process(
+        &mut self,
+        process_id: &str,
+        why: CancelReason<'_>,
+    ) -> Result<CancelledProcess, StoreError> {
+        let told = self.cancel_processes(&[process_id.to_owned()], why)?.into_iter().next();
+        told.filter(|it| it.outcome != CancelOutcome::NotFound).ok_or_else(|| {
+            StoreError::Refused(Refusal {
+                reason: RefusalReason::UnknownProcess,
+                message: format!("no process has the id {process_id:?}"),
+                remedy: "look for it in the list of processes".to_owned(),
+            })
+        })
+    }
+
+    /// The claims of `node` whose processes are to be cancelled, with their versions.
+    pub fn cancel_requests(&mut self, node: &str) -> Result<Vec<(String, i64)>, StoreError> {
+        self.query(&CANCEL_REQUESTS, &[&node])?
+            .iter()
+            .map(|row| Ok((get(row, "task_instance", "a claim")?, get(row, "version", "a claim")?)))
+            .collect()
+    }
+
+    /// Ends the cancelled processes that no node holds any more, some hundreds at the most; gives their ids.
+    pub fn end_cancelled(&mut self) -> Result<Vec<String>, StoreError> {
+        self.query_column(&END_CANCELLED, &[], "process_id", "a process")
+    }
+
+    /// Unfinished processes that are not being cancelled already, in the order of their ids after `after`.
+    pub fn unfinished_ids(
+        &mut self,
+        filter: &BulkFilter,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<String>, StoreError> {
+        let status = filter.status.map(ProcessStatus::as_str);
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let params: [&(dyn ToSql + Sync); 4] = [&filter.process_type, &status, &after, &limit];
+        self.query_column(&UNFINISHED_IDS, &params, "task_instance", "a process")
+    }
+}
+
+fn read_cancelled(row: &Row) -> Result<CancelledProcess, StoreError> {
+    let process_id: String = get(row, "process_id", "a process")?;
+    let what = format!("process {process_id:?}");
+    Ok(CancelledProcess {
+        outcome: word(row, "outcome", &what, CancelOutcome::parse)?,
+        status: status_of(row, &what)?,
+        node: get(row, "picked_by", &what)?,
+        process_id,
+    })
+}

@@ -1,0 +1,11 @@
+//! How statements reach the server: over a session of our own, or over those that a pooler lends.
+
+mod borrowed;
+mod session;
+mod statement;
+mod store;
+
+pub use session::Backend;
+pub(crate) use session::Session;
+pub(crate) use statement::{Sql, quote_identifier};
+pub use store::Store;

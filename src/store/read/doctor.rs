@@ -1,0 +1,64 @@
+//! What the server says of itself, for `doctor`.
+
+use postgres::Row;
+
+use crate::store::row::get;
+use crate::store::{Sql, Store, StoreError};
+
+const EXAMINE: Sql = Sql::new("examine the server", include_str!("../../../sql/doctor.sql"));
+
+/// A struct whose fields are the columns of one row.
+macro_rules! columns {
+    ($(#[$meta:meta])* $name:ident { $($field:ident: $kind:ty,)+ }) => {
+        $(#[$meta])*
+        pub struct $name { $(pub $field: $kind,)+ }
+
+        impl $name {
+            fn read(row: &Row, what: &str) -> Result<Self, StoreError> {
+                Ok(Self { $($field: get(row, stringify!($field), what)?,)+ })
+            }
+        }
+    };
+}
+
+columns! {
+    /// The server's state and settings as far as they matter to us. Ages are in seconds.
+    #[derive(Debug, Clone, PartialEq)]
+    #[expect(missing_docs, reason = "the columns of sql/doctor.sql, named after PostgreSQL's own words")]
+    Examination {
+        server_version: String,
+        version_number: i32,
+        is_standby: bool,
+        is_read_only: bool,
+        fsync: bool,
+        full_page_writes: bool,
+        synchronous_commit: String,
+        autovacuum: bool,
+        statement_timeout: String,
+        lock_timeout: String,
+        connections_max: i32,
+        connections: i64,
+        is_local: bool,
+        is_encrypted: bool,
+        user_name: String,
+        is_superuser: bool,
+        oldest_s: Option<f64>,
+        oldest_pid: Option<i32>,
+        oldest_what: Option<String>,
+        oldest_prepared_s: Option<f64>,
+        slot_age: Option<i64>,
+        queue_live: Option<i64>,
+        queue_dead: Option<i64>,
+        queue_vacuum_s: Option<f64>,
+        table_locks: i64,
+        missing_rights: Option<String>,
+    }
+}
+
+impl Store {
+    /// Asks the server how it is.
+    pub fn examine(&mut self) -> Result<Examination, StoreError> {
+        let (schema, what) = (self.schema().to_owned(), "the server's state");
+        Examination::read(&self.query_one(&EXAMINE, &[&schema], what)?, what)
+    }
+}

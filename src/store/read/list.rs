@@ -1,0 +1,346 @@
+//! Pages of processes, newest first, whatever the filter and however long the history.
+
+use std::error::Error;
+
+use bytes::BytesMut;
+use jiff::Timestamp;
+use postgres::Row;
+use postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
+use serde_json::{Map, Value};
+
+use super::process::read_process;
+use crate::model::lifecycle::ProcessStatus;
+use crate::model::records::ProcessData;
+use crate::store::row::{get, problem_of};
+use crate::store::{Sql, Store, StoreError};
+
+const WALK: Sql = Sql::new("list processes", include_str!("../../../sql/list_processes.sql"));
+const UNFINISHED: Sql =
+    Sql::new("list unfinished processes", include_str!("../../../sql/list_unfinished.sql"));
+const BY_METADATA: Sql =
+    Sql::new("list processes by metadata", include_str!("../../../sql/list_by_metadata.sql"));
+const COUNT_CANDIDATES: Sql =
+    Sql::new("see how many processes to look at", include_str!("../../../sql/count_candidates.sql"));
+const NODES_NAMED: Sql = Sql::new("find a node", include_str!("../../../sql/nodes_named.sql"));
+
+/// Most processes on one page.
+pub const PAGE_MAX: u32 = 1000;
+/// Up to so many processes are read and sorted for a page (30 ms); of more, a walk by creation meets a page's worth
+/// soon enough.
+const CANDIDATES_MAX: i64 = 10_000;
+
+/// Which processes a list shows. Conditions that are not given leave all through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProcessFilter {
+    /// Only those in one of these; empty is any status.
+    pub statuses: Vec<ProcessStatus>,
+    /// Only those of this type.
+    pub process_type: Option<String>,
+    /// Only those that run or ran on this node: an id, or a name for all nodes that have borne it. One that is
+    /// not known (any more, see [`Store::knows_node`]) has none.
+    pub node: Option<String>,
+    /// Only those whose first task was claimed at this time or later.
+    pub started_since: Option<Timestamp>,
+    /// And before this one.
+    pub started_before: Option<Timestamp>,
+    /// Only those that have ended, at this time or later.
+    pub finished_since: Option<Timestamp>,
+    /// And before this one.
+    pub finished_before: Option<Timestamp>,
+    /// Only those whose input holds all of this metadata.
+    pub metadata: Map<String, Value>,
+    /// Only those after this place, which the page before gave as `next`.
+    pub after: Option<Cursor>,
+    /// At most this many; no more than [`PAGE_MAX`] are given.
+    pub limit: u32,
+}
+
+impl Default for ProcessFilter {
+    fn default() -> Self {
+        Self {
+            statuses: Vec::new(),
+            process_type: None,
+            node: None,
+            started_since: None,
+            started_before: None,
+            finished_since: None,
+            finished_before: None,
+            metadata: Map::new(),
+            after: None,
+            limit: 100,
+        }
+    }
+}
+
+/// A place in the list of processes, newest first. As text it is opaque: pass on what a page gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cursor {
+    created_at: DatabaseTime,
+    process_id: String,
+}
+
+/// A `timestamptz` as it is on the wire, microseconds since 2000 or an infinity: a page may end with a row whose time
+/// is beyond what we can show, and the next has to begin there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct DatabaseTime(i64);
+
+impl<'a> FromSql<'a> for DatabaseTime {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
+        i64::from_sql(&Type::INT8, raw).map(Self)
+    }
+
+    fn accepts(of: &Type) -> bool {
+        *of == Type::TIMESTAMPTZ
+    }
+}
+
+impl ToSql for DatabaseTime {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        self.0.to_sql(&Type::INT8, out)
+    }
+
+    fn accepts(of: &Type) -> bool {
+        *of == Type::TIMESTAMPTZ
+    }
+
+    to_sql_checked!();
+}
+
+/// A row of a page: its place, and what is in it or why it can't be read.
+struct Found {
+    place: Cursor,
+    process: Result<ProcessData, String>,
+}
+
+impl Cursor {
+    /// Reads the text of its `Display`; `None` if it is not one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (micros, process_id) = text.split_once('.')?;
+        Some(Self { created_at: DatabaseTime(micros.parse().ok()?), process_id: process_id.to_owned() })
+    }
+}
+
+impl std::fmt::Display for Cursor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.created_at.0, self.process_id)
+    }
+}
+
+/// One page of a list.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page {
+    /// Newest first.
+    pub processes: Vec<ProcessData>,
+    /// What is wrong with each of the page's rows that can't be read: a sentence that names the process.
+    pub unreadable: Vec<String>,
+    /// Where the next page begins; `None` on the last one.
+    pub next: Option<Cursor>,
+}
+
+/// Where a page's processes are looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Path {
+    /// All of them, by creation or by whatever index the filter allows.
+    Walk,
+    /// The finished ones among them.
+    WalkFinished,
+    /// The queue.
+    Queue,
+    /// The index of metadata.
+    Metadata,
+}
+
+/// What the filter says of which processes can be in it at all. Pure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Reach {
+    unfinished: bool,
+    finished: bool,
+    /// Of the unfinished ones only those that have been claimed.
+    claimed_only: bool,
+    /// Of the finished ones only those that failed or were cancelled.
+    with_error_only: bool,
+}
+
+impl Reach {
+    fn of(filter: &ProcessFilter) -> Self {
+        let statuses = &filter.statuses;
+        let any =
+            |wanted: &[ProcessStatus]| statuses.is_empty() || wanted.iter().any(|it| statuses.contains(it));
+        let is_ended_asked = filter.finished_since.is_some() || filter.finished_before.is_some();
+        let is_never_claimed_asked = any(&[ProcessStatus::NotStarted]);
+        Self {
+            unfinished: !is_ended_asked && any(&[ProcessStatus::NotStarted, ProcessStatus::InProgress]),
+            finished: any(&[ProcessStatus::Completed, ProcessStatus::Failed, ProcessStatus::Cancelled]),
+            claimed_only: !is_never_claimed_asked,
+            with_error_only: !any(&[ProcessStatus::Completed]),
+        }
+    }
+
+    /// Unfinished processes are few beside the history, unless the queue is long.
+    fn paths(self, filter: &ProcessFilter, candidates: i64) -> &'static [Path] {
+        let is_few = candidates <= CANDIDATES_MAX;
+        // A condition on when or where they ran has an index's help for finished ones only.
+        let is_apart = filter.started_since.is_some() || filter.node.is_some() || self.with_error_only;
+        match (self.unfinished, self.finished) {
+            _ if !filter.metadata.is_empty() => {
+                if is_few {
+                    &[Path::Metadata]
+                } else {
+                    &[Path::Walk]
+                }
+            }
+            (true, false) => {
+                if is_few {
+                    &[Path::Queue]
+                } else {
+                    &[Path::Walk]
+                }
+            }
+            (true, true) if is_apart && is_few => &[Path::Queue, Path::WalkFinished],
+            (true, true) => &[Path::Walk],
+            (false, true) => &[Path::WalkFinished],
+            (false, false) => &[],
+        }
+    }
+}
+
+/// The filter in the statements' own terms.
+struct Conditions {
+    statuses: Option<Vec<&'static str>>,
+    metadata: Option<Value>,
+    node_ids: Option<Vec<String>>,
+    finished_since: Option<Timestamp>,
+    created_before: Option<Timestamp>,
+    rows: i64,
+}
+
+impl Store {
+    /// A page of processes, newest first.
+    pub fn processes(&mut self, filter: &ProcessFilter) -> Result<Page, StoreError> {
+        let limit = filter.limit.clamp(1, PAGE_MAX);
+        let reach = Reach::of(filter);
+        let Some(conditions) = self.conditions(filter, limit)? else {
+            return Ok(Page { processes: Vec::new(), unreadable: Vec::new(), next: None });
+        };
+        let candidates = self.candidates(filter, reach)?;
+        let mut found = Vec::new();
+        for path in reach.paths(filter, candidates) {
+            found.extend(self.page_by(*path, filter, reach, &conditions)?);
+        }
+        Ok(page_of(found, limit as usize))
+    }
+
+    /// Whether there is a node of this id or name; those that ended more than seven days ago are forgotten.
+    pub fn knows_node(&mut self, node: &str) -> Result<bool, StoreError> {
+        Ok(self.query_opt(&NODES_NAMED, &[&node])?.is_some())
+    }
+
+    /// `None` when nothing can match.
+    fn conditions(&mut self, filter: &ProcessFilter, limit: u32) -> Result<Option<Conditions>, StoreError> {
+        let statuses: Vec<&str> = filter.statuses.iter().map(|it| it.as_str()).collect();
+        let mut conditions = Conditions {
+            statuses: (!statuses.is_empty()).then_some(statuses),
+            metadata: (!filter.metadata.is_empty()).then(|| Value::Object(filter.metadata.clone())),
+            node_ids: None,
+            // What has been started since then has not ended before.
+            finished_since: filter.finished_since.max(filter.started_since),
+            // And what was started or has ended before then was created before.
+            created_before: earlier(filter.finished_before, filter.started_before),
+            rows: i64::from(limit) + 1,
+        };
+        if let Some(node) = &filter.node {
+            let Some(row) = self.query_opt(&NODES_NAMED, &[node])? else { return Ok(None) };
+            conditions.node_ids = get(&row, "node_ids", "a node")?;
+            conditions.finished_since = conditions.finished_since.max(get(&row, "began", "a node")?);
+            conditions.created_before = earlier(conditions.created_before, get(&row, "ended", "a node")?);
+        }
+        Ok(Some(conditions))
+    }
+
+    /// How many processes the filter's best starting point leaves, counted no further than is of interest.
+    fn candidates(&mut self, filter: &ProcessFilter, reach: Reach) -> Result<i64, StoreError> {
+        let metadata = (!filter.metadata.is_empty()).then(|| Value::Object(filter.metadata.clone()));
+        if metadata.is_none() && !reach.unfinished {
+            return Ok(0);
+        }
+        let counted = CANDIDATES_MAX + 1;
+        let row = self.query_opt(
+            &COUNT_CANDIDATES,
+            &[&metadata, &filter.process_type, &counted, &reach.claimed_only],
+        )?;
+        row.map_or(Ok(0), |row| get(&row, "how_many", "the candidates"))
+    }
+
+    fn page_by(
+        &mut self,
+        path: Path,
+        filter: &ProcessFilter,
+        reach: Reach,
+        conditions: &Conditions,
+    ) -> Result<Vec<Found>, StoreError> {
+        let after_time = filter.after.as_ref().map(|it| it.created_at);
+        let after_id = filter.after.as_ref().map(|it| it.process_id.as_str());
+        let is_finished = path == Path::WalkFinished;
+        // Of unfinished ones the time of their end says nothing.
+        let is_ended = is_finished || !reach.unfinished;
+        let with_error = reach.with_error_only && is_ended;
+        let finished_since = if is_ended { conditions.finished_since } else { filter.finished_since };
+        let mut params: Vec<&(dyn ToSql + Sync)> = vec![
+            &conditions.statuses,
+            &filter.process_type,
+            &after_time,
+            &after_id,
+            &conditions.rows,
+            &with_error,
+            &is_ended,
+            &finished_since,
+            &filter.finished_before,
+            &filter.started_since,
+            &filter.started_before,
+            &conditions.created_before,
+            &conditions.metadata,
+            &conditions.node_ids,
+        ];
+        let sql = match path {
+            Path::Walk | Path::WalkFinished => &WALK,
+            Path::Metadata => &BY_METADATA,
+            Path::Queue => {
+                params.push(&reach.claimed_only);
+                &UNFINISHED
+            }
+        };
+        self.query(sql, &params)?.iter().map(read_found).collect()
+    }
+}
+
+fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+    one.into_iter().chain(other).min()
+}
+
+fn read_found(row: &Row) -> Result<Found, StoreError> {
+    let place = Cursor {
+        created_at: get(row, "created_at", "a process")?,
+        process_id: get(row, "process_id", "a process")?,
+    };
+    Ok(Found { place, process: read_process(row).map_err(|error| problem_of(&error)) })
+}
+
+/// The newest of what several paths gave. A process that ended in between is in two of them: the later look counts.
+fn page_of(mut found: Vec<Found>, limit: usize) -> Page {
+    found.reverse();
+    found.sort_by(|a, b| {
+        (b.place.created_at, &b.place.process_id).cmp(&(a.place.created_at, &a.place.process_id))
+    });
+    found.dedup_by(|later, kept| later.place.process_id == kept.place.process_id);
+    let has_more = found.len() > limit;
+    found.truncate(limit);
+    let next = found.last().filter(|_| has_more).map(|it| it.place.clone());
+    let (mut processes, mut unreadable) = (Vec::with_capacity(found.len()), Vec::new());
+    for one in found {
+        match one.process {
+            Ok(process) => processes.push(process),
+            Err(problem) => unreadable.push(problem),
+        }
+    }
+    Page { processes, unreadable, next }
+}

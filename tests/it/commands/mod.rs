@@ -1,0 +1,11 @@
+//! What people and scripts call: the commands, their messages and their exit codes.
+
+pub mod bad_input;
+pub mod bench;
+pub mod cli;
+pub mod control_cli;
+pub mod doctor;
+pub mod follow;
+pub mod lists;
+pub mod secrecy;
+pub mod systemd;

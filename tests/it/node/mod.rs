@@ -1,0 +1,12 @@
+//! What nodes do with processes, alone and together.
+
+pub mod bad_commands;
+pub mod bad_surroundings;
+pub mod control;
+pub mod engine;
+pub mod guard;
+pub mod library;
+pub mod live;
+pub mod nodes;
+pub mod record;
+pub mod start;
