@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::environment::EXECUTION_VARIABLE;
+use super::context_file::{self, ContextDirectory};
+use super::environment::{BaseEnvironment, EXECUTION_VARIABLE, NODE_VARIABLE};
+use super::invocation::Invocation;
 use super::program::{self, SpawnFault};
-use super::watch::{ExitNotice, Watch};
-use super::{BaseEnvironment, ContextDirectory, Invocation, NODE_VARIABLE, Report, context_file};
+use super::report::Report;
+use super::supervise::{ExitNotice, Watch};
 use crate::failpoint::{self, Point};
 use crate::model::lifecycle::Outcome;
 use crate::platform::{self, Child, SpawnRequest, SpawnWay};
