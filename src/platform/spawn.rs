@@ -6,30 +6,16 @@
 
 #[cfg(target_os = "linux")]
 mod direct;
+mod request;
 
-use std::ffi::{CString, OsStr, OsString};
 use std::io::{self, PipeReader, PipeWriter};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use super::Reaped;
+pub use request::{PreparedVariables, SpawnRequest};
 
-/// What a child is to be. It leads a process group of its own, reads /dev/null, and prints into one pipe.
-#[derive(Debug, Clone, Copy)]
-pub struct SpawnRequest<'a> {
-    /// The file to execute; a relative one is seen from `directory`.
-    pub program: &'a Path,
-    /// Its arguments, from the name that it has for itself on.
-    pub argv: &'a [String],
-    /// Its working directory; none means ours.
-    pub directory: Option<&'a Path>,
-    /// The variables that every child has.
-    pub base: &'a PreparedVariables,
-    /// Its own variables, which override those.
-    pub variables: &'a [(&'a OsStr, &'a OsStr)],
-}
+use super::reaping::Reaped;
 
 /// Which code spawns a child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,39 +50,6 @@ impl Child {
         use wait_timeout::ChildExt;
         let Some(handle) = &mut self.handle else { return Ok(None) };
         Ok(handle.wait_timeout(timeout)?.map(Reaped::from))
-    }
-}
-
-/// Variables in the form that a child is given them, made once for many children.
-#[derive(Debug, Clone)]
-pub struct PreparedVariables {
-    pairs: Vec<(OsString, OsString)>,
-    entries: Vec<CString>,
-}
-
-impl PreparedVariables {
-    /// Prepares these variables. One with a NUL, which no environment can hold, is left out.
-    pub fn new(pairs: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
-        use std::os::unix::ffi::OsStringExt;
-        let mut prepared = Self { pairs: Vec::new(), entries: Vec::new() };
-        for (name, value) in pairs {
-            let entry = [name.clone().into_vec(), b"=".to_vec(), value.clone().into_vec()].concat();
-            if let Ok(entry) = CString::new(entry) {
-                prepared.pairs.push((name, value));
-                prepared.entries.push(entry);
-            }
-        }
-        prepared
-    }
-
-    /// Name and value of each.
-    pub fn pairs(&self) -> &[(OsString, OsString)] {
-        &self.pairs
-    }
-
-    /// What they take of the space that the system has for arguments and environment together.
-    pub fn size_bytes(&self) -> usize {
-        self.entries.iter().map(|entry| entry.as_bytes_with_nul().len()).sum()
     }
 }
 

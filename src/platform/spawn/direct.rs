@@ -15,7 +15,7 @@ use std::sync::OnceLock;
 
 use libc::{c_char, c_int};
 
-use super::SpawnRequest;
+use super::request::SpawnRequest;
 
 /// The child calls a dozen functions of libc, none of which needs more than some hundred bytes.
 const STACK_BYTES: usize = 32 * 1024;
