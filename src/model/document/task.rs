@@ -1,12 +1,15 @@
-//! Reads one task of a document.
+//! Reads and writes one task of a document.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::name;
+use serde_json::{Map, Value, json};
+
+use super::name::{NAME_REMEDY, read_name};
 use super::reader::{Reader, Shape};
 use super::rules::{
     FATAL_EXIT_CODE, MAX_OUTPUT_BYTES, MAX_RETRIES, RETRY_DELAY_SECONDS, RETRY_MULTIPLIER, TIMEOUT_MINUTES,
+    json_number,
 };
 use super::tree::{Node, shown_text};
 use crate::model::duration::{parse_duration, show_duration};
@@ -39,7 +42,7 @@ const TASK: Shape = Shape {
     what: "a task",
     example: "an object such as {\"name\": \"load\", \"command\": \"load-data ${input_file}\"}",
     keys: TASK_KEYS,
-    required: &[("name", super::NAME_REMEDY), ("command", COMMAND_REMEDY)],
+    required: &[("name", NAME_REMEDY), ("command", COMMAND_REMEDY)],
 };
 
 const RETRY: Shape = Shape {
@@ -55,7 +58,7 @@ pub fn read(reader: &mut Reader, at: &str, node: &Node) -> TaskDefinition {
     // How a command is read depends on `shell`, which may stand behind it.
     let is_script = is_script(node);
     reader.object(at, node, &TASK, |reader, key, at, node| match key {
-        "name" => task.name = name(reader, at, node),
+        "name" => task.name = read_name(reader, at, node),
         "command" => task.command = command(reader, at, node, is_script),
         "working_directory" => task.working_directory = directory(reader, at, node),
         "timeout_minutes" => set(&mut task.timeout_minutes, reader.number(at, node, &TIMEOUT_MINUTES)),
@@ -253,4 +256,30 @@ fn exit_codes(reader: &mut Reader, at: &str, node: &Node) -> Vec<i32> {
         codes.extend(code.map(|it| to_u32(it).cast_signed()));
     }
     codes
+}
+
+/// The task with every setting written out.
+pub fn to_value(definition: &TaskDefinition) -> Value {
+    let mut task = Map::new();
+    task.insert("name".to_owned(), json!(definition.name));
+    task.insert("command".to_owned(), json!(definition.command));
+    task.insert("shell".to_owned(), json!(definition.shell));
+    if let Some(directory) = &definition.working_directory {
+        task.insert("working_directory".to_owned(), json!(directory));
+    }
+    task.insert("timeout_minutes".to_owned(), json_number(definition.timeout_minutes));
+    task.insert("max_retries".to_owned(), json!(definition.max_retries));
+    task.insert("environment".to_owned(), json!(definition.environment));
+    task.insert(
+        "retry".to_owned(),
+        json!({
+            "initial_delay": json_number(definition.retry.initial_delay.as_secs_f64()),
+            "multiplier": json_number(definition.retry.multiplier),
+            "max_delay": json_number(definition.retry.max_delay.as_secs_f64()),
+            "fatal_exit_codes": definition.retry.fatal_exit_codes,
+        }),
+    );
+    task.insert("on_crash".to_owned(), json!(definition.on_crash.as_str()));
+    task.insert("max_output_bytes".to_owned(), json!(definition.max_output_bytes));
+    Value::Object(task)
 }

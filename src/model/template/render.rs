@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
-use super::{Part, Template, TemplateError, Variable};
+use super::parse::{Part, Template, TemplateError, Variable};
 use crate::model::input::ProcessInputData;
 use crate::model::process_type::{ProcessType, TaskDefinition};
 
