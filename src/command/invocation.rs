@@ -27,7 +27,7 @@ pub struct Invocation<'a> {
     pub max_output_bytes: u64,
     /// Whether the command is given a `$PROCESS_CONTEXT_FILE`.
     pub context_file: bool,
-    /// The ear of the executor that runs it.
+    /// How other threads ask the executor that runs it to end it.
     pub interrupt: &'a Interrupt,
     /// Where it shows what it prints while it runs, if anybody may look.
     pub live: Option<&'a Live>,
