@@ -57,7 +57,7 @@ impl Interrupt {
         if requested.is_none()
             && let Err(e) = (&self.writer).write_all(&[1])
         {
-            // Without the wake-up the executor still sees the request the next time it is woken.
+            // Without the wake-up the executor still sees the request when its next wait ends.
             log::warn!("failed to wake an executor that is to be interrupted ({reason:?}): {e}");
         }
         *requested = (*requested).max(Some(reason));

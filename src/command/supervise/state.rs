@@ -92,7 +92,7 @@ struct Drain {
 }
 
 /// All that decides what is done next.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct State {
     phase: Phase,
     output: Output,
