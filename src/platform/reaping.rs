@@ -30,7 +30,8 @@ pub struct Reaped {
     /// CPU time of the child and of those of its descendants that were waited for.
     pub cpu: Option<Duration>,
     /// The largest resident size that the kernel accounts to it, in bytes. On Linux this begins with the
-    /// size of the parent that spawned it, so only values well above [`own_peak_memory`] mean something.
+    /// size of the parent that spawned it, so only values well above
+    /// [`own_peak_memory`](super::own_peak_memory) mean something.
     pub max_rss_bytes: Option<u64>,
 }
 
@@ -137,23 +138,13 @@ pub fn signal_group(pid: i32, signal: GroupSignal) -> io::Result<()> {
 /// Whether `max_rss_bytes` of a reaped child is its own peak, rather than that of the spawning process.
 pub const CHILD_RSS_INCLUDES_PARENT: bool = cfg!(not(target_os = "macos"));
 
-/// The largest resident size of this process so far, in bytes.
-pub fn own_peak_memory() -> u64 {
-    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
-    // SAFETY: the pointer is valid; zeroes are a valid rusage should the call fail.
-    let usage = unsafe {
-        libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr());
-        usage.assume_init()
-    };
-    max_rss_bytes(&usage)
-}
-
 fn duration_of(time: libc::timeval) -> Duration {
     // The kernel's times are never negative, and microseconds are below a million.
     Duration::new(time.tv_sec as u64, time.tv_usec as u32 * 1000)
 }
 
-fn max_rss_bytes(usage: &libc::rusage) -> u64 {
+/// The largest resident size, whose unit is not the same everywhere.
+pub(super) fn max_rss_bytes(usage: &libc::rusage) -> u64 {
     let unit = if cfg!(target_os = "macos") { 1 } else { 1024 };
     u64::try_from(usage.ru_maxrss).unwrap_or(0) * unit
 }
