@@ -13,9 +13,8 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use super::Reaped;
 pub use request::{PreparedVariables, SpawnRequest};
-
-use super::reaping::Reaped;
 
 /// Which code spawns a child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,16 +1,14 @@
-//! Reads names.
+//! Names of process types and tasks.
 
 use super::reader::Reader;
 use super::tree::Node;
-use crate::model::names::name_problem;
+use crate::model::names;
 
-/// What to write for a name that can't be one.
-pub const NAME_REMEDY: &str = "write 1 to 200 characters without control characters, such as \"load\"";
-
+pub(super) const NAME_REMEDY: &str = "write 1 to 200 characters without control characters, such as \"load\"";
 /// Reads the name of a process type or task; empty if it can't be one.
-pub fn read_name(reader: &mut Reader, at: &str, node: &Node) -> String {
+pub(super) fn name(reader: &mut Reader, at: &str, node: &Node) -> String {
     let Some(name) = reader.text(at, node, NAME_REMEDY) else { return String::new() };
-    match name_problem(name) {
+    match names::name_problem(name) {
         Some(problem) => {
             reader.fault(at, problem, NAME_REMEDY);
             String::new()

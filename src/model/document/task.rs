@@ -1,11 +1,11 @@
-//! Reads and writes one task of a document.
+//! Reads one task of a document.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::name::{NAME_REMEDY, read_name};
+use super::name::{NAME_REMEDY, name};
 use super::reader::{Reader, Shape};
 use super::rules::{
     FATAL_EXIT_CODE, MAX_OUTPUT_BYTES, MAX_RETRIES, RETRY_DELAY_SECONDS, RETRY_MULTIPLIER, TIMEOUT_MINUTES,
@@ -58,7 +58,7 @@ pub fn read(reader: &mut Reader, at: &str, node: &Node) -> TaskDefinition {
     // How a command is read depends on `shell`, which may stand behind it.
     let is_script = is_script(node);
     reader.object(at, node, &TASK, |reader, key, at, node| match key {
-        "name" => task.name = read_name(reader, at, node),
+        "name" => task.name = name(reader, at, node),
         "command" => task.command = command(reader, at, node, is_script),
         "working_directory" => task.working_directory = directory(reader, at, node),
         "timeout_minutes" => set(&mut task.timeout_minutes, reader.number(at, node, &TIMEOUT_MINUTES)),
@@ -258,28 +258,29 @@ fn exit_codes(reader: &mut Reader, at: &str, node: &Node) -> Vec<i32> {
     codes
 }
 
-/// The task with every setting written out.
-pub fn to_value(definition: &TaskDefinition) -> Value {
-    let mut task = Map::new();
-    task.insert("name".to_owned(), json!(definition.name));
-    task.insert("command".to_owned(), json!(definition.command));
-    task.insert("shell".to_owned(), json!(definition.shell));
-    if let Some(directory) = &definition.working_directory {
-        task.insert("working_directory".to_owned(), json!(directory));
+impl TaskDefinition {
+    pub(super) fn to_value(&self) -> Value {
+        let mut task = Map::new();
+        task.insert("name".to_owned(), json!(self.name));
+        task.insert("command".to_owned(), json!(self.command));
+        task.insert("shell".to_owned(), json!(self.shell));
+        if let Some(directory) = &self.working_directory {
+            task.insert("working_directory".to_owned(), json!(directory));
+        }
+        task.insert("timeout_minutes".to_owned(), json_number(self.timeout_minutes));
+        task.insert("max_retries".to_owned(), json!(self.max_retries));
+        task.insert("environment".to_owned(), json!(self.environment));
+        task.insert(
+            "retry".to_owned(),
+            json!({
+                "initial_delay": json_number(self.retry.initial_delay.as_secs_f64()),
+                "multiplier": json_number(self.retry.multiplier),
+                "max_delay": json_number(self.retry.max_delay.as_secs_f64()),
+                "fatal_exit_codes": self.retry.fatal_exit_codes,
+            }),
+        );
+        task.insert("on_crash".to_owned(), json!(self.on_crash.as_str()));
+        task.insert("max_output_bytes".to_owned(), json!(self.max_output_bytes));
+        Value::Object(task)
     }
-    task.insert("timeout_minutes".to_owned(), json_number(definition.timeout_minutes));
-    task.insert("max_retries".to_owned(), json!(definition.max_retries));
-    task.insert("environment".to_owned(), json!(definition.environment));
-    task.insert(
-        "retry".to_owned(),
-        json!({
-            "initial_delay": json_number(definition.retry.initial_delay.as_secs_f64()),
-            "multiplier": json_number(definition.retry.multiplier),
-            "max_delay": json_number(definition.retry.max_delay.as_secs_f64()),
-            "fatal_exit_codes": definition.retry.fatal_exit_codes,
-        }),
-    );
-    task.insert("on_crash".to_owned(), json!(definition.on_crash.as_str()));
-    task.insert("max_output_bytes".to_owned(), json!(definition.max_output_bytes));
-    Value::Object(task)
 }

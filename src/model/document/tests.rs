@@ -1,8 +1,6 @@
+use super::*;
+use crate::model::process_type::OnCrash;
 use std::time::Duration;
-
-use serde_json::json;
-
-use crate::model::process_type::{OnCrash, ProcessType, TaskDefinition};
 
 /// The lines a person sees, without the file's name.
 fn faults(text: &str) -> Vec<String> {

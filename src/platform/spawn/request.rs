@@ -3,7 +3,7 @@
 use std::ffi::{CString, OsStr, OsString};
 use std::path::Path;
 
-/// A child leads a process group of its own, reads /dev/null, and prints into one pipe.
+/// What a child is to be. It leads a process group of its own, reads /dev/null, and prints into one pipe.
 #[derive(Debug, Clone, Copy)]
 pub struct SpawnRequest<'a> {
     /// The file to execute; a relative one is seen from `directory`.
