@@ -26,7 +26,7 @@ pub enum Point {
     BeforeRecord,
     /// A batch is committed; nothing of it was handed on.
     AfterRecord,
-    /// The keeper is about to renew the lease.
+    /// The heartbeat is about to renew the lease.
     BeforeHeartbeat,
     /// A dead node was found; nothing of it is taken over.
     BeforeTakeover,
@@ -34,7 +34,7 @@ pub enum Point {
     InMigration,
     /// The listener listens, and is about to wait for what is notified.
     Listening,
-    /// The lease is about to be looked at.
+    /// The lease is about to be checked.
     WatchingLease,
     /// A request to the status endpoint is about to be answered.
     HttpAnswer,
@@ -67,7 +67,8 @@ mod active {
 
     const VARIABLE: &str = "PROCESS_ORCHESTRATOR_FAILPOINTS";
     const KNOWN_SCHEMA_VARIABLE: &str = "PROCESS_ORCHESTRATOR_KNOWN_SCHEMA";
-    const LOOK_EVERY: Duration = Duration::from_millis(2);
+    /// A held thread looks for its permission to go on this often.
+    const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
     #[derive(Debug, PartialEq)]
     enum Action {
@@ -123,7 +124,7 @@ mod active {
         let reached = directory.join(format!("{name}.reached"));
         fs::write(&reached, "").unwrap_or_else(|e| panic!("failpoint {}: {e}", reached.display()));
         while !directory.join(format!("{name}.go")).exists() {
-            thread::park_timeout(LOOK_EVERY);
+            thread::park_timeout(POLL_INTERVAL);
         }
     }
 

@@ -69,9 +69,9 @@ impl BaseEnvironment {
 
     /// The same for the commands of one node, which carry its id.
     pub fn of_node(&self, node_id: &str) -> Self {
-        let mark = (NODE_VARIABLE.into(), node_id.into());
+        let tag = (NODE_VARIABLE.into(), node_id.into());
         // First, where it is found soonest. The rest holds no other: the name is one that is left out.
-        let variables = std::iter::once(mark).chain(self.variables.pairs().iter().cloned());
+        let variables = std::iter::once(tag).chain(self.variables.pairs().iter().cloned());
         Self { variables: PreparedVariables::new(variables), path: self.path.clone() }
     }
 

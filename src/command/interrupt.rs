@@ -31,7 +31,7 @@ impl Reason {
     }
 }
 
-/// One executor's ear: made once, shared with those who may interrupt it.
+/// Requests to one executor: made once, shared with those who may interrupt it.
 ///
 /// A request stays until [`clear`](Self::clear), so one that comes just before the command is spawned
 /// is not lost. Who clears it and who requests must agree, under a lock of their own, which command is
@@ -57,7 +57,7 @@ impl Interrupt {
         if requested.is_none()
             && let Err(e) = (&self.writer).write_all(&[1])
         {
-            // Without the wake-up the executor still sees the request at its next look.
+            // Without the wake-up the executor still sees the request when its next wait ends.
             log::warn!("failed to wake an executor that is to be interrupted ({reason:?}): {e}");
         }
         *requested = (*requested).max(Some(reason));

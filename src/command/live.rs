@@ -9,7 +9,7 @@ use super::usage;
 /// Bytes of the output's end that are kept to be shown.
 pub const LIVE_BYTES_MAX: usize = 16 * 1024;
 
-/// One executor's window: its command writes, whoever watches reads.
+/// One executor's live output: its command writes, whoever watches reads.
 #[derive(Debug, Default)]
 pub struct Live {
     state: Mutex<State>,
@@ -22,7 +22,7 @@ struct State {
     total: u64,
 }
 
-/// A look through the window.
+/// What it shows at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LiveView {
     /// Bytes printed so far.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  Runner::run ─► program   finds the program            ─► spawn (posix_spawn, own process group)
-//!              ─► watch     reads the output, heeds timeout, interrupt and exit, looks at the usage
+//!              ─► supervise reads the output, heeds timeout, interrupt and exit, samples the usage
 //!              ─► report    says in words how it ended, with what the context file passes on
 //! ```
 //!
@@ -13,24 +13,23 @@ mod context;
 mod context_file;
 mod environment;
 mod interrupt;
+mod invocation;
 mod live;
 mod output;
 mod program;
 mod report;
 mod runner;
+mod supervise;
 #[cfg(test)]
 mod tests;
 mod usage;
-mod watch;
-
-use std::path::PathBuf;
-use std::time::Duration;
 
 pub use bare::bare_spawn_and_capture;
 pub use context::CONTEXT_BYTES_MAX;
 pub use context_file::ContextDirectory;
 pub use environment::{BaseEnvironment, NODE_VARIABLE};
 pub use interrupt::{Interrupt, Reason};
+pub use invocation::{GRACE, Invocation, Lasting};
 pub use live::{LIVE_BYTES_MAX, Live, LiveView};
 #[cfg(test)]
 pub(crate) use output::Capture;
@@ -39,55 +38,3 @@ pub(crate) use output::{clean, continuation_bytes, head_and_tail, unfinished_cha
 pub use program::is_found;
 pub use report::Report;
 pub use runner::Runner;
-
-/// Time between SIGTERM and SIGKILL: enough to flush and to remove temporary files, short enough that a
-/// stopping node ends within the time that service managers allow (systemd: 90 s).
-pub const GRACE: Duration = Duration::from_secs(5);
-
-/// One command, every word of it final.
-#[derive(Debug)]
-pub struct Invocation<'a> {
-    /// The program and its arguments; never empty.
-    pub argv: Vec<String>,
-    /// Where it runs; none means our own working directory.
-    pub working_directory: Option<PathBuf>,
-    /// Variables on top of the base environment; the last of several of one name counts.
-    pub environment: Vec<(String, String)>,
-    /// From the spawn on; after it the command's whole process group is ended.
-    pub timeout: Duration,
-    /// Time between SIGTERM and SIGKILL, [`GRACE`] outside tests.
-    pub grace: Duration,
-    /// Of what is printed, the bytes kept (half of them from its begin, half from its end).
-    pub max_output_bytes: u64,
-    /// Whether the command is given a `$PROCESS_CONTEXT_FILE`.
-    pub context_file: bool,
-    /// The ear of the executor that runs it.
-    pub interrupt: &'a Interrupt,
-    /// Where it shows what it prints while it runs, if anybody may look.
-    pub live: Option<&'a Live>,
-    /// What is called when it turns out not to be one of the shortest, or has to wait before it can be started.
-    pub lasting: Option<Lasting<'a>>,
-}
-
-/// Called, once or more often, on the thread that runs the command.
-#[derive(Clone, Copy)]
-pub struct Lasting<'a>(pub &'a dyn Fn());
-
-impl std::fmt::Debug for Lasting<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Lasting")
-    }
-}
-
-impl Invocation<'_> {
-    fn note_lasting(&self) {
-        if let Some(Lasting(note)) = self.lasting {
-            note();
-        }
-    }
-
-    /// The command's program as it was asked for.
-    fn program(&self) -> &str {
-        self.argv.first().map_or("", String::as_str)
-    }
-}

@@ -6,7 +6,8 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use super::{BaseEnvironment, Invocation};
+use super::environment::BaseEnvironment;
+use super::invocation::Invocation;
 use crate::platform;
 
 /// Why a command could not be started.

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value};
 
 use super::interrupt::Reason;
+use super::invocation::Invocation;
 use super::program::{SpawnFault, shown};
-use super::watch::{Cause, Ended};
-use super::{Invocation, usage};
+use super::supervise::{Cause, Ended};
+use super::usage;
 use crate::model::lifecycle::Outcome;
 use crate::platform::{self, Reaped};
 

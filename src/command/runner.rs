@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::environment::EXECUTION_VARIABLE;
+use super::context_file::{self, ContextDirectory};
+use super::environment::{BaseEnvironment, EXECUTION_VARIABLE, NODE_VARIABLE};
+use super::invocation::Invocation;
 use super::program::{self, SpawnFault};
-use super::watch::{ExitNotice, Watch};
-use super::{BaseEnvironment, ContextDirectory, Invocation, NODE_VARIABLE, Report, context_file};
+use super::report::Report;
+use super::supervise::{ExitNotice, Watch};
 use crate::failpoint::{self, Point};
 use crate::model::lifecycle::Outcome;
 use crate::platform::{self, Child, SpawnRequest, SpawnWay};
@@ -34,8 +36,8 @@ pub struct Runner {
     buffer: Vec<u8>,
     /// How many commands were started.
     started: u64,
-    /// What the last one carries, `NAME=value`.
-    mark: Option<String>,
+    /// The process tag that the last one carries, `NAME=value`.
+    tag: Option<String>,
     // Tests ask for what other systems have to do.
     pub(super) exit_notice: ExitNotice,
     pub(super) spawn_way: SpawnWay,
@@ -61,7 +63,7 @@ impl Runner {
             generation: 0,
             buffer: Vec::new(),
             started: 0,
-            mark: None,
+            tag: None,
             exit_notice: ExitNotice::Descriptor,
             spawn_way: SpawnWay::Direct,
             spawn_patience: SPAWN_PATIENCE,
@@ -75,7 +77,7 @@ impl Runner {
     /// ends by itself may leave children running, as in a shell; they can't print any more.
     pub fn run(&mut self, invocation: &Invocation<'_>) -> Report {
         let began = Instant::now();
-        self.mark = None;
+        self.tag = None;
         if let Some(reason) = invocation.interrupt.requested() {
             return Report::interrupted_before(reason, invocation, began);
         }
@@ -143,16 +145,16 @@ impl Runner {
         failpoint::hit(Point::BeforeSpawn);
         self.started += 1;
         let node_id = self.base.node_id();
-        self.mark = node_id.map(|id| format!("{EXECUTION_VARIABLE}={id}/{}/{}", self.slot, self.started));
+        self.tag = node_id.map(|id| format!("{EXECUTION_VARIABLE}={id}/{}/{}", self.slot, self.started));
         let (child, reader) = self.spawn(invocation, context_path.as_deref())?;
         failpoint::hit(Point::AfterSpawn);
         Ok(Started { child, reader, context_path, began })
     }
 
-    /// What the command that was run last, and everything that it started, carries in its environment as `NAME=value`;
-    /// none if it was not started.
+    /// The process tag, `NAME=value`, that the command that was run last and everything that it started carry in their
+    /// environment; none if it was not started.
     pub fn last_mark(&self) -> Option<&str> {
-        self.mark.as_deref()
+        self.tag.as_deref()
     }
 
     /// Moves what the command passes on into its report. Says whether it has never made the file.
@@ -203,14 +205,14 @@ impl Runner {
         let path = self.base.path_with(&invocation.environment);
         let program: Cow<'_, Path> = program::find(name, path, directory)?;
 
-        // The node's mark is the base's: a command that carried another could outlive its node.
+        // The node's tag is the base's: a command that carried another could outlive its node.
         let is_own = |name: &str| name != NODE_VARIABLE && name != EXECUTION_VARIABLE;
         let own = invocation.environment.iter().filter(|(name, _)| is_own(name));
         let own = own.map(|(name, value)| (OsStr::new(name), OsStr::new(value)));
         let context = context_path.map(|path| (OsStr::new("PROCESS_CONTEXT_FILE"), path.as_os_str()));
-        let mark = self.mark.as_deref().and_then(|mark| mark.split_once('='));
-        let mark = mark.map(|(name, value)| (OsStr::new(name), OsStr::new(value)));
-        let variables: Vec<_> = own.chain(context).chain(mark).collect();
+        let tag = self.tag.as_deref().and_then(|tag| tag.split_once('='));
+        let tag = tag.map(|(name, value)| (OsStr::new(name), OsStr::new(value)));
+        let variables: Vec<_> = own.chain(context).chain(tag).collect();
         let request = SpawnRequest {
             program: &program,
             argv: &invocation.argv,

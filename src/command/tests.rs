@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::watch::ExitNotice;
+use super::supervise::ExitNotice;
 use super::{BaseEnvironment, ContextDirectory, Interrupt, Invocation, Report, Runner};
 use crate::platform::SpawnWay;
 
@@ -33,8 +33,8 @@ fn all_ways() -> [(&'static str, Runner); 3] {
     };
     [
         ("direct", with(ExitNotice::Descriptor, SpawnWay::Direct)),
-        ("direct, looking", with(ExitNotice::Looking, SpawnWay::Direct)),
-        ("standard library, looking", with(ExitNotice::Looking, SpawnWay::Std)),
+        ("direct, polling", with(ExitNotice::Polling, SpawnWay::Direct)),
+        ("standard library, polling", with(ExitNotice::Polling, SpawnWay::Std)),
     ]
 }
 

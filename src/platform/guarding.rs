@@ -5,6 +5,8 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr;
 
+use super::reaping::exit_descriptor;
+
 /// What is done to somebody else's process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PinnedSignal {
@@ -32,7 +34,7 @@ impl Pinned {
         if pid <= 1 {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        match super::exit_descriptor(pid) {
+        match exit_descriptor(pid) {
             Ok(descriptor) => Ok(Self { pid, descriptor: Some(descriptor) }),
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Err(error),
             // By its number then: that could only hit another process if this one ended and the system went

@@ -20,6 +20,8 @@ mod own_usage;
 mod process_times;
 #[cfg(unix)]
 pub mod processes;
+#[cfg(unix)]
+mod reaping;
 pub mod secrecy;
 #[cfg(unix)]
 mod spawn;
@@ -33,6 +35,8 @@ pub use limits::*;
 pub use own_usage::*;
 #[cfg(unix)]
 pub use process_times::*;
+#[cfg(unix)]
+pub use reaping::*;
 #[cfg(unix)]
 pub use spawn::*;
 #[cfg(unix)]

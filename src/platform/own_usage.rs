@@ -1,8 +1,10 @@
-//! What this process itself uses, as `/proc` shows it; nothing on systems without it.
+//! What this process itself uses: its peak of memory, and what `/proc` shows, where there is one.
 
 use std::fs;
+use std::mem::MaybeUninit;
 
-use super::clock_ticks_per_second;
+use super::reaping::max_rss_bytes;
+use super::unix::clock_ticks_per_second;
 
 /// What this process uses, without the commands it runs.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -23,6 +25,17 @@ pub fn own_usage() -> Option<OwnUsage> {
     let stat = fs::read_to_string("/proc/self/stat").ok()?;
     let status = fs::read_to_string("/proc/self/status").ok()?;
     parse(&stat, &status, clock_ticks_per_second())
+}
+
+/// The largest resident size of this process so far, in bytes.
+pub fn own_peak_memory() -> u64 {
+    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: the pointer is valid; zeroes are a valid rusage should the call fail.
+    let usage = unsafe {
+        libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr());
+        usage.assume_init()
+    };
+    max_rss_bytes(&usage)
 }
 
 /// Of `stat` the fields 14 and 15, utime and stime; its second field is a name that may hold anything.

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::clock_ticks_per_second;
+use super::unix::clock_ticks_per_second;
 
 /// What a process has used.
 #[derive(Debug, Clone, PartialEq)]
