@@ -27,7 +27,6 @@ mod list;
 mod logging;
 mod logs;
 mod man;
-mod measure;
 mod migrate;
 mod nodes;
 mod pause;
@@ -180,7 +179,7 @@ What the input options name is changed, the rest of a process's input stays as i
   process-orchestrator bench --noop --processes 100000
   process-orchestrator bench --latency 200 --json
   process-orchestrator bench --history 1000000 --waiting 100000 --plan")]
-    Bench(measure::Options),
+    Bench(bench::Options),
     /// Print a script that completes commands and options in your shell
     #[command(before_help = "Examples:
   process-orchestrator completions bash > ~/.local/share/bash-completion/completions/process-orchestrator
@@ -265,7 +264,7 @@ impl Command {
             Self::Prune(options) => prune::run(global, options),
             Self::Doctor(options) => doctor::run(global, options),
             Self::Migrate(options) => migrate::run(global, options),
-            Self::Bench(options) => measure::run(global, options),
+            Self::Bench(options) => bench::run(global, options),
             Self::Completions(options) => completions::run(options),
             Self::Man(options) => man::run(options),
         }

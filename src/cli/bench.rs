@@ -1,22 +1,26 @@
-//! The options of `bench`.
+//! `bench` as a command: its options, the session around what they ask for, and the report on standard output.
 
 use clap::{ArgGroup, Args};
 
-use crate::cli::serve::parse_executors;
-use crate::engine::{EXECUTORS_MAX, NodeConfig};
+use super::background;
+use super::error::CliError;
+use super::global::GlobalOptions;
+use super::serve::parse_executors;
+use super::session::{Need, Session};
+use super::terminal::{print_json, print_lines};
+use crate::bench::args::{Latency, Mode, Reach};
+use crate::bench::error::BenchError;
+use crate::bench::stage::start_node;
+use crate::bench::{self, child};
+use crate::engine::NodeConfig;
+use crate::http::Endpoint;
+use crate::store::bench::Past;
 
 /// Where help lists the modes.
 const MODES: &str = "Instead of the rate, one of";
-/// Executors for the engine alone: results come in batches that make a commit worth its while.
-const NOOP_EXECUTORS: usize = 128;
-/// Executors for each processor where the rate of short commands is measured: with fewer the groups of results are
-/// smaller, with more there is little to gain.
-const RATE_EXECUTORS_PER_PROCESSOR: usize = 64;
-/// Executors beside those of the long commands, and of the node whose memory is measured.
-pub const MANY_EXECUTORS: usize = 256;
 
-/// Measure the durable task rate beside a bare spawn-and-capture loop, or one of the other figures.
-#[derive(Debug, Clone, Args)]
+/// What to measure.
+#[derive(Debug, Args)]
 #[command(
     group = ArgGroup::new("mode").multiple(false),
     after_help = "A round runs what is compared in turn, the database included, on the same processors; what counts \
@@ -24,15 +28,15 @@ pub const MANY_EXECUTORS: usize = 256;
                         their own, which are dropped afterwards. CPU time is shown where the server runs on this \
                         machine; it is the whole server's, so nothing else should use it meanwhile."
 )]
-pub struct BenchArgs {
+pub struct Options {
     /// Processes in each round.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub processes: u32,
     /// Tasks of each process.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub tasks: u32,
-    /// Commands that run at once; the bare loop gets as many threads [default: 64 for each processor; 128 with --noop
-    /// or --churn, 256 with --memory, as `serve` has with --latency, --idle, --sleepers and --priority].
+    /// Commands that run at once; the bare loop gets as many threads [default: 64 for each processor; 128 with --noop or --churn, 256 with --memory, as
+    /// `serve` has with --latency, --idle, --sleepers and --priority].
     #[arg(long, value_name = "N", value_parser = parse_executors)]
     pub executors: Option<usize>,
     /// The command of every task.
@@ -50,6 +54,9 @@ pub struct BenchArgs {
     /// Keep the schemas, to look at what was recorded.
     #[arg(long)]
     pub keep: bool,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
 
     /// On an idle node: start this many processes one by one and time each from its committed start to its command's
     /// first instruction; then the tasks of a chain, one after the other.
@@ -99,28 +106,120 @@ pub struct BenchArgs {
     pub as_node: bool,
 }
 
-impl BenchArgs {
-    /// How many commands, or steps of the engine alone, run at once.
-    pub fn executors(&self) -> usize {
-        let usual = if self.memory {
-            MANY_EXECUTORS
-        } else if self.noop || self.churn.is_some() {
-            NOOP_EXECUTORS
-        } else if self.latency.is_some()
-            || self.idle.is_some()
-            || self.sleepers.is_some()
-            || self.priority.is_some()
-        {
-            NodeConfig::default().executors
-        } else {
-            let processors = std::thread::available_parallelism().map_or(2, usize::from);
-            (processors * RATE_EXECUTORS_PER_PROCESSOR).min(EXECUTORS_MAX)
-        };
-        self.executors.unwrap_or(usual)
+impl Options {
+    fn mode(&self) -> Mode {
+        if !self.nodes.is_empty() {
+            return Mode::Nodes { counts: self.nodes.clone() };
+        }
+        if let Some(starts) = self.latency {
+            return Mode::Latency(Latency { starts, chains: self.chains, is_deaf: self.no_listen });
+        }
+        if let Some(seconds) = self.idle {
+            return Mode::Idle { seconds };
+        }
+        if let Some(finished) = self.history {
+            let past = Past { finished, waiting: self.waiting, held: self.held };
+            return Mode::History { past, plan: self.plan };
+        }
+        if let Some(seconds) = self.churn {
+            return Mode::Churn { seconds };
+        }
+        if let Some(count) = self.sleepers {
+            return Mode::Sleepers { count };
+        }
+        if let Some(starts) = self.priority {
+            return Mode::Priority { starts };
+        }
+        if self.memory { Mode::Memory } else { Mode::Rate { xargs: self.xargs } }
     }
 
-    /// All tasks of a round.
-    pub fn total(&self) -> u64 {
-        u64::from(self.processes) * u64::from(self.tasks)
+    fn args(&self) -> bench::args::Args {
+        bench::args::Args {
+            processes: self.processes,
+            tasks: self.tasks,
+            executors: self.executors,
+            command: self.command.clone(),
+            noop: self.noop,
+            rounds: self.rounds,
+            keep: self.keep,
+            mode: self.mode(),
+        }
+    }
+}
+
+/// Measures and reports.
+///
+/// # Errors
+/// When the database fails or a command can't be run.
+pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
+    let args = options.args();
+    if options.as_node {
+        return run_node(global, &args);
+    }
+    let (session, store) = Session::open(global, Need::Database)?;
+    drop(store);
+    let reach = Reach {
+        database_url: global.database_url.clone(),
+        data_dir: global.data_dir.clone(),
+        pooler: global.pooler,
+        log_level: global.log_level,
+    };
+    let report = bench::run(&args, &reach, &session.source())?;
+    if options.json { print_json(&report) } else { print_lines(&report.shown()) }
+}
+
+/// Runs a node until standard input ends.
+fn run_node(global: &GlobalOptions, args: &bench::args::Args) -> Result<(), CliError> {
+    background::begin();
+    let name = child::node_name(std::process::id());
+    let (session, store) = Session::open_as(global, Need::Migrated, Some(&name))?;
+    drop(store);
+    let schema = session.schema().to_owned();
+    let config =
+        NodeConfig { schema: schema.clone(), name, executors: args.executors(), ..NodeConfig::default() };
+    let node = start_node(session.source(), config, args.noop)?;
+    let vitals = node.vitals();
+    let anywhere = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    let endpoint = Endpoint::start(anywhere, session.source(), schema, Some(node.vitals()), None);
+    let told = endpoint.as_ref().map_or(Ok(()), |_| child::tell_until_end(&vitals));
+    node.stop();
+    endpoint?.stop();
+    told.and_then(|()| child::tell_stale(&vitals)).map_err(CliError::Output)
+}
+
+impl From<BenchError> for CliError {
+    fn from(error: BenchError) -> Self {
+        match error {
+            BenchError::Store(error) => error.into(),
+            BenchError::Start(error) => error.into(),
+            _ => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    fn args(words: &str) -> bench::args::Args {
+        let words = std::iter::once("bench").chain(words.split_whitespace());
+        <Line as clap::Parser>::try_parse_from(words).unwrap().options.args()
+    }
+
+    #[test]
+    fn executors_suit_the_mode() {
+        let usual = NodeConfig::default().executors;
+        for (words, executors) in
+            [("--noop", 128), ("--churn", 128), ("--memory", 256), ("--latency 1", usual), ("--idle", usual)]
+        {
+            assert_eq!(args(words).executors(), executors, "{words}");
+        }
+        assert_eq!(args("--memory --executors 3").executors(), 3);
     }
 }

@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::error::BenchError;
-use super::feeder::while_fed;
 use super::priority::start_to_spawn;
-use super::quantile::Quantiles;
-use super::report::Lines;
-use super::stage::{Cast, Played, ROLE, Stage, TYPE};
+use crate::bench::error::BenchError;
+use crate::bench::feeder::while_fed;
+use crate::bench::lines::Lines;
+use crate::bench::quantile::Quantiles;
+use crate::bench::stage::{Cast, Played, Stage, TYPE};
 use crate::engine::NodeConfig;
 use crate::engine::backlog::Backlog;
 use crate::engine::measures::Distribution;
@@ -20,9 +20,6 @@ use crate::store::claims::Claimed;
 const PROBE: &str = "bench-probe";
 /// From one of them to the next: 600 in a tenth of a minute, and no load of its own.
 const PROBE_EVERY: Duration = Duration::from_millis(10);
-/// As the engine's own connections have it.
-const TURN: i32 = 0;
-const STATEMENT_TIMEOUT: Duration = Duration::from_secs(60);
 /// Starts of one process that are timed before and after the load, when nothing else is due.
 const STARTS: u32 = 50;
 /// Executions before the time begins.
@@ -103,7 +100,7 @@ fn idle_starts(store: &mut Store, played: &Played) -> Result<Quantiles, BenchErr
 
 /// Makes one claim after the other.
 fn probe(stage: &Stage<'_>, schema: &str, played: &Played, time: Duration) -> Result<Probed, BenchError> {
-    let mut store = Store::open_hot(&**stage.source, ROLE, schema, TURN, STATEMENT_TIMEOUT)?;
+    let mut store = stage.hot_store(schema)?;
     // The first one is prepared.
     let mut backlog = Backlog::new(NodeConfig::default().poll_interval);
     one_claim(&mut store, &mut backlog)?;

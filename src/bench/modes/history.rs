@@ -1,19 +1,14 @@
 //! The rate in a schema that has been in use for years, beside that of an empty one.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde::Serialize;
 
-use super::error::BenchError;
-use super::quantile::median;
-use super::report::Lines;
-use super::stage::{ROLE, Stage, TYPE, start_many};
-use crate::store::Store;
+use crate::bench::error::BenchError;
+use crate::bench::lines::Lines;
+use crate::bench::quantile::median;
+use crate::bench::stage::{Stage, TYPE, start_many};
 use crate::store::bench::Past;
-
-/// As the engine's own connections have it; a plan is shown once.
-const TURN: i32 = 0;
-const STATEMENT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Rates in tasks a second.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -58,9 +53,9 @@ pub struct Report {
 }
 
 /// Fills a schema once, then does the rounds.
-pub fn run(stage: &Stage<'_>, finished: u32) -> Result<Report, BenchError> {
+pub fn run(stage: &Stage<'_>, past: Past, with_plan: bool) -> Result<Report, BenchError> {
     let args = stage.args;
-    let past = Past { finished, waiting: args.waiting, held: args.held };
+    let Past { finished, waiting, held } = past;
     stage.in_schema("history", |filled| {
         eprintln!("filling {filled}");
         let began = Instant::now();
@@ -76,11 +71,11 @@ pub fn run(stage: &Stage<'_>, finished: u32) -> Result<Report, BenchError> {
             );
             rounds.push(round);
         }
-        let plan = if args.plan { Some(plan(stage, filled)?) } else { None };
+        let plan = if with_plan { Some(plan(stage, filled)?) } else { None };
         Ok(Report {
             finished,
-            waiting: args.waiting,
-            held: args.held,
+            waiting,
+            held,
             processes: args.processes,
             tasks: args.tasks,
             executors: args.executors(),
@@ -129,7 +124,7 @@ fn rate(stage: &Stage<'_>, schema: &str, round: u32) -> Result<f64, BenchError> 
 /// Of a claim as the node makes it, while processes are due.
 fn plan(stage: &Stage<'_>, schema: &str) -> Result<Vec<String>, BenchError> {
     start_many(&mut stage.store(schema)?, stage.args.processes, 0)?;
-    let mut store = Store::open_hot(&**stage.source, ROLE, schema, TURN, STATEMENT_TIMEOUT)?;
+    let mut store = stage.hot_store(schema)?;
     Ok(store.explain_claim(stage.args.executors())?)
 }
 

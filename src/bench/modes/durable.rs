@@ -5,12 +5,12 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::bare::{self, Bare};
-use super::cost::{Cost, Meter};
-use super::error::BenchError;
-use super::quantile::median;
-use super::report::Lines;
-use super::stage::{Stage, TYPE, start_many};
+use crate::bench::bare::{self, Bare};
+use crate::bench::cost::{Cost, Meter};
+use crate::bench::error::BenchError;
+use crate::bench::lines::{Lines, shown_connections};
+use crate::bench::quantile::median;
+use crate::bench::stage::{Stage, TYPE, start_many};
 
 /// One round: rates are tasks a second.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -57,11 +57,11 @@ pub struct Report {
 }
 
 /// Does the rounds; progress goes to stderr.
-pub fn run(stage: &Stage<'_>) -> Result<Report, BenchError> {
+pub fn run(stage: &Stage<'_>, with_xargs: bool) -> Result<Report, BenchError> {
     let args = stage.args;
     let mut rounds = Vec::new();
     for number in 1..=args.rounds {
-        let round = one_round(stage, number)?;
+        let round = one_round(stage, number, with_xargs)?;
         eprintln!("round {number} of {}: {}", args.rounds, round.headline());
         rounds.push(round);
     }
@@ -78,14 +78,14 @@ pub fn run(stage: &Stage<'_>) -> Result<Report, BenchError> {
     })
 }
 
-fn one_round(stage: &Stage<'_>, number: u32) -> Result<Round, BenchError> {
+fn one_round(stage: &Stage<'_>, number: u32, with_xargs: bool) -> Result<Round, BenchError> {
     let bare = || if stage.args.noop { Ok(None) } else { bare::run_loop(stage).map(Some) };
     // Every other round begins with the other one: neither has the warm caches every time.
     let is_bare_first = number.is_multiple_of(2);
     let early_bare = if is_bare_first { bare()? } else { None };
     let round = stage.in_schema(&format!("round_{number}"), |schema| durable(stage, schema))?;
     let bare = if is_bare_first { early_bare } else { bare()? };
-    let xargs_rate = if stage.args.xargs { Some(bare::run_xargs(stage)?) } else { None };
+    let xargs_rate = if with_xargs { Some(bare::run_xargs(stage)?) } else { None };
     Ok(Round {
         ratio_to_bare: bare.map(|it| round.durable_rate / it.rate),
         bare,
@@ -204,25 +204,9 @@ impl Report {
     }
 }
 
-/// How many, and who holds them.
-pub fn shown_connections(connections: &BTreeMap<String, usize>) -> String {
-    let each = |(role, count): (&String, &usize)| match count {
-        1 => role.clone(),
-        _ => format!("{role} x {count}"),
-    };
-    let total: usize = connections.values().sum();
-    format!("{total}: {}", connections.iter().map(each).collect::<Vec<_>>().join(", "))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn connections_are_told_by_who_holds_them() {
-        let held = BTreeMap::from([("keeper".to_owned(), 2), ("poller".to_owned(), 1)]);
-        assert_eq!(shown_connections(&held), "3: keeper x 2, poller");
-    }
 
     #[test]
     fn without_a_round_there_is_no_median() {
