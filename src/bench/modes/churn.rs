@@ -79,16 +79,19 @@ pub fn run(stage: &Stage<'_>, seconds: u32) -> Result<Report, BenchError> {
         let mut store = stage.store(schema)?;
         let before = idle_starts(&mut store, &played)?;
         let probed = while_fed(stage, schema, &played, WARM_UP, || probe(stage, schema, &played, time));
-        // The backlog ends before the node does: then all of it can be checked.
-        let processes = |fed| fed + u64::from(STARTS);
-        let ended = probed.and_then(|probed| {
-            played.follow(Instant::now(), 0, processes(probed.1) * u64::from(stage.args.tasks))?;
-            Ok((probed, idle_starts(&mut store, &played)?))
+        // The backlog ends before the starts afterwards, and all of these before the node: then all can be checked.
+        let until_ended = |processes| {
+            played.follow(Instant::now(), 0, processes * u64::from(stage.args.tasks)).map(|_| processes)
+        };
+        let ended = probed.and_then(|(probed, fed)| {
+            until_ended(fed + u64::from(STARTS))?;
+            let after = idle_starts(&mut store, &played)?;
+            Ok((probed, fed, after, until_ended(fed + 2 * u64::from(STARTS))?))
         });
         played.node.stop();
         drop(holder);
-        let (((claims, marks), fed), after) = ended?;
-        stage.check(&mut store, processes(fed) + u64::from(STARTS), stage.args.tasks)?;
+        let ((claims, marks), fed, after, processes) = ended?;
+        stage.check(&mut store, processes, stage.args.tasks)?;
         report(seconds, cast.executors, fed, claims, &marks, [before, after])
     })
 }
