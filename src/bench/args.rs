@@ -45,6 +45,18 @@ pub enum Mode {
         /// Whether to time `xargs` as well.
         xargs: bool,
     },
+    /// The rate of `serve`, seen from outside.
+    Serve {
+        /// What is compared.
+        executors: Vec<ServeExecutors>,
+    },
+    /// The rate of single starts.
+    Starts {
+        /// Sessions that start processes one by one.
+        sessions: u32,
+        /// How long each part of a round lasts.
+        seconds: u32,
+    },
     /// How soon an idle node starts a command.
     Latency(Latency),
     /// What an idle node uses.
@@ -94,6 +106,15 @@ pub struct Latency {
     pub is_deaf: bool,
 }
 
+/// With how many executors `serve` is started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServeExecutors {
+    /// Without the option.
+    Default,
+    /// With `--executors`.
+    Number(usize),
+}
+
 /// How a program of ours that is started finds the database, as the options have told us.
 #[derive(Debug, Clone)]
 pub struct Reach {
@@ -105,6 +126,16 @@ pub struct Reach {
     pub pooler: Pooler,
     /// `--log-level`
     pub log_level: Option<LevelFilter>,
+}
+
+impl ServeExecutors {
+    /// How many these are.
+    pub fn count(self) -> usize {
+        match self {
+            Self::Default => NodeConfig::default().executors,
+            Self::Number(number) => number,
+        }
+    }
 }
 
 impl Args {

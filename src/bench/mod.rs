@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `args` | what is asked |
 //! | `stage`, `leftovers` | schemas of our own, a node in this process |
-//! | `child` | nodes that are processes of their own |
+//! | `child`, `served` | nodes that are processes of their own: the bench's, and `serve` |
 //! | `waiting`, `feeder` | until all is recorded; a backlog |
 //! | `cost`, `source` | processor time, log and rows; connections |
 //! | `bare` | the yardsticks: a loop of threads, `xargs` |
@@ -24,6 +24,7 @@ mod lines;
 mod modes;
 mod quantile;
 pub mod report;
+mod served;
 mod source;
 pub mod stage;
 mod waiting;
@@ -50,6 +51,10 @@ pub fn run(
     match &args.mode {
         Mode::Rate { xargs } => {
             modes::durable::run(stage, *xargs).map(|report| BenchReport::Rate(Box::new(report)))
+        }
+        Mode::Serve { executors } => modes::serve::run(stage, executors).map(BenchReport::Serve),
+        Mode::Starts { sessions, seconds } => {
+            modes::starts::run(stage, *sessions, *seconds).map(BenchReport::Starts)
         }
         Mode::Latency(latency) => modes::latency::run(stage, *latency).map(BenchReport::Latency),
         Mode::Idle { seconds } => modes::idle::run(stage, *seconds).map(BenchReport::Idle),

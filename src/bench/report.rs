@@ -3,7 +3,9 @@
 use serde::Serialize;
 
 use super::lines::Lines;
-use super::modes::{churn, durable, history, idle, latency, memory, nodes, priority, sleepers};
+use super::modes::{
+    churn, durable, history, idle, latency, memory, nodes, priority, serve, sleepers, starts,
+};
 
 /// The figures of one mode.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -11,6 +13,10 @@ use super::modes::{churn, durable, history, idle, latency, memory, nodes, priori
 pub enum BenchReport {
     /// Without a mode.
     Rate(Box<durable::Report>),
+    /// `--serve`
+    Serve(serve::Report),
+    /// `--starts`
+    Starts(starts::Report),
     /// `--latency`
     Latency(latency::Report),
     /// `--idle`
@@ -35,6 +41,8 @@ impl BenchReport {
         let mut lines = Lines::default();
         let rest = match self {
             Self::Rate(it) => it.show(&mut lines),
+            Self::Serve(it) => it.show(&mut lines),
+            Self::Starts(it) => it.show(&mut lines),
             Self::Latency(it) => it.show(&mut lines),
             Self::Idle(it) => it.show(&mut lines),
             Self::History(it) => it.show(&mut lines),

@@ -138,6 +138,19 @@ impl Stage<'_> {
         Ok(())
     }
 
+    /// That each task of the type that has ended did so in one execution, which succeeded; others may wait.
+    pub fn check_ended(&self, store: &mut Store) -> Result<(), BenchError> {
+        let found = store.recorded_of(TYPE)?;
+        self.check_outcomes(0, &found)?;
+        match found.executions == found.first_attempts {
+            true => Ok(()),
+            false => Err(BenchError::Wrong(format!(
+                "of {} executions only {} are the first of their task",
+                found.executions, found.first_attempts
+            ))),
+        }
+    }
+
     fn check_outcomes(&self, unfinished: i64, found: &RecordedOfType) -> Result<(), BenchError> {
         if unfinished > 0 || found.not_succeeded > 0 {
             return Err(BenchError::Command(format!(

@@ -8,7 +8,7 @@ use super::global::GlobalOptions;
 use super::serve::parse_executors;
 use super::session::{Need, Session};
 use super::terminal::{print_json, print_lines};
-use crate::bench::args::{Latency, Mode, Reach};
+use crate::bench::args::{Latency, Mode, Reach, ServeExecutors};
 use crate::bench::error::BenchError;
 use crate::bench::stage::start_node;
 use crate::bench::{self, child};
@@ -23,10 +23,12 @@ const MODES: &str = "Instead of the rate, one of";
 #[derive(Debug, Args)]
 #[command(
     group = ArgGroup::new("mode").multiple(false),
-    after_help = "A round runs what is compared in turn, the database included, on the same processors; what counts \
-                        is the ratio within a round and the median of the rounds. The tables lie in schemas of \
-                        their own, which are dropped afterwards. CPU time is shown where the server runs on this \
-                        machine; it is the whole server's, so nothing else should use it meanwhile."
+    after_help = "A round runs what is compared in turn, the database included, on the same processors, and each round \
+                        begins with another part; what counts is the ratio within a round and the median of the rounds. \
+                        The bare loop spawns the command and reads its output, in 2, 4 and 8 threads: the fastest counts. \
+                        The tables lie in schemas of their own, which are dropped afterwards. CPU time is shown where \
+                        the server runs on this machine; it is the whole server's, so nothing else should use it \
+                        meanwhile."
 )]
 pub struct Options {
     /// Processes in each round.
@@ -35,20 +37,20 @@ pub struct Options {
     /// Tasks of each process.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub tasks: u32,
-    /// Commands that run at once; the bare loop gets as many threads [default: 64 for each processor; 128 with --noop or --churn, 256 with --memory, as
-    /// `serve` has with --latency, --idle, --sleepers and --priority].
-    #[arg(long, value_name = "N", value_parser = parse_executors)]
+    /// Commands that run at once [default: 64 for each processor; 128 with --noop or --churn, 256 with --memory, as
+    /// `serve` has with --latency, --idle, --sleepers, --priority and --starts].
+    #[arg(long, value_name = "N", value_parser = parse_executors, conflicts_with = "serve")]
     pub executors: Option<usize>,
     /// The command of every task.
     #[arg(long, default_value = "/bin/true")]
     pub command: String,
     /// Run nothing: what is measured is the engine alone.
-    #[arg(long, conflicts_with_all = ["xargs", "latency", "sleepers", "priority", "memory"])]
+    #[arg(long, conflicts_with_all = ["xargs", "serve", "starts", "latency", "sleepers", "priority", "memory"])]
     pub noop: bool,
     /// Rounds; medians are over these.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub rounds: u32,
-    /// Time `xargs -P 8 -n 1` on the same command as well.
+    /// Time `xargs -P 8` on the same command as well.
     #[arg(long, conflicts_with = "mode")]
     pub xargs: bool,
     /// Keep the schemas, to look at what was recorded.
@@ -58,6 +60,18 @@ pub struct Options {
     #[arg(long)]
     pub json: bool,
 
+    /// The rate of `serve` as a user runs it, in a process of its own, seen from outside: processes of --tasks tasks and
+    /// as many tasks in processes of one, with these numbers of executors, beside the bare loop and `xargs -P 8`; and
+    /// whose CPU time it takes. `default` is `serve` without the option.
+    #[arg(long, group = "mode", help_heading = MODES, value_name = "N,...", num_args = 0..=1, default_missing_value = "default,8,4", value_delimiter = ',', value_parser = parse_serve_executors)]
+    pub serve: Vec<ServeExecutors>,
+    /// How many processes sessions start that call start_process one by one, for this many seconds each: due at once
+    /// over due tomorrow, beside an idle node (whose tasks run nothing) and beside a busy one.
+    #[arg(long, group = "mode", help_heading = MODES, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "5", value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub starts: Option<u32>,
+    /// With --starts: how many sessions.
+    #[arg(long, requires = "starts", help_heading = MODES, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=90))]
+    pub sessions: u32,
     /// On an idle node: start this many processes one by one and time each from its committed start to its command's
     /// first instruction; then the tasks of a chain, one after the other.
     #[arg(long, group = "mode", help_heading = MODES, value_name = "STARTS", value_parser = clap::value_parser!(u32).range(1..=100_000))]
@@ -71,15 +85,25 @@ pub struct Options {
     /// The share of a core that an idle node and its server use, over this many seconds.
     #[arg(long, group = "mode", help_heading = MODES, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "60", value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub idle: Option<u32>,
-    /// The rate in a schema with this many finished processes, over the rate in an empty one.
+    /// The rate in a schema with this many finished processes and much that waits, over the rate in an empty one; and
+    /// how many buffers a claim of 256 and the node's other looks at the queue read there.
     #[arg(long, group = "mode", help_heading = MODES, value_name = "FINISHED", num_args = 0..=1, default_missing_value = "1000000", value_parser = clap::value_parser!(u32).range(0..=20_000_000))]
     pub history: Option<u32>,
-    /// With --history: and this many that are due tomorrow.
-    #[arg(long, requires = "history", help_heading = MODES, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(0..=20_000_000))]
+    /// With --history: and this many that are due in the days to come.
+    #[arg(long, requires = "history", help_heading = MODES, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(0..=20_000_000))]
     pub waiting: u32,
+    /// With --history: each of those has one of this many priorities.
+    #[arg(long, requires = "history", help_heading = MODES, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=20_000_000))]
+    pub priorities: u32,
     /// With --history: and this many that are due while their type is paused.
-    #[arg(long, requires = "history", help_heading = MODES, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=20_000_000))]
+    #[arg(long, requires = "history", help_heading = MODES, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(0..=20_000_000))]
     pub held: u32,
+    /// With --history: and this many that are due, of --tasks tasks.
+    #[arg(long, requires = "history", help_heading = MODES, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(0..=20_000_000))]
+    pub ready: u32,
+    /// With --history: all these numbers so many times as large, such as 0.1.
+    #[arg(long, requires = "history", help_heading = MODES, value_name = "FACTOR", default_value_t = 1.0, value_parser = parse_scale)]
+    pub scale: f64,
     /// With --history: print how the server runs a claim there, with what it reads.
     #[arg(long, requires = "history", help_heading = MODES)]
     pub plan: bool,
@@ -106,10 +130,30 @@ pub struct Options {
     pub as_node: bool,
 }
 
+fn parse_serve_executors(text: &str) -> Result<ServeExecutors, String> {
+    match text {
+        "default" => Ok(ServeExecutors::Default),
+        _ => {
+            parse_executors(text).map(ServeExecutors::Number).map_err(|error| format!("{error}, or default"))
+        }
+    }
+}
+
+fn parse_scale(text: &str) -> Result<f64, String> {
+    let factor = text.parse().ok().filter(|factor| (0.0..=10.0).contains(factor));
+    factor.ok_or_else(|| "write a number from 0 to 10, such as 0.1".to_owned())
+}
+
 impl Options {
     fn mode(&self) -> Mode {
+        if !self.serve.is_empty() {
+            return Mode::Serve { executors: self.serve.clone() };
+        }
         if !self.nodes.is_empty() {
             return Mode::Nodes { counts: self.nodes.clone() };
+        }
+        if let Some(seconds) = self.starts {
+            return Mode::Starts { sessions: self.sessions, seconds };
         }
         if let Some(starts) = self.latency {
             return Mode::Latency(Latency { starts, chains: self.chains, is_deaf: self.no_listen });
@@ -118,8 +162,9 @@ impl Options {
             return Mode::Idle { seconds };
         }
         if let Some(finished) = self.history {
-            let past = Past { finished, waiting: self.waiting, held: self.held };
-            return Mode::History { past, plan: self.plan };
+            let Self { waiting, priorities, held, ready, plan, .. } = *self;
+            let past = Past { finished, waiting, priorities, held, ready }.scaled(self.scale);
+            return Mode::History { past, plan };
         }
         if let Some(seconds) = self.churn {
             return Mode::Churn { seconds };
@@ -210,6 +255,21 @@ mod tests {
     fn args(words: &str) -> bench::args::Args {
         let words = std::iter::once("bench").chain(words.split_whitespace());
         <Line as clap::Parser>::try_parse_from(words).unwrap().options.args()
+    }
+
+    #[test]
+    fn the_options_name_a_mode() {
+        use ServeExecutors::{Default, Number};
+        let serve = Mode::Serve { executors: vec![Default, Number(8), Number(4)] };
+        assert_eq!(args("--serve").mode, serve);
+        assert_eq!(args("--serve 2,default").mode, Mode::Serve { executors: vec![Number(2), Default] });
+        assert_eq!(args("--starts").mode, Mode::Starts { sessions: 16, seconds: 5 });
+        assert_eq!(args("--xargs").mode, Mode::Rate { xargs: true });
+        let past =
+            Past { finished: 100_000, waiting: 100_000, priorities: 2_000, held: 10_000, ready: 10_000 };
+        assert_eq!(args("--history --scale 0.1").mode, Mode::History { past, plan: false });
+        assert_eq!(parse_serve_executors("0").unwrap_err(), "write a number from 1 to 1024, or default");
+        assert!(parse_scale("-1").is_err() && parse_scale("nan").is_err());
     }
 
     #[test]

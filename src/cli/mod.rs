@@ -176,9 +176,11 @@ What the input options name is changed, the rest of a process's input stays as i
     #[command(before_help = "Examples:
   process-orchestrator bench
   process-orchestrator bench --processes 5000 --tasks 10 --xargs
+  process-orchestrator bench --serve --processes 2000 --rounds 3
   process-orchestrator bench --noop --processes 100000
   process-orchestrator bench --latency 200 --json
-  process-orchestrator bench --history 1000000 --waiting 100000 --plan")]
+  process-orchestrator bench --history --scale 0.1 --plan
+  process-orchestrator bench --starts 5")]
     Bench(bench::Options),
     /// Print a script that completes commands and options in your shell
     #[command(before_help = "Examples:

@@ -8,7 +8,10 @@ use crate::bench::error::BenchError;
 use crate::bench::lines::Lines;
 use crate::bench::quantile::median;
 use crate::bench::stage::{Stage, TYPE, start_many};
-use crate::store::bench::Past;
+use crate::store::bench::{Past, buffers, looks};
+
+/// Ready processes are started by so many in a call.
+const READY_BATCH: u32 = 10_000;
 
 /// Rates in tasks a second.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -21,15 +24,21 @@ pub struct Round {
     pub ratio: f64,
 }
 
+/// What one of the engine's looks at the queue reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Look {
+    /// Which.
+    pub name: &'static str,
+    /// Pages of the database that it has read, from memory or not.
+    pub buffers: u64,
+}
+
 /// The rounds and the medians.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
-    /// Processes that have ended, of one task each.
-    pub finished: u32,
-    /// Processes that are due tomorrow.
-    pub waiting: u32,
-    /// Processes that are due while their type is paused.
-    pub held: u32,
+    /// What lies in the filled schema.
+    #[serde(flatten)]
+    pub past: Past,
     /// Processes in each round.
     pub processes: u32,
     /// Tasks of each.
@@ -40,6 +49,8 @@ pub struct Report {
     pub command: Option<String>,
     /// Seconds that filling the schema took.
     pub fill_seconds: f64,
+    /// What the engine's looks at the queue read there, before the rounds.
+    pub looks: Vec<Look>,
     /// The rounds.
     pub rounds: Vec<Round>,
     /// The median of the rates in an empty schema.
@@ -55,13 +66,18 @@ pub struct Report {
 /// Fills a schema once, then does the rounds.
 pub fn run(stage: &Stage<'_>, past: Past, with_plan: bool) -> Result<Report, BenchError> {
     let args = stage.args;
-    let Past { finished, waiting, held } = past;
     stage.in_schema("history", |filled| {
         eprintln!("filling {filled}");
         let began = Instant::now();
-        stage.store(filled)?.fill(past)?;
-        let fill_seconds = began.elapsed().as_secs_f64();
         stage.register(filled, TYPE, args.tasks, &args.command)?;
+        let mut store = stage.store(filled)?;
+        for first in (0..past.ready).step_by(READY_BATCH as usize) {
+            start_many(&mut store, READY_BATCH.min(past.ready - first), 0)?;
+        }
+        store.fill(past)?;
+        let fill_seconds = began.elapsed().as_secs_f64();
+        let (looks, plan) = looks_at(stage, filled)?;
+        looks.iter().for_each(|it| eprintln!("{}: {} buffers", it.name, it.buffers));
         let mut rounds = Vec::new();
         for number in 1..=args.rounds {
             let round = one_round(stage, filled, number)?;
@@ -71,21 +87,19 @@ pub fn run(stage: &Stage<'_>, past: Past, with_plan: bool) -> Result<Report, Ben
             );
             rounds.push(round);
         }
-        let plan = if with_plan { Some(plan(stage, filled)?) } else { None };
         Ok(Report {
-            finished,
-            waiting,
-            held,
+            past,
             processes: args.processes,
             tasks: args.tasks,
             executors: args.executors(),
             command: (!args.noop).then(|| args.command.clone()),
             fill_seconds,
+            looks,
             empty_rate: median(rounds.iter().map(|it| Some(it.empty_rate))),
             filled_rate: median(rounds.iter().map(|it| Some(it.filled_rate))),
             ratio: median(rounds.iter().map(|it| Some(it.ratio))),
             rounds,
-            plan,
+            plan: with_plan.then_some(plan),
         })
     })
 }
@@ -94,10 +108,10 @@ fn one_round(stage: &Stage<'_>, filled: &str, number: u32) -> Result<Round, Benc
     let empty = || {
         stage.in_schema(&format!("empty_{number}"), |schema| {
             stage.register(schema, TYPE, stage.args.tasks, &stage.args.command)?;
-            rate(stage, schema, 1)
+            rate(stage, schema, true)
         })
     };
-    let in_filled = || rate(stage, filled, number);
+    let in_filled = || rate(stage, filled, false);
     let (empty_rate, filled_rate) = if number.is_multiple_of(2) {
         let filled_rate = in_filled()?;
         (empty()?, filled_rate)
@@ -107,8 +121,8 @@ fn one_round(stage: &Stage<'_>, filled: &str, number: u32) -> Result<Round, Benc
     Ok(Round { empty_rate, filled_rate, ratio: filled_rate / empty_rate })
 }
 
-/// `round` counts how often processes were started in the schema, this time included.
-fn rate(stage: &Stage<'_>, schema: &str, round: u32) -> Result<f64, BenchError> {
+/// As many processes are started as are run; where others are ready already, these are run, and as many stay.
+fn rate(stage: &Stage<'_>, schema: &str, is_empty: bool) -> Result<f64, BenchError> {
     let (args, total) = (stage.args, stage.args.total());
     let mut store = stage.store(schema)?;
     start_many(&mut store, args.processes, 0)?;
@@ -117,27 +131,41 @@ fn rate(stage: &Stage<'_>, schema: &str, round: u32) -> Result<f64, BenchError> 
     let run = played.follow(began, 0, total);
     played.node.stop();
     let seconds = run?.seconds;
-    stage.check(&mut store, u64::from(args.processes) * u64::from(round), args.tasks)?;
+    match is_empty {
+        true => stage.check(&mut store, u64::from(args.processes), args.tasks)?,
+        false => stage.check_ended(&mut store)?,
+    }
     Ok(total as f64 / seconds)
 }
 
-/// Of a claim as the node makes it, while processes are due.
-fn plan(stage: &Stage<'_>, schema: &str) -> Result<Vec<String>, BenchError> {
-    start_many(&mut stage.store(schema)?, stage.args.processes, 0)?;
+/// Each of the engine's looks, and how the server runs the first of them, a claim.
+fn looks_at(stage: &Stage<'_>, schema: &str) -> Result<(Vec<Look>, Vec<String>), BenchError> {
     let mut store = stage.hot_store(schema)?;
-    Ok(store.explain_claim(stage.args.executors())?)
+    let mut claim = None;
+    let read = looks().into_iter().map(|look| {
+        let plan = store.explain_look(&look)?;
+        let buffers = buffers(&plan);
+        claim.get_or_insert(plan);
+        Ok(Look { name: look.name, buffers })
+    });
+    let read = read.collect::<Result<_, BenchError>>()?;
+    Ok((read, claim.unwrap_or_default()))
 }
 
 impl Report {
     /// For people; the plan comes last.
     pub fn show(&self, lines: &mut Lines) -> Vec<String> {
+        let past = &self.past;
         lines.add(
             "schema",
             format!(
-                "{} finished, {} waiting and {} held processes, filled in {:.1} s",
-                self.finished, self.waiting, self.held, self.fill_seconds
+                "{} finished, {} waiting of {} priorities, {} held and {} ready processes, filled in {:.1} s",
+                past.finished, past.waiting, past.priorities, past.held, past.ready, self.fill_seconds
             ),
         );
+        for look in &self.looks {
+            lines.add(look.name, format!("{} buffers", look.buffers));
+        }
         let what = self.command.as_deref().unwrap_or("no command (the engine alone)");
         lines.add(
             "run",

@@ -8,4 +8,6 @@ pub mod latency;
 pub mod memory;
 pub mod nodes;
 pub mod priority;
+pub mod serve;
 pub mod sleepers;
+pub mod starts;
