@@ -85,8 +85,9 @@ pub struct Options {
     /// The share of a core that an idle node and its server use, over this many seconds.
     #[arg(long, group = "mode", help_heading = MODES, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "60", value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub idle: Option<u32>,
-    /// The rate in a schema with this many finished processes and much that waits, over the rate in an empty one; and
-    /// how many buffers a claim of 256 and the node's other looks at the queue read there.
+    /// The rate in a schema with this many finished processes and much that waits, over the rate in an empty one; how
+    /// many buffers a claim of 256 and the node's other looks at the queue read there; and how soon a process of the
+    /// highest priority is spawned there.
     #[arg(long, group = "mode", help_heading = MODES, value_name = "FINISHED", num_args = 0..=1, default_missing_value = "1000000", value_parser = clap::value_parser!(u32).range(0..=20_000_000))]
     pub history: Option<u32>,
     /// With --history: and this many that are due in the days to come.

@@ -1,17 +1,20 @@
 //! The rate in a schema that has been in use for years, beside that of an empty one.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use super::priority::start_to_spawn;
 use crate::bench::error::BenchError;
 use crate::bench::lines::Lines;
-use crate::bench::quantile::median;
-use crate::bench::stage::{Stage, TYPE, start_many};
+use crate::bench::quantile::{Quantiles, median};
+use crate::bench::stage::{Cast, Stage, TYPE, start_many};
 use crate::store::bench::{Past, buffers, looks};
 
 /// Ready processes are started by so many in a call.
 const READY_BATCH: u32 = 10_000;
+/// Starts whose time to the spawn is taken.
+const STARTS: u32 = 50;
 
 /// Rates in tasks a second.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -59,6 +62,12 @@ pub struct Report {
     pub filled_rate: Option<f64>,
     /// The median of the ratios.
     pub ratio: Option<f64>,
+    /// From a committed start to its command's spawn in an empty schema, beside nothing else.
+    pub idle_start: Quantiles,
+    /// The same in the filled one, at a priority above all others, while the node works the ready ones off.
+    pub highest_start: Quantiles,
+    /// The median of the latter over that of the former, unless half of these took no time that could be seen.
+    pub start_ratio: Option<f64>,
     /// How the server runs a claim in the filled schema, line by line.
     pub plan: Option<Vec<String>>,
 }
@@ -87,6 +96,11 @@ pub fn run(stage: &Stage<'_>, past: Past, with_plan: bool) -> Result<Report, Ben
             );
             rounds.push(round);
         }
+        let idle_start = stage.in_schema("idle", |schema| {
+            stage.register(schema, TYPE, args.tasks, &args.command)?;
+            starts(stage, schema, 0)
+        })?;
+        let highest_start = starts(stage, filled, i32::try_from(past.priorities).unwrap_or(i32::MAX))?;
         Ok(Report {
             past,
             processes: args.processes,
@@ -99,6 +113,9 @@ pub fn run(stage: &Stage<'_>, past: Past, with_plan: bool) -> Result<Report, Ben
             filled_rate: median(rounds.iter().map(|it| Some(it.filled_rate))),
             ratio: median(rounds.iter().map(|it| Some(it.ratio))),
             rounds,
+            idle_start,
+            highest_start,
+            start_ratio: (idle_start.p50_ms > 0.0).then(|| highest_start.p50_ms / idle_start.p50_ms),
             plan: with_plan.then_some(plan),
         })
     })
@@ -136,6 +153,18 @@ fn rate(stage: &Stage<'_>, schema: &str, is_empty: bool) -> Result<f64, BenchErr
         false => stage.check_ended(&mut store)?,
     }
     Ok(total as f64 / seconds)
+}
+
+/// From the start of a process of that priority to its spawn, on a node whose tasks run nothing. What else waits is not
+/// waited for.
+fn starts(stage: &Stage<'_>, schema: &str, priority: i32) -> Result<Quantiles, BenchError> {
+    let mut store = stage.store(schema)?;
+    let cast = Cast { is_noop: true, drain: Duration::ZERO, ..stage.cast() };
+    let played = stage.node(schema, cast)?;
+    let times: Result<Vec<f64>, BenchError> =
+        (0..STARTS).map(|_| start_to_spawn(&mut store, &played, priority)).collect();
+    played.node.stop();
+    Quantiles::of(times?).ok_or_else(|| BenchError::System("no start was timed".to_owned()))
 }
 
 /// Each of the engine's looks, and how the server runs the first of them, a claim.
@@ -180,6 +209,9 @@ impl Report {
         lines.add_some("empty", self.empty_rate, |it| format!("{it:.0} tasks/s"));
         lines.add_some("filled", self.filled_rate, |it| format!("{it:.0} tasks/s"));
         lines.add_some("ratio", self.ratio, |it| format!("{it:.3}"));
+        lines.add("start to spawn, empty and idle", self.idle_start.shown());
+        lines.add("start to spawn, highest priority", self.highest_start.shown());
+        lines.add_some("ratio of the medians", self.start_ratio, |it| format!("{it:.2}"));
         self.plan.clone().unwrap_or_default()
     }
 }
