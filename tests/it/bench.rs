@@ -116,6 +116,7 @@ fn a_schema_full_of_history_and_its_plan() {
         assert_eq!(report[what], size, "{what} in {report:#}");
     }
     assert_positive(&report, &["/ratio", "/rounds/1/ratio", "/fill_seconds"]);
+    assert_eq!((&report["idle_start"]["count"], &report["highest_start"]["count"]), (&50.into(), &50.into()));
     let looks = report["looks"].as_array().expect("looks");
     assert_eq!(looks[0]["name"], "claim of 256");
     assert!(looks.len() >= 3 && looks.iter().all(|look| number(look, "/buffers") > 0.0), "{report:#}");
@@ -134,10 +135,14 @@ fn serve_is_measured_from_outside_beside_its_yardsticks() {
     let usual = process_orchestrator::engine::NodeConfig::default().executors as u64;
     assert_eq!(shapes.collect::<Vec<_>>(), [[20, 3, usual], [20, 3, 2], [60, 1, usual], [60, 1, 2]]);
     for run in runs {
-        let figures = ["/rate", "/ratio_to_bare", "/ratio_to_xargs", "/cost/wal_bytes", "/cost/node_cpu_s"];
-        assert_positive(run, &[&figures[..], &["/cost/postgresql_cpu_s", "/cost/commands_cpu_s"]].concat());
+        assert_positive(run, &["/rate", "/ratio_to_bare", "/ratio_to_xargs"]);
+        // So few tasks may take no tick of the system's clock, or be over before it is read.
+        for part in ["cost/wal_bytes", "cost/node_cpu_s", "cost/commands_cpu_s", "cost/postgresql_cpu_s"] {
+            assert!(number(run, &format!("/{part}")) >= 0.0, "{part} in {run:#}");
+        }
     }
-    assert_positive(&report, &["/rounds/1/xargs_rate", "/rounds/1/runs/3/rate", "/bare/loop_cpu_s"]);
+    assert_positive(&report, &["/rounds/1/xargs_rate", "/rounds/1/runs/3/rate", "/bare/rate"]);
+    assert!(number(&report, "/bare/loop_cpu_s") >= 0.0, "{report:#}");
     assert!([2, 4, 8].contains(&report["bare"]["threads"].as_u64().unwrap()), "{report:#}");
 
     let words = ["bench", "--serve", "1", "--processes", "3", "--tasks", "1", "--rounds", "1"];

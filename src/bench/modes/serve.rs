@@ -149,15 +149,17 @@ fn one_run(stage: &Stage<'_>, schema: &str, case: Case) -> Result<Run, BenchErro
     let mut meter = Meter::of(stage, schema, served.pid())?;
     let mut starter = stage.store(schema)?;
     start_many(&mut starter, processes, 0)?;
-    // The start is committed, and no command of it has been recorded yet.
+    // The start itself is not to be counted, and what has run since its commit neither: its tasks are left out as well.
     let begun = meter.read()?;
+    let before = u64::try_from(meter.store().recorded_of(TYPE)?.executions).unwrap_or_default();
     let ended = wait_until_ended(&mut meter, &mut served, total);
     let done = meter.read()?;
     ended?;
     served.stop()?;
     stage.check(meter.store(), u64::from(processes), tasks)?;
     let seconds = meter.store().span_seconds(TYPE)?;
-    let (rate, cost) = (total as f64 / seconds, done.since(&begun, None, total));
+    let (rate, cost) =
+        (total as f64 / seconds, done.since(&begun, None, total.saturating_sub(before).max(1)));
     let used = [cost.node_cpu_s, cost.commands_cpu_s, cost.postgresql_cpu_s].into_iter().sum::<Option<f64>>();
     Ok(Run {
         processes,
