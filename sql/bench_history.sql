@@ -1,6 +1,7 @@
 -- Fills a schema of `bench` as years of use would: {finished} processes of one task that have ended, one a second up to
--- now; {waiting} that are due tomorrow, and {held} that are due while their type is paused. By rows, since running a
--- million processes takes minutes. The numbers in braces are put in by the program.
+-- now; {waiting} that are due in the days to come, each with one of {priorities} priorities, half of them above 0; and
+-- {held} that are due, longer than any that is ready, while their type is paused. By rows, since running a million
+-- processes takes minutes. The numbers in braces are put in by the program.
 INSERT INTO process_types (name, definition, tasks)
 SELECT name, jsonb_build_object('name', name), '[{"task_index": 0, "name": "only", "command": "/bin/true", "shell": false,
     "timeout_minutes": 60, "max_retries": 3, "on_crash": "rerun", "max_output_bytes": 1048576}]'::jsonb
@@ -24,17 +25,20 @@ INSERT INTO task_executions (process_id, task_index, attempt, node_id, command, 
 SELECT process_id, 0, 1, 'bench-past', '/bin/true', 'SUCCEEDED', 0, started_at, completed_at, 1, 1, 1048576, '', 0
 FROM processes WHERE process_type = 'bench-past';
 
-INSERT INTO processes (process_id, process_type, total_tasks)
-SELECT 'bench-waiting-' || n, 'bench-waiting', 1 FROM generate_series(1, {waiting}) AS n
+INSERT INTO processes (process_id, process_type, total_tasks, priority)
+SELECT 'bench-waiting-' || n, 'bench-waiting', 1, n % {priorities} - {priorities} / 2 FROM generate_series(1, {waiting}) AS n
 UNION ALL
-SELECT 'bench-held-' || n, 'bench-held', 1 FROM generate_series(1, {held}) AS n;
+SELECT 'bench-held-' || n, 'bench-held', 1, 0 FROM generate_series(1, {held}) AS n;
 
 INSERT INTO tasks (task_id, process_id, task_index, name, command, shell, timeout_minutes, max_retries, on_crash,
     max_output_bytes)
 SELECT process_id || ':0', process_id, 0, 'only', '/bin/true', false, 60, 3, 'rerun', 1048576
 FROM processes WHERE process_type IN ('bench-waiting', 'bench-held');
 
-INSERT INTO scheduled_tasks (task_name, task_instance, execution_time)
-SELECT process_type, process_id,
-    CASE process_type WHEN 'bench-held' THEN now() ELSE now() + interval '1 day' + random() * interval '30 days' END
+INSERT INTO scheduled_tasks (task_name, task_instance, priority, execution_time, state, held_by)
+SELECT process_type, process_id, priority, CASE process_type
+    WHEN 'bench-held' THEN now() - interval '1 day'
+    ELSE now() + interval '1 day' + random() * interval '30 days' END,
+    CASE process_type WHEN 'bench-held' THEN 'HELD' ELSE 'SCHEDULED' END,
+    CASE process_type WHEN 'bench-held' THEN 'pause:bench-held' END
 FROM processes WHERE process_type IN ('bench-waiting', 'bench-held');

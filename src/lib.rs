@@ -43,7 +43,7 @@
 //!
 //! # Where things are
 //!
-//! Imports run one way: faces (`cli`, [`http`], [`orchestrator`]) → [`engine`] → [`store`] and [`command`] →
+//! Imports run one way: faces (`cli`, [`http`], [`orchestrator`]) → `bench` → [`engine`] → [`store`] and [`command`] →
 //! [`model`]. The model knows nobody.
 //!
 //! | module | what it is for |
@@ -55,11 +55,13 @@
 //! | [`engine`] | a [`Node`](engine::Node) and its threads; takeover; the guard |
 //! | [`http`] | the status endpoint |
 //! | [`orchestrator`] | the library's front door |
+//! | `bench` | how fast a node is, and what it costs |
 //! | `failpoint` | places where tests hold or kill the program; nothing without the feature of that name |
 //! | [`platform`] | what the operating system has to be asked for: the only unsafe code |
 
 #![cfg_attr(test, allow(clippy::unwrap_used))] // a failed unwrap is a failed test
 
+mod bench;
 #[doc(hidden)]
 pub mod cli;
 pub mod command;

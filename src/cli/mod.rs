@@ -18,7 +18,6 @@ mod explain;
 mod list;
 mod logs;
 mod man;
-mod measure;
 mod migrate;
 mod nodes;
 mod options;
@@ -45,7 +44,7 @@ use log::LevelFilter;
 use self::error::CliError;
 use self::options::global::{self, GlobalOptions};
 use self::screen::{background, message_queue, terminal};
-use self::surroundings::{logging, secrecy, session, stopping};
+use self::surroundings::{logging, secrecy, session};
 
 /// Runs sequences of command-line tasks durably on PostgreSQL
 #[derive(Debug, Parser)]
@@ -163,10 +162,12 @@ What the input options name is changed, the rest of a process's input stays as i
     #[command(before_help = "Examples:
   process-orchestrator bench
   process-orchestrator bench --processes 5000 --tasks 10 --xargs
+  process-orchestrator bench --serve --processes 2000 --rounds 3
   process-orchestrator bench --noop --processes 100000
   process-orchestrator bench --latency 200 --json
-  process-orchestrator bench --history 1000000 --waiting 100000 --plan")]
-    Bench(measure::Options),
+  process-orchestrator bench --history --scale 0.1 --plan
+  process-orchestrator bench --starts 5")]
+    Bench(bench::Options),
     /// Print a script that completes commands and options in your shell
     #[command(before_help = "Examples:
   process-orchestrator completions bash > ~/.local/share/bash-completion/completions/process-orchestrator
@@ -251,7 +252,7 @@ impl Command {
             Self::Prune(options) => prune::run(global, options),
             Self::Doctor(options) => doctor::run(global, options),
             Self::Migrate(options) => migrate::run(global, options),
-            Self::Bench(options) => measure::run(global, options),
+            Self::Bench(options) => bench::run(global, options),
             Self::Completions(options) => completions::run(options, command()),
             Self::Man(options) => man::run(options, command()),
         }

@@ -5,6 +5,8 @@
 //! anew. Everything here is a thin, safe function; decisions are made by its callers.
 
 #[cfg(unix)]
+pub mod children;
+#[cfg(unix)]
 pub mod files;
 #[cfg(target_os = "linux")]
 pub mod guarding;

@@ -2,9 +2,10 @@
 //! and a schema that has been in use for years.
 
 use std::collections::BTreeMap;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use postgres::SimpleQueryMessage;
+use serde::Serialize;
 
 use super::row::{get, unreadable};
 use super::{Sql, Store, StoreError, quote_identifier};
@@ -55,6 +56,21 @@ const SCHEMAS: Sql = Sql::new(
      WHERE starts_with(nspname::text, $1)",
 );
 
+/// From the first task's begin to the commit that ended the last process, or to the last command's end.
+const SPAN: Sql = Sql::new(
+    "read how long the processes took",
+    "SELECT extract(epoch FROM greatest(max(e.completed_at), max(p.completed_at)) - min(e.started_at))::float8 AS seconds \
+     FROM task_executions e JOIN processes p USING (process_id) WHERE p.process_type = $1",
+);
+const IS_QUEUE_EMPTY: Sql = Sql::new(
+    "see whether anything is unfinished",
+    "SELECT NOT EXISTS (SELECT FROM scheduled_tasks) AS is_empty",
+);
+/// As others call it, one process at a time.
+const START_ONE: Sql = Sql::new(
+    "start a process",
+    "SELECT start_process($1, start_at => now() + $2::float8 * interval '1 second') AS process_id",
+);
 const POSTPONE: Sql = Sql::new(
     "postpone a process",
     "UPDATE scheduled_tasks SET execution_time = clock_timestamp() WHERE task_instance = $1",
@@ -94,14 +110,79 @@ pub struct RecordedOfType {
 }
 
 /// What lies in a schema that has been in use for years.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Past {
     /// Processes that have ended.
     pub finished: u32,
-    /// Processes that are due tomorrow.
+    /// Processes that are due in the days to come.
     pub waiting: u32,
+    /// Priorities that these have, as many above 0 as below.
+    pub priorities: u32,
     /// Processes that are due and whose type is paused.
     pub held: u32,
+    /// Processes that are due, of the type that is measured; they are started, not filled in.
+    pub ready: u32,
+}
+
+impl Past {
+    /// All of it so many times as large.
+    pub fn scaled(self, factor: f64) -> Self {
+        let scaled = |number: u32| (f64::from(number) * factor).round() as u32;
+        Self {
+            finished: scaled(self.finished),
+            waiting: scaled(self.waiting),
+            priorities: scaled(self.priorities).max(1),
+            held: scaled(self.held),
+            ready: scaled(self.ready),
+        }
+    }
+}
+
+/// A statement by which a node takes from the queue or looks at it.
+pub(crate) struct Look {
+    /// For people.
+    pub(crate) name: &'static str,
+    text: &'static str,
+    /// The types of its parameters and their values, as SQL text.
+    types: &'static str,
+    values: &'static str,
+}
+
+/// The looks whose cost must not depend on what else waits, a claim first. The processes that are ready have priority 0.
+pub(crate) fn looks() -> [Look; 3] {
+    [
+        Look {
+            name: "claim of 256",
+            text: include_str!("../../sql/claim.sql"),
+            types: "text, bigint, int[], int[], float8[], text[], bigint",
+            values: "'bench', 256, '{-2147483648}', '{2147483647}', '{NULL}', '{}', 256",
+        },
+        Look {
+            name: "promotion with nothing due, and the next due time",
+            text: include_str!("../../sql/promote.sql"),
+            types: "float8, bigint",
+            values: "NULL, 2000",
+        },
+        Look {
+            name: "look for a higher priority",
+            text: include_str!("../../sql/waiting_priorities.sql"),
+            types: "bigint, int[], int[], float8[]",
+            values: "256, '{1}', '{2147483647}', '{NULL}'",
+        },
+    ]
+}
+
+/// The pages that a statement has read, from the shared buffers or into them, by the lines of its EXPLAIN (ANALYZE,
+/// BUFFERS). The first node's line counts what all those below it have read; planning is told apart.
+pub(crate) fn buffers(plan: &[String]) -> u64 {
+    let mut lines = plan.iter().map(|line| line.trim()).take_while(|line| !line.starts_with("Planning"));
+    let Some(line) = lines.find(|line| line.starts_with("Buffers:")) else { return 0 };
+    let shared = line.split(',').next().unwrap_or_default();
+    let numbers = shared.split(' ').filter_map(|word| {
+        let (what, number) = word.split_once('=')?;
+        number.parse::<u64>().ok().filter(|_| ["hit", "read"].contains(&what))
+    });
+    numbers.sum()
 }
 
 /// A schema that an earlier bench has made.
@@ -188,6 +269,33 @@ impl Store {
         row.map_or(Ok(None), |row| get(&row, "begun", "an execution"))
     }
 
+    /// Seconds from the begin of the first task of the type to the end of its last process.
+    ///
+    /// # Errors
+    /// When the database fails, or nothing of the type has run.
+    pub fn span_seconds(&mut self, process_type: &str) -> Result<f64, StoreError> {
+        let row = self.query_opt(&SPAN, &[&process_type])?.ok_or_else(|| unreadable("a time", "no row"))?;
+        get(&row, "seconds", "the time that the processes took")
+    }
+
+    /// Whether no process waits or runs.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn is_queue_empty(&mut self) -> Result<bool, StoreError> {
+        let row = self.query_opt(&IS_QUEUE_EMPTY, &[])?.ok_or_else(|| unreadable("the queue", "no row"))?;
+        get(&row, "is_empty", "the queue")
+    }
+
+    /// Starts one process, due at once or after `wait`.
+    ///
+    /// # Errors
+    /// When the database fails or refuses the start.
+    pub fn start_one(&mut self, process_type: &str, wait: Option<Duration>) -> Result<(), StoreError> {
+        let seconds = wait.map(|it| it.as_secs_f64());
+        self.query(&START_ONE, &[&process_type, &seconds]).map(drop)
+    }
+
     /// Has a process be due only now, behind what waits.
     ///
     /// # Errors
@@ -230,18 +338,24 @@ impl Store {
         self.run_script("comment on the schema", &comment)
     }
 
-    /// Fills the schema with processes of one task each, as the program leaves them, then vacuums it, so that this does
+    /// Fills the schema with processes of one task each, as the program leaves them, but not with the ready ones; then vacuums it, so that this does
     /// not fall into what is measured.
     ///
     /// # Errors
     /// When the database fails.
     pub fn fill(&mut self, past: Past) -> Result<(), StoreError> {
-        let Past { finished, waiting, held } = past;
         // A script takes no parameters; numbers need no quoting.
-        let script = include_str!("../../sql/bench_history.sql")
-            .replace("{finished}", &finished.to_string())
-            .replace("{waiting}", &waiting.to_string())
-            .replace("{held}", &held.to_string());
+        let numbers = [
+            ("{finished}", past.finished),
+            ("{waiting}", past.waiting),
+            ("{priorities}", past.priorities),
+            ("{held}", past.held),
+        ];
+        let script = numbers
+            .iter()
+            .fold(include_str!("../../sql/bench_history.sql").to_owned(), |script, (place, number)| {
+                script.replace(place, &number.to_string())
+            });
         self.run_script("fill the schema", &script)?;
         for table in ["processes", "tasks", "task_executions", "scheduled_tasks"] {
             self.run_script("vacuum the schema", &format!("VACUUM (ANALYZE) {table}"))?;
@@ -257,18 +371,19 @@ impl Store {
         self.run_script("hold a snapshot", HOLD)
     }
 
-    /// The lines of EXPLAIN (ANALYZE, BUFFERS) of a claim of `limit` processes, as the engine's connections plan it;
-    /// nothing stays claimed. For a connection of [`Store::open_hot`].
+    /// The lines of EXPLAIN (ANALYZE, BUFFERS) of a look, as the engine's connections plan it; nothing of what it does
+    /// stays. For a connection of [`Store::open_hot`].
     ///
     /// # Errors
     /// When the database fails.
-    pub(crate) fn explain_claim(&mut self, limit: usize) -> Result<Vec<String>, StoreError> {
+    pub(crate) fn explain_look(&mut self, look: &Look) -> Result<Vec<String>, StoreError> {
+        let Look { text, types, values, .. } = look;
+        // A text may end with a comment: what follows it begins a line.
         let script = format!(
-            "BEGIN; PREPARE bench_claim (text, bigint, int[], float8[], int) AS {claim}; EXPLAIN (ANALYZE, BUFFERS) EXECUTE bench_claim('bench', {limit}, '{{}}', '{{}}', NULL); \
-             DEALLOCATE bench_claim; ROLLBACK",
-            claim = include_str!("../../sql/claim.sql"),
+            "BEGIN; PREPARE bench_look ({types}) AS {text}\n; EXPLAIN (ANALYZE, BUFFERS) EXECUTE bench_look({values}); \
+             DEALLOCATE bench_look; ROLLBACK"
         );
-        let failed = |source| StoreError::database("explain the claim", source);
+        let failed = |source| StoreError::database("explain a look at the queue", source);
         let answers = self.connection.simple_query(&script).map_err(failed)?;
         let line = |answer: &SimpleQueryMessage| match answer {
             SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
@@ -279,5 +394,27 @@ impl Store {
 
     fn run_script(&mut self, action: &'static str, script: &str) -> Result<(), StoreError> {
         self.connection.batch_execute(script).map_err(|source| StoreError::database(action, source))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_are_those_of_the_first_node() {
+        let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
+        let plan = "Append  (cost=1..2 rows=3 width=4) (actual time=1..2 rows=3 loops=1)\n  Buffers: shared hit=120 read=3 \
+                    dirtied=7 written=1, local hit=9\n  ->  CTE Scan on due\n        Buffers: shared hit=100\nPlanning:\n  \
+                    Buffers: shared hit=50";
+        assert_eq!(buffers(&lines(plan)), 123);
+        assert_eq!(buffers(&lines("Result\nPlanning:\n  Buffers: shared hit=50")), 0);
+    }
+
+    #[test]
+    fn a_past_is_scaled_as_a_whole_and_keeps_a_priority() {
+        let past = Past { finished: 100, waiting: 50, priorities: 3, held: 10, ready: 0 };
+        let expected = Past { finished: 10, waiting: 5, priorities: 1, held: 1, ready: 0 };
+        assert_eq!(past.scaled(0.1), expected);
     }
 }

@@ -28,6 +28,10 @@ fn the_rate_comes_with_its_yardsticks_and_its_cost() {
     let report = document(&bench, &words);
     assert_eq!((&report["mode"], &report["all_recorded_once"]), (&"rate".into(), &true.into()));
     assert_eq!(report["rounds"].as_array().map(Vec::len), Some(2));
+    assert!(
+        report["median"]["bare"]["threads"].as_u64().is_some_and(|it| [2, 4, 8].contains(&it)),
+        "{report:#}"
+    );
     let figures = ["ratio_to_bare", "ratio_to_xargs", "durable_rate", "start_call_seconds", "run/wal_bytes"];
     for figure in figures {
         assert_positive(&report, &[&format!("/rounds/1/{figure}"), &format!("/median/{figure}")]);
@@ -40,7 +44,9 @@ fn the_rate_comes_with_its_yardsticks_and_its_cost() {
         assert_eq!(number(&report, &format!("/median/connections/{thread}")), 1.0, "{report:#}");
     }
     let text = bench.run(&[&["bench"][..], &words[..6]].concat()).expect(0);
-    for part in ["20 processes of 5 tasks", "bare loop", "every task once, none failed"] {
+    for part in
+        ["20 processes of 5 tasks", "bare loop", "the fastest of 2, 4 and 8", "every task once, none failed"]
+    {
         assert!(text.out.contains(part), "{text:#?}");
     }
 }
@@ -91,16 +97,93 @@ fn an_idle_node_and_a_loaded_one() {
 #[test]
 fn a_schema_full_of_history_and_its_plan() {
     let bench = Bench::new("bench_history");
-    let sizes = ["--history", "500", "--waiting", "50", "--held", "5"];
-    let run = ["--plan", "--noop", "--processes", "20", "--rounds", "2"];
-    let report = document(&bench, &[&sizes[..], &run].concat());
-    assert_eq!(
-        (&report["finished"], &report["waiting"], &report["held"]),
-        (&500.into(), &50.into(), &5.into())
-    );
+    let mut words = vec!["--history", "5000", "--scale", "0.1", "--plan", "--noop", "--processes", "20"];
+    words.extend([
+        "--rounds",
+        "2",
+        "--waiting",
+        "500",
+        "--priorities",
+        "50",
+        "--held",
+        "50",
+        "--ready",
+        "3000",
+    ]);
+    let report = document(&bench, &words);
+    let sizes = [("finished", 500), ("waiting", 50), ("priorities", 5), ("held", 5), ("ready", 300)];
+    for (what, size) in sizes {
+        assert_eq!(report[what], size, "{what} in {report:#}");
+    }
     assert_positive(&report, &["/ratio", "/rounds/1/ratio", "/fill_seconds"]);
+    assert_eq!((&report["idle_start"]["count"], &report["highest_start"]["count"]), (&50.into(), &50.into()));
+    let looks = report["looks"].as_array().expect("looks");
+    assert_eq!(looks[0]["name"], "claim of 256");
+    assert!(looks.len() >= 3 && looks.iter().all(|look| number(look, "/buffers") > 0.0), "{report:#}");
     let plan = report["plan"].to_string();
     assert!(plan.contains("Execution Time") && plan.contains("scheduled_tasks_due"), "{plan}");
+}
+
+#[test]
+fn serve_is_measured_from_outside_beside_its_yardsticks() {
+    let bench = Bench::new("bench_serve");
+    let words = ["--serve", "default,2", "--processes", "20", "--tasks", "3", "--rounds", "2"];
+    let report = document(&bench, &words);
+    let runs = report["runs"].as_array().expect("runs");
+    let shapes =
+        runs.iter().map(|it| ["processes", "tasks", "executors"].map(|key| it[key].as_u64().unwrap()));
+    let usual = process_orchestrator::engine::NodeConfig::default().executors as u64;
+    assert_eq!(shapes.collect::<Vec<_>>(), [[20, 3, usual], [20, 3, 2], [60, 1, usual], [60, 1, 2]]);
+    for run in runs {
+        assert_positive(run, &["/rate", "/ratio_to_bare", "/ratio_to_xargs"]);
+        // So few tasks may take no tick of the system's clock, or be over before it is read.
+        for part in ["cost/wal_bytes", "cost/node_cpu_s", "cost/commands_cpu_s", "cost/postgresql_cpu_s"] {
+            assert!(number(run, &format!("/{part}")) >= 0.0, "{part} in {run:#}");
+        }
+    }
+    assert_positive(&report, &["/rounds/1/xargs_rate", "/rounds/1/runs/3/rate", "/bare/rate"]);
+    assert!(number(&report, "/bare/loop_cpu_s") >= 0.0, "{report:#}");
+    assert!([2, 4, 8].contains(&report["bare"]["threads"].as_u64().unwrap()), "{report:#}");
+
+    let words = ["bench", "--serve", "1", "--processes", "3", "--tasks", "1", "--rounds", "1"];
+    let text = bench.run(&words).expect(0);
+    for part in ["3 x 1, 1 executors", "the fastest of 2, 4 and 8", "CPU s per 1,000 tasks", "PostgreSQL"] {
+        assert!(text.out.contains(part), "{text:#?}");
+    }
+    let failing = [&words[..], &["--command", "/bin/false"]].concat();
+    let said = bench.run(&failing).expect(1);
+    assert!(said.err.contains("3 processes did not complete"), "{said:#?}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_bench_that_is_killed_takes_its_serve_along() {
+    let bench = Bench::new("bench_killed");
+    let words = ["--command", "sleep 0.1", "--processes", "40", "--tasks", "1", "--rounds", "1"];
+    let mut killed = bench.spawn(&[&["bench", "--serve", "1"], &words[..]].concat());
+    let schema = format!("process_orchestrator_bench_{}_serve_1_0", killed.id());
+    // Until the schema is there the question fails.
+    let ask = |state: &str| {
+        let nodes = format!("SELECT FROM {schema}.nodes WHERE state = '{state}'");
+        bench.database.sql().query_opt(&nodes, &[]).ok().flatten()
+    };
+    wait_until("serve runs", || ask("RUNNING"));
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    wait_until("serve has stopped in order", || ask("STOPPED"));
+    bench.database.sql().batch_execute(&format!("DROP SCHEMA IF EXISTS {schema} CASCADE")).unwrap();
+}
+
+#[test]
+fn starts_due_at_once_beside_those_of_tomorrow() {
+    let bench = Bench::new("bench_starts");
+    let report = document(&bench, &["--starts", "1", "--sessions", "3", "--rounds", "1"]);
+    assert_eq!(report["sessions"], 3);
+    for node in ["idle", "busy"] {
+        for figure in ["now", "future", "ratio"] {
+            assert_positive(&report, &[&format!("/{node}/{figure}"), &format!("/rounds/0/{node}/{figure}")]);
+        }
+    }
 }
 
 #[test]

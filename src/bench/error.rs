@@ -1,10 +1,13 @@
 //! Why a bench could not be done.
 
 use std::io;
+use std::time::Duration;
 
-use super::waiting::STALL;
 use crate::engine::StartError;
 use crate::store::StoreError;
+
+/// A run that records nothing for this long has failed.
+pub const STALL: Duration = Duration::from_secs(60);
 
 /// Why a bench could not be done.
 #[derive(Debug)]

@@ -4,27 +4,29 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::args::BenchArgs;
+use super::args::{Args, Reach};
 use super::error::BenchError;
-use super::leftovers;
+use super::leftovers::{self, ROLE};
 use super::source::CountedSource;
 use super::waiting::{self, Run};
-use crate::cli::global::GlobalOptions;
 use crate::database::ConnectionSource;
 use crate::engine::{CommandRunners, Node, NodeConfig, NoopRunners, Runners, guard};
 use crate::model::process_type::{ProcessType, TaskDefinition};
 use crate::store::Store;
+use crate::store::bench::RecordedOfType;
 use crate::store::start::{StartOptions, StartRequest};
 
 /// The process type of every mode.
 pub const TYPE: &str = "bench";
-/// The role in which we connect ourselves.
-pub const ROLE: &str = "bench";
+/// Connections for statements of the engine have its settings: none of ours runs for long.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(60);
+/// The caller's number of such a connection; we have one at a time.
+const TURN: i32 = 0;
 
 /// What all modes need.
 pub struct Stage<'a> {
-    pub args: &'a BenchArgs,
-    pub global: &'a GlobalOptions,
+    pub args: &'a Args,
+    pub reach: &'a Reach,
     pub source: &'a Arc<dyn ConnectionSource>,
 }
 
@@ -80,6 +82,11 @@ impl Stage<'_> {
         Ok(Store::open(&**self.source, ROLE, schema)?)
     }
 
+    /// A connection as the engine's own are, for its statements.
+    pub fn hot_store(&self, schema: &str) -> Result<Store, BenchError> {
+        Ok(Store::open_hot(&**self.source, ROLE, schema, TURN, STATEMENT_TIMEOUT)?)
+    }
+
     /// The cast of a node as the options ask for it.
     pub fn cast(&self) -> Cast {
         Cast { is_noop: self.args.noop, ..Cast::of(self.args.executors()) }
@@ -120,17 +127,35 @@ impl Stage<'_> {
     /// That each of the type's processes is COMPLETED, and has one execution of each task that succeeded.
     pub fn check(&self, store: &mut Store, processes: u64, tasks: u32) -> Result<(), BenchError> {
         let found = store.recorded_of(TYPE)?;
-        if found.unfinished > 0 || found.not_succeeded > 0 {
-            return Err(BenchError::Command(format!(
-                "{} processes did not complete and {} executions failed; does {:?} end with exit code 0?",
-                found.unfinished, found.not_succeeded, self.args.command
-            )));
-        }
+        self.check_outcomes(found.unfinished, &found)?;
         let expected = i64::try_from(processes * u64::from(tasks)).unwrap_or(i64::MAX);
         if found.executions != expected || found.first_attempts != expected {
             return Err(BenchError::Wrong(format!(
                 "{expected} tasks have {} executions, {} of them first ones",
                 found.executions, found.first_attempts
+            )));
+        }
+        Ok(())
+    }
+
+    /// That each task of the type that has ended did so in one execution, which succeeded; others may wait.
+    pub fn check_ended(&self, store: &mut Store) -> Result<(), BenchError> {
+        let found = store.recorded_of(TYPE)?;
+        self.check_outcomes(0, &found)?;
+        match found.executions == found.first_attempts {
+            true => Ok(()),
+            false => Err(BenchError::Wrong(format!(
+                "of {} executions only {} are the first of their task",
+                found.executions, found.first_attempts
+            ))),
+        }
+    }
+
+    fn check_outcomes(&self, unfinished: i64, found: &RecordedOfType) -> Result<(), BenchError> {
+        if unfinished > 0 || found.not_succeeded > 0 {
+            return Err(BenchError::Command(format!(
+                "{unfinished} processes did not complete and {} executions failed; does {:?} end with exit code 0?",
+                found.not_succeeded, self.args.command
             )));
         }
         Ok(())

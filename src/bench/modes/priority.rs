@@ -4,12 +4,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
 
-use super::error::BenchError;
-use super::feeder::while_fed;
-use super::quantile::Quantiles;
-use super::report::Lines;
-use super::stage::{Cast, Played, Stage, TYPE, start_many};
-use super::waiting::STALL;
+use crate::bench::error::{BenchError, STALL};
+use crate::bench::feeder::while_fed;
+use crate::bench::lines::Lines;
+use crate::bench::quantile::Quantiles;
+use crate::bench::stage::{Cast, Played, Stage, TYPE, start_many};
 use crate::store::Store;
 
 /// Above that of the backlog.

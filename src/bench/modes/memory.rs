@@ -5,13 +5,12 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::child::Child;
-use super::durable::shown_connections;
-use super::error::BenchError;
-use super::quantile::Quantiles;
-use super::report::Lines;
-use super::stage::{Stage, TYPE, start_many};
-use super::waiting::follow;
+use crate::bench::child::Child;
+use crate::bench::error::BenchError;
+use crate::bench::lines::{Lines, shown_connections};
+use crate::bench::quantile::Quantiles;
+use crate::bench::stage::{Stage, TYPE, start_many};
+use crate::bench::waiting::follow;
 use crate::platform::resident_memory;
 
 /// Memory in bytes, absent where the system does not show it.

@@ -2,13 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::error::BenchError;
+use super::error::{BenchError, STALL};
 use crate::engine::Node;
 
 /// How often the end of a run is looked for: a ten-thousandth of the shortest run that means anything.
 pub const LOOK: Duration = Duration::from_millis(2);
-/// A run that records nothing for this long has failed.
-pub const STALL: Duration = Duration::from_secs(60);
 
 /// The shares of a run between which its first and its last tenth lie. What is before and after is left out: the node
 /// starts there, or has fewer processes left than executors.

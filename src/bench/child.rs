@@ -12,15 +12,9 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
-use super::args::BenchArgs;
 use super::error::BenchError;
-use super::stage::{Stage, start_node};
-use crate::cli::background;
-use crate::cli::error::CliError;
-use crate::cli::global::GlobalOptions;
-use crate::cli::session::{Need, Session};
-use crate::engine::NodeConfig;
-use crate::http::Endpoint;
+use super::stage::Stage;
+use crate::engine::Health;
 
 const READY: &str = "ready";
 /// What comes before the number of results that were refused since their claim had been taken.
@@ -31,33 +25,15 @@ const TELL: Duration = Duration::from_millis(5);
 const READY_MAX: Duration = Duration::from_secs(60);
 
 /// The name of the node of a process, which its sessions carry.
-fn node_name(pid: u32) -> String {
+pub fn node_name(pid: u32) -> String {
     format!("bench-{pid}")
 }
 
-/// Runs a node until standard input ends.
+/// In the child: says how many executions are recorded, until standard input ends.
 ///
 /// # Errors
-/// When the database fails or the node can't be started.
-pub fn run_node(global: &GlobalOptions, args: &BenchArgs) -> Result<(), CliError> {
-    background::begin();
-    let name = node_name(std::process::id());
-    let (session, store) = Session::open_as(global, Need::Migrated, Some(&name))?;
-    drop(store);
-    let schema = session.schema().to_owned();
-    let config =
-        NodeConfig { schema: schema.clone(), name, executors: args.executors(), ..NodeConfig::default() };
-    let node = start_node(session.source(), config, args.noop)?;
-    let health = node.health();
-    let anywhere = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
-    let endpoint = Endpoint::start(anywhere, session.source(), schema, Some(node.health()), None);
-    let told = endpoint.as_ref().map_or(Ok(()), |_| tell_until_end(&|| health.executions()));
-    node.stop();
-    endpoint?.stop();
-    told.and_then(|()| say(&format!("{STALE}{}", health.stale_results()))).map_err(CliError::Output)
-}
-
-fn tell_until_end(executions: &dyn Fn() -> u64) -> std::io::Result<()> {
+/// When standard output can't be written or there is no thread to be had.
+pub fn tell_until_end(health: &Health) -> std::io::Result<()> {
     let (tell_end, ended) = bounded::<()>(0);
     let reader = std::thread::Builder::new().name("standard-input".to_owned());
     reader.spawn(move || {
@@ -68,13 +44,21 @@ fn tell_until_end(executions: &dyn Fn() -> u64) -> std::io::Result<()> {
     say(READY)?;
     let mut told = 0;
     while ended.recv_timeout(TELL) == Err(RecvTimeoutError::Timeout) {
-        let now = executions();
+        let now = health.executions();
         if now != told {
             say(&now.to_string())?;
             told = now;
         }
     }
     Ok(())
+}
+
+/// In the child, once the node has stopped: says how many of its results were refused.
+///
+/// # Errors
+/// When standard output can't be written.
+pub fn tell_stale(health: &Health) -> std::io::Result<()> {
+    say(&format!("{STALE}{}", health.stale_results()))
 }
 
 fn say(line: &str) -> std::io::Result<()> {
@@ -94,11 +78,14 @@ pub struct Child {
 impl Child {
     /// Starts one and waits until it is ready; with the time that took.
     pub fn start(stage: &Stage<'_>, schema: &str, executors: usize) -> Result<(Self, Duration), BenchError> {
-        let program = std::env::current_exe().map_err(|it| BenchError::system("find this program", &it))?;
+        let mut command = own_program(stage, schema)?;
+        command.args(["bench", "--as-node", "--executors", &executors.to_string()]);
+        if stage.args.noop {
+            command.arg("--noop");
+        }
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let began = Instant::now();
-        let mut process = command(stage, &program, schema, executors)
-            .spawn()
-            .map_err(|it| BenchError::system(&format!("start {}", program.display()), &it))?;
+        let mut process = command.spawn().map_err(|it| BenchError::system("start this program", &it))?;
         let (recorded, stale) = (Arc::default(), Arc::default());
         let output = process.stdout.take();
         let mut child = Self { process, recorded, stale, listener: None };
@@ -178,24 +165,26 @@ impl Drop for Child {
     }
 }
 
-/// The settings go by the environment, where nobody else can read a password.
-fn command(stage: &Stage<'_>, program: &std::path::Path, schema: &str, executors: usize) -> Command {
+/// This very program on a schema; the words of a command are to be added. Settings that may hold a password go by the
+/// environment, where nobody else can read them. What the environment says of this program is not for the child: it is
+/// measured with its defaults.
+pub fn own_program(stage: &Stage<'_>, schema: &str) -> Result<Command, BenchError> {
+    let program = std::env::current_exe().map_err(|it| BenchError::system("find this program", &it))?;
     let mut command = Command::new(program);
-    command.args(["bench", "--as-node", "--executors", &executors.to_string()]);
-    if stage.args.noop {
-        command.arg("--noop");
-    }
-    let global = stage.global;
-    command.args(["--schema", schema, "--pooler", &global.pooler.to_string()]);
-    if let Some(url) = &global.database_url {
+    let own = std::env::vars_os().map(|(name, _)| name);
+    own.filter(|name| name.to_string_lossy().starts_with("PROCESS_ORCHESTRATOR_")).for_each(|name| {
+        command.env_remove(name);
+    });
+    let reach = stage.reach;
+    command.args(["--schema", schema, "--pooler", &reach.pooler.to_string()]);
+    if let Some(url) = &reach.database_url {
         command.env("DATABASE_URL", url);
     }
-    if let Some(data_dir) = &global.data_dir {
+    if let Some(data_dir) = &reach.data_dir {
         command.arg("--data-dir").arg(data_dir);
     }
-    if let Some(level) = global.log_level {
+    if let Some(level) = reach.log_level {
         command.args(["--log-level", &level.to_string()]);
     }
-    command.stdin(Stdio::piped()).stdout(Stdio::piped());
-    command
+    Ok(command)
 }

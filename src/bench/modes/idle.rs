@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::cost::{Meter, own_times};
-use super::error::BenchError;
-use super::report::Lines;
-use super::stage::{Stage, TYPE};
+use crate::bench::cost::{Meter, own_times};
+use crate::bench::error::BenchError;
+use crate::bench::lines::Lines;
+use crate::bench::stage::{Stage, TYPE};
 
 /// The node's start is not idleness.
 const SETTLE: Duration = Duration::from_secs(2);

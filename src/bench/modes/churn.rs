@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::error::BenchError;
-use super::feeder::while_fed;
 use super::priority::start_to_spawn;
-use super::quantile::Quantiles;
-use super::report::Lines;
-use super::stage::{Cast, Played, ROLE, Stage, TYPE};
+use crate::bench::error::BenchError;
+use crate::bench::feeder::while_fed;
+use crate::bench::lines::Lines;
+use crate::bench::quantile::Quantiles;
+use crate::bench::stage::{Cast, Played, Stage, TYPE};
 use crate::engine::NodeConfig;
 use crate::engine::claim::scan_cursor::ScanCursor;
 use crate::engine::health::metrics::Distribution;
@@ -20,9 +20,6 @@ use crate::store::claims::{ClaimRequest, Claimed};
 const PROBE: &str = "bench-probe";
 /// From one of them to the next: 600 in a tenth of a minute, and no load of its own.
 const PROBE_EVERY: Duration = Duration::from_millis(10);
-/// As the engine's own connections have it.
-const TURN: i32 = 0;
-const STATEMENT_TIMEOUT: Duration = Duration::from_secs(60);
 /// Starts of one process that are timed before and after the load, when nothing else is due.
 const STARTS: u32 = 50;
 /// Executions before the time begins.
@@ -82,16 +79,19 @@ pub fn run(stage: &Stage<'_>, seconds: u32) -> Result<Report, BenchError> {
         let mut store = stage.store(schema)?;
         let before = idle_starts(&mut store, &played)?;
         let probed = while_fed(stage, schema, &played, WARM_UP, || probe(stage, schema, &played, time));
-        // The backlog ends before the node does: then all of it can be checked.
-        let processes = |fed| fed + u64::from(STARTS);
-        let ended = probed.and_then(|probed| {
-            played.follow(Instant::now(), 0, processes(probed.1) * u64::from(stage.args.tasks))?;
-            Ok((probed, idle_starts(&mut store, &played)?))
+        // The backlog ends before the starts afterwards, and all of these before the node: then all can be checked.
+        let until_ended = |processes| {
+            played.follow(Instant::now(), 0, processes * u64::from(stage.args.tasks)).map(|_| processes)
+        };
+        let ended = probed.and_then(|(probed, fed)| {
+            until_ended(fed + u64::from(STARTS))?;
+            let after = idle_starts(&mut store, &played)?;
+            Ok((probed, fed, after, until_ended(fed + 2 * u64::from(STARTS))?))
         });
         played.node.stop();
         drop(holder);
-        let (((claims, marks), fed), after) = ended?;
-        stage.check(&mut store, processes(fed) + u64::from(STARTS), stage.args.tasks)?;
+        let ((claims, marks), fed, after, processes) = ended?;
+        stage.check(&mut store, processes, stage.args.tasks)?;
         report(seconds, cast.executors, fed, claims, &marks, [before, after])
     })
 }
@@ -103,7 +103,7 @@ fn idle_starts(store: &mut Store, played: &Played) -> Result<Quantiles, BenchErr
 
 /// Makes one claim after the other.
 fn probe(stage: &Stage<'_>, schema: &str, played: &Played, time: Duration) -> Result<Probed, BenchError> {
-    let mut store = Store::open_hot(&**stage.source, ROLE, schema, TURN, STATEMENT_TIMEOUT)?;
+    let mut store = stage.hot_store(schema)?;
     // The first one is prepared.
     let mut cursor = ScanCursor::new(NodeConfig::default().poll_interval);
     one_claim(&mut store, &mut cursor)?;

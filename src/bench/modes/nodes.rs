@@ -4,14 +4,13 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::child::Child;
-use super::cost::Meter;
-use super::error::BenchError;
-use super::quantile::median;
-use super::report::Lines;
-use super::stage::{Stage, TYPE, start_many};
-use super::waiting::follow;
-use crate::cli::stopping;
+use crate::bench::child::Child;
+use crate::bench::cost::Meter;
+use crate::bench::error::BenchError;
+use crate::bench::lines::Lines;
+use crate::bench::quantile::median;
+use crate::bench::stage::{Stage, TYPE, start_many};
+use crate::bench::waiting::follow;
 use crate::platform::process_times;
 
 /// One run of so many nodes.
@@ -166,7 +165,8 @@ impl Report {
                     self.processors
                 ));
             }
-            lines.add(&stopping::counted(count.nodes as usize, "node"), text);
+            let plural = if count.nodes == 1 { "" } else { "s" };
+            lines.add(&format!("{} node{plural}", count.nodes), text);
         }
         lines.add("duplicates", self.duplicates.to_string());
         Vec::new()

@@ -4,12 +4,13 @@ use std::process::id;
 use std::sync::Arc;
 
 use super::error::BenchError;
-use super::stage::ROLE;
 use crate::database::ConnectionSource;
 use crate::platform::{host_name, pid_space, processes};
 use crate::store::Store;
 use crate::store::bench::Leftover;
 
+/// The role in which we connect ourselves.
+pub const ROLE: &str = "bench";
 /// What every schema of ours begins with; the process's id follows.
 const PREFIX: &str = "process_orchestrator_bench_";
 /// What a schema says that is to stay.

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::error::BenchError;
+use super::lines::Lines;
 use super::quantile::median;
-use super::report::Lines;
 use super::stage::Stage;
 use crate::platform::{children_of, process_times};
 use crate::store::Store;
@@ -20,7 +20,7 @@ const SETTLE_LOOK: Duration = Duration::from_millis(20);
 /// does not show them.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Cost {
-    /// Of the node, which is this process.
+    /// Of the node's own threads.
     pub node_cpu_s: Option<f64>,
     /// Of the commands, their spawning included.
     pub commands_cpu_s: Option<f64>,
@@ -42,6 +42,8 @@ pub struct Cost {
 pub struct Meter {
     store: Store,
     postmaster: Option<u32>,
+    /// The process that holds the node.
+    node: u32,
 }
 
 /// The meters at one moment.
@@ -53,27 +55,36 @@ pub struct Reading {
     wal: f64,
 }
 
-/// Own processor seconds and those of the commands that have ended.
+/// Our own processor seconds and those of the commands that have ended.
 pub fn own_times() -> (Option<f64>, Option<f64>) {
-    let times = process_times(std::process::id());
+    times_of(std::process::id())
+}
+
+fn times_of(pid: u32) -> (Option<f64>, Option<f64>) {
+    let times = process_times(pid);
     (times.as_ref().map(|it| it.cpu_seconds), times.map(|it| it.reaped_cpu_seconds))
 }
 
 impl Meter {
-    /// With a connection of its own.
+    /// For a node in this process; with a connection of its own.
     pub fn new(stage: &Stage<'_>, schema: &str) -> Result<Self, BenchError> {
+        Self::of(stage, schema, std::process::id())
+    }
+
+    /// The same for a node that is the process `node`.
+    pub fn of(stage: &Stage<'_>, schema: &str, node: u32) -> Result<Self, BenchError> {
         let store = stage.store(schema)?;
         // A process of that id may be another one where the server runs elsewhere.
         let is_server = |name: &str| name.starts_with("postgres") || name.starts_with("postmaster");
         let backend = store.backend_pid().and_then(process_times).filter(|it| is_server(&it.name));
         let postmaster = backend.map(|it| it.parent);
         let postmaster = postmaster.filter(|&pid| process_times(pid).is_some_and(|it| is_server(&it.name)));
-        Ok(Self { store, postmaster })
+        Ok(Self { store, postmaster, node })
     }
 
     /// Now.
     pub fn read(&mut self) -> Result<Reading, BenchError> {
-        let (node, commands) = own_times();
+        let (node, commands) = times_of(self.node);
         Ok(Reading { node, commands, postgresql: self.server_seconds(), wal: self.store.wal_bytes()? })
     }
 

@@ -5,12 +5,12 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::bare::{self, Bare};
-use super::cost::{Cost, Meter};
-use super::error::BenchError;
-use super::quantile::median;
-use super::report::Lines;
-use super::stage::{Stage, TYPE, start_many};
+use crate::bench::bare::{self, Bare};
+use crate::bench::cost::{Cost, Meter};
+use crate::bench::error::BenchError;
+use crate::bench::lines::{Lines, shown_connections};
+use crate::bench::quantile::median;
+use crate::bench::stage::{Stage, TYPE, start_many};
 
 /// One round: rates are tasks a second.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -21,7 +21,7 @@ pub struct Round {
     pub durable_rate: f64,
     /// The rate of the last tenth over that of the first, leaving out 2 % at either end; for 1,000 tasks and more.
     pub last_tenth_to_first: Option<f64>,
-    /// The bare loop.
+    /// The fastest bare loop.
     pub bare: Option<Bare>,
     /// Durable over bare.
     pub ratio_to_bare: Option<f64>,
@@ -57,11 +57,11 @@ pub struct Report {
 }
 
 /// Does the rounds; progress goes to stderr.
-pub fn run(stage: &Stage<'_>) -> Result<Report, BenchError> {
+pub fn run(stage: &Stage<'_>, with_xargs: bool) -> Result<Report, BenchError> {
     let args = stage.args;
     let mut rounds = Vec::new();
     for number in 1..=args.rounds {
-        let round = one_round(stage, number)?;
+        let round = one_round(stage, number, with_xargs)?;
         eprintln!("round {number} of {}: {}", args.rounds, round.headline());
         rounds.push(round);
     }
@@ -78,14 +78,18 @@ pub fn run(stage: &Stage<'_>) -> Result<Report, BenchError> {
     })
 }
 
-fn one_round(stage: &Stage<'_>, number: u32) -> Result<Round, BenchError> {
-    let bare = || if stage.args.noop { Ok(None) } else { bare::run_loop(stage).map(Some) };
-    // Every other round begins with the other one: neither has the warm caches every time.
-    let is_bare_first = number.is_multiple_of(2);
-    let early_bare = if is_bare_first { bare()? } else { None };
-    let round = stage.in_schema(&format!("round_{number}"), |schema| durable(stage, schema))?;
-    let bare = if is_bare_first { early_bare } else { bare()? };
-    let xargs_rate = if stage.args.xargs { Some(bare::run_xargs(stage)?) } else { None };
+fn one_round(stage: &Stage<'_>, number: u32, with_xargs: bool) -> Result<Round, BenchError> {
+    let (mut bare, mut xargs_rate, mut round) = (None, None, None);
+    // Each round begins with another one: none has the warm caches every time.
+    for step in 0..3 {
+        match (step + number) % 3 {
+            0 if !stage.args.noop => bare = Some(bare::best_loop(stage, number)?),
+            1 => round = Some(stage.in_schema(&format!("round_{number}"), |it| durable(stage, it))?),
+            2 if with_xargs => xargs_rate = Some(bare::run_xargs(stage)?),
+            _ => {}
+        }
+    }
+    let round = round.ok_or_else(|| BenchError::System("a round has no rate".to_owned()))?;
     Ok(Round {
         ratio_to_bare: bare.map(|it| round.durable_rate / it.rate),
         bare,
@@ -140,16 +144,11 @@ fn durable(stage: &Stage<'_>, schema: &str) -> Result<Round, BenchError> {
 
 fn median_round(rounds: &[Round]) -> Option<Round> {
     let of = |figure: fn(&Round) -> Option<f64>| median(rounds.iter().map(figure));
-    let bare = of(|it| it.bare.map(|it| it.rate)).map(|rate| Bare {
-        rate,
-        loop_cpu_s: of(|it| it.bare?.loop_cpu_s),
-        commands_cpu_s: of(|it| it.bare?.commands_cpu_s),
-    });
     Some(Round {
         start_call_seconds: of(|it| Some(it.start_call_seconds))?,
         durable_rate: of(|it| Some(it.durable_rate))?,
         last_tenth_to_first: of(|it| it.last_tenth_to_first),
-        bare,
+        bare: Bare::median(rounds.iter().filter_map(|it| it.bare)),
         ratio_to_bare: of(|it| it.ratio_to_bare),
         xargs_rate: of(|it| it.xargs_rate),
         ratio_to_xargs: of(|it| it.ratio_to_xargs),
@@ -192,10 +191,7 @@ impl Report {
         let median = &self.median;
         lines.add("rate", median.headline());
         lines.add_some("last tenth to first", median.last_tenth_to_first, |it| format!("{it:.3}"));
-        if let Some(Bare { loop_cpu_s: Some(own), commands_cpu_s: Some(commands), .. }) = median.bare {
-            let times = format!("loop {own:.3}, commands {commands:.3}");
-            lines.add("bare loop, CPU s per 1,000 tasks", times);
-        }
+        lines.add_some("bare loop", median.bare, |it| it.shown());
         median.run.show("run", lines);
         median.start.show("start", lines);
         lines.add("connections", shown_connections(&median.connections));
@@ -204,25 +200,9 @@ impl Report {
     }
 }
 
-/// How many, and who holds them.
-pub fn shown_connections(connections: &BTreeMap<String, usize>) -> String {
-    let each = |(role, count): (&String, &usize)| match count {
-        1 => role.clone(),
-        _ => format!("{role} x {count}"),
-    };
-    let total: usize = connections.values().sum();
-    format!("{total}: {}", connections.iter().map(each).collect::<Vec<_>>().join(", "))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn connections_are_told_by_who_holds_them() {
-        let held = BTreeMap::from([("keeper".to_owned(), 2), ("poller".to_owned(), 1)]);
-        assert_eq!(shown_connections(&held), "3: keeper x 2, poller");
-    }
 
     #[test]
     fn without_a_round_there_is_no_median() {

@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::error::BenchError;
-use super::quantile::median;
-use super::report::Lines;
-use super::stage::{Cast, Stage, TYPE, start_many};
-use super::waiting::{LOOK, STALL};
+use crate::bench::error::{BenchError, STALL};
+use crate::bench::lines::Lines;
+use crate::bench::quantile::median;
+use crate::bench::stage::{Cast, Stage, TYPE, start_many};
+use crate::bench::waiting::LOOK;
 use crate::engine::EXECUTORS_MAX;
 
 /// The process type of the long commands.

@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::error::BenchError;
-use super::quantile::{Quantiles, median};
-use super::report::Lines;
-use super::stage::{Cast, Played, Stage, TYPE, start_many};
-use super::waiting::LOOK;
+use crate::bench::args::Latency;
+use crate::bench::error::{BenchError, STALL};
+use crate::bench::lines::Lines;
+use crate::bench::quantile::{Quantiles, median};
+use crate::bench::stage::{Cast, Played, Stage, TYPE, start_many};
+use crate::bench::waiting::LOOK;
 use crate::command::bare_spawn_and_capture;
 use crate::engine::NodeConfig;
 use crate::store::Store;
@@ -47,14 +48,14 @@ pub struct Report {
 }
 
 /// Starts one process at a time.
-pub fn run(stage: &Stage<'_>, starts: u32) -> Result<Report, BenchError> {
-    let cast = Cast { is_deaf: stage.args.no_listen, ..Cast::of(stage.args.executors()) };
+pub fn run(stage: &Stage<'_>, asked: Latency) -> Result<Report, BenchError> {
+    let cast = Cast { is_deaf: asked.is_deaf, ..Cast::of(stage.args.executors()) };
     let (mut first, mut bare) = (Vec::new(), Vec::new());
     stage.in_schema("latency", |schema| {
         stage.register(schema, TYPE, 1, CLOCK)?;
         let mut store = stage.store(schema)?;
         let played = stage.node(schema, cast)?;
-        let result = (0..starts).try_for_each(|_| {
+        let result = (0..asked.starts).try_for_each(|_| {
             first.push(one_start(&mut store, &played)?);
             bare.push(bare_spawn()?);
             Ok(())
@@ -67,7 +68,7 @@ pub fn run(stage: &Stage<'_>, starts: u32) -> Result<Report, BenchError> {
         let mut store = stage.store(schema)?;
         let played = stage.node(schema, cast)?;
         let result: Result<Vec<f64>, BenchError> =
-            (0..stage.args.chains).map(|_| one_chain(&mut store, &played)).collect();
+            (0..asked.chains).map(|_| one_chain(&mut store, &played)).collect();
         played.node.stop();
         Ok((result?, store.gaps_ms()?))
     })?;
@@ -122,7 +123,7 @@ fn one_chain(store: &mut Store, played: &Played) -> Result<f64, BenchError> {
     store.start_processes(CHAIN, &[Default::default()], Default::default())?;
     let committed = Instant::now();
     while health.executions() < expected {
-        if committed.elapsed() > super::waiting::STALL {
+        if committed.elapsed() > STALL {
             return Err(BenchError::Stalled { recorded: health.executions(), expected });
         }
         std::thread::park_timeout(CHAIN_LOOK);

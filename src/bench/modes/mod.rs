@@ -1,0 +1,13 @@
+//! One file for each figure that `bench` measures.
+
+pub mod churn;
+pub mod durable;
+pub mod history;
+pub mod idle;
+pub mod latency;
+pub mod memory;
+pub mod nodes;
+pub mod priority;
+pub mod serve;
+pub mod sleepers;
+pub mod starts;
