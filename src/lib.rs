@@ -55,6 +55,7 @@
 //! | [`engine`] | a [`Node`](engine::Node) and its threads; takeover; the guard |
 //! | [`http`] | the status endpoint |
 //! | [`orchestrator`] | the library's front door |
+//! | [`guide`] | the reference; `process-orchestrator help TOPIC` prints its pages |
 //! | `failpoint` | places where tests hold or kill the program; nothing without the feature of that name |
 //! | [`platform`] | what the operating system has to be asked for: the only unsafe code |
 
@@ -66,6 +67,7 @@ pub mod command;
 pub mod database;
 pub mod engine;
 mod failpoint;
+pub mod guide;
 pub mod http;
 pub mod model;
 pub mod orchestrator;
@@ -79,8 +81,3 @@ pub use model::process_type::{OnCrash, ProcessType, TaskDefinition};
 pub use model::records::{ProcessData, TaskData, TaskExecution};
 pub use model::registry::ProcessTypeRegistry;
 pub use orchestrator::{OrchestratorError, ProcessOrchestrator};
-
-/// Compiles the README's example.
-#[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-struct Readme;

@@ -19,6 +19,7 @@ pub struct Options {
 /// When standard output can't be written.
 pub fn run(options: &Options) -> Result<(), CliError> {
     let mut script = Vec::new();
-    clap_complete::generate(options.shell, &mut super::command(), "process-orchestrator", &mut script);
+    let mut command = super::help::for_completions(super::command());
+    clap_complete::generate(options.shell, &mut command, "process-orchestrator", &mut script);
     print(script)
 }

@@ -22,6 +22,7 @@ mod endpoint;
 mod error;
 mod explain;
 mod global;
+mod help;
 mod input;
 mod list;
 mod logging;
@@ -63,12 +64,17 @@ use self::global::GlobalOptions;
 
 /// Runs sequences of command-line tasks durably on PostgreSQL
 #[derive(Debug, Parser)]
-#[command(name = "process-orchestrator", version, max_term_width = 100, after_help = error::EXIT_CODES,
+#[command(
+    name = "process-orchestrator",
+    version,
+    max_term_width = 100,
+    disable_help_subcommand = true,
     before_help = "Examples:
   process-orchestrator run pipeline.json --input-file data.csv --output-dir out
   process-orchestrator serve --process-types types/
   process-orchestrator start data-processing-pipeline --input-file data.csv --output-dir out --wait
-  process-orchestrator list --status failed")]
+  process-orchestrator list --status failed"
+)]
 struct Cli {
     #[command(flatten)]
     global: GlobalOptions,
@@ -191,6 +197,12 @@ What the input options name is changed, the rest of a process's input stays as i
   process-orchestrator man | man -l -
   process-orchestrator man ~/.local/share/man/man1")]
     Man(man::Options),
+    /// Print the help of a command, or a topic of the guide
+    #[command(before_help = "Examples:
+  process-orchestrator help
+  process-orchestrator help flow
+  process-orchestrator help types register")]
+    Help(help::Options),
 }
 
 /// Examples stand between the sentence that says what a command is for and the options.
@@ -205,7 +217,7 @@ fn command() -> clap::Command {
     fn with_template(command: clap::Command) -> clap::Command {
         command.help_template(HELP_TEMPLATE).mut_subcommands(with_template)
     }
-    with_template(Cli::command())
+    help::with_topics(with_template(Cli::command()))
 }
 
 /// Does what the arguments say. The first of them is the program's own name.
@@ -268,6 +280,7 @@ impl Command {
             Self::Bench(options) => measure::run(global, options),
             Self::Completions(options) => completions::run(options),
             Self::Man(options) => man::run(options),
+            Self::Help(options) => help::run(options),
         }
     }
 

@@ -9,6 +9,7 @@ use super::bulk::unknown_type;
 use super::documents;
 use super::error::{CliError, Verdict};
 use super::global::GlobalOptions;
+use super::help;
 use super::session::{Need, Session};
 use super::table::{Fit, Table};
 use super::terminal::{Size, message, print_json, print_lines, print_list, tell_unreadable};
@@ -47,6 +48,17 @@ pub enum Types {
   process-orchestrator types schema > process-type.schema.json
   ... and in a process type: {\"$schema\": \"./process-type.schema.json\", \"name\": ...")]
     Schema(SchemaOptions),
+    /// Print the help of these commands
+    #[command(before_help = "Examples:
+  process-orchestrator types help register")]
+    Help(HelpOptions),
+}
+
+/// The help of which.
+#[derive(Debug, Args)]
+pub struct HelpOptions {
+    /// The command; without it all are listed
+    pub command: Option<String>,
 }
 
 /// How to print the schema.
@@ -97,6 +109,9 @@ pub fn run(global: &GlobalOptions, types: &Types) -> Result<(), CliError> {
         Types::Register(options) => register(global, options),
         Types::Validate(options) => validate(options),
         Types::Schema(_) => print_json(&process_type_schema()),
+        Types::Help(options) => {
+            help::of_command(Some(&"types".to_owned()).into_iter().chain(&options.command))
+        }
     }
 }
 
