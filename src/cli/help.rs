@@ -3,7 +3,7 @@
 use clap::Args;
 use clap::builder::PossibleValue;
 
-use super::error::{CliError, Verdict};
+use super::error::CliError;
 use super::terminal::print;
 use crate::guide::PAGES;
 
@@ -23,31 +23,41 @@ pub struct Options {
 /// # Errors
 /// When a command has no such command, and when standard output can't be written.
 pub fn run(options: &Options) -> Result<(), CliError> {
-    let page =
-        options.topic.as_ref().and_then(|topic| PAGES.iter().find(|(name, _)| *name == as_name(topic)));
-    let is_command =
-        options.topic.as_ref().is_none_or(|topic| super::command().find_subcommand(topic).is_some());
-    if is_command {
-        of_command([&options.topic, &options.subcommand].into_iter().flatten())?;
+    let words: Vec<&str> =
+        [&options.topic, &options.subcommand].into_iter().flatten().map(String::as_str).collect();
+    let page = match words[..] {
+        [topic] => PAGES.iter().find(|(name, _)| *name == topic.replace('-', "_")),
+        _ => None,
+    };
+    let is_command = words.first().is_some_and(|word| super::command().find_subcommand(word).is_some());
+    if is_command || page.is_none() {
+        of_command(&words)?;
     }
-    match page {
-        Some((_, text)) if options.subcommand.is_none() => {
-            print(format!("{}{}", if is_command { "\n" } else { "" }, readable(text)))
-        }
-        _ if is_command => Ok(()),
-        _ => Err(CliError::Usage("only commands have commands; a topic is one word".to_owned())),
-    }
+    page.map_or(Ok(()), |(_, text)| {
+        print(format!("{}{}", if is_command { "\n" } else { "" }, readable(text)))
+    })
 }
 
 /// Prints what `--help` behind these words prints.
 ///
 /// # Errors
 /// When there is no such command, and when standard output can't be written.
-pub fn of_command<'w>(words: impl Iterator<Item = &'w String>) -> Result<(), CliError> {
-    let words = ["process-orchestrator"].into_iter().chain(words.map(String::as_str)).chain(["--help"]);
-    let Err(message) = super::command().try_get_matches_from(words) else { return Ok(()) };
-    message.print().map_err(CliError::Output)?;
-    if message.exit_code() == 0 { Ok(()) } else { Err(CliError::Reported(Verdict::Faulty)) }
+pub fn of_command(words: &[&str]) -> Result<(), CliError> {
+    let mut all = super::command();
+    all.build();
+    let mut command = &mut all;
+    for word in words {
+        let known: Vec<String> = command.get_subcommands().map(|it| it.get_name().to_owned()).collect();
+        let refusal = || {
+            CliError::Usage(format!(
+                "no such command: {:?}; there are: {}",
+                words.join(" "),
+                known.join(", ")
+            ))
+        };
+        command = command.find_subcommand_mut(word).ok_or_else(refusal)?;
+    }
+    command.print_help().map_err(CliError::Output)
 }
 
 /// Tells `help` which commands and topics there are, so that it lists them and refuses others.
@@ -83,11 +93,6 @@ fn named(command: &clap::Command) -> impl Iterator<Item = clap::Command> {
     let pages = PAGES.iter().filter(|(name, _)| command.find_subcommand(name).is_none());
     let pages = pages.map(|(name, text)| clap::Command::new(*name).about(title(text)));
     command.get_subcommands().map(outline).chain(pages)
-}
-
-/// Dashes do for underscores.
-fn as_name(topic: &str) -> String {
-    topic.replace('-', "_")
 }
 
 /// What the heading of a page says behind the page's name.

@@ -110,7 +110,8 @@ pub fn run(global: &GlobalOptions, types: &Types) -> Result<(), CliError> {
         Types::Validate(options) => validate(options),
         Types::Schema(_) => print_json(&process_type_schema()),
         Types::Help(options) => {
-            help::of_command(Some(&"types".to_owned()).into_iter().chain(&options.command))
+            let words: Vec<&str> = ["types"].into_iter().chain(options.command.as_deref()).collect();
+            help::of_command(&words)
         }
     }
 }

@@ -34,7 +34,6 @@ mod plans;
 mod pooler;
 mod program;
 mod readme;
-mod readme_example;
 mod record;
 mod replication;
 mod scripts;

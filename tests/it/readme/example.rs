@@ -1,5 +1,5 @@
-//! The guide's example in Rust, of the page `starting`: from the mark on, this file's text stands there; `readme.rs`
-//! runs it.
+//! The guide's example in Rust, of the page `starting`: from the mark on, this file's text stands there; the
+//! tests beside it run it.
 
 // --- starting.md ---
 use std::error::Error;
