@@ -56,6 +56,7 @@
 //! | [`http`] | the status endpoint |
 //! | [`orchestrator`] | the library's front door |
 //! | `bench` | how fast a node is, and what it costs |
+//! | [`guide`] | the reference; `process-orchestrator help TOPIC` prints its pages |
 //! | `failpoint` | places where tests hold or kill the program; nothing without the feature of that name |
 //! | [`platform`] | what the operating system has to be asked for: the only unsafe code |
 
@@ -68,6 +69,7 @@ pub mod command;
 pub mod database;
 pub mod engine;
 mod failpoint;
+pub mod guide;
 pub mod http;
 pub mod model;
 pub mod orchestrator;
@@ -81,8 +83,3 @@ pub use model::process_type::{OnCrash, ProcessType, TaskDefinition};
 pub use model::records::{ProcessData, TaskData, TaskExecution};
 pub use model::registry::ProcessTypeRegistry;
 pub use orchestrator::{OrchestratorError, ProcessOrchestrator};
-
-/// Compiles the README's example.
-#[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-struct Readme;

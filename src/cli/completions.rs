@@ -17,8 +17,9 @@ pub struct Options {
 ///
 /// # Errors
 /// When standard output can't be written.
-pub fn run(options: &Options, mut definition: clap::Command) -> Result<(), CliError> {
+pub fn run(options: &Options, definition: clap::Command) -> Result<(), CliError> {
     let mut script = Vec::new();
+    let mut definition = super::help::for_completions(definition);
     clap_complete::generate(options.shell, &mut definition, "process-orchestrator", &mut script);
     print(script)
 }

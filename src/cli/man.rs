@@ -51,14 +51,9 @@ fn pages(command: &clap::Command) -> io::Result<Vec<(String, Vec<u8>)>> {
     while let Some((command, parents)) = waiting.pop() {
         pages.push((page_name(command), page(command, &parents)?));
         let above: Vec<&clap::Command> = parents.iter().copied().chain([command]).collect();
-        waiting.extend(own_subcommands(command).map(|it| (it, above.clone())));
+        waiting.extend(command.get_subcommands().map(|it| (it, above.clone())));
     }
     Ok(pages)
-}
-
-/// `help` is no command of ours.
-fn own_subcommands(command: &clap::Command) -> impl Iterator<Item = &clap::Command> {
-    command.get_subcommands().filter(|it| it.get_name() != "help")
 }
 
 fn page_name(command: &clap::Command) -> String {
@@ -77,7 +72,7 @@ fn page(command: &clap::Command, parents: &[&clap::Command]) -> io::Result<Vec<u
         text.extend(section("EXAMPLES", &literal(&examples.to_string())).into_bytes());
     }
     man.render_options_section(&mut text)?;
-    let subcommands: Vec<&clap::Command> = own_subcommands(command).collect();
+    let subcommands: Vec<&clap::Command> = command.get_subcommands().collect();
     if !subcommands.is_empty() {
         let listed: String = subcommands.iter().map(|it| entry(it)).collect();
         text.extend(section("COMMANDS", &listed).into_bytes());
@@ -162,7 +157,8 @@ mod tests {
         }
         let schema = find("process-orchestrator-types-schema");
         assert!(schema.contains("\\&... and in a process type: {\"$schema\""), "{schema}");
-        assert!(pages.iter().all(|it| !it.0.contains("help")));
+        let help = find("process-orchestrator-help");
+        assert!(help.contains(".SH \"NOTES\"\nTopics, ") && help.contains("\n  process_types "), "{help}");
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod completions;
 mod doctor;
 mod error;
 mod explain;
+mod help;
 mod list;
 mod logs;
 mod man;
@@ -48,12 +49,17 @@ use self::surroundings::{logging, secrecy, session};
 
 /// Runs sequences of command-line tasks durably on PostgreSQL
 #[derive(Debug, Parser)]
-#[command(name = "process-orchestrator", version, max_term_width = 100, after_help = error::EXIT_CODES,
+#[command(
+    name = "process-orchestrator",
+    version,
+    max_term_width = 100,
+    disable_help_subcommand = true,
     before_help = "Examples:
   process-orchestrator run pipeline.json --input-file data.csv --output-dir out
   process-orchestrator serve --process-types types/
   process-orchestrator start data-processing-pipeline --input-file data.csv --output-dir out --wait
-  process-orchestrator list --status failed")]
+  process-orchestrator list --status failed"
+)]
 struct Cli {
     #[command(flatten)]
     global: GlobalOptions,
@@ -178,6 +184,12 @@ What the input options name is changed, the rest of a process's input stays as i
   process-orchestrator man | man -l -
   process-orchestrator man ~/.local/share/man/man1")]
     Man(man::Options),
+    /// Print the help of a command, or a topic of the guide
+    #[command(before_help = "Examples:
+  process-orchestrator help
+  process-orchestrator help flow
+  process-orchestrator help types register")]
+    Help(help::Options),
 }
 
 /// Examples stand between the sentence that says what a command is for and the options.
@@ -192,7 +204,7 @@ fn command() -> clap::Command {
     fn with_template(command: clap::Command) -> clap::Command {
         command.help_template(HELP_TEMPLATE).mut_subcommands(with_template)
     }
-    with_template(Cli::command())
+    help::with_topics(with_template(Cli::command()))
 }
 
 /// Does what the arguments say. The first of them is the program's own name.
@@ -247,7 +259,7 @@ impl Command {
             Self::Retry(options) => retry::run(global, options),
             Self::Pause(options) => pause::pause(global, options),
             Self::Resume(options) => pause::resume(global, options),
-            Self::Types(types) => types::run(global, types),
+            Self::Types(types) => types::run(global, types, command),
             Self::Nodes(options) => nodes::run(global, options),
             Self::Prune(options) => prune::run(global, options),
             Self::Doctor(options) => doctor::run(global, options),
@@ -255,6 +267,7 @@ impl Command {
             Self::Bench(options) => bench::run(global, options),
             Self::Completions(options) => completions::run(options, command()),
             Self::Man(options) => man::run(options, command()),
+            Self::Help(options) => help::run(options, command()),
         }
     }
 

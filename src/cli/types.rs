@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::error::{CliError, Verdict};
+use super::help;
 use super::options::bulk::unknown_type;
 use super::options::documents;
 use super::options::global::GlobalOptions;
@@ -47,6 +48,17 @@ pub enum Types {
   process-orchestrator types schema > process-type.schema.json
   ... and in a process type: {\"$schema\": \"./process-type.schema.json\", \"name\": ...")]
     Schema(SchemaOptions),
+    /// Print the help of these commands
+    #[command(before_help = "Examples:
+  process-orchestrator types help register")]
+    Help(HelpOptions),
+}
+
+/// The help of which.
+#[derive(Debug, Args)]
+pub struct HelpOptions {
+    /// The command; without it all are listed
+    pub command: Option<String>,
 }
 
 /// How to print the schema.
@@ -90,13 +102,17 @@ pub struct FileOptions {
 ///
 /// # Errors
 /// Faults of documents, an unknown name, or a failure of the database.
-pub fn run(global: &GlobalOptions, types: &Types) -> Result<(), CliError> {
+pub fn run(global: &GlobalOptions, types: &Types, definition: fn() -> clap::Command) -> Result<(), CliError> {
     match types {
         Types::List(options) => list(global, options),
         Types::Show(options) => show(global, options),
         Types::Register(options) => register(global, options),
         Types::Validate(options) => validate(options),
         Types::Schema(_) => print_json(&process_type_schema()),
+        Types::Help(options) => {
+            let words: Vec<&str> = ["types"].into_iter().chain(options.command.as_deref()).collect();
+            help::of_command(&words, definition())
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-"""What has to come of a process, by the words of the README, from the outcomes of its executions."""
+"""What has to come of a process, by the words of the guide (src/guide/flow.md), from the outcomes of its executions."""
 
 from typing import Dict, List, NamedTuple, Optional
 

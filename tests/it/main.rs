@@ -16,7 +16,6 @@ mod plans;
 mod program;
 mod queue;
 mod readme;
-mod readme_example;
 mod scripts;
 mod servers;
 

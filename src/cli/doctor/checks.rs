@@ -202,12 +202,12 @@ pub fn of_rights(state: &Examination) -> Check {
         Some(missing) => Check::fail(
             "rights",
             format!("user {:?} lacks: {missing}", state.user_name),
-            "grant them as the owner of the tables (see the README's section on roles)",
+            "grant them as the owner of the tables (see `process-orchestrator help security`)",
         ),
         None if state.is_superuser && !state.is_local => Check::warn(
             "rights",
             format!("user {:?} is a superuser", state.user_name),
-            "give nodes a user of their own (see the README's section on roles)",
+            "give nodes a user of their own (see `process-orchestrator help security`)",
         ),
         None => Check::ok("rights", format!("user {:?} may read and write the tables", state.user_name)),
     }

@@ -1,4 +1,4 @@
-//! The library's API as the README shows it.
+//! The library's API as the guide shows it.
 
 use std::time::Duration;
 

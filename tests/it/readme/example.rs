@@ -1,6 +1,7 @@
-//! The README's example in Rust: from the mark on, this file's text stands there; `readme.rs` runs it.
+//! The guide's example in Rust, of the page `starting`: from the mark on, this file's text stands there; the
+//! tests beside it run it.
 
-// --- README.md ---
+// --- starting.md ---
 use std::error::Error;
 use std::time::Duration;
 

@@ -1,5 +1,4 @@
-//! What the README shows is so: its commands and queries run in its order and print what stands there, its
-//! documents are valid, its example in Rust is the one that is run here.
+//! Where a reader's commands run, and what they print is compared.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -7,56 +6,21 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use postgres::NoTls;
 use postgres::config::Host;
-use process_orchestrator::engine::NodeConfig;
-use process_orchestrator::{ProcessInputData, ProcessType};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::common::{PATIENCE, settings, wait_until};
-use crate::readme_example::run_pipeline;
+use super::pages::Block;
+use crate::common::{PATIENCE, settings};
 
-const README: &str = include_str!("../../README.md");
 /// Stands for anything in a shown line, and alone on one for any number of lines.
 const ANYTHING: &str = "…";
 
-/// A fenced block.
-#[derive(Debug)]
-struct Block {
-    language: &'static str,
-    /// Of its first line inside.
-    line: usize,
-    text: String,
-}
-
-fn blocks() -> Vec<Block> {
-    let mut blocks = Vec::new();
-    let mut open: Option<Block> = None;
-    for (number, line) in (1..).zip(README.lines()) {
-        match (line.strip_prefix("```"), open.take()) {
-            (Some(language), None) => open = Some(Block { language, line: number + 1, text: String::new() }),
-            (Some(_), Some(block)) => blocks.push(block),
-            (None, Some(mut block)) => {
-                block.text.push_str(line);
-                block.text.push('\n');
-                open = Some(block);
-            }
-            (None, None) => {}
-        }
-    }
-    assert!(open.is_none(), "not closed: {open:?}");
-    blocks
-}
-
-fn blocks_in(language: &str) -> Vec<Block> {
-    blocks().into_iter().filter(|block| block.language == language).collect()
-}
-
 /// A command of a console block, and what is shown below it.
 struct Shown<'b> {
-    line: usize,
+    /// File and line.
+    place: String,
     command: String,
     output: Vec<&'b str>,
 }
@@ -66,39 +30,40 @@ fn commands(block: &Block) -> Vec<Shown<'_>> {
     for (line, text) in (block.line..).zip(block.text.lines()) {
         match (text.strip_prefix("$ "), commands.last_mut()) {
             (Some(command), _) => {
-                commands.push(Shown { line, command: command.to_owned(), output: Vec::new() });
+                let (place, command) = (format!("{}:{line}", block.file), command.to_owned());
+                commands.push(Shown { place, command, output: Vec::new() });
             }
             (None, Some(last)) if last.command.ends_with('\\') => {
                 last.command.push('\n');
                 last.command.push_str(text);
             }
             (None, Some(last)) => last.output.push(text),
-            (None, None) => panic!("README.md:{line}: a console block begins with a command: {text:?}"),
+            (None, None) => panic!("{}:{line}: a console block begins with a command: {text:?}", block.file),
         }
     }
     commands
 }
 
 /// What a reader has in front of him: a folder, a database of his own, and nodes that run.
-struct Stage {
-    database: OwnDatabase,
+pub(super) struct Stage {
+    pub(super) database: OwnDatabase,
     folder: PathBuf,
-    nodes: Vec<Serving>,
+    pub(super) nodes: Vec<Serving>,
     last_code: Option<i32>,
 }
 
 impl Stage {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let database = OwnDatabase::new();
         let folder = std::env::temp_dir().join(&database.name);
         fs::create_dir(&folder).unwrap();
         Self { database, folder, nodes: Vec::new(), last_code: None }
     }
 
-    fn run_console(&mut self, block: &Block) {
+    pub(super) fn run_console(&mut self, block: &Block) {
         let commands = commands(block);
         for (index, shown) in commands.iter().enumerate() {
-            let Shown { line, command, output } = shown;
+            let Shown { place, command, output } = shown;
             let words: Vec<&str> = command.split_whitespace().collect();
             match words.as_slice() {
                 // These build and install, or run this very test.
@@ -106,7 +71,7 @@ impl Stage {
                 ["echo", "$?"] => assert_eq!(
                     self.last_code.map(|code| code.to_string()).as_deref(),
                     output.first().copied(),
-                    "README.md:{line}"
+                    "{place}"
                 ),
                 ["process-orchestrator", "serve", ..] => self.serve(shown),
                 ["process-orchestrator" | "printf", ..] => {
@@ -116,7 +81,7 @@ impl Stage {
                     let path = url.strip_prefix("http://127.0.0.1:8710").unwrap();
                     compare(shown, &get(self.nodes.first().unwrap().address, path));
                 }
-                _ => panic!("README.md:{line}: this test does not know how to run {command:?}"),
+                _ => panic!("{place}: this test does not know how to run {command:?}"),
             }
         }
     }
@@ -127,8 +92,8 @@ impl Stage {
         self.last_code = ended.status.code();
         assert!(
             is_code_asked || ended.status.success(),
-            "README.md:{}: {:?} {}:\n{output}",
-            shown.line,
+            "{}: {:?} {}:\n{output}",
+            shown.place,
             shown.command,
             ended.status
         );
@@ -141,7 +106,7 @@ impl Stage {
         let mut output = BufReader::new(node.stdout.take().unwrap());
         let mut seen = String::new();
         while !seen.contains(" ready: ") {
-            assert!(output.read_line(&mut seen).unwrap() > 0, "README.md:{}: it ended: {seen}", shown.line);
+            assert!(output.read_line(&mut seen).unwrap() > 0, "{}: it ended: {seen}", shown.place);
         }
         let address = seen.split("http://").nth(1).and_then(|rest| rest.split(',').next()).unwrap();
         self.nodes.push(Serving { address: address.parse().unwrap(), node, output });
@@ -169,7 +134,7 @@ impl Stage {
     }
 
     /// Each process type lies in the file that is named for it.
-    fn save(&self, block: &Block) {
+    pub(super) fn save(&self, block: &Block) {
         let document: Value = serde_json::from_str(&block.text).unwrap();
         if let (Some(name), true) = (document["name"].as_str(), document["tasks"].is_array()) {
             fs::write(self.folder.join(format!("{name}.json")), &block.text).unwrap();
@@ -177,7 +142,7 @@ impl Stage {
     }
 
     /// Stops the nodes as a reader would, and leaves nothing.
-    fn end(mut self) {
+    pub(super) fn end(mut self) {
         for Serving { mut node, mut output, .. } in self.nodes.drain(..) {
             let is_sent = Command::new("kill").args(["-TERM", &node.id().to_string()]).status().unwrap();
             assert!(is_sent.success());
@@ -200,19 +165,19 @@ impl Drop for Stage {
     }
 }
 
-struct Serving {
-    address: SocketAddr,
+pub(super) struct Serving {
+    pub(super) address: SocketAddr,
     node: Child,
     output: BufReader<ChildStdout>,
 }
 
 /// A database beside those of the other tests, so that the schema may have its usual name.
-struct OwnDatabase {
-    name: String,
+pub(super) struct OwnDatabase {
+    pub(super) name: String,
 }
 
 impl OwnDatabase {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("readme_{}_{number}", std::process::id());
@@ -221,7 +186,7 @@ impl OwnDatabase {
         Self { name }
     }
 
-    fn url(&self) -> String {
+    pub(super) fn url(&self) -> String {
         let config = settings().config();
         let [Host::Unix(directory)] = config.get_hosts() else { panic!("{:?}", config.get_hosts()) };
         let directory = directory.to_str().unwrap().replace('\\', "\\\\").replace('\'', "\\'");
@@ -229,11 +194,11 @@ impl OwnDatabase {
         format!("host='{directory}' port={port} user={user} dbname={}", self.name)
     }
 
-    fn client(&self) -> postgres::Client {
+    pub(super) fn client(&self) -> postgres::Client {
         postgres::Client::connect(&self.url(), NoTls).unwrap()
     }
 
-    fn texts(&self, query: &str) -> Vec<String> {
+    pub(super) fn texts(&self, query: &str) -> Vec<String> {
         self.client().query(query, &[]).unwrap().iter().map(|row| row.get(0)).collect()
     }
 }
@@ -248,7 +213,7 @@ impl Drop for OwnDatabase {
 }
 
 /// The body of an answer. HTTP/1.0, so that it ends with the connection.
-fn get(address: SocketAddr, path: &str) -> String {
+pub(super) fn get(address: SocketAddr, path: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     write!(stream, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
@@ -273,8 +238,8 @@ fn compare(shown: &Shown<'_>, actual: &str) {
         let at = rest.iter().position(|it| fits(&pattern, it)).filter(|at| may_skip || *at == 0);
         let at = at.unwrap_or_else(|| {
             panic!(
-                "README.md:{}: {:?} does not print {pattern:?} where it is shown, but:\n{actual}",
-                shown.line, shown.command
+                "{}: {:?} does not print {pattern:?} where it is shown, but:\n{actual}",
+                shown.place, shown.command
             )
         });
         rest = &rest[at + 1..];
@@ -282,8 +247,8 @@ fn compare(shown: &Shown<'_>, actual: &str) {
     }
     assert!(
         may_skip || rest.is_empty(),
-        "README.md:{}: {:?} prints more than is shown: {rest:?} in\n{actual}",
-        shown.line,
+        "{}: {:?} prints more than is shown: {rest:?} in\n{actual}",
+        shown.place,
         shown.command
     );
 }
@@ -335,144 +300,4 @@ fn fits(pattern: &str, line: &str) -> bool {
         rest = &rest[at + piece.len()..];
     }
     rest.ends_with(last)
-}
-
-#[test]
-fn its_commands_and_queries_run_and_print_what_it_shows() {
-    let mut stage = Stage::new();
-    for block in blocks() {
-        match block.language {
-            "console" => stage.run_console(&block),
-            "json" => stage.save(&block),
-            "sql" => stage
-                .database
-                .client()
-                .batch_execute(&block.text)
-                .unwrap_or_else(|error| panic!("README.md:{}: {error:?}", block.line)),
-            _ => {}
-        }
-    }
-    let database = &stage.database;
-    let open = "SELECT task_instance FROM process_orchestrator.scheduled_tasks ORDER BY 1";
-    wait_until("what SQL has started has ended, but for what is due in a year", || {
-        (database.texts(open) == ["orders-later"]).then_some(())
-    });
-    let failed = "SELECT process_id FROM process_orchestrator.processes WHERE status = 'FAILED'";
-    assert_eq!(database.texts(failed), ["orders-report-1"]);
-
-    let tables = "SELECT tablename::text FROM pg_tables WHERE schemaname = 'process_orchestrator'";
-    let told = README.split("\nThe tables, in ").nth(1).and_then(|rest| rest.split("\n\n").nth(1)).unwrap();
-    for table in database.texts(tables) {
-        assert!(told.contains(&format!("| `{table}` |")), "README.md does not tell of table {table}");
-    }
-    let index: Value = serde_json::from_str(&get(stage.nodes[0].address, "/")).unwrap();
-    for path in index["paths"].as_array().unwrap() {
-        let path = path["path"].as_str().unwrap();
-        assert!(README.contains(&format!("`{path}`")), "README.md does not tell of path {path}");
-    }
-    stage.end();
-}
-
-#[test]
-fn it_tells_of_every_command() {
-    let help = Command::new(env!("CARGO_BIN_EXE_process-orchestrator")).arg("help").output().unwrap();
-    let help = String::from_utf8(help.stdout).unwrap();
-    let commands = help.split("\nCommands:\n").nth(1).and_then(|rest| rest.split("\n\n").next()).unwrap();
-    let names = commands.lines().filter_map(|line| line.split_whitespace().next());
-    for name in names.filter(|name| *name != "help") {
-        let is_told = README.lines().any(|line| {
-            line.starts_with("| `") && line.split('`').any(|it| it.split(' ').next() == Some(name))
-        });
-        assert!(is_told, "README.md does not tell of the command {name}");
-    }
-}
-
-/// Every row of the faults names tests that there are, and no row is without.
-#[test]
-fn its_faults_are_tests() {
-    let section = README.split("\n## What is tested\n").nth(1).unwrap().split("\n## ").next().unwrap();
-    let rows: Vec<&str> = section.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
-    let mut count = 0;
-    for row in rows.iter().filter(|row| !row.starts_with("| **") && !row.starts_with("|---")) {
-        let tests: Vec<&str> = row.split('`').filter(|it| it.contains("::") && !it.contains(' ')).collect();
-        assert!(!tests.is_empty(), "no test in {row}");
-        for test in tests {
-            let mut parts: Vec<&str> = test.split("::").collect();
-            let name = parts.pop().unwrap();
-            // A name need not say which folder of one subject the file lies in.
-            let places = ["", "commands", "endpoint", "node", "servers"].map(|folder| {
-                let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it");
-                tests.join(folder).join(parts.join("/")).with_extension("rs")
-            });
-            let text = places.iter().find_map(|it| fs::read_to_string(it).ok());
-            let text = text.unwrap_or_else(|| panic!("{test}: neither of {places:?} is there"));
-            let is_there = text
-                .split("#[test]")
-                .skip(1)
-                .any(|it| it.split("fn ").nth(1).is_some_and(|it| it.split('(').next() == Some(name)));
-            assert!(is_there, "README.md names the test {test}, which is not there");
-            count += 1;
-        }
-    }
-    assert!(count > 70, "only {count} tests");
-}
-
-#[test]
-fn its_documents_are_valid() {
-    let documents = blocks_in("json");
-    assert!(documents.len() >= 3, "{documents:?}");
-    for Block { line, text, .. } in documents {
-        let source = format!("README.md:{line}");
-        let document: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{source}: {error}"));
-        let checked = if document.get("tasks").is_some() {
-            ProcessType::from_json(&text, &source).map(drop)
-        } else if document.get("command").is_some() {
-            ProcessType::from_value(&json!({ "name": "one", "tasks": [document] }), &source).map(drop)
-        } else {
-            ProcessInputData::from_json(&text, &source).map(drop)
-        };
-        checked.unwrap_or_else(|faults| panic!("{faults}"));
-    }
-}
-
-/// Rust's documentation takes a block without a language for Rust, and GitHub shows it without colours.
-#[test]
-fn its_blocks_say_what_they_are() {
-    for block in blocks() {
-        let known = ["console", "json", "sql", "text", "rust,no_run"];
-        assert!(known.contains(&block.language), "README.md:{}: {:?}", block.line, block.language);
-    }
-}
-
-#[test]
-fn its_figures_are_those_of_the_program() {
-    let NodeConfig { heartbeat, dead_after, lease, drain_timeout, poll_interval, .. } = NodeConfig::default();
-    assert_eq!(
-        [heartbeat, dead_after, lease, drain_timeout, poll_interval],
-        [2, 10, 300, 30, 1].map(Duration::from_secs),
-        "README.md tells these under \"Several nodes\" and \"How it works\""
-    );
-    assert!(README.contains(concat!("Rust ", env!("CARGO_PKG_RUST_VERSION"), " or newer")));
-    let oldest = process_orchestrator::database::OLDEST_SERVER;
-    assert!(README.contains(&format!("PostgreSQL {oldest} or newer")));
-}
-
-#[test]
-fn its_example_in_rust_is_this_one_and_runs() {
-    let (_, example) = include_str!("readme_example.rs").split_once("// --- README.md ---\n").unwrap();
-    let shown = blocks_in("rust,no_run");
-    assert_eq!(shown.len(), 1);
-    assert_eq!(shown[0].text, example, "README.md and tests/it/readme_example.rs have to say the same");
-
-    let database = OwnDatabase::new();
-    let folder = std::env::temp_dir().join(format!("{}-output", database.name));
-    run_pipeline(&database.url(), folder.to_str().unwrap()).unwrap();
-    let tasks = database.texts(
-        "SELECT p.status || ' ' || t.name || ' ' || t.exit_code FROM process_orchestrator.processes p \
-         JOIN process_orchestrator.tasks t USING (process_id) ORDER BY t.task_index",
-    );
-    let expected = ["load", "process", "generate", "analyze"].map(|name| format!("COMPLETED {name} 0"));
-    assert_eq!(tasks, expected);
-    assert!(folder.join("report.html").is_file());
-    fs::remove_dir_all(&folder).unwrap();
 }
