@@ -179,7 +179,7 @@ impl Transition {
 /// Decides what an ended execution does: the whole lifecycle is in this function.
 ///
 /// A request to cancel that comes while an execution ends by itself is not known here: the statement that records the
-/// result sees it and ends the process as CANCELLED where it would have gone on (`sql/record.sql`).
+/// result sees it and ends the process as CANCELLED where it would have gone on (`sql/queue/record.sql`).
 pub const fn after_execution(at: TaskPosition, ending: Ending) -> Transition {
     match ending.outcome {
         Outcome::Succeeded if at.has_next => Transition {

@@ -9,10 +9,11 @@ use super::{Sql, Store, StoreError};
 use crate::model::process_type::OnCrash;
 
 const ABANDONED: Sql =
-    Sql::new("read the claims of dead nodes", include_str!("../../sql/abandoned_claims.sql"));
-const REPAIR_CLAIMS: Sql = Sql::new("repair unreadable claims", include_str!("../../sql/repair_claims.sql"));
+    Sql::new("read the claims of dead nodes", include_str!("../../sql/nodes/abandoned_claims.sql"));
+const REPAIR_CLAIMS: Sql =
+    Sql::new("repair unreadable claims", include_str!("../../sql/queue/repair_claims.sql"));
 const END_RESERVATIONS: Sql =
-    Sql::new("end the reservations of nodes", include_str!("../../sql/end_reservations.sql"));
+    Sql::new("end the reservations of nodes", include_str!("../../sql/queue/end_reservations.sql"));
 
 /// A claim whose node will not come back for it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -153,19 +153,19 @@ pub(crate) fn looks() -> [Look; 3] {
     [
         Look {
             name: "claim of 256",
-            text: include_str!("../../sql/claim.sql"),
+            text: include_str!("../../sql/queue/claim.sql"),
             types: "text, bigint, int[], int[], float8[], text[], bigint",
             values: "'bench', 256, '{-2147483648}', '{2147483647}', '{NULL}', '{}', 256",
         },
         Look {
             name: "promotion with nothing due, and the next due time",
-            text: include_str!("../../sql/promote.sql"),
+            text: include_str!("../../sql/queue/promote.sql"),
             types: "float8, bigint",
             values: "NULL, 2000",
         },
         Look {
             name: "look for a higher priority",
-            text: include_str!("../../sql/waiting_priorities.sql"),
+            text: include_str!("../../sql/queue/waiting_priorities.sql"),
             types: "bigint, int[], int[], float8[]",
             values: "256, '{1}', '{2147483647}', '{NULL}'",
         },
@@ -351,11 +351,10 @@ impl Store {
             ("{priorities}", past.priorities),
             ("{held}", past.held),
         ];
-        let script = numbers
-            .iter()
-            .fold(include_str!("../../sql/bench_history.sql").to_owned(), |script, (place, number)| {
-                script.replace(place, &number.to_string())
-            });
+        let script = numbers.iter().fold(
+            include_str!("../../sql/schema/bench_history.sql").to_owned(),
+            |script, (place, number)| script.replace(place, &number.to_string()),
+        );
         self.run_script("fill the schema", &script)?;
         for table in ["processes", "tasks", "task_executions", "scheduled_tasks"] {
             self.run_script("vacuum the schema", &format!("VACUUM (ANALYZE) {table}"))?;

@@ -12,12 +12,14 @@ const CANCEL: Sql = Sql::new(
     "cancel processes",
     "SELECT process_id, outcome, status, picked_by FROM cancel_processes($1, $2, $3)",
 );
-const CANCEL_REQUESTS: Sql =
-    Sql::new("see which processes are to be cancelled", include_str!("../../sql/cancel_requests.sql"));
+const CANCEL_REQUESTS: Sql = Sql::new(
+    "see which processes are to be cancelled",
+    include_str!("../../sql/control/cancel_requests.sql"),
+);
 const END_CANCELLED: Sql =
     Sql::new("end cancelled processes", "SELECT process_id FROM end_cancelled_processes() AS e (process_id)");
 const UNFINISHED_IDS: Sql =
-    Sql::new("look for unfinished processes", include_str!("../../sql/unfinished_ids.sql"));
+    Sql::new("look for unfinished processes", include_str!("../../sql/control/unfinished_ids.sql"));
 
 /// Most processes that one call of [`Store::cancel_processes`] or [`Store::retry_processes`] should name: the rows stay
 /// locked for a moment, and a node that wants one of them waits for all.

@@ -13,26 +13,28 @@ use super::{Sql, Store, StoreError, types};
 use crate::model::input::ProcessInputData;
 use crate::model::retry::RetryPolicy;
 
-const CLAIM: Sql = Sql::new("claim due processes", include_str!("../../sql/claim.sql"));
-const CLAIM_ONE: Sql = Sql::new("claim a process", include_str!("../../sql/claim_one.sql"));
-const RELEASE: Sql = Sql::new("give claims back", include_str!("../../sql/release.sql"));
+const CLAIM: Sql = Sql::new("claim due processes", include_str!("../../sql/queue/claim.sql"));
+const CLAIM_ONE: Sql = Sql::new("claim a process", include_str!("../../sql/queue/claim_one.sql"));
+const RELEASE: Sql = Sql::new("give claims back", include_str!("../../sql/queue/release.sql"));
 const NEXT_DUE_OF: Sql = Sql::new(
     "see when a process is due",
     "SELECT extract(epoch FROM greatest(execution_time, 'epoch') - clock_timestamp())::float8 * 1000 AS wait_ms \
      FROM scheduled_tasks WHERE task_instance = $1 AND picked IS NOT TRUE",
 );
-const WAITING: Sql = Sql::new("see which priorities wait", include_str!("../../sql/waiting_priorities.sql"));
+const WAITING: Sql =
+    Sql::new("see which priorities wait", include_str!("../../sql/queue/waiting_priorities.sql"));
 const HELD: Sql = Sql::new(
     "read this node's claims",
     "SELECT task_instance, version FROM scheduled_tasks WHERE picked_by = $1",
 );
 
-const LOST: Sql = Sql::new("look after this node's claims", include_str!("../../sql/lost_claims.sql"));
+const LOST: Sql = Sql::new("look after this node's claims", include_str!("../../sql/queue/lost_claims.sql"));
 
-const DUE: Sql = Sql::new("see which processes are due", include_str!("../../sql/due.sql"));
+const DUE: Sql = Sql::new("see which processes are due", include_str!("../../sql/queue/due.sql"));
 const QUARANTINE_UNCLAIMED: Sql =
-    Sql::new("set a process aside", include_str!("../../sql/quarantine_unclaimed.sql"));
-const QUARANTINE: Sql = Sql::new("set an unreadable process aside", include_str!("../../sql/quarantine.sql"));
+    Sql::new("set a process aside", include_str!("../../sql/queue/quarantine_unclaimed.sql"));
+const QUARANTINE: Sql =
+    Sql::new("set an unreadable process aside", include_str!("../../sql/queue/quarantine.sql"));
 
 /// A node's exclusive right to advance a process, with what the process brings along.
 #[derive(Debug, Clone, PartialEq)]

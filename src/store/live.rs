@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use super::row::{count, get, time};
 use super::{Sql, Store, StoreError};
 
-const SHOW: Sql = Sql::new("show the output of running commands", include_str!("../../sql/live_show.sql"));
+const SHOW: Sql =
+    Sql::new("show the output of running commands", include_str!("../../sql/read/live_show.sql"));
 const HIDE: Sql = Sql::new(
     "forget the output of commands that have ended",
     "DELETE FROM live_output WHERE node_id = $1 AND NOT (process_id, task_index, attempt) IN \
@@ -18,7 +19,8 @@ const SWEEP: Sql = Sql::new(
     "DELETE FROM live_output l WHERE NOT EXISTS \
      (SELECT FROM nodes n WHERE n.node_id = l.node_id AND n.state IN ('RUNNING', 'STOPPING'))",
 );
-const READ: Sql = Sql::new("read the output of a running command", include_str!("../../sql/live_output.sql"));
+const READ: Sql =
+    Sql::new("read the output of a running command", include_str!("../../sql/read/live_output.sql"));
 
 /// What a node shows of a command that it runs.
 #[derive(Debug, Clone, PartialEq)]

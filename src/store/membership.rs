@@ -18,13 +18,13 @@ const FORGET: Sql = Sql::new(
     "DELETE FROM nodes n WHERE n.state IN ('STOPPED', 'DEAD') AND n.last_heartbeat < now() - interval '7 days' \
      AND NOT EXISTS (SELECT FROM scheduled_tasks s WHERE s.picked_by = n.node_id)",
 );
-const HEARTBEAT: Sql = Sql::new("renew this node's lease", include_str!("../../sql/heartbeat.sql"));
-const REJOIN: Sql = Sql::new("rejoin", include_str!("../../sql/rejoin.sql"));
+const HEARTBEAT: Sql = Sql::new("renew this node's lease", include_str!("../../sql/nodes/heartbeat.sql"));
+const REJOIN: Sql = Sql::new("rejoin", include_str!("../../sql/nodes/rejoin.sql"));
 const TAKE_LOCK: Sql = Sql::new("take this node's lock", "SELECT pg_try_advisory_lock($1, $2) AS is_taken");
-const PEERS: Sql = Sql::new("look after the other nodes", include_str!("../../sql/peers.sql"));
-const DECLARE_DEAD: Sql = Sql::new("declare a node dead", include_str!("../../sql/declare_dead.sql"));
+const PEERS: Sql = Sql::new("look after the other nodes", include_str!("../../sql/nodes/peers.sql"));
+const DECLARE_DEAD: Sql = Sql::new("declare a node dead", include_str!("../../sql/nodes/declare_dead.sql"));
 const REPAIR_NODES: Sql =
-    Sql::new("repair unreadable rows of nodes", include_str!("../../sql/repair_nodes.sql"));
+    Sql::new("repair unreadable rows of nodes", include_str!("../../sql/nodes/repair_nodes.sql"));
 /// Advisory locks of living nodes have this as their first key.
 const LOCK_CLASS: i32 = 0x504f_4e31;
 

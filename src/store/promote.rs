@@ -6,11 +6,11 @@ use super::claims::read_wait;
 use super::row::{get, unreadable};
 use super::{Sql, Store, StoreError};
 
-const PROMOTE: Sql = Sql::new("make scheduled processes ready", include_str!("../../sql/promote.sql"));
+const PROMOTE: Sql = Sql::new("make scheduled processes ready", include_str!("../../sql/queue/promote.sql"));
 const HOLD_PAUSED: Sql =
-    Sql::new("hold processes of paused types", include_str!("../../sql/hold_paused.sql"));
+    Sql::new("hold processes of paused types", include_str!("../../sql/queue/hold_paused.sql"));
 const RELEASE_HELD: Sql =
-    Sql::new("release processes of resumed types", include_str!("../../sql/release_held.sql"));
+    Sql::new("release processes of resumed types", include_str!("../../sql/queue/release_held.sql"));
 /// Rows moved by one statement: some 30 ms, and the next one follows at once.
 const MOVED_MAX: i64 = 2000;
 

@@ -9,8 +9,8 @@ use super::row::get;
 use super::{Sql, Store, StoreError};
 use crate::model::lifecycle::ProcessStatus;
 
-const PRUNE: Sql = Sql::new("delete finished processes", include_str!("../../sql/prune.sql"));
-const PRUNABLE: Sql = Sql::new("count finished processes", include_str!("../../sql/prunable.sql"));
+const PRUNE: Sql = Sql::new("delete finished processes", include_str!("../../sql/control/prune.sql"));
+const PRUNABLE: Sql = Sql::new("count finished processes", include_str!("../../sql/control/prunable.sql"));
 const TURN: Sql = Sql::new(
     "see whether another node prunes",
     "SELECT pg_try_advisory_xact_lock($1, hashtext(current_schema())) AS is_ours",

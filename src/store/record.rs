@@ -12,8 +12,9 @@ use super::row::get;
 use super::{Sql, Store, StoreError};
 use crate::model::lifecycle::{ClaimMove, Outcome, Transition};
 
-const RECORD: Sql = Sql::new("record results", include_str!("../../sql/record.sql"));
-const RECORDED: Sql = Sql::new("see which results were recorded", include_str!("../../sql/recorded.sql"));
+const RECORD: Sql = Sql::new("record results", include_str!("../../sql/queue/record.sql"));
+const RECORDED: Sql =
+    Sql::new("see which results were recorded", include_str!("../../sql/queue/recorded.sql"));
 
 /// How one execution ended: a row of the audit trail in the making.
 #[derive(Debug, Clone)]

@@ -18,7 +18,8 @@ const PLAN_RETRY: Sql = Sql::new(
     "SELECT id AS process_id, outcome, status, detail FROM plan_retries($1, $2, $3)",
 );
 const RETRY_ONE: Sql = Sql::new("retry a process", "SELECT retry_process($1, $2, $3) AS task");
-const FINISHED_IDS: Sql = Sql::new("look for finished processes", include_str!("../../sql/finished_ids.sql"));
+const FINISHED_IDS: Sql =
+    Sql::new("look for finished processes", include_str!("../../sql/control/finished_ids.sql"));
 
 crate::model::lifecycle::words! {
     /// What a retry did, or would do.

@@ -14,8 +14,8 @@ pub enum RoleKind {
 impl RoleKind {
     const fn statements(self) -> &'static str {
         match self {
-            Self::Runtime => include_str!("../../sql/grant_runtime.sql"),
-            Self::Reader => include_str!("../../sql/grant_reader.sql"),
+            Self::Runtime => include_str!("../../sql/schema/grant_runtime.sql"),
+            Self::Reader => include_str!("../../sql/schema/grant_reader.sql"),
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::model::names::{PROCESS_ID_REMEDY, process_id_problem};
 const START_ALL: Sql =
     Sql::new("start processes", "SELECT process_id FROM start_processes($1, $2, $3, $4, $5) AS process_id");
 
-const RESERVE: Sql = Sql::new("keep a process for a node", include_str!("../../sql/reserve.sql"));
+const RESERVE: Sql = Sql::new("keep a process for a node", include_str!("../../sql/queue/reserve.sql"));
 
 /// Whether this very transaction has written the row; the column holds the number's lower half.
 const IS_OURS: Sql = Sql::new(

@@ -16,7 +16,7 @@ use crate::model::retry::RetryPolicy;
 use crate::model::template::required_input;
 
 const REGISTER: Sql =
-    Sql::new("register a process type", include_str!("../../sql/register_process_type.sql"));
+    Sql::new("register a process type", include_str!("../../sql/schema/register_process_type.sql"));
 /// All of them, or one.
 const TYPES: Sql = Sql::new(
     "read the process types",

@@ -14,7 +14,6 @@ mod metrics;
 mod node;
 mod plans;
 mod program;
-mod queue;
 mod readme;
 mod scripts;
 mod servers;

@@ -31,7 +31,7 @@ use super::statement::{Sql, quote_identifier};
 use crate::store::error::StoreError;
 use crate::store::row::unreadable;
 
-const PARAMETER_TYPES: &str = include_str!("../../../sql/parameter_types.sql");
+const PARAMETER_TYPES: &str = include_str!("../../../sql/schema/parameter_types.sql");
 
 /// The first key of the advisory locks of turns.
 const TURN_CLASS: i32 = 0x504f_5431;

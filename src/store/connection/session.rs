@@ -5,7 +5,7 @@
 //! leave on it reach strangers, and what we prepared, locked or listen to is on a session that we have lost.
 //!
 //! That there is a pooler is seen for certain: the server knows what a client says at the start of a session, and
-//! that was the pooler (`sql/session.sql`). In which mode it is it does not say; it is tried, see
+//! that was the pooler (`sql/schema/session.sql`). In which mode it is it does not say; it is tried, see
 //! [`gives_sessions_away`]. Where that can't be done, the mode in which everything works is assumed: transaction.
 
 use std::time::Duration;
@@ -15,7 +15,7 @@ use postgres::SimpleQueryMessage;
 use crate::database::{Connection, ConnectionSource, Pooler};
 use crate::store::error::StoreError;
 
-const SESSION: &str = include_str!("../../../sql/session.sql");
+const SESSION: &str = include_str!("../../../sql/schema/session.sql");
 
 /// The server's side of a connection: its process and when that began, which tells it from a later one of the
 /// same number.

@@ -14,9 +14,9 @@ const SETTLED: Sql = Sql::new(
     "read the time",
     "SELECT greatest($1::timestamptz, now() - interval '1 minute') AS settled_until",
 );
-const HISTORY: Sql = Sql::new("count the history", include_str!("../../../sql/count_history.sql"));
-const RECENT: Sql = Sql::new("count the processes", include_str!("../../../sql/count_recent.sql"));
-const QUEUE: Sql = Sql::new("read the queue", include_str!("../../../sql/queue_by_type.sql"));
+const HISTORY: Sql = Sql::new("count the history", include_str!("../../../sql/read/count_history.sql"));
+const RECENT: Sql = Sql::new("count the processes", include_str!("../../../sql/read/count_recent.sql"));
+const QUEUE: Sql = Sql::new("read the queue", include_str!("../../../sql/read/queue_by_type.sql"));
 
 /// How many processes there are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use postgres::Row;
 use crate::store::row::get;
 use crate::store::{Sql, Store, StoreError};
 
-const EXAMINE: Sql = Sql::new("examine the server", include_str!("../../../sql/doctor.sql"));
+const EXAMINE: Sql = Sql::new("examine the server", include_str!("../../../sql/schema/doctor.sql"));
 
 /// A struct whose fields are the columns of one row.
 macro_rules! columns {
@@ -24,7 +24,7 @@ macro_rules! columns {
 columns! {
     /// The server's state and settings as far as they matter to us. Ages are in seconds.
     #[derive(Debug, Clone, PartialEq)]
-    #[expect(missing_docs, reason = "the columns of sql/doctor.sql, named after PostgreSQL's own words")]
+    #[expect(missing_docs, reason = "the columns of sql/schema/doctor.sql, named after PostgreSQL's own words")]
     Examination {
         server_version: String,
         version_number: i32,

@@ -7,7 +7,7 @@ use crate::model::lifecycle::{ProcessStatus, TaskStatus};
 use crate::store::row::{count, get, time, word};
 use crate::store::{Sql, Store, StoreError};
 
-const EXPLAIN: Sql = Sql::new("look into a process", include_str!("../../../sql/explain.sql"));
+const EXPLAIN: Sql = Sql::new("look into a process", include_str!("../../../sql/read/explain.sql"));
 
 /// Processes before it that are counted; beyond that "many" says as much.
 pub const AHEAD_MAX: i64 = 10_000;

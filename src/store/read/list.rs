@@ -14,14 +14,14 @@ use crate::model::records::ProcessData;
 use crate::store::row::{get, problem_of};
 use crate::store::{Sql, Store, StoreError};
 
-const WALK: Sql = Sql::new("list processes", include_str!("../../../sql/list_processes.sql"));
+const WALK: Sql = Sql::new("list processes", include_str!("../../../sql/read/list_processes.sql"));
 const UNFINISHED: Sql =
-    Sql::new("list unfinished processes", include_str!("../../../sql/list_unfinished.sql"));
+    Sql::new("list unfinished processes", include_str!("../../../sql/read/list_unfinished.sql"));
 const BY_METADATA: Sql =
-    Sql::new("list processes by metadata", include_str!("../../../sql/list_by_metadata.sql"));
+    Sql::new("list processes by metadata", include_str!("../../../sql/read/list_by_metadata.sql"));
 const COUNT_CANDIDATES: Sql =
-    Sql::new("see how many processes to look at", include_str!("../../../sql/count_candidates.sql"));
-const NODES_NAMED: Sql = Sql::new("find a node", include_str!("../../../sql/nodes_named.sql"));
+    Sql::new("see how many processes to look at", include_str!("../../../sql/read/count_candidates.sql"));
+const NODES_NAMED: Sql = Sql::new("find a node", include_str!("../../../sql/nodes/nodes_named.sql"));
 
 /// Most processes on one page.
 pub const PAGE_MAX: u32 = 1000;

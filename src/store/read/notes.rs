@@ -6,7 +6,7 @@ use crate::model::records::ProcessData;
 use crate::store::row::get;
 use crate::store::{Sql, Store, StoreError};
 
-const NOTES: Sql = Sql::new("see what processes wait for", include_str!("../../../sql/list_notes.sql"));
+const NOTES: Sql = Sql::new("see what processes wait for", include_str!("../../../sql/read/list_notes.sql"));
 
 /// What keeps an unfinished process, as far as one word says it; [`Store::explain`] knows all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,13 +11,14 @@ use crate::model::records::{ProcessData, StatusCounts, TaskData, TaskExecution};
 use crate::store::row::{Listed, count, get, listed, object, time, word};
 use crate::store::{Sql, Store, StoreError};
 
-const PROCESS: Sql = Sql::new("read a process", include_str!("../../../sql/process.sql"));
-const TASKS: Sql = Sql::new("read the tasks of a process", include_str!("../../../sql/process_tasks.sql"));
+const PROCESS: Sql = Sql::new("read a process", include_str!("../../../sql/read/process.sql"));
+const TASKS: Sql =
+    Sql::new("read the tasks of a process", include_str!("../../../sql/read/process_tasks.sql"));
 const EXECUTIONS: Sql =
-    Sql::new("read the executions of a process", include_str!("../../../sql/process_executions.sql"));
+    Sql::new("read the executions of a process", include_str!("../../../sql/read/process_executions.sql"));
 const STATUSES: Sql =
     Sql::new("count the processes", "SELECT status, count(*) AS how_many FROM processes GROUP BY status");
-const QUEUE: Sql = Sql::new("read the queue", include_str!("../../../sql/queue.sql"));
+const QUEUE: Sql = Sql::new("read the queue", include_str!("../../../sql/read/queue.sql"));
 const NOW: Sql = Sql::new("ask for the time", "SELECT clock_timestamp() AS now");
 const RUNNING_NODES_MAX: u32 = 1000;
 

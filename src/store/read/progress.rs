@@ -7,7 +7,8 @@ use crate::model::lifecycle::{ProcessStatus, TaskStatus};
 use crate::store::row::{count, get, time, word};
 use crate::store::{Sql, Store, StoreError};
 
-const TASKS: Sql = Sql::new("watch the tasks of a process", include_str!("../../../sql/task_progress.sql"));
+const TASKS: Sql =
+    Sql::new("watch the tasks of a process", include_str!("../../../sql/read/task_progress.sql"));
 const ENDED: Sql = Sql::new(
     "see which processes have ended",
     "SELECT process_id, status, error_message FROM processes \

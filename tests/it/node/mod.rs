@@ -8,5 +8,6 @@ pub mod guard;
 pub mod library;
 pub mod live;
 pub mod nodes;
+pub mod queue;
 pub mod record;
 pub mod start;

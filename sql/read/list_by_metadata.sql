@@ -1,5 +1,5 @@
 -- A page of processes, newest first, of those few that hold the metadata asked for.
--- Parameters as in sql/list_processes.sql.
+-- Parameters as in sql/read/list_processes.sql.
 --
 -- `found` keeps the plan from walking the processes by creation until it has met enough of these.
 WITH found AS MATERIALIZED (

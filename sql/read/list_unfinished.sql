@@ -1,5 +1,5 @@
 -- A page of unfinished processes, newest first, from the queue: it holds a row for each of them and none of the history.
--- Parameters as in sql/list_processes.sql ($6 to $9 are not used), and $15 whether only those are asked for that have
+-- Parameters as in sql/read/list_processes.sql ($6 to $9 are not used), and $15 whether only those are asked for that have
 -- been claimed at least once.
 --
 -- The lateral subquery is one descent of the primary key for each row of the queue, whatever the plan believes the

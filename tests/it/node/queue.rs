@@ -34,7 +34,8 @@ const FILL: &str = "
 
 /// Buffers that a statement of the engine's touches, its arguments as SQL; what it changes is taken back.
 fn buffers(client: &mut Client, name: &str, arguments: &str) -> i64 {
-    let text = std::fs::read_to_string(format!("{}/sql/{name}.sql", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let text =
+        std::fs::read_to_string(format!("{}/sql/queue/{name}.sql", env!("CARGO_MANIFEST_DIR"))).unwrap();
     let script = format!(
         "PREPARE it AS {text}; BEGIN; EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE it ({arguments}); ROLLBACK; DEALLOCATE it"
     );
@@ -55,9 +56,9 @@ fn no_look_walks_priorities_future_starts_or_held_rows() {
     let database = TestDatabase::new("queue_buffers");
     let mut client = database.sql();
     client.batch_execute(FILL).unwrap();
-    client
-        .batch_execute("VACUUM (ANALYZE) scheduled_tasks; VACUUM (ANALYZE) processes; VACUUM (ANALYZE) tasks")
-        .unwrap();
+    for table in ["scheduled_tasks", "processes", "tasks"] {
+        client.batch_execute(&format!("VACUUM (ANALYZE) {table}")).unwrap();
+    }
     client.batch_execute(SETTINGS).unwrap();
     let claim = |client: &mut Client| buffers(client, "claim", &format!("'node', 256, {WHOLE}, '{{}}', 256"));
     let met = claim(&mut client);
