@@ -98,14 +98,16 @@ fn connections_that_fall_silent_are_replaced_by_new_ones() {
     let last_heartbeat = || -> std::time::SystemTime {
         world.sql().query_one("SELECT last_heartbeat FROM nodes", &[]).unwrap().get(0)
     };
+    let lock = "nodes WHERE lock_key IN (SELECT ((objid::bigint + 2147483648) % 4294967296 - 2147483648)::int \
+                FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2)";
+    // A session that falls silent while it is opened is not known yet.
+    wait_until("the keeper has its connection", || (world.count(lock) == 1).then_some(()));
     proxy.silence_standing();
     let silenced = last_heartbeat();
     fs::write(&gate, "").unwrap();
     // What is new is claimed: the poller has a new connection, as has the recorder.
     ids.extend(world.start("new", 4, &["true", "true"]));
     world.wait_for_all(&ids);
-    let lock = "nodes WHERE lock_key IN (SELECT ((objid::bigint + 2147483648) % 4294967296 - 2147483648)::int \
-                FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2)";
     wait_until("the keeper renews the lease on a new connection, with the node's lock", || {
         (last_heartbeat() > silenced && world.count(lock) == 1).then_some(())
     });
