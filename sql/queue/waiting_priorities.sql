@@ -1,5 +1,5 @@
 -- The priorities of READY processes above $2, which no executor is free for, highest first.
--- $1 how many at the most; $2 to $4 the parts of the queue, as $3 to $5 of claim.sql.
+-- $1 how many at the most; $2 to $4 the parts of the queue, as in claim.sql.
 SELECT d.priority
 FROM unnest($2::int[], $3::int[], $4::float8[]) AS part (lowest, highest, due_ago_s)
 CROSS JOIN LATERAL (
