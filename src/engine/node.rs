@@ -26,6 +26,7 @@ use super::membership::heartbeat::Heartbeat;
 use super::membership::lease::Lease;
 use super::membership::node_lock::NodeLock;
 use super::membership::takeover::Takeover;
+use super::record::pace::Pace;
 use super::record::recorder::Recorder;
 use super::run::executor::Executor;
 use super::run::job_queue::JobQueue;
@@ -213,6 +214,7 @@ impl Node {
             requests: Arc::clone(&requests),
             shutdown: Arc::clone(&shutdown),
             health: Arc::clone(&health),
+            pace: Pace::default(),
         };
         let claiming = PollerParts {
             holdings: Arc::clone(&holdings),

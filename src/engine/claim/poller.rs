@@ -121,7 +121,6 @@ impl Poller {
         let now = Instant::now();
         self.end_rate.note(now, permits.ended());
         let ahead = self.end_rate.ahead(now);
-        permits.note_capacity(config.executors + ahead);
         View {
             now,
             is_lease_expired: lease.is_expired(),

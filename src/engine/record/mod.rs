@@ -2,4 +2,5 @@
 
 mod batch;
 mod decide;
+pub(super) mod pace;
 pub(super) mod recorder;

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::batch::Batch;
 use super::decide::{Handover, decide, unrecordable};
+use super::pace::Pace;
 use crate::engine::claim::preemption::PreemptionRequests;
 use crate::engine::control::requests::Requests;
 use crate::engine::health::node_health::Health;
@@ -45,6 +46,7 @@ pub(crate) struct Recorder {
     pub(crate) requests: Arc<Requests>,
     pub(crate) shutdown: Arc<Shutdown>,
     pub(crate) health: Arc<Health>,
+    pub(crate) pace: Pace,
 }
 
 impl Recorder {
@@ -118,6 +120,7 @@ impl Recorder {
                 let began = Instant::now();
                 let answer = self.session.write(|store| store.record(node, &batch.results));
                 if answer.is_ok() {
+                    self.note_pace(batch.results.len(), began);
                     let metrics = &self.health.metrics;
                     metrics.record_seconds.note_time(began.elapsed());
                     metrics.record_batch.note(batch.results.len() as f64);
@@ -148,6 +151,12 @@ impl Recorder {
                 }
             }
         }
+    }
+
+    /// A transaction that began then has recorded so many results.
+    fn note_pace(&mut self, results: usize, began: Instant) {
+        self.pace.note(results, began, Instant::now());
+        self.permits.set_low_watermark(self.pace.low_watermark(self.holdings.claims.len()));
     }
 
     /// The database refuses a value of the batch: each result is tried on its own, and one that is refused

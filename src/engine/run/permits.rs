@@ -15,18 +15,11 @@ use crossbeam_channel::{Receiver, Sender, bounded, select};
 /// commands and the database hindered each other (0.84 of the bare loop instead of 0.89).
 const PERMITS_PER_PROCESSOR: usize = 2;
 
-/// Tasks for each permit that still wait when a batch of results is recorded: they run meanwhile.
-const WATERMARK_PER_PERMIT: usize = 2;
-
-/// But no more than one for this many claims, or batches would be small where there are few.
-const CLAIMS_PER_WATERMARK: usize = 8;
-
 pub(crate) struct RunPermits {
     returned: Sender<()>,
     available: Receiver<()>,
     processors: usize,
     low_watermark: AtomicUsize,
-    low_watermark_max: usize,
     /// Permits whose holders run a command.
     at_work: AtomicUsize,
     /// How many tasks the executors have taken so far.
@@ -52,14 +45,12 @@ impl RunPermits {
             available,
             processors,
             low_watermark: AtomicUsize::new(0),
-            low_watermark_max: count * WATERMARK_PER_PERMIT,
             at_work: AtomicUsize::new(0),
             begun: AtomicUsize::new(0),
             ended: AtomicUsize::new(0),
             compensation: AtomicUsize::new(0),
             compensation_max: executors.saturating_sub(count),
         };
-        permits.note_capacity(executors);
         (0..count).for_each(|_| permits.pass_on());
         permits
     }
@@ -87,10 +78,9 @@ impl RunPermits {
         self.ended.load(Ordering::Relaxed)
     }
 
-    /// The node may hold so many claims.
-    pub(crate) fn note_capacity(&self, claims: usize) {
-        let low_watermark = (claims / CLAIMS_PER_WATERMARK).min(self.low_watermark_max);
-        self.low_watermark.store(low_watermark, Ordering::Relaxed);
+    /// So many tasks run while a transaction of the recorder brings more.
+    pub(crate) fn set_low_watermark(&self, tasks: usize) {
+        self.low_watermark.store(tasks, Ordering::Relaxed);
     }
 
     /// No task was taken for long while some wait: the permits' holders are stuck before their commands run, in a file
@@ -198,17 +188,6 @@ mod tests {
         assert_eq!(permits.available.len(), 1);
         drop(permits.take(&quit));
         assert_eq!(permits.available.len(), 1, "a panic drops it as well");
-    }
-
-    #[test]
-    fn the_low_watermark_is_what_runs_while_a_transaction_takes_place() {
-        for (executors, left) in [(1, 0), (16, 2), (32, 4), (64, 8), (1024, 8)] {
-            let permits = RunPermits::of(executors, executors.min(4), 2);
-            assert!(
-                permits.below_low_watermark(left) && !permits.below_low_watermark(left + 1),
-                "{executors} executors"
-            );
-        }
     }
 
     #[test]
