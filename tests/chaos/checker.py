@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter, defaultdict
-from typing import Dict, List, Tuple
+from typing import Dict, Iterable, List, Tuple
 
 from database import Database
 from excuses import CLOCK_S, Excuses
@@ -16,9 +16,11 @@ Row = Dict[str, str]
 
 class Checker:
     def __init__(self, settings: Settings, database: Database, processes: List[Process], excuses: Excuses,
-                 offset: float) -> None:
+                 offset: float, cancelled: Iterable[str] = ()) -> None:
         self.settings, self.database, self.excuses, self.offset = settings, database, excuses, offset
         self.processes = {it.process_id: it for it in processes}
+        # Whoever was asked to be cancelled; some have ended before.
+        self.cancelled = set(cancelled)
         self.violations: List[str] = []
         self.outcomes: "Counter[str]" = Counter()
         self.counts: "Counter[str]" = Counter()
@@ -64,7 +66,8 @@ class Checker:
         for execution in trail:
             by_task[int(execution["task_index"])].append(execution)
             self.outcomes[execution["outcome"]] += 1
-        verdict = judge(process, by_task)
+        is_cancelled = row["status"] == "CANCELLED" and process.process_id in self.cancelled
+        verdict = judge(process, by_task, is_cancelled)
         for problem in verdict.problems:
             self._wrong(process.process_id, problem)
         if row["status"] != verdict.status:
@@ -173,7 +176,9 @@ class Checker:
                     self._wrong(process.process_id, "task {}, attempt {} found the lock taken, and everybody before "
                                 "it had ended".format(entry.index, entry.attempt))
                 continue
-            if others and all(self.excuses.of_overlap(it.node_id, entry.at) for it in others[-1:]):
+            # Either may be the one whose claim was another's: one that was frozen while it waited finds the new one.
+            both = others[-1:] + [it for it in journal.executions if (it.index, it.attempt, it.pid) == me]
+            if others and any(self.excuses.of_overlap(it.node_id, entry.at) for it in both):
                 self.counts["overlaps excused"] += 1
                 continue
             self._wrong(process.process_id, "task {}, attempt {} ran beside {}".format(

@@ -53,7 +53,7 @@ class Excuses:
 
         A node whose session is gone at the server is taken for dead after `dead_after`, and sees that only when it
         reaches the database again. A cut or a freeze that leaves the sessions alone is no excuse: the node, or else
-        its guard, ends its commands before its lease is over.
+        its guard, ends its commands before its lease is over. Where these are all frozen together, nobody can.
         """
         return self._was_silent(node_id, at, WAKE_S, is_cut_enough=False)
 
@@ -64,6 +64,8 @@ class Excuses:
             if not it.began <= at <= it.ended + after_s:
                 continue
             is_session_lost = it.kind == "refuse" or any(it.began - 1 <= when <= at for when in self.sessions_lost)
+            # Its silence is not over with the end of a cut that ends its sessions: others may look before it is heard.
+            is_session_lost |= it.is_reset and at >= it.ended - CLOCK_S
             if it.kind in ("cut", "freeze") and not is_session_lost and not is_cut_enough:
                 continue
             # The silence began with the last heartbeat, a little before the isolation.
@@ -82,12 +84,12 @@ def was_killed(node: Node, pid: int, at: float) -> bool:
 def joined(isolations: List[Isolation]) -> List[Isolation]:
     """Isolations that follow each other closely count as one, of the kind that excuses most."""
     merged: List[Isolation] = []
-    weight = {"refuse": 3, "stall": 2, "freeze": 1, "cut": 0}
+    weight = {"refuse": 4, "stall": 3, "freeze-all": 2, "freeze": 1, "cut": 0}
     for it in sorted(isolations, key=lambda it: it.began):
         last = merged[-1] if merged else None
         if last and it.began <= last.ended + CLOSE_S:
             kind = max(last.kind, it.kind, key=lambda kind: weight[kind])
-            merged[-1] = Isolation(it.node, kind, last.began, max(last.ended, it.ended))
+            merged[-1] = Isolation(it.node, kind, last.began, max(last.ended, it.ended), last.is_reset or it.is_reset)
         else:
             merged.append(it)
     return merged

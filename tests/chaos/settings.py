@@ -22,6 +22,12 @@ class Settings(NamedTuple):
     postgresql: str
     folder: str
     keep: bool = False
+    # So many of the nodes, the first ones, are of the last release.
+    old_program: str = ""
+    old_nodes: int = 0
+
+    def program_of(self, node: int) -> str:
+        return self.old_program if node < self.old_nodes else self.binary
 
     @property
     def seconds(self) -> float:
