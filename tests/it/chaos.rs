@@ -1,4 +1,4 @@
-//! A short run of `scripts/chaos`, always with the same seed, and the tests of its checker. What fails a longer run is
+//! A short run of `scripts/chaos`, always with the same seed, and the tests of what it and `tests/rolling_upgrade` check. What fails a longer run is
 //! worth a test of its own; this one keeps the script itself honest and working.
 #![cfg(target_os = "linux")]
 
@@ -33,4 +33,11 @@ fn the_checker_of_the_chaos_names_each_fault_that_is_put_into_a_record() {
 #[test]
 fn the_nodes_of_the_chaos_are_stopped_and_frozen_as_its_schedule_says() {
     passes(Command::new("python3").arg("tests/chaos/nodes_tests.py"));
+}
+
+#[test]
+fn the_rolling_upgrade_names_what_did_not_go_on() {
+    passes(Command::new("python3").arg("tests/upgrade/upgrade_tests.py"));
+    let help = passes(Command::new("tests/rolling_upgrade").arg("--help"));
+    assert!(help.contains("--migrate-only"), "{help}");
 }
