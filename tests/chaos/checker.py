@@ -36,8 +36,8 @@ class Checker:
         trail: Dict[str, List[Row]] = defaultdict(list)
         for row in self.database.ask(
                 "SELECT process_id, task_index, attempt, node_id, outcome, exit_code, output_bytes, duration_ms, "
-                "length(output) AS kept, extract(epoch FROM completed_at) AS completed FROM process_orchestrator.task_executions "
-                "ORDER BY process_id, task_index, attempt"):
+                "length(output) AS kept, extract(epoch FROM completed_at) AS completed "
+                "FROM process_orchestrator.task_executions ORDER BY process_id, task_index, attempt"):
             trail[row["process_id"]].append(row)
         self._tables(rows, trail, journals)
         for process_id, process in sorted(self.processes.items()):
@@ -122,8 +122,12 @@ class Checker:
         if len(begun) > 1:
             self._wrong(process.process_id, "{} began {} times".format(what, len(begun)))
         code = begun[0].code if begun else None
+        at = float(row["completed"]) - self.offset
         if outcome in ("SUCCEEDED", "FAILED"):
-            if not begun or code is None or str(code) != row["exit_code"] or (code == 0) != (outcome == "SUCCEEDED"):
+            was_killed = outcome == "FAILED" and len(begun) == 1 and code is None and not row["exit_code"]
+            if was_killed and self.excuses.of_sweep(row["node_id"], at):
+                self.counts["swept"] += 1
+            elif not begun or code is None or str(code) != row["exit_code"] or (code == 0) != (outcome == "SUCCEEDED"):
                 self._wrong(process.process_id, "{} is {} with exit code {!r}, and its command {}".format(
                     what, outcome, row["exit_code"],
                     "never began" if not begun else "was killed" if code is None else "ended with {}".format(code)))
@@ -135,7 +139,7 @@ class Checker:
             if task.behaviour != "spawn" or begun:
                 self._wrong(process.process_id, "{} is SPAWN_FAILED, and its program is there".format(what))
         elif outcome == "LOST":
-            reason = self.excuses.of_loss(row["node_id"], float(row["completed"]) - self.offset)
+            reason = self.excuses.of_loss(row["node_id"], at)
             self.counts["lost " + (reason or "without a reason")] += 1
             if reason is None:
                 self._wrong(process.process_id, "{} is LOST, and nothing had happened to {}".format(

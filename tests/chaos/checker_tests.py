@@ -9,7 +9,7 @@ from typing import Dict, List, Optional
 sys.dont_write_bytecode = True
 
 from checker import Checker  # noqa: E402
-from excuses import Excuses  # noqa: E402
+from excuses import SWEPT, Excuses  # noqa: E402
 from faults import Isolation  # noqa: E402
 from settings import LEASE, Settings  # noqa: E402
 from workload import KINDS, Process  # noqa: E402
@@ -32,18 +32,21 @@ class Tables:
 
 class OneNode:
     """Stands for a node that is near and has not been killed."""
-    name, is_far, killed, stopped = "chaos-1", False, {}, {}
+    name, is_far, is_old, killed, stopped, log = "chaos-1", False, False, {}, {}, ""
 
     def node_ids(self) -> Dict[str, int]:
         return {NODE: 100}
 
     def log_text(self) -> str:
-        return ""
+        return self.log
 
 
 class NoExcuses:
     def of_loss(self, node_id: str, at: float) -> None:
         return None
+
+    def of_sweep(self, node_id: str, at: float) -> bool:
+        return False
 
     def of_overlap(self, node_id: str, at: float) -> bool:
         return False
@@ -206,6 +209,17 @@ class CheckerTests(unittest.TestCase):
         self.assertIsNone(reason(long + 0.5, long, is_reset=False), "its lock is there and its lease not over")
         self.assertIsNone(reason(long - 1, long, is_reset=True), "its sessions live on until the cut ends")
         self.assertIsNone(reason(1.5, 1, is_reset=True), "it was not silent for long enough")
+
+    def test_a_command_that_an_old_guard_ended_when_its_node_had_come_back(self) -> None:
+        node = OneNode()
+        excuses = Excuses([node], [Isolation(0, "cut", BEGAN, BEGAN + LEASE)], [], [])
+        at = BEGAN + LEASE + 1
+        self.assertFalse(excuses.of_sweep(NODE, at))
+        node.log = SWEPT.format(NODE)
+        self.assertFalse(excuses.of_sweep(NODE, at), "a node of this release has no excuse")
+        node.is_old = True
+        self.assertTrue(excuses.of_sweep(NODE, at))
+        self.assertFalse(excuses.of_sweep(NODE, at + 60), "its guard has ended its sweep")
 
     def test_the_first_nodes_run_the_old_program(self) -> None:
         settings = Settings(1, 1, 3, 1, "new", "", "", False, "old", 2)

@@ -13,6 +13,9 @@ WAKE_S = 3.0
 TAKEOVER_S = 10.0
 # What a node says that has lost sight of claims of its own, as when a commit's answer was lost.
 OUT_OF_SIGHT = "claims of this node that it had lost"
+# What a guard says that has ended the commands of a node that lives, and how long after that node has come back.
+SWEPT = "guard: node {} has not renewed its lease; processes of its commands killed"
+SWEEP_S = 5.0
 # The journal's clock is cut to hundredths of a second, and the machine's clock may have been adjusted meanwhile.
 CLOCK_S = 0.1
 # Two isolations so close together are one: no heartbeat has come through between them.
@@ -47,6 +50,16 @@ class Excuses:
         if UNRECORDED in log and any(since <= at for since in stopped):
             return "stopped while the database was away"
         return "out of sight" if OUT_OF_SIGHT in log else None
+
+    def of_sweep(self, node_id: str, at: float) -> bool:
+        """Whether the guard of a node of the last release may have ended a command at a time.
+
+        That guard goes on with the sweep that it has begun in the node's silence although the node has come back: what
+        this begins meanwhile is ended with the rest, and counts as FAILED.
+        """
+        node, _ = self.incarnations.get(node_id, (None, 0))
+        return (node is not None and node.is_old and SWEPT.format(node_id) in node.log_text()
+                and self._was_silent(node_id, at, SWEEP_S, is_cut_enough=True))
 
     def of_overlap(self, node_id: str, at: float) -> bool:
         """Whether a command of this node may have been alive at a time when its claim was another's.
@@ -89,7 +102,8 @@ def joined(isolations: List[Isolation]) -> List[Isolation]:
         last = merged[-1] if merged else None
         if last and it.began <= last.ended + CLOSE_S:
             kind = max(last.kind, it.kind, key=lambda kind: weight[kind])
-            merged[-1] = Isolation(it.node, kind, last.began, max(last.ended, it.ended), last.is_reset or it.is_reset)
+            merged[-1] = Isolation(it.node, kind, last.began, max(last.ended, it.ended),
+                                   last.is_reset or it.is_reset)
         else:
             merged.append(it)
     return merged

@@ -31,12 +31,13 @@ class Node:
     attends to another one: the node itself.
     """
 
-    def __init__(self, settings: Settings, name: str, proxy: Proxy, is_far: bool, program: str) -> None:
+    def __init__(self, settings: Settings, name: str, proxy: Proxy, is_far: bool, is_old: bool) -> None:
         self.settings = settings
         self.name = name
         self.proxy = proxy
         self.is_far = is_far
-        self.program = program
+        self.is_old = is_old
+        self.program = settings.old_program if is_old else settings.binary
         self.process: Optional[subprocess.Popen] = None
         self.log = os.path.join(settings.logs, name + ".log")
         # The tender and the faults both start and end it. Nobody holds this for longer than an end by SIGKILL takes.

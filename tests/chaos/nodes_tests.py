@@ -1,5 +1,5 @@
-"""That a node is stopped and frozen as the schedule says, also where process 1 attends to it: with a program that stands
-for the real one, of a few lines of shell."""
+"""That a node is stopped and frozen as the schedule says, also where process 1 attends to it: with a program that
+stands for the real one, of a few lines of shell."""
 
 import os
 import sys
@@ -36,10 +36,10 @@ class NodeTests(unittest.TestCase):
     def setUp(self) -> None:
         self.folder = tempfile.TemporaryDirectory()
         self.addCleanup(self.folder.cleanup)
-        settings = Settings(1, 1, 1, 1, "", "", self.folder.name)
-        os.mkdir(settings.logs)
         # A shell under another name, whose first word is the script to run.
         program = os.path.join(self.folder.name, "program")
+        settings = Settings(1, 1, 1, 1, program, "", self.folder.name)
+        os.mkdir(settings.logs)
         os.symlink("/bin/sh", program)
         with open(os.path.join(self.folder.name, "serve"), "w") as file:
             file.write(SERVE)
@@ -48,7 +48,7 @@ class NodeTests(unittest.TestCase):
         self.addCleanup(os.chdir, before)
         name = "test-" + os.path.basename(self.folder.name)
         os.environ.update(PROGRAM=program, NAME=name)
-        self.node = Node(settings, name, SimpleNamespace(port=0), can_be_far(), program)
+        self.node = Node(settings, name, SimpleNamespace(port=0), can_be_far(), False)
         self.addCleanup(self.node.kill)
         self.node.start()
 

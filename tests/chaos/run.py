@@ -41,8 +41,8 @@ class Run:
         tag = os.path.basename(settings.folder).split(".")[-1]
         self.network = Network(self.database.socket)
         may_be_far = can_be_far()
-        self.nodes = [Node(settings, self.name_of(number, tag), self.network.proxy(), may_be_far and self.is_far(number),
-                           settings.program_of(number))
+        self.nodes = [Node(settings, self.name_of(number, tag), self.network.proxy(),
+                           may_be_far and self.is_far(number), settings.is_old(number))
                       for number in range(settings.nodes)]
         self.waves = workload.plan(settings)
         self.schedule = self.plan_faults()
@@ -136,7 +136,8 @@ class Run:
             "AND t.task_index = p.current_task_index "
             "LEFT JOIN process_orchestrator.scheduled_tasks s ON s.task_instance = p.process_id "
             "LEFT JOIN process_orchestrator.nodes n ON n.node_id = s.picked_by "
-            "WHERE p.status NOT IN ('COMPLETED', 'FAILED', 'CANCELLED') ORDER BY p.process_id LIMIT 20")
+            "WHERE p.status NOT IN ('COMPLETED', 'FAILED', 'CANCELLED') "
+            "ORDER BY p.process_id LIMIT 20")
         return ["  {}".format(dict(row)) for row in rows]
 
     def _tend(self) -> None:
@@ -168,12 +169,13 @@ class Run:
         injected = self.injector.injected
         lost = {name[5:]: count for name, count in checker.counts.items() if name.startswith("lost ")}
         print("chaos: seed {}: {:.1f} minutes, {:.1f} of them with {} faults ({}), {} node starts".format(
-            self.settings.seed, minutes, self.injector.took / 60, sum(injected.values()), listed(dict(injected)),
+            self.settings.seed, minutes, self.injector.took / 60, sum(injected.values()), listed(injected),
             sum(node.starts for node in self.nodes)))
         print("chaos: {} processes, {} executions checked ({}), LOST: {}; {} stale results; {} of a killed command's "
-              "children met, {} overlaps of a node that had lost its session".format(
+              "children met, {} overlaps excused, {} commands ended by an old node's guard when it had come back".format(
                   self.settings.processes, checker.counts["executions"], listed(dict(checker.outcomes)),
-                  listed(lost) or "none", stale, checker.counts["waits"], checker.counts["overlaps excused"]))
+                  listed(lost) or "none", stale, checker.counts["waits"], checker.counts["overlaps excused"],
+                  checker.counts["swept"]))
         print("chaos: {}".format("{} WRONG".format(len(problems)) if problems else "all is as it should be"), flush=True)
 
     def clean_up(self) -> None:

@@ -26,8 +26,11 @@ class Settings(NamedTuple):
     old_program: str = ""
     old_nodes: int = 0
 
+    def is_old(self, node: int) -> bool:
+        return node < self.old_nodes
+
     def program_of(self, node: int) -> str:
-        return self.old_program if node < self.old_nodes else self.binary
+        return self.old_program if self.is_old(node) else self.binary
 
     @property
     def seconds(self) -> float:

@@ -1,5 +1,5 @@
-//! A short run of `scripts/chaos`, always with the same seed, and the tests of what it and `tests/rolling_upgrade` check. What fails a longer run is
-//! worth a test of its own; this one keeps the script itself honest and working.
+//! A short run of `scripts/chaos`, always with the same seed, and the tests of what it and `tests/rolling_upgrade`
+//! check. What fails a longer run is worth a test of its own; this one keeps the script itself honest and working.
 #![cfg(target_os = "linux")]
 
 use std::process::Command;

@@ -50,7 +50,7 @@ class Migration:
             os.makedirs(folder)
         self.database = Database(settings.folder, settings.postgresql, SETTINGS)
         name = "old-{}-1".format(os.path.basename(settings.folder).split(".")[-1])
-        self.node = Node(settings, name, Network(self.database.socket).proxy(), False, settings.old_program)
+        self.node = Node(settings, name, Network(self.database.socket).proxy(), False, True)
 
     def carry_out(self) -> List[str]:
         """Returns what should not be."""

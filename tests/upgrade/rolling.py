@@ -154,8 +154,8 @@ class RollingUpgrade(Run):
         lost: Dict[str, int] = {name[5:]: n for name, n in checker.counts.items() if name.startswith("lost ")}
         rows = self.database.ask("SELECT status, count(*) AS n FROM process_orchestrator.processes GROUP BY status")
         self._say("{} processes ({}), {} executions ({}), LOST: {}".format(
-            self.settings.processes, listed({row["status"]: int(row["n"]) for row in rows}), checker.counts["executions"],
-            listed(dict(checker.outcomes)), listed(lost) or "none"))
+            self.settings.processes, listed({row["status"]: int(row["n"]) for row in rows}),
+            checker.counts["executions"], listed(dict(checker.outcomes)), listed(lost) or "none"))
         self._say("{} requests to cancel, {} pauses, {} looks at the queue's states; starts tried again: {}".format(
             len(self.operators.cancelled), len(self.operators.pauses), self.watcher.looks,
             listed(dict(Counter(self.starter.tries_in_vain))) or "none"))

@@ -1,4 +1,4 @@
-"""That the upgrade's own checks see what is wrong: gaps between results, tasks of a paused type, a kind that does nothing."""
+"""That the upgrade's own checks see what is wrong: gaps between results, tasks of a paused type, idle nodes."""
 
 import os
 import sys
