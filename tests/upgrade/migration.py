@@ -16,6 +16,8 @@ from proxy import Network
 from settings import Settings
 
 TYPE = "upgrade-many"
+# Half of these last the old node for the whole measurement.
+COUNT_MIN = 10000
 # For a million, and for less; for more in proportion.
 MIGRATION_S_MAX = 30
 # How long the old node works before the migration, and after it.
@@ -24,7 +26,7 @@ BESIDE_S = 10
 SETTINGS = {"fsync": "on", "full_page_writes": "on", "shared_buffers": "512MB", "max_wal_size": "4GB",
             "maintenance_work_mem": "256MB"}
 
-# Half of them are due, of several priorities, and half lie in the next 30 days; {{}} is the number.
+# Half of them are due, of several priorities, and half lie in the next 30 days.
 FILL = """
     INSERT INTO processes (process_id, process_type, total_tasks, priority)
     SELECT 'many-' || n, '{type}', 1, n % 4 FROM generate_series(1, {count}) AS n;
@@ -79,8 +81,8 @@ class Migration:
         return problems
 
     def _write_type(self) -> None:
-        """Its one task is short, so that a time without results shows."""
-        task = {"name": "one", "command": "sleep 0.02"}
+        """Its one task is short, so that a time without results shows, and not so short that none is left to do."""
+        task = {"name": "one", "command": "sleep 0.1"}
         with open(os.path.join(self.settings.types, TYPE + ".json"), "w") as file:
             json.dump({"name": TYPE, "tasks": [task]}, file)
 

@@ -122,7 +122,7 @@ class RollingUpgrade(Run):
         problems += checker.violations + self._problems() + self.operators.problems + self.watcher.problems
         problems += self.operators.pauses_broken(journals)
         problems += self.idle(phases)
-        self._figures(checker, phases, offset)
+        self._figures(checker, phases, offset, over)
         for problem in problems[:VIOLATIONS_SHOWN_MAX]:
             print("wrong: {}".format(problem), file=sys.stderr)
         self._say("{} WRONG".format(len(problems)) if problems else "all is as it should be")
@@ -137,7 +137,8 @@ class RollingUpgrade(Run):
         return ["no {} node has begun a task after the step: {}".format(kind, step.name)
                 for step, counts in zip(self.steps, phases) for kind in sorted(step.kinds) if not counts[kind]]
 
-    def _figures(self, checker: Checker, phases: "List[Counter[str]]", offset: float) -> None:
+    def _figures(self, checker: Checker, phases: "List[Counter[str]]", offset: float,
+                 over: float) -> None:
         first = self.steps[0].began
         self._say("   at, lasted, then tasks begun by old and new nodes, step")
         for step, counts in zip(self.steps, phases):
@@ -145,7 +146,8 @@ class RollingUpgrade(Run):
                 step.began - first, step.ended - step.began, counts["old"], counts["new"], step.name))
         migration = next(step for step in self.steps if step.name.startswith("migrate"))
         span = (migration.began + offset, migration.ended + offset)
-        gaps = measures.gaps(self.database)
+        # What comes after the load are single processes that take long.
+        gaps = [gap for gap in measures.gaps(self.database) if gap.ended <= over + offset]
         versions = self.database.ask("SELECT max(version) AS version FROM process_orchestrator.schema_migrations")
         self._say("the migration to schema version {} took {:.2f} s; longest time between two recorded results "
                   "{:.2f} s meanwhile, {:.2f} s otherwise".format(
