@@ -26,6 +26,8 @@ def main() -> int:
     signal.signal(signal.SIGHUP, lambda *_: sys.exit(129))
     again = "scripts/chaos --seed {} --minutes {:g} --nodes {} --processes {}".format(
         settings.seed, settings.minutes, settings.nodes, settings.processes)
+    if settings.old_nodes:
+        again += " --old-program {} --old-nodes {}".format(settings.old_program, settings.old_nodes)
     print("chaos: {}".format(again), flush=True)
     run: Optional[Run] = None
     problems: Optional[List[str]] = None
@@ -53,18 +55,26 @@ def read_settings() -> Settings:
     parser.add_argument("--processes", type=int, help="how many processes in all (default: {} a minute)".format(
         PROCESSES_PER_MINUTE))
     parser.add_argument("--binary", required=True, help="the program (default: the release build)")
+    parser.add_argument("--old-program", metavar="PROGRAM", help="the last release's program: some nodes run it "
+                        "all the time, beside the others, on the schema of the newer one")
+    parser.add_argument("--old-nodes", type=int, default=1, metavar="N", help="how many of the nodes run it "
+                        "(default: 1)")
     parser.add_argument("--postgresql", required=True, help=argparse.SUPPRESS)
     parser.add_argument("--keep", action="store_true", help="keep logs and journals also when all is well")
     options = parser.parse_args()
     if options.minutes <= 0 or options.nodes < 1 or (options.processes or 1) < 1:
         parser.error("--minutes, --nodes and --processes are more than nothing")
+    if options.old_program and not 1 <= options.old_nodes < options.nodes:
+        parser.error("--old-nodes is at least 1 and leaves nodes of the other kind")
     processes = options.processes or max(1, round(options.minutes * PROCESSES_PER_MINUTE))
     seed = options.seed if options.seed is not None else random.randrange(1000000)
     # As root the server runs as somebody else, who has to get in.
     folder = tempfile.mkdtemp(prefix="po-chaos.")
     os.chmod(folder, 0o711)
     return Settings(seed, options.minutes, options.nodes, processes, os.path.abspath(options.binary),
-                    options.postgresql, folder, options.keep)
+                    options.postgresql, folder, options.keep,
+                    os.path.abspath(options.old_program) if options.old_program else "",
+                    options.old_nodes if options.old_program else 0)
 
 
 if __name__ == "__main__":

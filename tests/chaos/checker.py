@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter, defaultdict
-from typing import Dict, List, Tuple
+from typing import Dict, Iterable, List, Tuple
 
 from database import Database
 from excuses import CLOCK_S, Excuses
@@ -16,9 +16,11 @@ Row = Dict[str, str]
 
 class Checker:
     def __init__(self, settings: Settings, database: Database, processes: List[Process], excuses: Excuses,
-                 offset: float) -> None:
+                 offset: float, cancelled: Iterable[str] = ()) -> None:
         self.settings, self.database, self.excuses, self.offset = settings, database, excuses, offset
         self.processes = {it.process_id: it for it in processes}
+        # Whoever was asked to be cancelled; some have ended before.
+        self.cancelled = set(cancelled)
         self.violations: List[str] = []
         self.outcomes: "Counter[str]" = Counter()
         self.counts: "Counter[str]" = Counter()
@@ -34,8 +36,8 @@ class Checker:
         trail: Dict[str, List[Row]] = defaultdict(list)
         for row in self.database.ask(
                 "SELECT process_id, task_index, attempt, node_id, outcome, exit_code, output_bytes, duration_ms, "
-                "length(output) AS kept, extract(epoch FROM completed_at) AS completed FROM process_orchestrator.task_executions "
-                "ORDER BY process_id, task_index, attempt"):
+                "length(output) AS kept, extract(epoch FROM completed_at) AS completed "
+                "FROM process_orchestrator.task_executions ORDER BY process_id, task_index, attempt"):
             trail[row["process_id"]].append(row)
         self._tables(rows, trail, journals)
         for process_id, process in sorted(self.processes.items()):
@@ -64,7 +66,8 @@ class Checker:
         for execution in trail:
             by_task[int(execution["task_index"])].append(execution)
             self.outcomes[execution["outcome"]] += 1
-        verdict = judge(process, by_task)
+        is_cancelled = row["status"] == "CANCELLED" and process.process_id in self.cancelled
+        verdict = judge(process, by_task, is_cancelled)
         for problem in verdict.problems:
             self._wrong(process.process_id, problem)
         if row["status"] != verdict.status:
@@ -119,8 +122,12 @@ class Checker:
         if len(begun) > 1:
             self._wrong(process.process_id, "{} began {} times".format(what, len(begun)))
         code = begun[0].code if begun else None
+        at = float(row["completed"]) - self.offset
         if outcome in ("SUCCEEDED", "FAILED"):
-            if not begun or code is None or str(code) != row["exit_code"] or (code == 0) != (outcome == "SUCCEEDED"):
+            was_killed = outcome == "FAILED" and len(begun) == 1 and code is None and not row["exit_code"]
+            if was_killed and self.excuses.of_sweep(row["node_id"], at):
+                self.counts["swept"] += 1
+            elif not begun or code is None or str(code) != row["exit_code"] or (code == 0) != (outcome == "SUCCEEDED"):
                 self._wrong(process.process_id, "{} is {} with exit code {!r}, and its command {}".format(
                     what, outcome, row["exit_code"],
                     "never began" if not begun else "was killed" if code is None else "ended with {}".format(code)))
@@ -132,7 +139,7 @@ class Checker:
             if task.behaviour != "spawn" or begun:
                 self._wrong(process.process_id, "{} is SPAWN_FAILED, and its program is there".format(what))
         elif outcome == "LOST":
-            reason = self.excuses.of_loss(row["node_id"], float(row["completed"]) - self.offset)
+            reason = self.excuses.of_loss(row["node_id"], at)
             self.counts["lost " + (reason or "without a reason")] += 1
             if reason is None:
                 self._wrong(process.process_id, "{} is LOST, and nothing had happened to {}".format(
@@ -173,7 +180,9 @@ class Checker:
                     self._wrong(process.process_id, "task {}, attempt {} found the lock taken, and everybody before "
                                 "it had ended".format(entry.index, entry.attempt))
                 continue
-            if others and all(self.excuses.of_overlap(it.node_id, entry.at) for it in others[-1:]):
+            # Either may be the one whose claim was another's: one that was frozen while it waited finds the new one.
+            both = others[-1:] + [it for it in journal.executions if (it.index, it.attempt, it.pid) == me]
+            if others and any(self.excuses.of_overlap(it.node_id, entry.at) for it in both):
                 self.counts["overlaps excused"] += 1
                 continue
             self._wrong(process.process_id, "task {}, attempt {} ran beside {}".format(

@@ -4,12 +4,14 @@ import os
 import sys
 import tempfile
 import unittest
-from typing import Dict, List
+from typing import Dict, List, Optional
 
 sys.dont_write_bytecode = True
 
 from checker import Checker  # noqa: E402
-from settings import Settings  # noqa: E402
+from excuses import SWEPT, Excuses  # noqa: E402
+from faults import Isolation  # noqa: E402
+from settings import LEASE, Settings  # noqa: E402
 from workload import KINDS, Process  # noqa: E402
 
 Rows = List[Dict[str, str]]
@@ -28,9 +30,23 @@ class Tables:
         return self.tables[name]
 
 
+class OneNode:
+    """Stands for a node that is near and has not been killed."""
+    name, is_far, is_old, killed, stopped, log = "chaos-1", False, False, {}, {}, ""
+
+    def node_ids(self) -> Dict[str, int]:
+        return {NODE: 100}
+
+    def log_text(self) -> str:
+        return self.log
+
+
 class NoExcuses:
     def of_loss(self, node_id: str, at: float) -> None:
         return None
+
+    def of_sweep(self, node_id: str, at: float) -> bool:
+        return False
 
     def of_overlap(self, node_id: str, at: float) -> bool:
         return False
@@ -46,6 +62,7 @@ class Record:
         self.tasks: Rows = [{"process_id": "p-1", "task_index": str(i), "status": "COMPLETED", "retry_count": "0",
                              "attempt": "1", "completed": str(BEGAN + i + 0.6)} for i in range(3)]
         self.trail: Rows = [execution(i, 1, "SUCCEEDED", "0") for i in range(3)]
+        self.cancelled: List[str] = []
         self.journal = [line for i in range(3) for line in (
             "START {0} 1 {0} {1} {2}".format(i, BEGAN + i, NODE), "END {0} 1 {0} {1} 0".format(i, BEGAN + i + 0.5))]
 
@@ -57,7 +74,7 @@ class Record:
                 file.writelines(line + "\n" for line in self.journal)
             tables = Tables({"processes": self.processes, "tasks": self.tasks, "task_executions": self.trail,
                              "scheduled_tasks": [], "nodes": []})
-            checker = Checker(settings, tables, [self.process], NoExcuses(), 0.0)
+            checker = Checker(settings, tables, [self.process], NoExcuses(), 0.0, self.cancelled)
             checker.run()
         return checker.violations
 
@@ -150,6 +167,64 @@ class CheckerTests(unittest.TestCase):
         record = Record()
         record.processes[0].update(process_context='{"task0": "1"}')
         self.sees(record, "its context is")
+
+    def test_a_process_that_was_cancelled_while_a_task_ran(self) -> None:
+        record = Record()
+        record.trail[1:] = [execution(1, 1, "CANCELLED", "")]
+        record.journal[3:] = []
+        for index in (1, 2):
+            record.tasks[index].update(status="CANCELLED", attempt=str(2 - index))
+        record.processes[0].update(status="CANCELLED", process_context='{"task0": "1"}')
+        self.sees(record, "it is CANCELLED, and by its executions unfinished")
+        record.cancelled = ["p-1"]
+        self.assertEqual(record.violations(), [])
+        record.trail.append(execution(2, 1, "SUCCEEDED", "0"))
+        self.sees(record, "was run after the process had ended")
+
+    def test_a_cancelled_process_that_had_ended_before(self) -> None:
+        record = Record()
+        record.cancelled = ["p-1"]
+        self.assertEqual(record.violations(), [])
+        record.processes[0].update(status="CANCELLED")
+        self.sees(record, "it is CANCELLED, and by its executions COMPLETED")
+
+    def test_commands_meet_only_where_nobody_could_end_the_old_one(self) -> None:
+        def may_meet(at: float, kind: str, lasted: float, is_reset: bool = False) -> bool:
+            isolation = Isolation(0, kind, BEGAN, BEGAN + lasted, is_reset)
+            return Excuses([OneNode()], [isolation], [], []).of_overlap(NODE, BEGAN + at)
+
+        self.assertFalse(may_meet(LEASE + 1, "freeze", LEASE + 2), "its guard lives")
+        self.assertTrue(may_meet(LEASE + 1, "freeze-all", LEASE + 2))
+        self.assertFalse(may_meet(LEASE / 2, "freeze-all", LEASE + 2), "its lease is not over")
+        self.assertFalse(may_meet(LEASE - 1.9, "cut", LEASE - 2), "it keeps its claims")
+        self.assertTrue(may_meet(LEASE - 1.9, "cut", LEASE - 2, is_reset=True))
+
+    def test_a_loss_right_after_a_cut_that_ended_the_sessions(self) -> None:
+        def reason(at: float, lasted: float, is_reset: bool) -> Optional[str]:
+            isolation = Isolation(0, "cut", BEGAN, BEGAN + lasted, is_reset)
+            return Excuses([OneNode()], [isolation], [], []).of_loss(NODE, BEGAN + at)
+
+        long = LEASE - 2
+        self.assertEqual(reason(long + 0.5, long, is_reset=True), "isolated")
+        self.assertIsNone(reason(long + 0.5, long, is_reset=False), "its lock is there and its lease not over")
+        self.assertIsNone(reason(long - 1, long, is_reset=True), "its sessions live on until the cut ends")
+        self.assertIsNone(reason(1.5, 1, is_reset=True), "it was not silent for long enough")
+
+    def test_a_command_that_an_old_guard_ended_when_its_node_had_come_back(self) -> None:
+        node = OneNode()
+        excuses = Excuses([node], [Isolation(0, "cut", BEGAN, BEGAN + LEASE)], [], [])
+        at = BEGAN + LEASE + 1
+        self.assertFalse(excuses.of_sweep(NODE, at))
+        node.log = SWEPT.format(NODE)
+        self.assertFalse(excuses.of_sweep(NODE, at), "a node of this release has no excuse")
+        node.is_old = True
+        self.assertTrue(excuses.of_sweep(NODE, at))
+        self.assertFalse(excuses.of_sweep(NODE, at + 60), "its guard has ended its sweep")
+
+    def test_the_first_nodes_run_the_old_program(self) -> None:
+        settings = Settings(1, 1, 3, 1, "new", "", "", False, "old", 2)
+        self.assertEqual([settings.program_of(node) for node in range(3)], ["old", "old", "new"])
+        self.assertEqual(Settings(1, 1, 3, 1, "new", "", "").program_of(0), "new")
 
     def test_a_start_that_was_lost(self) -> None:
         record = Record()

@@ -26,11 +26,15 @@ SETTINGS = {
     "shared_buffers": "64MB",
     "max_wal_size": "512MB",
     "log_connections": "off",
+    # When a result was committed: tests/rolling_upgrade looks for the longest time without any.
+    "track_commit_timestamp": "on",
 }
 
 
 class Database:
-    def __init__(self, folder: str, programs: str) -> None:
+    def __init__(self, folder: str, programs: str, settings: Optional[Dict[str, str]] = None) -> None:
+        """`settings` win over those of this file."""
+        self.settings = {**SETTINGS, **(settings or {})}
         # The programs of a server lie together; what leads to one of them may lie anywhere.
         self.programs = os.path.dirname(os.path.realpath(os.path.join(programs, "initdb")))
         psql = os.path.join(self.programs, "psql")
@@ -63,7 +67,7 @@ class Database:
         self._as_server("initdb", "-D", self.data, "-U", USER, "-A", "trust", "-E", "UTF8", "--no-locale", "-N")
         with open(os.path.join(self.data, "postgresql.conf"), "a") as file:
             file.write("unix_socket_directories = '{}'\n".format(self.sockets))
-            file.writelines("{} = {}\n".format(*pair) for pair in SETTINGS.items())
+            file.writelines("{} = {}\n".format(*pair) for pair in self.settings.items())
         self._control("start")
 
     def restart(self, mode: str) -> None:

@@ -13,6 +13,9 @@ WAKE_S = 3.0
 TAKEOVER_S = 10.0
 # What a node says that has lost sight of claims of its own, as when a commit's answer was lost.
 OUT_OF_SIGHT = "claims of this node that it had lost"
+# What a guard says that has ended the commands of a node that lives, and how long after that node has come back.
+SWEPT = "guard: node {} has not renewed its lease; processes of its commands killed"
+SWEEP_S = 5.0
 # The journal's clock is cut to hundredths of a second, and the machine's clock may have been adjusted meanwhile.
 CLOCK_S = 0.1
 # Two isolations so close together are one: no heartbeat has come through between them.
@@ -48,12 +51,22 @@ class Excuses:
             return "stopped while the database was away"
         return "out of sight" if OUT_OF_SIGHT in log else None
 
+    def of_sweep(self, node_id: str, at: float) -> bool:
+        """Whether the guard of a node of the last release may have ended a command at a time.
+
+        That guard goes on with the sweep that it has begun in the node's silence although the node has come back: what
+        this begins meanwhile is ended with the rest, and counts as FAILED.
+        """
+        node, _ = self.incarnations.get(node_id, (None, 0))
+        return (node is not None and node.is_old and SWEPT.format(node_id) in node.log_text()
+                and self._was_silent(node_id, at, SWEEP_S, is_cut_enough=True))
+
     def of_overlap(self, node_id: str, at: float) -> bool:
         """Whether a command of this node may have been alive at a time when its claim was another's.
 
         A node whose session is gone at the server is taken for dead after `dead_after`, and sees that only when it
         reaches the database again. A cut or a freeze that leaves the sessions alone is no excuse: the node, or else
-        its guard, ends its commands before its lease is over.
+        its guard, ends its commands before its lease is over. Where these are all frozen together, nobody can.
         """
         return self._was_silent(node_id, at, WAKE_S, is_cut_enough=False)
 
@@ -64,6 +77,8 @@ class Excuses:
             if not it.began <= at <= it.ended + after_s:
                 continue
             is_session_lost = it.kind == "refuse" or any(it.began - 1 <= when <= at for when in self.sessions_lost)
+            # Its silence is not over with the end of a cut that ends its sessions: others may look before it is heard.
+            is_session_lost |= it.is_reset and at >= it.ended - CLOCK_S
             if it.kind in ("cut", "freeze") and not is_session_lost and not is_cut_enough:
                 continue
             # The silence began with the last heartbeat, a little before the isolation.
@@ -82,12 +97,13 @@ def was_killed(node: Node, pid: int, at: float) -> bool:
 def joined(isolations: List[Isolation]) -> List[Isolation]:
     """Isolations that follow each other closely count as one, of the kind that excuses most."""
     merged: List[Isolation] = []
-    weight = {"refuse": 3, "stall": 2, "freeze": 1, "cut": 0}
+    weight = {"refuse": 4, "stall": 3, "freeze-all": 2, "freeze": 1, "cut": 0}
     for it in sorted(isolations, key=lambda it: it.began):
         last = merged[-1] if merged else None
         if last and it.began <= last.ended + CLOSE_S:
             kind = max(last.kind, it.kind, key=lambda kind: weight[kind])
-            merged[-1] = Isolation(it.node, kind, last.began, max(last.ended, it.ended))
+            merged[-1] = Isolation(it.node, kind, last.began, max(last.ended, it.ended),
+                                   last.is_reset or it.is_reset)
         else:
             merged.append(it)
     return merged

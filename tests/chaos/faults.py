@@ -1,7 +1,6 @@
 """The faults: a schedule that follows from the seed, and how each is done."""
 
 import random
-import signal
 import threading
 import time
 from collections import Counter
@@ -32,6 +31,9 @@ KINDS: Dict[str, "tuple[int, float, float, List[str]]"] = {
     "freeze": (10, 0.2, DEAD_AFTER * 0.8, [""]),
     "freeze-past-dead-after": (4, DEAD_AFTER * 1.2, LEASE * 0.8, [""]),
     "freeze-past-lease": (5, LEASE * 1.1, LEASE * 1.4, [""]),
+    # As when a machine or a container is suspended: neither the node nor its guard can end its commands.
+    "freeze-all": (4, 0.2, DEAD_AFTER * 1.6, [""]),
+    "freeze-all-past-lease": (3, LEASE * 1.1, LEASE * 1.4, [""]),
     "cut": (10, 0.2, DEAD_AFTER, ["both", "out", "in"]),
     "cut-past-fencing": (6, LEASE * 0.7, LEASE * 0.95, ["both", "out", "in"]),
     "cut-past-lease": (8, LEASE * 1.2, LEASE * 1.6, ["both", "out", "in"]),
@@ -50,6 +52,11 @@ DATABASE_PAUSE = 6.0
 GAP_MEAN = 0.5
 # How long faults may go on after the last that begins.
 TAIL = 2.0
+# A stop takes STOP_S_MAX and the pause before the next start, a restart of the database its own time.
+FAULT_S_MAX = 200
+# How much longer than the schedule says a loaded machine takes to heal the last of them. A fault that takes longer was
+# not what it says, or kept the ones after it waiting.
+LATE_S_MAX = 30
 
 
 def plan(settings: Settings) -> List[Fault]:
@@ -81,11 +88,13 @@ def plan(settings: Settings) -> List[Fault]:
 
 
 class Isolation(NamedTuple):
-    """A time, by the journals' clock, in which a node could not do its duty."""
+    """A time, by the journals' clock, in which a node could not do its duty; `kind` is what excuses.py knows."""
     node: int
     kind: str
     began: float
     ended: float
+    # Its connections were ended with the isolation, and with them its sessions and their locks.
+    is_reset: bool = False
 
 
 class Injector:
@@ -100,9 +109,11 @@ class Injector:
         self.problems: List[str] = []
         self.account = threading.Lock()
         self.threads: List[threading.Thread] = []
+        self.began = self.took = 0.0
         self.log = open(settings.folder + "/faults.log", "w")
 
     def begin(self) -> None:
+        self.began = time.monotonic()
         thread = threading.Thread(target=self._run, name="faults", daemon=True)
         self.threads.append(thread)
         thread.start()
@@ -112,12 +123,16 @@ class Injector:
         for thread in self.threads[:1]:
             thread.join()
         for thread in self.threads[1:]:
-            thread.join(LEASE * 3 + 180)
+            thread.join(FAULT_S_MAX)
             if thread.is_alive():
                 raise ChaosError("the fault {} has not come to an end".format(thread.name))
+        self.took = time.monotonic() - self.began
+        due = max((fault.at + fault.lasts for fault in self.faults), default=0.0)
+        if self.took > due + LATE_S_MAX:
+            self.problems.append("the faults took {:.0f} s, and were to take {:.0f} s".format(self.took, due))
 
     def _run(self) -> None:
-        began = time.monotonic()
+        began = self.began
         for fault in self.faults:
             time.sleep(max(0.0, began + fault.at - time.monotonic()))
             thread = threading.Thread(target=self._inject, args=(fault,), name=str(fault), daemon=True)
@@ -182,8 +197,9 @@ class Injector:
 
     def _isolate(self, fault: Fault, node: Node) -> bool:
         begin: Callable[[], Optional[bool]]
-        if fault.kind.startswith("freeze"):
-            begin, finish = (lambda: node.signal(signal.SIGSTOP)), (lambda: node.signal(signal.SIGCONT))
+        kind = "freeze-all" if fault.kind.startswith("freeze-all") else fault.kind.split("-")[0]
+        if kind in ("freeze", "freeze-all"):
+            begin, finish = (lambda: node.freeze(kind == "freeze-all")), node.thaw
         elif fault.kind.startswith("cut"):
             ways, heal = fault.detail.split()
             begin, finish = (lambda: node.proxy.cut(ways)), (lambda: node.proxy.heal(heal == "reset"))
@@ -194,5 +210,5 @@ class Injector:
         time.sleep(fault.lasts)
         finish()
         with self.account:
-            self.isolations.append(Isolation(fault.node, fault.kind.split("-")[0], began, uptime()))
+            self.isolations.append(Isolation(fault.node, kind, began, uptime(), fault.detail.endswith("reset")))
         return happened

@@ -21,8 +21,9 @@ class Verdict(NamedTuple):
     problems: List[str]
 
 
-def judge(process: Process, trail: Dict[int, List[Dict[str, str]]]) -> Verdict:
-    """`trail` is the executions by task, in the order of their attempts."""
+def judge(process: Process, trail: Dict[int, List[Dict[str, str]]], is_cancelled: bool = False) -> Verdict:
+    """`trail` is the executions by task, in the order of their attempts; `is_cancelled` where a request to cancel has
+    ended the process, which leaves every task CANCELLED that had not come to its end."""
     tasks: List[TaskEnd] = []
     problems: List[str] = []
     status: Optional[str] = None
@@ -31,12 +32,15 @@ def judge(process: Process, trail: Dict[int, List[Dict[str, str]]]) -> Verdict:
         if status is not None:
             if rows:
                 problems.append("task {} was run after the process had ended".format(index))
-            tasks.append(TaskEnd("NOT_STARTED", 0))
+            tasks.append(TaskEnd("CANCELLED" if status == "CANCELLED" else "NOT_STARTED", 0))
             continue
         end = judge_task(process, index, rows, problems)
         tasks.append(end)
         if end.status == "FAILED":
             status = "FAILED"
+        elif is_cancelled and end.status != "COMPLETED":
+            tasks[-1] = end._replace(status="CANCELLED")
+            status = "CANCELLED"
         elif end.status != "COMPLETED":
             problems.append("task {} has not come to an end: {}".format(index, [row["outcome"] for row in rows]))
             status = "unfinished"
@@ -50,7 +54,7 @@ def judge_task(process: Process, index: int, rows: List[Dict[str, str]], problem
         problems.append("the attempts of task {} are not numbered from 1 on: {}".format(index, attempts))
     status, retries, lost = "NOT_STARTED", 0, 0
     for row in rows:
-        if status in ("COMPLETED", "FAILED"):
+        if status in ("COMPLETED", "FAILED", "CANCELLED"):
             problems.append("task {} was run again after it had ended: attempt {}".format(index, row["attempt"]))
         outcome = row["outcome"]
         if outcome == "SUCCEEDED":
@@ -65,6 +69,8 @@ def judge_task(process: Process, index: int, rows: List[Dict[str, str]], problem
             lost += 1
             if task.on_crash == "fail" or lost >= TIMES_LOST_MAX:
                 status = "FAILED"
+        elif outcome == "CANCELLED":
+            status = "CANCELLED"
         elif outcome != "INTERRUPTED":
             problems.append("task {} has the outcome {}, which nobody asked for".format(index, outcome))
     return TaskEnd(status, retries)

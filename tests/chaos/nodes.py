@@ -9,16 +9,16 @@ import threading
 import time
 from typing import Dict, List, Optional
 
+from processes import FAR_AWAY, children_of, send, stop_all, words_of
 from proxy import Proxy
 from settings import (ChaosError, DEAD_AFTER, DRAIN_TIMEOUT, EXECUTORS, HEARTBEAT, LEASE, Settings, uptime)
 
-# A pid namespace of its own, which ends with its first process.
-FAR_AWAY = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
-MARK = b"PROCESS_ORCHESTRATOR_NODE="
 # A node that ends is given its drain time, the grace of its commands, and what a loaded machine takes.
 STOP_S_MAX = 60
 # What `serve` answers when the database is away while it starts.
 DATABASE_UNREACHABLE = 4
+# Before it is ready the signal ends it; of a far one its process 1 says so.
+ENDED_BY_SIGTERM = [-signal.SIGTERM, 128 + signal.SIGTERM]
 # What a node says that could not record all of its results before it ended.
 UNRECORDED = "the database did not take the last result"
 
@@ -26,24 +26,28 @@ UNRECORDED = "the database did not take the last result"
 class Node:
     """One place for a node: whoever dies there is followed by a new one with the same name and network.
 
-    A node that `is_far` runs as the first process of a pid namespace of its own, as in a container: the others
-    cannot see whether its process lives, and have to go by its lock and its silence.
+    A node that `is_far` runs in a pid namespace of its own, as in a container: the others cannot see whether its
+    process lives, and have to go by its lock and its silence. The program that is started is process 1 there, which
+    attends to another one: the node itself.
     """
 
-    def __init__(self, settings: Settings, name: str, proxy: Proxy, is_far: bool) -> None:
+    def __init__(self, settings: Settings, name: str, proxy: Proxy, is_far: bool, is_old: bool) -> None:
         self.settings = settings
         self.name = name
         self.proxy = proxy
         self.is_far = is_far
+        self.is_old = is_old
+        self.program = settings.old_program if is_old else settings.binary
         self.process: Optional[subprocess.Popen] = None
         self.log = os.path.join(settings.logs, name + ".log")
-        # The tender and the faults both start and end it.
+        # The tender and the faults both start and end it. Nobody holds this for longer than an end by SIGKILL takes.
         self.lock = threading.RLock()
         self.is_wanted = False
         self.starts = 0
         # When, by pid; one that is far has another to itself.
         self.killed: Dict[int, float] = {}
         self.stopped: Dict[int, float] = {}
+        self.frozen: List[int] = []
         self.problems: List[str] = []
 
     def start(self) -> None:
@@ -58,7 +62,7 @@ class Node:
         environment["DATABASE_URL"] = (
             "host=127.0.0.1 port={} user=chaos dbname=postgres connect_timeout=5 sslmode=disable"
             .format(self.proxy.port))
-        command = [self.settings.binary, "serve", "--no-http", "--node-name", self.name, "--log-level", "info",
+        command = [self.program, "serve", "--no-http", "--node-name", self.name, "--log-level", "info",
                    "--process-types", self.settings.types, "--executors", str(EXECUTORS)]
         for option, seconds in (("heartbeat", HEARTBEAT), ("dead-after", DEAD_AFTER), ("lease", LEASE),
                                 ("drain-timeout", DRAIN_TIMEOUT)):
@@ -71,37 +75,53 @@ class Node:
                                             stderr=log, start_new_session=True)
         self.starts += 1
 
-    def _own_pid(self, process: subprocess.Popen) -> int:
-        """As this script sees it: of a far node `process` is the program that made its namespace."""
+    def _first(self, process: subprocess.Popen) -> Optional[int]:
+        """The program that was started, which of a far node is process 1; `None` while there is none yet."""
         if not self.is_far:
             return process.pid
-        with open("/proc/{0}/task/{0}/children".format(process.pid)) as file:
-            children = file.read().split()
-        return int(children[0]) if children else process.pid
+        return next((pid for pid in children_of(process.pid) if self._is_serving(pid)), None)
 
-    def signal(self, number: int) -> bool:
-        """Says whether there was somebody to have it."""
+    def _itself(self, process: subprocess.Popen) -> Optional[int]:
+        first = self._first(process)
+        if first is None or not self.is_far:
+            return first
+        return next((pid for pid in children_of(first) if self._is_serving(pid)), None)
+
+    def _is_serving(self, pid: int) -> bool:
+        return words_of(pid)[:2] == [self.program.encode(), b"serve"]
+
+    def freeze(self, is_all: bool) -> bool:
+        """Stops the node itself, or with it all that is its: process 1, guard, commands. Says whether it was there."""
         with self.lock:
-            if self.process is None or self.process.poll() is not None:
+            pid = self._itself(self.process) if self.process and self.process.poll() is None else None
+            if pid is None or not send(pid, signal.SIGSTOP):
                 return False
-            try:
-                os.kill(self._own_pid(self.process), number)
-            except (FileNotFoundError, ProcessLookupError):
-                return False  # It ended at this moment.
-            if number == signal.SIGTERM:
-                self.stopped.setdefault(self.process.pid, uptime())
+            self.frozen.append(pid)
+            if is_all:
+                first = self._first(self.process)
+                if first != pid and first is not None and send(first, signal.SIGSTOP):
+                    self.frozen.append(first)
+                stop_all([self.name], self.frozen)
             return True
 
+    def thaw(self) -> None:
+        with self.lock:
+            for pid in self.frozen:
+                send(pid, signal.SIGCONT)
+            self.frozen.clear()
+
     def kill(self) -> bool:
+        """Ends the program that was started; with a namespace's first process all of it ends."""
         with self.lock:
             self.is_wanted = False
+            process, self.process = self.process, None
+            if process is None:
+                return False
             at = uptime()
-            was_there = self.signal(signal.SIGKILL)
-            if self.process:
-                if was_there:
-                    self.killed[self.process.pid] = at
-                self.process.wait()
-                self.process = None
+            was_there = process.poll() is None and send(self._first(process) or process.pid, signal.SIGKILL)
+            if was_there:
+                self.killed[process.pid] = at
+            process.wait()
             return was_there
 
     def stop(self, hurry_after: Optional[float] = None) -> bool:
@@ -109,13 +129,11 @@ class Node:
         with self.lock:
             self.is_wanted = False
             process = self.process
-            if process and self.is_far:
-                self._wait_until_it_heeds_signals(process)
-            if not self.signal(signal.SIGTERM) or process is None:
-                return False
+        if process is None or not self._terminate(process):
+            return False
         if hurry_after is not None:
             time.sleep(hurry_after)
-            self.signal(signal.SIGTERM)
+            self._terminate(process)
         try:
             code = process.wait(STOP_S_MAX)
         except subprocess.TimeoutExpired:
@@ -125,7 +143,7 @@ class Node:
             return True
         with self.lock:
             # Before it was ready the signal ends it, or an absent database; another fault may have killed it.
-            expected = [0, DATABASE_UNREACHABLE, -signal.SIGTERM]
+            expected = [0, DATABASE_UNREACHABLE, *ENDED_BY_SIGTERM]
             if UNRECORDED in self.log_text():
                 expected.append(1)  # The database was away to the end.
             if code not in expected and process.pid not in self.killed:
@@ -134,18 +152,22 @@ class Node:
                 self.process = None
         return True
 
-    def _wait_until_it_heeds_signals(self, process: subprocess.Popen) -> None:
-        """The kernel keeps signals that nobody catches from the first process of a namespace."""
+    def _terminate(self, process: subprocess.Popen) -> bool:
+        """Says whether there was somebody to have the signal.
+
+        The kernel keeps a signal from process 1 that it does not heed yet; it does when it has started the node.
+        """
         deadline = uptime() + STOP_S_MAX
         while process.poll() is None and uptime() < deadline:
-            try:
-                with open("/proc/{}/status".format(self._own_pid(process))) as file:
-                    caught = int(re.findall(r"SigCgt:\s*([0-9a-f]+)", file.read())[0], 16)
-            except (FileNotFoundError, ProcessLookupError):
-                return
-            if caught & 1 << (signal.SIGTERM - 1):
-                return
-            time.sleep(0.05)
+            first = self._first(process)
+            if first is not None and self._itself(process) is not None and send(first, signal.SIGTERM):
+                self.stopped.setdefault(process.pid, uptime())
+                return True
+            time.sleep(0.02)
+        if process.poll() is None:
+            self.problems.append("{} (pid {}) has not heeded signals {} s after its start".format(
+                self.name, process.pid, STOP_S_MAX))
+        return False
 
     def tend(self) -> None:
         """A node that could not start for want of the database is started again; no other may end by itself."""
@@ -174,48 +196,10 @@ class Node:
         return {node_id: int(pid) for node_id, pid in found}
 
 
-def marked(names: List[str]) -> Dict[int, str]:
-    """Processes of this machine that carry the mark of one of these nodes, and their guards, with what they are."""
-    found = {}
-    marks = [MARK + name.encode() + b"-" for name in names]
-    guards = [b"__guard\0" + name.encode() + b"-" for name in names]
-    for entry in os.listdir("/proc"):
-        if not entry.isdigit():
-            continue
-        try:
-            with open("/proc/{}/environ".format(entry), "rb") as file:
-                environment = file.read().split(b"\0")
-            with open("/proc/{}/cmdline".format(entry), "rb") as file:
-                words = file.read()
-        except OSError:
-            continue  # It has ended, or is somebody else's.
-        is_command = any(variable.startswith(tuple(marks)) for variable in environment)
-        if is_command or any(guard in words for guard in guards):
-            found[int(entry)] = words.replace(b"\0", b" ").decode(errors="replace").strip()
-    return found
-
-
-def wait_until_none_is_left(names: List[str], patience_s: float) -> Dict[int, str]:
-    """What lives on though its node has ended."""
-    deadline = uptime() + patience_s
-    while True:
-        left = marked(names)
-        if not left or uptime() > deadline:
-            return left
-        time.sleep(0.1)
-
-
-def can_be_far() -> bool:
-    """Whether this user may make namespaces: root may, mostly."""
-    try:
-        return subprocess.run([*FAR_AWAY, "true"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                              stderr=subprocess.DEVNULL).returncode == 0
-    except FileNotFoundError:
-        return False
-
-
 def require_files(settings: Settings) -> None:
     if shutil.which("flock") is None:
         raise ChaosError("flock is missing: install util-linux")
-    if not os.access(settings.binary, os.X_OK):
-        raise ChaosError("there is no program {}: build it, or name another with --binary".format(settings.binary))
+    for number, option in ((settings.nodes, "binary"), (0, "old-program")):
+        program = settings.program_of(number)
+        if not os.access(program, os.X_OK):
+            raise ChaosError("there is no program {}: build it, or name another with --{}".format(program, option))

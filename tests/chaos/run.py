@@ -13,8 +13,9 @@ import workload
 from checker import Checker
 from database import Database, DatabaseError
 from excuses import Excuses
-from faults import Injector
-from nodes import Node, can_be_far, marked, require_files, wait_until_none_is_left
+from faults import Fault, Injector
+from nodes import Node, require_files
+from processes import can_be_far, marked, send, wait_until_none_is_left
 from proxy import Network
 from settings import ChaosError, LEASE, Settings, uptime, wall_offset
 from workload import Starter
@@ -39,24 +40,33 @@ class Run:
         # No other run's nodes, whose marks are looked for at the end, have these names.
         tag = os.path.basename(settings.folder).split(".")[-1]
         self.network = Network(self.database.socket)
-        far = settings.nodes - 1 if settings.nodes > 1 and can_be_far() else None
-        self.nodes = [Node(settings, "chaos-{}-{}".format(tag, number + 1), self.network.proxy(), number == far)
+        may_be_far = can_be_far()
+        self.nodes = [Node(settings, self.name_of(number, tag), self.network.proxy(),
+                           may_be_far and self.is_far(number), settings.is_old(number))
                       for number in range(settings.nodes)]
         self.waves = workload.plan(settings)
-        self.schedule = faults.plan(settings)
+        self.schedule = self.plan_faults()
         self.injector = Injector(settings, self.database, self.nodes, self.schedule)
         self.starter = Starter(settings, self.database, self.waves)
         self.stalls: List[Tuple[float, float]] = []
         self.is_tending = threading.Event()
         self.tender = threading.Thread(target=self._tend, name="tender", daemon=True)
 
+    def plan_faults(self) -> List[Fault]:
+        return faults.plan(self.settings)
+
+    def name_of(self, number: int, tag: str) -> str:
+        return "chaos-{}-{}".format(tag, number + 1)
+
+    def is_far(self, number: int) -> bool:
+        return 0 < number == self.settings.nodes - 1
+
     def carry_out(self) -> List[str]:
         """Returns what should not be."""
         self._write_schedule()
         self.database.start()
         offset = wall_offset()
-        subprocess.run([self.settings.binary, "types", "register", self.settings.types], check=True,
-                       stdout=subprocess.DEVNULL, env={**os.environ, "DATABASE_URL": self.database.url})
+        self.prepare(self.settings.binary)
         for node in self.nodes:
             node.start()
         self.is_tending.set()
@@ -74,6 +84,15 @@ class Run:
         problems += checker.violations + self._problems()
         self._report(problems, checker, (time.monotonic() - began) / 60)
         return problems
+
+    def prepare(self, program: str) -> None:
+        """Has one of the programs make the tables, or bring them to its version, and register the types."""
+        self.call(program, "migrate")
+        self.call(program, "types", "register", self.settings.types)
+
+    def call(self, program: str, *words: str) -> None:
+        subprocess.run([program, *words], check=True, stdout=subprocess.DEVNULL,
+                       env={**os.environ, "DATABASE_URL": self.database.url})
 
     def _write_schedule(self) -> None:
         with open(os.path.join(self.settings.folder, "schedule"), "w") as file:
@@ -96,7 +115,7 @@ class Run:
         waiting, since = -1, uptime()
         while True:
             rows = self.database.try_ask("SELECT count(*) AS n FROM process_orchestrator.processes "
-                                         "WHERE status NOT IN ('COMPLETED', 'FAILED')")
+                                         "WHERE status NOT IN ('COMPLETED', 'FAILED', 'CANCELLED')")
             now = int(rows[0]["n"]) if rows else waiting
             if now == 0:
                 return []
@@ -117,7 +136,8 @@ class Run:
             "AND t.task_index = p.current_task_index "
             "LEFT JOIN process_orchestrator.scheduled_tasks s ON s.task_instance = p.process_id "
             "LEFT JOIN process_orchestrator.nodes n ON n.node_id = s.picked_by "
-            "WHERE p.status NOT IN ('COMPLETED', 'FAILED') ORDER BY p.process_id LIMIT 20")
+            "WHERE p.status NOT IN ('COMPLETED', 'FAILED', 'CANCELLED') "
+            "ORDER BY p.process_id LIMIT 20")
         return ["  {}".format(dict(row)) for row in rows]
 
     def _tend(self) -> None:
@@ -148,26 +168,23 @@ class Run:
         stale = sum(node.log_text().count("stale result dropped") for node in self.nodes)
         injected = self.injector.injected
         lost = {name[5:]: count for name, count in checker.counts.items() if name.startswith("lost ")}
-        print("chaos: seed {}: {:.1f} minutes, {} faults ({}), {} node starts".format(
-            self.settings.seed, minutes, sum(injected.values()), listed(dict(injected)),
+        print("chaos: seed {}: {:.1f} minutes, {:.1f} of them with {} faults ({}), {} node starts".format(
+            self.settings.seed, minutes, self.injector.took / 60, sum(injected.values()), listed(injected),
             sum(node.starts for node in self.nodes)))
         print("chaos: {} processes, {} executions checked ({}), LOST: {}; {} stale results; {} of a killed command's "
-              "children met, {} overlaps of a node that had lost its session".format(
+              "children met, {} overlaps excused, {} commands ended by an old node's guard when it had come back".format(
                   self.settings.processes, checker.counts["executions"], listed(dict(checker.outcomes)),
-                  listed(lost) or "none", stale, checker.counts["waits"], checker.counts["overlaps excused"]))
+                  listed(lost) or "none", stale, checker.counts["waits"], checker.counts["overlaps excused"],
+                  checker.counts["swept"]))
         print("chaos: {}".format("{} WRONG".format(len(problems)) if problems else "all is as it should be"), flush=True)
 
     def clean_up(self) -> None:
         """Leaves no process behind, whatever has happened."""
         self.is_tending.clear()
         for node in self.nodes:
-            node.signal(signal.SIGCONT)
             node.kill()
         for pid in marked([node.name for node in self.nodes]):
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass  # Its node's guard was faster.
+            send(pid, signal.SIGKILL)
         with self.database.restarting:
             self.database.stop()
 

@@ -22,6 +22,15 @@ class Settings(NamedTuple):
     postgresql: str
     folder: str
     keep: bool = False
+    # So many of the nodes, the first ones, are of the last release.
+    old_program: str = ""
+    old_nodes: int = 0
+
+    def is_old(self, node: int) -> bool:
+        return node < self.old_nodes
+
+    def program_of(self, node: int) -> str:
+        return self.old_program if self.is_old(node) else self.binary
 
     @property
     def seconds(self) -> float:

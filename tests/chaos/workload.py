@@ -149,7 +149,9 @@ class Starter:
     def __init__(self, settings: Settings, database: Database, waves: List[Wave]) -> None:
         self.settings, self.database, self.waves = settings, database, waves
         self.problem: Optional[str] = None
-        self.tries_in_vain = 0
+        self.tries_in_vain: List[str] = []
+        # By turns: a release's command works beside the other's.
+        self.programs = [settings.program_of(number) for number in range(settings.nodes)]
         self.thread = threading.Thread(target=self._run, name="starter", daemon=True)
 
     def begin(self) -> None:
@@ -175,7 +177,7 @@ class Starter:
             problem = self._by_sql(wave) if wave.by == "sql" else self._by_cli(wave)
             if problem is None:
                 return
-            self.tries_in_vain += 1
+            self.tries_in_vain.append(problem.strip())
             if time.monotonic() > deadline:
                 raise ChaosError(problem)
             time.sleep(0.2)
@@ -195,7 +197,8 @@ class Starter:
     def _by_cli(self, wave: Wave) -> Optional[str]:
         lines = "".join(json.dumps({"process_id": it.process_id, "config": it.config}) + "\n"
                         for it in wave.processes)
-        command = [self.settings.binary, "start", wave.processes[0].kind.name, "--inputs", "-",
+        self.programs.append(self.programs.pop(0))
+        command = [self.programs[0], "start", wave.processes[0].kind.name, "--inputs", "-",
                    "--priority", str(wave.priority), "--at", "+{}ms".format(round(wave.ahead * 1000))]
         environment = {"PATH": os.environ.get("PATH", ""), "DATABASE_URL": self.database.url}
         ended = subprocess.run(command, input=lines, env=environment, stdout=subprocess.PIPE,
