@@ -16,7 +16,9 @@
 //! release before reads, or makes it write otherwise). What is to be dropped goes in two releases: the first stops using
 //! it, the second drops it and says `works from` the first.
 
-use log::info;
+use std::time::Duration;
+
+use log::{info, warn};
 use postgres::Row;
 use postgres::types::Type;
 use serde::Serialize;
@@ -56,6 +58,19 @@ const WORKS_FROM: &str = "-- works from:";
 
 /// Advisory lock of everybody who migrates; the second key is the schema's hash.
 const LOCK_CLASS: i32 = 0x504f_4d31_u32 as i32;
+
+/// A try to lock tables lasts no longer: whoever comes meanwhile waits behind it.
+const LOCK_TIMEOUT_MS: u32 = 2_000;
+/// The pause before the next one.
+const LOCK_PAUSE: Duration = Duration::from_secs(1);
+/// Tries in all, five minutes.
+const LOCK_TRIES_MAX: u32 = 100;
+const LOCK_HOLDER: &str = "SELECT format('server process %s (%s, role %s), since %s s: %s', a.pid, \
+     coalesce(nullif(a.application_name, ''), 'no application name'), a.usename, \
+     extract(epoch FROM now() - a.xact_start)::bigint, left(a.query, 200)) AS holder \
+     FROM pg_locks l JOIN pg_class c ON c.oid = l.relation JOIN pg_stat_activity a ON a.pid = l.pid \
+     WHERE l.granted AND c.relnamespace = to_regnamespace(quote_ident($1)) AND a.pid <> pg_backend_pid() \
+     ORDER BY a.xact_start LIMIT 1";
 
 /// A migration that was, or with a dry run would be, applied.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -108,7 +123,7 @@ impl Store {
         }
         let mut done = Vec::new();
         for migration in known() {
-            if self.apply(migration)? {
+            if self.apply_when_free(migration)? {
                 done.push(migration.applied());
             }
         }
@@ -142,7 +157,29 @@ impl Store {
         })
     }
 
-    /// Applies one migration unless somebody has done so while we waited for the lock.
+    /// Applies one migration; while somebody else's lock is in the way, again and again.
+    fn apply_when_free(&mut self, migration: &Migration) -> Result<bool, StoreError> {
+        for _ in 1..LOCK_TRIES_MAX {
+            match self.apply(migration) {
+                Err(error) if error.is_lock_conflict() => {
+                    let holder = self.lock_holder()?;
+                    warn!("migration {} waits: failed to {error}; in its way is {holder}", migration.name);
+                    std::thread::park_timeout(LOCK_PAUSE);
+                }
+                other => return other,
+            }
+        }
+        self.apply(migration)
+    }
+
+    /// Whose transaction has locks on the schema's tables for longest, in words.
+    fn lock_holder(&mut self) -> Result<String, StoreError> {
+        let failed = |source| StoreError::database("see who holds locks", source);
+        let found = self.connection.query_typed_opt(LOCK_HOLDER, &[(&self.schema, Type::TEXT)]).map_err(failed)?;
+        Ok(found.map_or_else(|| "nobody any more".to_owned(), |row| row.get("holder")))
+    }
+
+    /// Applies one migration unless somebody has done so while we waited for the lock of those who migrate.
     fn apply(&mut self, migration: &Migration) -> Result<bool, StoreError> {
         let failed = |source| StoreError::database("migrate the schema", source);
         let schema = self.schema.clone();
@@ -176,7 +213,7 @@ impl Store {
         transaction
             .batch_execute(&format!(
                 "{create_schema} SET LOCAL search_path = {quoted}; \
-                 SET LOCAL client_min_messages = warning; {TABLE}"
+                 SET LOCAL client_min_messages = warning; SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}; {TABLE}"
             ))
             .map_err(failed)?;
         let is_applied = transaction

@@ -121,7 +121,7 @@ fn a_schema_full_of_history_and_its_plan() {
     assert_eq!(looks[0]["name"], "claim of 256");
     assert!(looks.len() >= 3 && looks.iter().all(|look| number(look, "/buffers") > 0.0), "{report:#}");
     let plan = report["plan"].to_string();
-    assert!(plan.contains("Execution Time") && plan.contains("scheduled_tasks_due"), "{plan}");
+    assert!(plan.contains("Execution Time") && plan.contains("scheduled_tasks_ready"), "{plan}");
 }
 
 #[test]

@@ -166,11 +166,11 @@ fn pausing_and_resuming_much_that_waits_returns_at_once_and_stalls_nobody() {
     wait_until("claims and what follows them have held them all", || {
         (states(&database, "many") == format!("HELD {WAITING}")).then_some(())
     });
-    let held = format!("scheduled_tasks WHERE held_by = 'pause:many' AND state = 'HELD'");
-    assert_eq!(database.count(&held), WAITING as i64);
+    let held = "scheduled_tasks WHERE held_by = 'pause:many' AND state = 'HELD'";
+    assert_eq!(database.count(held), WAITING as i64);
     // What is started meanwhile is held from the beginning.
     database.start_many("many", 1);
-    assert_eq!(database.count(&held), WAITING as i64 + 1);
+    assert_eq!(database.count(held), WAITING as i64 + 1);
     store.resume_process_type("many").unwrap();
     assert!(database.count("scheduled_tasks") > 0, "resuming waits for nobody");
     wait_until("all have ended", || (database.count("scheduled_tasks") == 0).then_some(()));

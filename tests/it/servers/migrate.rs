@@ -1,6 +1,6 @@
 use process_orchestrator::store::Store;
 
-use crate::common::TestDatabase;
+use crate::common::{TestDatabase, wait_until};
 
 #[test]
 fn five_nodes_that_start_at_once_apply_every_migration_once() {
@@ -49,4 +49,26 @@ fn a_migration_that_was_applied_with_other_content_is_named() {
     database.sql().execute("UPDATE schema_migrations SET checksum = 'other' WHERE version = 2", &[]).unwrap();
     let message = database.store().migrate(false).unwrap_err().to_string();
     assert!(message.contains("migration 2 (0002_start_process)"), "{message}");
+}
+
+/// Its own wait for the lock would hold everybody else up.
+#[test]
+fn a_migration_waits_for_a_reader_without_anybody_waiting_for_it_for_long() {
+    let database = TestDatabase::new("migrate_lock");
+    // As if the last migration were still to come.
+    let undo = "DELETE FROM schema_migrations WHERE version = (SELECT max(version) FROM schema_migrations)";
+    database.sql().batch_execute(undo).unwrap();
+    let mut reader = database.sql();
+    reader.batch_execute("BEGIN; SELECT count(*) FROM scheduled_tasks").unwrap();
+    std::thread::scope(|scope| {
+        let migrates = scope.spawn(|| database.store().migrate(false).unwrap_err().to_string());
+        let waits = "pg_locks WHERE NOT granted AND relation = 'scheduled_tasks'::regclass";
+        wait_until("it waits for the reader", || (database.count(waits) > 0).then_some(()));
+        let mut other = database.sql();
+        other.batch_execute("SET statement_timeout = '20s'; SELECT count(*) FROM scheduled_tasks").unwrap();
+        reader.batch_execute("COMMIT").unwrap();
+        // It goes on once nothing is in its way, and finds what is there already.
+        let told = migrates.join().unwrap();
+        assert!(told.contains("already exists"), "{told}");
+    });
 }
