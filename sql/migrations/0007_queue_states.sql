@@ -13,6 +13,9 @@
 -- Nodes of the release before write no state. A trigger derives it from what they write, and from what is written by
 -- hand; their index stays until the next release.
 
+-- The functions below keep this path: a temporary table of the caller's is nobody's `nodes` or `process_types`.
+SELECT set_config('search_path', quote_ident(current_schema()) || ', pg_temp', true);
+
 CREATE DOMAIN queue_state AS text CHECK (VALUE IN ('SCHEDULED', 'READY', 'HELD', 'CLAIMED'));
 
 -- In the order in which a takeover locks them.
@@ -77,35 +80,43 @@ ALTER TABLE nodes ADD COLUMN notify_above integer NOT NULL DEFAULT -2147483648;
 -- A notification is a hint: nodes look for themselves every second. It is not free: its commit waits for the commit of
 -- every other transaction that has notified (16 sessions that start one process after the other made 235 to 331 starts
 -- a second with it, 1,156 without), and a transaction that has notified can't be prepared. So
--- * none is sent while no node would use it. A node that has room holds an advisory lock, shared with others like it;
---   taking it alone fails then. Nobody waits for that lock: it is tried, and released at once.
+-- * none is sent while no node would use it. A node with a free executor holds an advisory lock, shared with others like
+--   it; taking it alone fails then. Nobody waits for that lock: it is tried, and released by the same expression. What
+--   fails once may have met somebody who tried at the same moment.
 -- * while a transaction is under way that will notify others leave it to that one: a node that was woken looks again, at
 --   growing intervals, and finds what they commit meanwhile. One that has been under way for more than 50 to 100 ms may
---   last for much longer: nobody relies on it. Each holds the lock of the 50 ms in which it began.
-CREATE FUNCTION wake_nodes(priority integer) RETURNS void
-LANGUAGE plpgsql
+--   last for much longer: nobody relies on it. Each holds the lock of the 50 ms in which it began. If it is rolled back,
+--   what others left to it is found by the next look, within a second.
+--
+-- With the owner's rights: whoever may start processes need not see the nodes.
+CREATE FUNCTION wake_nodes(priority integer, payload text DEFAULT 'start') RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER
 SET search_path FROM CURRENT
 AS $function$
 DECLARE
-    -- 'POR1' and 'POW1'; store/wakeup.rs has the same.
+    -- 'POR1' and 'POW1'; store/room.rs has the first one too.
     room_class  constant integer := 1347375665;
     slice_class constant integer := 1347376945;
     schema_key  constant integer := hashtext(current_schema());
     slice       constant integer := (schema_key + (extract(epoch FROM clock_timestamp()) * 20)::bigint) % 2147483647;
+    has_room    boolean := false;
 BEGIN
-    IF pg_try_advisory_lock(room_class, schema_key) THEN
-        PERFORM pg_advisory_unlock(room_class, schema_key);
-        IF NOT EXISTS (SELECT FROM nodes n WHERE n.state = 'RUNNING' AND n.notify_above < wake_nodes.priority) THEN
-            RETURN;
-        END IF;
-    END IF;
-    -- The one before first: whoever holds the present one's lock has to notify.
-    IF NOT pg_try_advisory_lock(slice_class, slice - 1) THEN
+    FOR try IN 1..2 LOOP
+        has_room := CASE WHEN pg_try_advisory_lock(room_class, schema_key)
+            THEN NOT pg_advisory_unlock(room_class, schema_key) ELSE true END;
+        EXIT WHEN NOT has_room;
+    END LOOP;
+    IF NOT has_room
+        AND NOT EXISTS (SELECT FROM nodes n WHERE n.state = 'RUNNING' AND n.notify_above < wake_nodes.priority)
+    THEN
         RETURN;
     END IF;
-    PERFORM pg_advisory_unlock(slice_class, slice - 1);
-    IF pg_try_advisory_xact_lock(slice_class, slice) THEN
-        PERFORM pg_notify(current_schema(), 'start');
+    -- The one before first: whoever holds the present one's lock has to notify.
+    IF (CASE WHEN pg_try_advisory_lock(slice_class, slice - 1)
+            THEN pg_advisory_unlock(slice_class, slice - 1) ELSE false END)
+        AND pg_try_advisory_xact_lock(slice_class, slice)
+    THEN
+        PERFORM pg_notify(current_schema(), payload);
     END IF;
 END
 $function$;

@@ -14,9 +14,9 @@ WITH due AS MATERIALIZED (
     UPDATE scheduled_tasks s SET state = 'READY'
     FROM due
     WHERE s.task_instance = ANY (ARRAY[due.task_instance])
-    RETURNING 1
+    RETURNING s.priority
 )
-SELECT (SELECT count(*) FROM promoted) AS promoted, (
+SELECT (SELECT count(*) FROM promoted) AS promoted, (SELECT max(priority) FROM promoted) AS highest_priority, (
     SELECT extract(epoch FROM s.execution_time - clock_timestamp())::float8 * 1000
     FROM scheduled_tasks s
     WHERE s.state = 'SCHEDULED' AND s.execution_time > now() AND s.execution_time < 'infinity' -- set by hand: never

@@ -3,5 +3,7 @@
 UPDATE scheduled_tasks
 SET state = CASE WHEN reserved_for IS NOT NULL THEN 'HELD' WHEN execution_time > now() THEN 'SCHEDULED' ELSE 'READY' END,
     held_by = 'node:' || reserved_for, picked = false, picked_by = NULL, version = version + 1
-WHERE picked <> (picked_by IS NOT NULL) OR picked <> (state = 'CLAIMED') OR state = 'HELD' AND held_by IS NULL
+WHERE picked <> (picked_by IS NOT NULL) OR picked <> (state = 'CLAIMED')
+    OR state = 'HELD' AND (held_by IS NULL OR held_by LIKE 'node:%' AND reserved_for IS NULL
+        OR held_by LIKE 'pause:%' AND NOT EXISTS (SELECT FROM process_types k WHERE k.name = task_name))
 RETURNING task_instance

@@ -40,6 +40,7 @@ pub(super) struct Session {
     turn: i32,
     /// The server's side of the connection that was lost last; unknown if the session was borrowed.
     lost_backend: Option<Backend>,
+    connections: u64,
     failures: u32,
     failing_since: Option<Instant>,
     last_logged: Option<Instant>,
@@ -55,6 +56,7 @@ impl Session {
             store: None,
             turn: fastrand::i32(..),
             lost_backend: None,
+            connections: 0,
             failures: 0,
             failing_since: None,
             last_logged: None,
@@ -65,6 +67,11 @@ impl Session {
     /// Whether a connection is open; after an error that may have been lost at the commit it is not.
     pub(super) fn is_open(&self) -> bool {
         self.store.is_some()
+    }
+
+    /// How many connections it has had.
+    pub(super) fn connections(&self) -> u64 {
+        self.connections
     }
 
     /// Does `work` on the connection, which is opened first if need be. Upon an error that a new connection may
@@ -110,6 +117,7 @@ impl Session {
                     store.end_backend(lost)?;
                     self.lost_backend = None;
                 }
+                self.connections += 1;
                 Ok(empty.insert(store))
             }
         }

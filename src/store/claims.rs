@@ -233,16 +233,26 @@ impl Store {
         self.query_opt(&NEXT_DUE_OF, &[&process_id])?.as_ref().map_or(Ok(None), read_wait)
     }
 
-    /// The priorities of due processes that wait in those parts of the queue, highest first, at most `limit` of them.
+    /// The priorities of due processes that wait in those parts of the queue, highest first, at most `limit` of them; and
+    /// whether there were processes of paused types in between.
     ///
     /// # Errors
     /// When the database fails.
-    pub fn waiting_priorities(&mut self, parts: &[QueuePart], limit: usize) -> Result<Vec<i32>, StoreError> {
+    pub fn waiting_priorities(
+        &mut self,
+        parts: &[QueuePart],
+        limit: usize,
+    ) -> Result<(Vec<i32>, bool), StoreError> {
         let (lowest, highest, due_ago_s) = QueuePart::columns(parts);
-        self.query(&WAITING, &[&bigint(limit), &lowest, &highest, &due_ago_s])?
-            .iter()
-            .map(|row| get(row, "priority", "the queue"))
-            .collect()
+        let rows = self.query(&WAITING, &[&bigint(limit), &lowest, &highest, &due_ago_s])?;
+        let (mut priorities, mut has_paused) = (Vec::with_capacity(rows.len()), false);
+        for row in &rows {
+            match get(row, "is_paused", "the queue")? {
+                true => has_paused = true,
+                false => priorities.push(get(row, "priority", "the queue")?),
+            }
+        }
+        Ok((priorities, has_paused))
     }
 
     /// Which of `claims` the node no longer holds, because they ended or were taken.

@@ -19,6 +19,8 @@ const MOVED_MAX: i64 = 2000;
 pub struct Promotion {
     /// How many are ready now.
     pub promoted: usize,
+    /// The highest priority among them.
+    pub highest_priority: Option<i32>,
     /// There may be more that are due.
     pub is_full: bool,
     /// The time until the next one is due; `None` when nothing is scheduled.
@@ -38,6 +40,7 @@ impl Store {
         let promoted: i64 = get(&row, "promoted", "a promotion")?;
         Ok(Promotion {
             promoted: usize::try_from(promoted).unwrap_or_default(),
+            highest_priority: get(&row, "highest_priority", "a promotion")?,
             is_full: promoted >= MOVED_MAX,
             next_due: read_wait(&row)?,
         })

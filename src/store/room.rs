@@ -8,18 +8,22 @@ use super::{Sql, Store, StoreError};
 
 const ANNOUNCE: Sql = Sql::new(
     "say that this node has room",
-    "SELECT pg_try_advisory_lock_shared(1347375665, hashtext(current_schema())) AS is_so",
+    // A node that is cut off shall not count for long as one with room.
+    "SELECT pg_try_advisory_lock_shared(1347375665, hashtext(current_schema())) AS is_so, \
+     set_config('tcp_keepalives_idle', '20', false), set_config('tcp_keepalives_interval', '5', false), \
+     set_config('tcp_keepalives_count', '3', false)",
 );
 const WITHDRAW: Sql = Sql::new(
     "say that this node has no room",
-    "SELECT pg_advisory_unlock_shared(1347375665, hashtext(current_schema())) AS is_so",
+    // However often it was announced on this connection.
+    "SELECT count(*) > 0 AS is_so FROM (SELECT pg_advisory_unlock_all()) AS done",
 );
 const IS_ELSEWHERE: Sql = Sql::new(
     "see whether another node has room",
     "SELECT CASE WHEN pg_try_advisory_lock(1347375665, hashtext(current_schema())) \
      THEN NOT pg_advisory_unlock(1347375665, hashtext(current_schema())) ELSE true END AS is_so",
 );
-const WAKE: Sql = Sql::new("wake the nodes that have room", "SELECT wake_nodes($1) IS NULL AS is_so");
+const WAKE: Sql = Sql::new("wake the nodes that have room", "SELECT wake_nodes($1, 'kept')");
 const NOTIFY_ABOVE: Sql = Sql::new(
     "say for which starts this node is woken",
     "UPDATE nodes SET notify_above = $2 WHERE node_id = $1 AND notify_above > $2",
@@ -55,7 +59,7 @@ impl Store {
         self.query_opt(sql, &[])?.map_or(Ok(false), |row| get(&row, "is_so", "a lock"))
     }
 
-    /// Wakes nodes that have room: a process of this priority was given back.
+    /// Wakes nodes that have room: processes of this priority have become ready that were due for long.
     ///
     /// # Errors
     /// When the database fails.

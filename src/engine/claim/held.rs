@@ -89,6 +89,13 @@ impl HeldClaims {
         self.lock().by_process.values().map(|held| held.priority).min()
     }
 
+    /// The same once at least so many are held.
+    pub(crate) fn lowest_priority_of(&self, at_least: usize) -> Option<i32> {
+        let claims = self.lock();
+        let priorities = claims.by_process.values().map(|held| held.priority);
+        if claims.by_process.len() >= at_least { priorities.min() } else { None }
+    }
+
     /// For the heartbeat: the lowest priority that is held, or was last.
     pub(crate) fn notify_above(&self) -> i32 {
         if let Some(lowest) = self.lowest_priority() {

@@ -82,9 +82,9 @@ pub(super) struct View {
 }
 
 impl View {
-    /// Whether tasks wait here that an executor elsewhere might have.
-    fn has_surplus(&self) -> bool {
-        self.waiting > 0 && self.held > self.executors
+    /// Whether it matters if another node has room: tasks wait here, or would.
+    fn may_have_surplus(&self) -> bool {
+        self.held >= self.executors && (self.ahead > 0 || self.waiting > 0)
     }
 
     fn room(&self) -> usize {
@@ -111,6 +111,8 @@ pub(super) struct Plan {
     is_for_one: bool,
     is_in_doubt: bool,
     is_announced: bool,
+    /// Another node had room at the last look: nothing is claimed ahead.
+    is_room_elsewhere: bool,
     /// It could not be announced at the last look: somebody was just looking, or there is a pooler.
     is_refused: bool,
     /// Somebody says that there is something to claim, and it was not looked since.
@@ -119,6 +121,8 @@ pub(super) struct Plan {
     is_holding: bool,
     is_claim_next: bool,
     promote_at: Instant,
+    /// When the next of what is scheduled is due, as far as it is known.
+    due_at: Option<Instant>,
     claim_at: Instant,
     /// Looks in a row that found the queue drained.
     drained_looks: u32,
@@ -134,11 +138,13 @@ impl Plan {
             is_for_one,
             is_in_doubt: false,
             is_announced: false,
+            is_room_elsewhere: false,
             is_refused: false,
             is_woken: false,
             is_holding: false,
             is_claim_next: false,
             promote_at: now,
+            due_at: None,
             claim_at: now,
             drained_looks: 0,
             look_above_at: None,
@@ -162,18 +168,27 @@ impl Plan {
         if self.is_holding && !self.is_claim_next {
             return Step::HoldPaused;
         }
-        if view.has_surplus() && view.now >= self.look_elsewhere_at {
+        if self.is_announced && view.held >= view.executors {
+            return Step::Withdraw;
+        }
+        if view.may_have_surplus() && view.now >= self.look_elsewhere_at {
             return Step::LookElsewhere;
         }
+        let view = &View { ahead: if self.is_room_elsewhere { 0 } else { view.ahead }, ..*view };
         if view.room() > 0 { self.with_room(view) } else { self.without_room(view) }
     }
 
     fn with_room(&mut self, view: &View) -> Step {
         self.look_above_at = None;
         if !self.is_woken && view.now < self.claim_at {
-            let is_to_announce =
-                self.drained_looks > 0 && !self.is_announced && !self.is_for_one && !self.is_refused;
-            return if is_to_announce { Step::Announce } else { self.wait(view, self.claim_at) };
+            // Not for room ahead: that is no executor's.
+            let is_to_announce = self.drained_looks > 0 && view.held < view.executors && !self.is_announced;
+            let may_announce = !self.is_for_one && !self.is_refused;
+            return if is_to_announce && may_announce {
+                Step::Announce
+            } else {
+                self.wait(view, self.claim_at)
+            };
         }
         if self.may_linger(view) {
             return Step::Wait(LINGER_CHECK);
@@ -197,9 +212,8 @@ impl Plan {
 
     fn without_room(&mut self, view: &View) -> Step {
         self.lingers_since = None;
-        if self.is_announced {
-            return Step::Withdraw;
-        }
+        // Once there is room again.
+        self.claim_at = view.now;
         let Some(floor) = view.lowest_priority.filter(|_| !self.is_for_one) else {
             self.is_woken = false;
             return self.wait(view, view.now + self.poll_interval);
@@ -218,7 +232,7 @@ impl Plan {
         if !self.is_for_one {
             until = until.min(self.promote_at);
         }
-        if view.has_surplus() {
+        if view.may_have_surplus() {
             until = until.min(self.look_elsewhere_at);
         }
         let least = Duration::from_millis(1); // The granularity of clocks.
@@ -257,10 +271,14 @@ impl Plan {
     ) {
         let pause = next_due.map_or(self.poll_interval, |due| due.min(self.poll_interval));
         self.promote_at = if is_full { now } else { now + pause };
-        if promoted > 0 {
-            self.claim_at = now;
-            self.look_above_at = Some(now);
+        // Another node may have been faster and have no room for it all.
+        let has_come = self.due_at.is_some_and(|at| at <= now);
+        self.due_at = next_due.map(|due| now + due);
+        if promoted > 0 || has_come {
+            (self.claim_at, self.look_above_at, self.drained_looks) = (now, Some(now), 0);
         }
+        // What is ready is claimed before more is promoted.
+        self.is_woken |= is_full;
     }
 
     /// Whether there may be more to hold.
@@ -273,7 +291,6 @@ impl Plan {
     pub(super) fn claimed(&mut self, now: Instant, how_many: usize, is_full: bool, has_met_paused: bool) {
         (self.is_woken, self.is_claim_next, self.is_refused, self.lingers_since) =
             (false, false, false, None);
-        self.look_elsewhere_at = now + LOOK_ELSEWHERE_EVERY;
         self.is_holding |= has_met_paused;
         if how_many > 0 || has_met_paused {
             self.drained_looks = 0;
@@ -288,7 +305,10 @@ impl Plan {
 
     /// The one process that is looked for was not to be had; it is due then.
     pub(super) fn due_in(&mut self, now: Instant, due: Option<Duration>) {
-        let pause = due.unwrap_or(self.poll_interval).max(self.look_again_after());
+        let pause = match due {
+            Some(due) if due.is_zero() => self.look_again_after(),
+            due => due.unwrap_or(self.poll_interval),
+        };
         self.claim_at = now + pause.min(self.poll_interval);
     }
 
@@ -305,18 +325,20 @@ impl Plan {
         }
     }
 
-    pub(super) fn withdrawn(&mut self) {
-        self.is_announced = false;
-        // Whatever is due from now on notifies nobody.
-        self.drained_looks = 0;
+    /// Whatever is due from now on notifies nobody.
+    pub(super) fn withdrawn(&mut self, now: Instant) {
+        (self.is_announced, self.drained_looks, self.claim_at) = (false, 0, now);
     }
 
-    pub(super) fn looked_above(&mut self, now: Instant) {
-        self.is_woken = false;
-        self.look_above_at = Some(now + self.poll_interval);
+    pub(super) fn looked_above(&mut self, now: Instant, has_met_paused: bool) {
+        (self.is_woken, self.is_claim_next) = (false, false);
+        self.is_holding |= has_met_paused;
+        self.look_above_at = Some(if has_met_paused { now } else { now + self.poll_interval });
     }
 
-    pub(super) fn looked_elsewhere(&mut self, now: Instant) {
+    /// Whether another node has room, as a claim or a look of its own has seen.
+    pub(super) fn looked_elsewhere(&mut self, now: Instant, is_room_elsewhere: bool) {
+        self.is_room_elsewhere = is_room_elsewhere;
         self.look_elsewhere_at = now + LOOK_ELSEWHERE_EVERY;
     }
 }
@@ -415,7 +437,55 @@ mod tests {
                 "more is due than was promoted",
                 &|plan| plan.promoted(later(0), 9, true, None),
                 at(0),
-                Step::Promote,
+                claim(8, 8),
+            ),
+            ("much more is due", &|plan| plan.promoted(later(0), 9, true, None), at(20), Step::Promote),
+            (
+                "a timer has ended, another node was faster",
+                &|plan| {
+                    plan.promoted(later(0), 0, false, Some(3 * MS));
+                    plan.promoted(later(3), 0, false, None);
+                },
+                at(3),
+                claim(8, 8),
+            ),
+            (
+                "an executor is free again",
+                &|plan| {
+                    plan.withdrawn(later(0));
+                    plan.claimed(later(0), 0, false, false);
+                    assert!(matches!(plan.next_step(&full(1)), Step::Wait(_)));
+                },
+                View { held: 7, ..at(1) },
+                claim(1, 1),
+            ),
+            (
+                "room ahead is announced by nobody",
+                &|plan| {
+                    plan.withdrawn(later(0));
+                    plan.looked_elsewhere(later(0), false);
+                    plan.claimed(later(0), 0, false, false);
+                },
+                View { held: 9, ..short(0) },
+                Step::Wait(2 * MS),
+            ),
+            (
+                "another node has room: nothing is claimed ahead",
+                &|plan| {
+                    plan.withdrawn(later(0));
+                    plan.looked_elsewhere(later(0), true);
+                },
+                View { held: 9, ..short(0) },
+                Step::Wait(20 * MS),
+            ),
+            (
+                "paused types were met above",
+                &|plan| {
+                    plan.withdrawn(later(0));
+                    plan.looked_above(later(0), true);
+                },
+                full(0),
+                Step::HoldPaused,
             ),
             ("promoted", &|plan| plan.promoted(later(0), 1, false, None), at(0), claim(8, 8)),
             (
@@ -450,41 +520,50 @@ mod tests {
                 Step::Wait(2 * MS),
             ),
             ("no room: the word is taken back", &|_| {}, full(0), Step::Withdraw),
-            ("no room", &|plan| plan.withdrawn(), full(0), Step::Wait(20 * MS)),
+            ("no room", &|plan| plan.withdrawn(later(0)), full(0), Step::Wait(20 * MS)),
             (
                 "no room, woken",
-                &|plan| (plan.withdrawn(), plan.woken()).1,
+                &|plan| (plan.withdrawn(later(0)), plan.woken()).1,
                 full(0),
                 Step::LookAbove { floor: 3, limit: 0 },
             ),
             (
                 "no room, looked above",
-                &|plan| (plan.withdrawn(), plan.looked_above(later(0))).1,
+                &|plan| (plan.withdrawn(later(0)), plan.looked_above(later(0), false)).1,
                 full(1),
                 Step::Wait(POLL - MS),
             ),
             (
                 "no room, promoted",
-                &|plan| (plan.withdrawn(), plan.promoted(later(0), 1, false, None)).1,
+                &|plan| (plan.withdrawn(later(0)), plan.promoted(later(0), 1, false, None)).1,
                 full(0),
                 Step::LookAbove { floor: 3, limit: 0 },
             ),
             (
                 "short commands: there is room ahead",
-                &|plan| plan.woken(),
+                &|plan| {
+                    plan.withdrawn(later(0));
+                    plan.looked_elsewhere(later(0), false);
+                    plan.woken();
+                },
                 View { held: 9, ..short(0) },
                 claim(39, 0),
             ),
             (
                 "and some beyond for higher priorities",
-                &|plan| (plan.withdrawn(), plan.looked_elsewhere(later(0)), plan.woken()).2,
+                &|plan| (plan.withdrawn(later(0)), plan.looked_elsewhere(later(0), false), plan.woken()).2,
                 short(0),
                 Step::LookAbove { floor: 0, limit: 1 },
             ),
-            ("what waits may have room elsewhere", &|plan| plan.withdrawn(), short(40), Step::LookElsewhere),
+            (
+                "what waits may have room elsewhere",
+                &|plan| plan.withdrawn(later(0)),
+                short(40),
+                Step::LookElsewhere,
+            ),
             (
                 "not before what others yield for is there",
-                &|plan| (plan.withdrawn(), plan.looked_elsewhere(later(0))).1,
+                &|plan| (plan.withdrawn(later(0)), plan.looked_elsewhere(later(0), false)).1,
                 View { is_preempting: true, ..short(0) },
                 Step::LookAbove { floor: 0, limit: 1 },
             ),
@@ -500,6 +579,8 @@ mod tests {
     fn a_claim_lingers_while_processors_are_busy_and_little_room_is_there() {
         let start = Instant::now();
         let mut plan = drained(start);
+        plan.withdrawn(start);
+        plan.looked_elsewhere(start + MS * 100, false);
         plan.claimed(start, 8, true, false);
         let view = |ms: u32| View { held: 40, ahead: 40, is_cpu_saturated: true, ..idle(start + MS * ms) };
         assert_eq!(plan.next_step(&view(0)), Step::Wait(LINGER_CHECK));

@@ -53,6 +53,8 @@ pub(crate) struct Poller {
     passed_over: Vec<String>,
     /// The last claim was made one by one, and may have left some although there was room.
     was_one_by_one: bool,
+    /// How many connections the session has had.
+    connections: u64,
     /// How many tasks executors had taken, and since when.
     begun: (usize, Instant),
 }
@@ -67,6 +69,7 @@ impl Poller {
             cursor: ScanCursor::new(interval),
             passed_over: Vec::new(),
             was_one_by_one: false,
+            connections: 0,
             begun: (0, now),
             parts,
         }
@@ -76,6 +79,12 @@ impl Poller {
     pub(crate) fn run(mut self) {
         while !self.parts.shutdown.is_draining() {
             self.session.works();
+            if std::mem::replace(&mut self.connections, self.session.connections())
+                != self.session.connections()
+            {
+                // Also one that was lost where others' work went on.
+                self.plan.failed(true);
+            }
             self.compensate_stuck_permits();
             self.take_wakeups();
             let view = self.view();
@@ -127,7 +136,7 @@ impl Poller {
             executors: config.executors,
             ahead,
             held: holdings.claims.occupying(),
-            lowest_priority: holdings.claims.lowest_priority(),
+            lowest_priority: holdings.claims.lowest_priority_of(config.executors),
             waiting: jobs.waiting(),
             is_cpu_saturated: permits.cpu_saturated(),
             is_preempting: !preemption.is_empty(),
@@ -152,7 +161,6 @@ impl Poller {
             Step::LookElsewhere => {
                 let is_room_elsewhere = self.session.query(|store| store.is_room_elsewhere())?;
                 self.note_room_elsewhere(is_room_elsewhere);
-                self.plan.looked_elsewhere(Instant::now());
             }
             Step::Announce => {
                 let is_announced = self.session.query(|store| store.announce_room())?;
@@ -160,7 +168,7 @@ impl Poller {
             }
             Step::Withdraw => {
                 self.session.query(|store| store.withdraw_room())?;
-                self.plan.withdrawn();
+                self.plan.withdrawn(Instant::now());
             }
         }
         Ok(None)
@@ -173,6 +181,9 @@ impl Poller {
         self.cursor.note_promotion(within, &promotion, began);
         self.parts.health.note_poll();
         self.plan.promoted(Instant::now(), promotion.promoted, promotion.is_full, promotion.next_due);
+        if let Some(priority) = promotion.highest_priority.filter(|_| promotion.promoted > self.room()) {
+            self.session.query(|store| store.wake_nodes(priority))?;
+        }
         Ok(())
     }
 
@@ -180,10 +191,15 @@ impl Poller {
         let scan = self.cursor.scan(None, Instant::now());
         let batch = self.claim_scanned(limit, limit_beside_room, &scan)?;
         let how_many = batch.claimed.len();
+        let limit = if batch.is_room_elsewhere { limit_beside_room } else { limit };
+        self.note_room_elsewhere(batch.is_room_elsewhere);
+        if limit == 0 {
+            // The other node may have it all.
+            return Ok(());
+        }
         let is_full = how_many == limit;
         // What waits now has no higher priority than what was just claimed.
         self.parts.preemption.set(Vec::new());
-        self.note_room_elsewhere(batch.is_room_elsewhere);
         self.hand_on_all(batch.claimed);
         // What a partial scan has skipped comes next.
         let is_rescan_due = !is_full && !scan.is_whole() && self.cursor.is_whole_scan_due(&scan);
@@ -196,6 +212,10 @@ impl Poller {
         Ok(())
     }
 
+    fn room(&self) -> usize {
+        self.parts.config.executors.saturating_sub(self.parts.holdings.claims.occupying())
+    }
+
     fn pass_over(&mut self, held_types: Vec<String>) {
         for name in held_types {
             if !self.passed_over.contains(&name) {
@@ -206,9 +226,10 @@ impl Poller {
     }
 
     /// What waits here for an executor would begin at once elsewhere: that many yield.
-    fn note_room_elsewhere(&self, is_room_elsewhere: bool) {
+    fn note_room_elsewhere(&mut self, is_room_elsewhere: bool) {
         let surplus = self.parts.holdings.claims.occupying().saturating_sub(self.parts.config.executors);
         self.parts.preemption.set_for_room_elsewhere(if is_room_elsewhere { surplus } else { 0 });
+        self.plan.looked_elsewhere(Instant::now(), is_room_elsewhere);
     }
 
     /// Claims, and notes what that says of the queue.
@@ -221,7 +242,10 @@ impl Poller {
         let began = Instant::now();
         let batch = self.ask_for_claims(limit, limit_beside_room, scan)?;
         let claimed = &batch.claimed;
-        self.cursor.note(claimed, scan, claimed.len() == limit, began);
+        let limit = if batch.is_room_elsewhere { limit_beside_room } else { limit };
+        if limit > 0 {
+            self.cursor.note(claimed, scan, claimed.len() == limit, began);
+        }
         if std::mem::take(&mut self.was_one_by_one) {
             self.cursor.reset();
         }
@@ -325,23 +349,28 @@ impl Poller {
             self.session.write(|store| store.set_notify_above(node, floor))?;
         }
         let scan = self.cursor.scan(Some(floor), Instant::now());
-        let mut claimed = 0;
+        let mut batch = ClaimedBatch::default();
         if limit > 0 {
-            let batch = self.claim_scanned(limit, limit, &scan)?;
-            claimed = batch.claimed.len();
-            self.hand_on_all(batch.claimed);
+            batch = self.claim_scanned(limit, limit, &scan)?;
         }
-        let waiting = if claimed == limit { self.waiting_above(&scan)? } else { Vec::new() };
+        let mut has_met_paused = !batch.held_types.is_empty();
+        let is_full = batch.claimed.len() == limit;
+        self.hand_on_all(batch.claimed);
+        self.pass_over(batch.held_types);
+        let mut waiting = Vec::new();
+        if is_full {
+            (waiting, has_met_paused) = self.waiting_above(&scan)?;
+        }
         if !waiting.is_empty() {
             self.parts.jobs.flush_now.notify();
         }
         self.parts.preemption.set(waiting);
-        self.plan.looked_above(Instant::now());
+        self.plan.looked_above(Instant::now(), has_met_paused);
         Ok(())
     }
 
-    /// The priorities that no room is left for.
-    fn waiting_above(&mut self, scan: &Scan) -> Result<Vec<i32>, StoreError> {
+    /// The priorities that no room is left for, and whether processes of paused types stand among them.
+    fn waiting_above(&mut self, scan: &Scan) -> Result<(Vec<i32>, bool), StoreError> {
         let (began, limit) = (Instant::now(), self.parts.config.executors);
         let waiting = self.session.query(|store| store.waiting_priorities(&scan.parts(), limit))?;
         self.cursor.note_time(scan, began);
@@ -369,6 +398,9 @@ impl Poller {
     /// Commands have turned out long: what was claimed ahead of the executors is given back before it has waited for long.
     fn give_surplus_back(&self, view: &View) {
         let surplus = view.held.saturating_sub(view.executors);
+        if surplus == 0 {
+            self.parts.preemption.set_for_room_elsewhere(0);
+        }
         self.give_back(self.end_rate.excess(view.now, view.waiting).min(surplus));
     }
 

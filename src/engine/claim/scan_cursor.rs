@@ -372,7 +372,7 @@ mod tests {
     fn promotions_look_back_to_the_last_one_where_looks_at_all_take_long() {
         let (now, mut cursor) = (Instant::now(), ScanCursor::new(SECOND));
         assert_eq!(cursor.promote_within(now), None, "the first one");
-        let none = Promotion { promoted: 0, is_full: false, next_due: None };
+        let none = Promotion { promoted: 0, highest_priority: None, is_full: false, next_due: None };
         cursor.note_promotion(None, &none, now);
         assert_eq!(cursor.promote_within(now + SECOND), None, "it was cheap");
         let long_ago = now - SECOND;

@@ -16,6 +16,8 @@ use crate::store::{Session, StoreError, quote_identifier};
 
 /// What the schema's functions send when a process is cancelled or a type paused; no type's name holds a new line.
 const CONTROL: &str = "\ncontrol";
+/// What [`Store::wake_nodes`](crate::store::Store::wake_nodes) sends: processes were given back that have kept their place.
+const KEPT_PLACE: &str = "kept";
 /// How long it waits before it checks whether the node stops.
 const TICK: Duration = Duration::from_millis(250);
 /// How often the connection is tested: a silent one looks like a dead one.
@@ -91,6 +93,7 @@ impl Listener {
                 Ok(Some(notification)) => {
                     match notification.payload() {
                         CONTROL => self.requests.signal.notify(),
+                        KEPT_PLACE => self.requests.holdings.wakeups.request_full_scan(),
                         _ => self.requests.holdings.wakeups.wake(),
                     }
                     tested = Instant::now();

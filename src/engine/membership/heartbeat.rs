@@ -161,7 +161,11 @@ impl Heartbeat {
     }
 
     fn note_renewal(&self, sent: Duration) {
+        let was_expired = self.lease.is_expired();
         self.lease.renew(sent);
+        if was_expired {
+            self.holdings.wakeups.wake();
+        }
         self.guard.iter().for_each(|guard| guard.renewed());
     }
 

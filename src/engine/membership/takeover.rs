@@ -93,6 +93,8 @@ impl Takeover {
             };
             if taken > 0 {
                 self.holdings.wakeups.request_full_scan();
+                // Others look by themselves before long; the session has logged what failed.
+                _ = session.query(|store| store.wake_nodes(i32::MAX));
             }
             // Another node that takes over at the same time gets its share: what is left is that node's.
             if found < TAKEOVER_BATCH || taken == 0 {

@@ -195,8 +195,8 @@ impl Recorder {
         let (mut is_scheduled, mut yielded) = (false, None);
         for (work, result) in batch.into_pairs() {
             match result.transition.claim {
-                ClaimMove::Release(Wait::Backoff { .. }) => is_scheduled = true,
-                ClaimMove::Release(Wait::None) => yielded = yielded.max(Some(work.claim.priority)),
+                ClaimMove::Release(Wait::Backoff { .. }) if !result.wait.is_zero() => is_scheduled = true,
+                ClaimMove::Release(_) => yielded = yielded.max(Some(work.claim.priority)),
                 ClaimMove::Keep | ClaimMove::End => {}
             }
             match (recorded.remove(&*result.process_id), missing) {

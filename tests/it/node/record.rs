@@ -215,7 +215,7 @@ fn a_claim_above_a_priority_takes_the_highest_and_nothing_of_that_one() {
         priorities_and_minutes(store.claim_due("node", &request).unwrap().claimed)
     };
     assert_eq!(claim(2, 1), [(1, 0), (i32::MAX, 0)]);
-    let waiting = |lowest| database.store().waiting_priorities(&[part(lowest)], 9).unwrap();
+    let waiting = |lowest| database.store().waiting_priorities(&[part(lowest)], 9).unwrap().0;
     assert_eq!((waiting(1), waiting(0), waiting(2)), (vec![1], vec![1, 0], vec![]));
     assert_eq!(claim(9, 1), [(1, 0)]);
     assert_eq!(claim(9, 1), []);
