@@ -13,13 +13,13 @@
 -- Nodes of the release before write no state. A trigger derives it from what they write, and from what is written by
 -- hand; their index stays until the next release.
 
+-- In the order in which a takeover locks them.
+LOCK TABLE scheduled_tasks, nodes IN ACCESS EXCLUSIVE MODE;
+
 -- The functions below keep this path: a temporary table of the caller's is nobody's `nodes` or `process_types`.
 SELECT set_config('search_path', quote_ident(current_schema()) || ', pg_temp', true);
 
 CREATE DOMAIN queue_state AS text CHECK (VALUE IN ('SCHEDULED', 'READY', 'HELD', 'CLAIMED'));
-
--- In the order in which a takeover locks them.
-LOCK TABLE scheduled_tasks, nodes IN ACCESS EXCLUSIVE MODE;
 
 ALTER TABLE scheduled_tasks
     ADD COLUMN state text,

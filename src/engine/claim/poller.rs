@@ -79,12 +79,7 @@ impl Poller {
     pub(crate) fn run(mut self) {
         while !self.parts.shutdown.is_draining() {
             self.session.works();
-            if std::mem::replace(&mut self.connections, self.session.connections())
-                != self.session.connections()
-            {
-                // Also one that was lost where others' work went on.
-                self.plan.failed(true);
-            }
+            self.notice_new_connection();
             self.compensate_stuck_permits();
             self.take_wakeups();
             let view = self.view();
@@ -110,6 +105,14 @@ impl Poller {
             if self.session.is_open() || self.parts.shutdown.is_draining() {
                 return;
             }
+        }
+    }
+
+    /// Also one that was made anew after an error that was told nobody else.
+    fn notice_new_connection(&mut self) {
+        let before = std::mem::replace(&mut self.connections, self.session.connections());
+        if before != 0 && before != self.connections {
+            self.plan.failed(true);
         }
     }
 
