@@ -161,8 +161,9 @@ impl Heartbeat {
     }
 
     fn note_renewal(&self, sent: Duration) {
-        self.lease.renew(sent);
+        // The guard first: what it does not know to be over it ends, and with the lease commands begin.
         self.guard.iter().for_each(|guard| guard.renewed());
+        self.lease.renew(sent);
     }
 
     fn end_revoked_commands(&mut self) -> Result<(), StoreError> {
