@@ -175,7 +175,8 @@ impl Store {
     /// Whose transaction has locks on the schema's tables for longest, in words.
     fn lock_holder(&mut self) -> Result<String, StoreError> {
         let failed = |source| StoreError::database("see who holds locks", source);
-        let found = self.connection.query_typed_opt(LOCK_HOLDER, &[(&self.schema, Type::TEXT)]).map_err(failed)?;
+        let found =
+            self.connection.query_typed_opt(LOCK_HOLDER, &[(&self.schema, Type::TEXT)]).map_err(failed)?;
         Ok(found.map_or_else(|| "nobody any more".to_owned(), |row| row.get("holder")))
     }
 
