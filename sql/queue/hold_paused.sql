@@ -10,7 +10,8 @@ WITH front AS MATERIALIZED (
 ), met AS MATERIALIZED (
     SELECT s.task_instance
     FROM front JOIN scheduled_tasks s ON s.task_instance = ANY (ARRAY[front.task_instance])
-    WHERE s.state = 'READY' AND s.task_name = ANY (ARRAY(SELECT name FROM process_types WHERE paused))
+    WHERE s.state IS NOT DISTINCT FROM 'READY' -- as in claim_one.sql: an equality would let the whole index be read
+        AND s.task_name = ANY (ARRAY(SELECT name FROM process_types WHERE paused))
     FOR UPDATE OF s SKIP LOCKED
 )
 UPDATE scheduled_tasks s

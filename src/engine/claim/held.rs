@@ -11,46 +11,82 @@ use crate::store::claims::Claim;
 /// for a task that is handed on.
 #[derive(Default)]
 pub(crate) struct HeldClaims {
-    held: Mutex<HashMap<Arc<str>, Held>>,
+    held: Mutex<Claims>,
     changed: Condvar,
     /// Starts of a higher priority than this wake the node even while it has no room, as the database knows. A node begins
     /// with the priority that processes have by default.
     notify_above: AtomicI32,
 }
 
+#[derive(Default)]
+struct Claims {
+    by_process: HashMap<Arc<str>, Held>,
+    /// Those that need no executor any more.
+    finishing: usize,
+}
+
 #[derive(Clone, Copy)]
 struct Held {
     version: i64,
     priority: i32,
+    /// The command of its last task has ended: its result is with the recorder, and no task will follow here.
+    is_finishing: bool,
+}
+
+impl Claims {
+    fn remove(&mut self, process_id: &str) {
+        let removed = self.by_process.remove(process_id);
+        self.finishing -= usize::from(removed.is_some_and(|held| held.is_finishing));
+    }
 }
 
 impl HeldClaims {
     /// A panic while the lock is held ends the node; what others read until then is still whole.
-    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Held>> {
+    fn lock(&self) -> MutexGuard<'_, Claims> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn insert(&self, claim: &Claim) {
-        let held = Held { version: claim.version, priority: claim.priority };
-        self.lock().insert(Arc::clone(&claim.process_id), held);
+        let held = Held { version: claim.version, priority: claim.priority, is_finishing: false };
+        let mut claims = self.lock();
+        claims.remove(&claim.process_id);
+        claims.by_process.insert(Arc::clone(&claim.process_id), held);
+    }
+
+    /// The command of the claim's last task has ended.
+    pub(crate) fn note_finishing(&self, claim: &Claim) {
+        let mut claims = self.lock();
+        let claims = &mut *claims;
+        if let Some(held) = claims.by_process.get_mut(&claim.process_id)
+            && held.version == claim.version
+            && !std::mem::replace(&mut held.is_finishing, true)
+        {
+            claims.finishing += 1;
+        }
+    }
+
+    /// How many need an executor, now or once their last result is recorded.
+    pub(crate) fn occupying(&self) -> usize {
+        let claims = self.lock();
+        claims.by_process.len() - claims.finishing
     }
 
     /// The claim of this version has ended or was released; its executor is free. The process may have been
     /// claimed anew before we heard of the end: that claim stays.
     pub(crate) fn remove(&self, process_id: &str, version: i64) {
-        let mut held = self.lock();
-        if held.get(process_id).is_some_and(|claim| claim.version == version) {
-            held.remove(process_id);
+        let mut claims = self.lock();
+        if claims.by_process.get(process_id).is_some_and(|held| held.version == version) {
+            claims.remove(process_id);
         }
         self.changed.notify_all();
     }
 
     pub(crate) fn version_of(&self, process_id: &str) -> Option<i64> {
-        self.lock().get(process_id).map(|held| held.version)
+        self.lock().by_process.get(process_id).map(|held| held.version)
     }
 
     pub(crate) fn lowest_priority(&self) -> Option<i32> {
-        self.lock().values().map(|held| held.priority).min()
+        self.lock().by_process.values().map(|held| held.priority).min()
     }
 
     /// For the heartbeat: the lowest priority that is held, or was last.
@@ -67,24 +103,61 @@ impl HeldClaims {
     }
 
     pub(crate) fn snapshot(&self) -> Vec<(Arc<str>, i64)> {
-        self.lock().iter().map(|(id, held)| (Arc::clone(id), held.version)).collect()
+        self.lock().by_process.iter().map(|(id, held)| (Arc::clone(id), held.version)).collect()
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.lock().len()
+        self.lock().by_process.len()
     }
 
     /// Waits until no claim is held; `false` when `timeout` came first.
     pub(crate) fn wait_until_none(&self, timeout: Duration) -> bool {
         let deadline = Instant::now() + timeout;
-        let mut held = self.lock();
-        while !held.is_empty() {
+        let mut claims = self.lock();
+        while !claims.by_process.is_empty() {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return false;
             }
-            held = self.changed.wait_timeout(held, left).unwrap_or_else(PoisonError::into_inner).0;
+            claims = self.changed.wait_timeout(claims, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claim(id: &str, version: i64) -> Claim {
+        Claim {
+            process_id: id.into(),
+            process_type: "t".into(),
+            version,
+            priority: 0,
+            total_tasks: 1,
+            input: Arc::default(),
+            context: Arc::default(),
+            due_ago: Duration::ZERO,
+            late: Duration::ZERO,
+        }
+    }
+
+    #[test]
+    fn a_claim_whose_last_command_has_ended_needs_no_executor_and_is_held_all_the_same() {
+        let claims = HeldClaims::default();
+        [claim("a", 1), claim("b", 1)].iter().for_each(|it| claims.insert(it));
+        claims.note_finishing(&claim("a", 1));
+        claims.note_finishing(&claim("a", 1));
+        claims.note_finishing(&claim("b", 2));
+        claims.note_finishing(&claim("c", 1));
+        assert_eq!((claims.len(), claims.occupying()), (2, 1));
+        claims.remove("a", 2);
+        assert_eq!((claims.len(), claims.occupying()), (2, 1), "another version");
+        claims.insert(&claim("a", 3));
+        assert_eq!((claims.len(), claims.occupying()), (2, 2), "claimed anew");
+        claims.note_finishing(&claim("a", 3));
+        claims.remove("a", 3);
+        assert_eq!((claims.len(), claims.occupying()), (1, 1));
     }
 }

@@ -69,7 +69,7 @@ pub(super) struct View {
     pub(super) executors: usize,
     /// How many claims may wait for an executor.
     pub(super) ahead: usize,
-    /// How many claims it has.
+    /// How many claims it has that need an executor.
     pub(super) held: usize,
     /// The lowest priority among them.
     pub(super) lowest_priority: Option<i32>,

@@ -126,7 +126,7 @@ impl Poller {
             is_lease_expired: lease.is_expired(),
             executors: config.executors,
             ahead,
-            held: holdings.claims.len(),
+            held: holdings.claims.occupying(),
             lowest_priority: holdings.claims.lowest_priority(),
             waiting: jobs.waiting(),
             is_cpu_saturated: permits.cpu_saturated(),
@@ -207,7 +207,7 @@ impl Poller {
 
     /// What waits here for an executor would begin at once elsewhere: that many yield.
     fn note_room_elsewhere(&self, is_room_elsewhere: bool) {
-        let surplus = self.parts.holdings.claims.len().saturating_sub(self.parts.config.executors);
+        let surplus = self.parts.holdings.claims.occupying().saturating_sub(self.parts.config.executors);
         self.parts.preemption.set_for_room_elsewhere(if is_room_elsewhere { surplus } else { 0 });
     }
 

@@ -22,7 +22,7 @@ pub(crate) fn decide(work: &Work, run: RunReport, handover: Handover, chance: f6
     let RunReport { command, ended, mut report } = run;
     let task = &work.task;
     let at = TaskPosition {
-        has_next: task.index + 1 < work.claim.total_tasks,
+        has_next: !work.is_of_last_task(),
         retry_count: task.retry_count,
         max_retries: task.max_retries,
     };

@@ -27,7 +27,7 @@ impl Pace {
     /// How many tasks are to wait when a transaction begins, on a node with so many claims: half of them at the most, or
     /// batches would be small.
     pub(super) fn low_watermark(&self, claims: usize) -> usize {
-        ((self.while_recording * MARGIN) as usize).min(claims / 2)
+        ((self.while_recording * MARGIN).round() as usize).min(claims / 2)
     }
 }
 

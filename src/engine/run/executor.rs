@@ -51,6 +51,9 @@ impl Executor {
                     Done::NotBegun(Box::new(work))
                 } else {
                     let report = self.execute(slot, &mut *runner, &work, &permit);
+                    if work.is_of_last_task() {
+                        self.holdings.claims.note_finishing(&work.claim);
+                    }
                     Done::Ran(Box::new((work, report)))
                 };
                 if self.done.send(result).is_err() {

@@ -17,6 +17,13 @@ pub struct Work {
     pub due: Option<Instant>,
 }
 
+impl Work {
+    /// Whether the process has no task after this one.
+    pub(crate) fn is_of_last_task(&self) -> bool {
+        self.task.index + 1 >= self.claim.total_tasks
+    }
+}
+
 /// How the command of a task ended.
 #[derive(Debug)]
 pub struct RunReport {
