@@ -43,3 +43,29 @@ impl PreemptionRequests {
         self.to_room_elsewhere.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_that_waits_preempts_one_of_a_lower_priority() {
+        let requests = PreemptionRequests::default();
+        assert!(requests.is_empty() && !requests.preempts(-1), "nothing waits");
+        requests.set(vec![5, 3]);
+        assert!(!requests.is_empty() && !requests.preempts(5), "of the same priority");
+        assert!(requests.preempts(4) && !requests.preempts(4), "once, and the next has no precedence");
+        assert!(requests.preempts(2) && !requests.preempts(2) && requests.is_empty());
+    }
+
+    #[test]
+    fn as_many_are_sent_elsewhere_as_were_asked_for() {
+        let requests = PreemptionRequests::default();
+        assert!(!requests.sends_elsewhere());
+        requests.set_for_room_elsewhere(2);
+        assert_eq!([(); 3].map(|()| requests.sends_elsewhere()), [true, true, false]);
+        requests.set_for_room_elsewhere(2);
+        requests.set_for_room_elsewhere(0);
+        assert!(!requests.sends_elsewhere(), "the room is taken");
+    }
+}

@@ -23,32 +23,42 @@ pub struct Swept {
 /// # Errors
 /// When `/proc` can't be read, or this system shows no environments of processes (`Unsupported`).
 pub fn kill_commands_of(node_ids: &[String]) -> io::Result<Swept> {
-    kill_nodes(node_ids, START_SWEEP_MAX)
+    kill_nodes(node_ids, START_SWEEP_MAX, &never)
 }
 
-pub(super) fn kill_nodes(node_ids: &[String], patience: Duration) -> io::Result<Swept> {
+/// What is dead stays dead.
+pub(super) fn never() -> bool {
+    false
+}
+
+/// The same for nodes that may live: what has begun once `is_over` is left alone.
+pub(super) fn kill_nodes(
+    node_ids: &[String],
+    patience: Duration,
+    is_over: &dyn Fn() -> bool,
+) -> io::Result<Swept> {
     // An empty id would be a tag that any process may have.
     let ids = node_ids.iter().filter(|id| !id.is_empty());
     let tags: Vec<String> = ids.map(|id| format!("{NODE_VARIABLE}={id}")).collect();
-    sweep(&tags, patience)
+    sweep(&tags, patience, is_over)
 }
 
 /// Kills every process on this host that has one of these tags, `NAME=value`, in its environment; otherwise as
 /// [`kill_commands_of`].
 pub(in crate::engine) fn kill_tagged(tags: &[String]) -> io::Result<Swept> {
-    sweep(tags, START_SWEEP_MAX)
+    sweep(tags, START_SWEEP_MAX, &never)
 }
 
 #[cfg(target_os = "linux")]
-fn sweep(tags: &[String], patience: Duration) -> io::Result<Swept> {
+fn sweep(tags: &[String], patience: Duration, is_over: &dyn Fn() -> bool) -> io::Result<Swept> {
     if tags.is_empty() {
         return Ok(Swept::default());
     }
-    super::sweep::sweep(tags, patience).map(|(killed, left)| Swept { killed, left })
+    super::sweep::sweep(tags, patience, is_over).map(|(killed, left)| Swept { killed, left })
 }
 
 #[cfg(not(target_os = "linux"))]
-fn sweep(_tags: &[String], _patience: Duration) -> io::Result<Swept> {
+fn sweep(_tags: &[String], _patience: Duration, _is_over: &dyn Fn() -> bool) -> io::Result<Swept> {
     let why = format!("find processes by {NODE_VARIABLE}: only Linux shows the environments of processes");
     Err(io::Error::new(io::ErrorKind::Unsupported, why))
 }

@@ -45,7 +45,7 @@ mod linux {
     use std::thread;
     use std::time::Duration;
 
-    use super::super::kill::{Swept, kill_nodes};
+    use super::super::kill::{Swept, kill_nodes, never};
     use super::super::protocol::FAREWELL;
     use crate::command::NODE_VARIABLE;
     use crate::platform::{self, time_since_boot};
@@ -62,7 +62,7 @@ mod linux {
         platform::guarding::keep_to_oneself(c"orchestr-guard");
         let (code, message) = match wait_for_end_of_node(node_id, lease.map(patience_of)) {
             Ok(EndOfNode::Farewell) => return 0,
-            Ok(EndOfNode::Death) => match kill_nodes(&[node_id.to_owned()], SWEEP_MAX) {
+            Ok(EndOfNode::Death) => match kill_nodes(&[node_id.to_owned()], SWEEP_MAX, &never) {
                 Ok(Swept { killed: 0, left: 0 }) => return 0,
                 Ok(swept) => (i32::from(swept.left > 0), told(node_id, swept)),
                 Err(error) => (1, untold(node_id, &error)),
@@ -108,7 +108,7 @@ mod linux {
                 let [has_word] = platform::wait_readable([Some(pipe.as_fd())], left)?;
                 if !has_word {
                     if time_since_boot() >= at {
-                        end_commands_of_silent(node_id);
+                        end_commands_of_silent(node_id, &pipe);
                         deadline = None;
                     }
                     continue;
@@ -126,8 +126,11 @@ mod linux {
     }
 
     /// The node lives and has not renewed its lease: it is frozen, or else it has ended its commands itself.
-    fn end_commands_of_silent(node_id: &str) {
-        let message = match kill_nodes(&[node_id.to_owned()], SWEEP_MAX) {
+    /// Once it is heard again it begins commands that are none of ours to end.
+    fn end_commands_of_silent(node_id: &str, pipe: &File) {
+        let is_heard =
+            || platform::wait_readable([Some(pipe.as_fd())], Duration::ZERO).is_ok_and(|[has_word]| has_word);
+        let message = match kill_nodes(&[node_id.to_owned()], SWEEP_MAX, &is_heard) {
             Ok(Swept { killed: 0, left: 0 }) => return,
             Ok(Swept { killed, left }) => format!(
                 "node {node_id} has not renewed its lease; processes of its commands killed: {killed}, still there: {left}"

@@ -27,9 +27,14 @@ const PAUSE_MS_MIN: u64 = 1;
 const PAUSE_MS_MAX: u64 = 100;
 
 /// Ends them all and waits until they are gone, at most `patience`; returns how many it killed, and how many are left.
-pub(super) fn sweep(marks: &[String], patience: Duration) -> io::Result<(usize, usize)> {
+/// Once `is_over` it ends what it has stopped by then, and nothing else.
+pub(super) fn sweep(
+    marks: &[String],
+    patience: Duration,
+    is_over: &dyn Fn() -> bool,
+) -> io::Result<(usize, usize)> {
     check_proc()?;
-    let mut sweep = Sweep::new(marks);
+    let mut sweep = Sweep::new(marks, is_over);
     let began = Instant::now();
     let mut pause_ms = PAUSE_MS_MIN;
     let mut clean_scans = 0;
@@ -47,9 +52,10 @@ pub(super) fn sweep(marks: &[String], patience: Duration) -> io::Result<(usize, 
             clean_scans = 0;
             // Some of the stopped may be gone by now: with its parent dead, a stopped group gets SIGHUP and SIGCONT
             // from the kernel. What that sets going again is found by the next scan.
-            sweep.ended.extend(&found.signalled);
-            let killed = sweep.scan(PinnedSignal::Kill)?.signalled;
-            sweep.ended.extend(killed);
+            sweep.scan(PinnedSignal::Kill)?;
+        }
+        if is_over() {
+            return Ok((sweep.ended.len(), found.refused));
         }
         if began.elapsed() >= patience {
             let left = found.signalled.len() + found.refused;
@@ -76,9 +82,10 @@ fn check_proc() -> io::Result<()> {
     )))
 }
 
-struct Sweep {
+struct Sweep<'a> {
     /// Entries of an environment, whole.
     marks: Vec<Vec<u8>>,
+    is_over: &'a dyn Fn() -> bool,
     own_pid: i32,
     /// Stopped or killed so far.
     ended: BTreeSet<i32>,
@@ -105,10 +112,11 @@ enum Sight {
     Unsettled,
 }
 
-impl Sweep {
-    fn new(marks: &[String]) -> Self {
+impl<'a> Sweep<'a> {
+    fn new(marks: &[String], is_over: &'a dyn Fn() -> bool) -> Self {
         Self {
             marks: marks.iter().map(|mark| mark.clone().into_bytes()).collect(),
+            is_over,
             // Ids are far below 2^31.
             own_pid: std::process::id() as i32,
             ended: BTreeSet::new(),
@@ -164,7 +172,15 @@ impl Sweep {
         if self.look(pid) != Sight::Marked {
             return Ok(false);
         }
-        pinned.signal(signal)
+        // Asked after the look: what was there before it was over is meant, and what has begun since is not.
+        if !self.ended.contains(&pid) && (self.is_over)() {
+            return Ok(false);
+        }
+        let is_hit = pinned.signal(signal)?;
+        if is_hit {
+            self.ended.insert(pid);
+        }
+        Ok(is_hit)
     }
 
     fn look(&mut self, pid: i32) -> Sight {
@@ -208,7 +224,44 @@ fn is_in_exec(stat: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::{Cell, RefCell};
+    use std::process::{Child, Command};
+
     use super::*;
+
+    /// A command that is tagged; its program has been loaded.
+    fn tagged(tag: &str) -> Child {
+        let (name, value) = tag.split_once('=').unwrap();
+        let child = Command::new("sleep").arg("600").env_clear().env(name, value).spawn().unwrap();
+        let environment = format!("{tag}\0").into_bytes();
+        while fs::read(format!("/proc/{}/environ", child.id())).unwrap() != environment {
+            std::thread::yield_now();
+        }
+        child
+    }
+
+    /// The node is heard again and begins a command, just before the sweep asks for the `at`th time whether it is over.
+    fn sweep_until(at: usize) -> (usize, usize) {
+        let tag = format!("PO_SWEEP_TEST=node-{}-{at}", std::process::id());
+        let (commands, asked) = (RefCell::new(vec![tagged(&tag)]), Cell::new(0));
+        let swept = sweep(std::slice::from_ref(&tag), Duration::from_secs(60), &|| {
+            asked.set(asked.get() + 1);
+            if asked.get() == at {
+                commands.borrow_mut().push(tagged(&tag));
+            }
+            asked.get() >= at
+        });
+        let mut commands = commands.into_inner();
+        commands.iter_mut().for_each(|it| it.kill().and_then(|()| it.wait().map(drop)).unwrap());
+        assert_eq!(commands.len(), 2, "the sweep was over before the node was heard");
+        swept.unwrap()
+    }
+
+    #[test]
+    fn a_sweep_that_is_over_leaves_what_has_begun_since_alone() {
+        assert_eq!(sweep_until(1), (0, 0), "before the first signal");
+        assert_eq!(sweep_until(2), (1, 0), "after the first command was killed");
+    }
 
     #[test]
     fn only_a_whole_entry_counts() {

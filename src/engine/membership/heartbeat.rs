@@ -161,12 +161,13 @@ impl Heartbeat {
     }
 
     fn note_renewal(&self, sent: Duration) {
+        // The guard first: what it does not know to be over it ends, and with the lease commands begin.
+        self.guard.iter().for_each(|guard| guard.renewed());
         let was_expired = self.lease.is_expired();
         self.lease.renew(sent);
         if was_expired {
             self.holdings.wakeups.wake();
         }
-        self.guard.iter().for_each(|guard| guard.renewed());
     }
 
     fn end_revoked_commands(&mut self) -> Result<(), StoreError> {

@@ -120,48 +120,12 @@ pub(crate) fn unrecordable(result: &TaskResult, reason: &str) -> TaskResult {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::time::Instant;
-
-    use serde_json::Map;
 
     use super::*;
     use crate::command::Report;
-    use crate::model::input::ProcessInputData;
+    use crate::engine::run::runner::sample::work;
     use crate::model::lifecycle::TaskStatus;
-    use crate::model::retry::RetryPolicy;
-    use crate::store::claims::{Claim, ClaimedTask};
-
-    fn work(index: u32) -> Work {
-        Work {
-            claim: Arc::new(Claim {
-                process_id: "p-1".into(),
-                process_type: "p".into(),
-                version: 7,
-                priority: 0,
-                total_tasks: 2,
-                input: Arc::new(ProcessInputData::new()),
-                context: Arc::new(Map::new()),
-                due_ago: Duration::ZERO,
-                late: Duration::ZERO,
-            }),
-            task: ClaimedTask {
-                index,
-                name: "load".to_owned(),
-                command: "true".to_owned(),
-                shell: false,
-                working_directory: None,
-                environment: std::collections::BTreeMap::new(),
-                timeout: Duration::from_secs(60),
-                max_retries: 1,
-                retry_count: 0,
-                attempt: 1,
-                retry: RetryPolicy { fatal_exit_codes: vec![2], ..RetryPolicy::default() },
-                max_output_bytes: 1024,
-            },
-            due: None,
-        }
-    }
 
     fn failed(exit_code: i32) -> RunReport {
         let report = Report {

@@ -360,3 +360,103 @@ fn log_end(work: &Work, result: &TaskResult) {
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crossbeam_channel::{Sender, bounded};
+
+    use super::*;
+    use crate::command::Report;
+    use crate::database::{ConnectError, ConnectFailure, Connection, ConnectionSource};
+    use crate::engine::NodeConfig;
+    use crate::engine::control::requests::PausedTypes;
+    use crate::engine::health::thread_watchdog::CoreThread;
+    use crate::engine::run::runner::RunReport;
+    use crate::engine::run::runner::sample::work;
+    use crate::engine::session::Sessions;
+    use crate::engine::signal::Signal;
+
+    struct Nowhere;
+
+    impl ConnectionSource for Nowhere {
+        fn connect(&self, _role: &str) -> Result<Connection, ConnectError> {
+            let failure = ConnectFailure::Unreachable { cause: "a unit test has none".to_owned() };
+            Err(ConnectError { target: self.shown(), failure })
+        }
+
+        fn shown(&self) -> String {
+            "no database".to_owned()
+        }
+    }
+
+    /// A recorder without a database, and where its results come from.
+    fn recorder() -> (Recorder, Sender<Done>) {
+        let config = NodeConfig::default();
+        let holdings = Arc::new(Holdings::new("node", 1).unwrap());
+        let shutdown = Arc::new(Shutdown::new(Arc::clone(&holdings)));
+        let health = Arc::new(Health::new("node", &config, Arc::clone(&shutdown)));
+        let sessions = Arc::new(Sessions {
+            source: Arc::new(Nowhere),
+            schema: config.schema,
+            statement_timeout: config.statement_timeout,
+            health: Arc::clone(&health),
+        });
+        let requests = Arc::new(Requests {
+            holdings: Arc::clone(&holdings),
+            paused: PausedTypes::new(true),
+            signal: Signal::default(),
+        });
+        let (results, done) = bounded(BATCH_RESULTS_MAX * 2);
+        let recorder = Recorder {
+            session: Session::new(&sessions, CoreThread::Recorder),
+            jobs: JobQueue::new(9),
+            permits: Arc::new(RunPermits::new(1)),
+            preemption: Arc::default(),
+            pace: Pace::default(),
+            holdings,
+            done,
+            requests,
+            shutdown,
+            health,
+        };
+        (recorder, results)
+    }
+
+    fn ran(output_bytes: usize) -> Done {
+        let output = (output_bytes > 0).then(|| "x".repeat(output_bytes));
+        let report = Report { output, ..Report::succeeded() };
+        Done::Ran(Box::new((work(0), RunReport { command: None, ended: Instant::now(), report })))
+    }
+
+    /// How many of the results that wait are in the first batch.
+    fn batched(waiting: impl Iterator<Item = usize>) -> usize {
+        let (recorder, results) = recorder();
+        waiting.for_each(|output_bytes| results.try_send(ran(output_bytes)).unwrap());
+        recorder.gather(recorder.done.recv().unwrap()).0.results.len()
+    }
+
+    #[test]
+    fn a_batch_is_bounded_by_results_and_by_bytes_of_output() {
+        assert_eq!(batched([0; 9].into_iter()), 9);
+        assert_eq!(batched((0..BATCH_RESULTS_MAX + 9).map(|_| 0)), BATCH_RESULTS_MAX);
+        assert_eq!(batched([BATCH_OUTPUT_BYTES_MAX / 2; 4].into_iter()), 2);
+        assert_eq!(batched([BATCH_OUTPUT_BYTES_MAX * 2, 0].into_iter()), 1);
+    }
+
+    #[test]
+    fn a_process_yields_where_somebody_else_is_to_have_the_executor() {
+        let (recorder, _results) = recorder();
+        assert_eq!(recorder.handover(&work(0)), Handover::Keep);
+        recorder.preemption.set(vec![1]);
+        assert_eq!(recorder.handover(&work(0)), Handover::Yield, "to a higher priority");
+        assert_eq!(recorder.handover(&work(0)), Handover::Keep, "once");
+        recorder.preemption.set_for_room_elsewhere(9);
+        assert_eq!(recorder.handover(&work(0)), Handover::Keep, "it would not wait here");
+        recorder.jobs.next.send(work(1)).unwrap();
+        assert_eq!(recorder.handover(&work(0)), Handover::Yield, "to where it does not wait");
+        recorder.preemption.set_for_room_elsewhere(0);
+        assert_eq!(recorder.handover(&work(0)), Handover::Keep);
+        recorder.shutdown.advance_to(Phase::Draining);
+        assert_eq!(recorder.handover(&work(0)), Handover::Yield, "the node stops");
+    }
+}

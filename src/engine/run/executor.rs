@@ -96,3 +96,55 @@ impl Executor {
         report
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use crossbeam_channel::bounded;
+
+    use super::super::runner::sample::work;
+    use super::*;
+    use crate::command::{Interrupt, Live, Report};
+    use crate::engine::NodeConfig;
+
+    /// Keeps with what its command was to be ended.
+    struct Asked(Option<Reason>);
+
+    impl Runner for Asked {
+        fn run(&mut self, _: &Work, interrupt: &Interrupt, _: &Live, _: Lasting<'_>) -> RunReport {
+            self.0 = interrupt.requested();
+            RunReport { command: None, ended: Instant::now(), report: Report::succeeded() }
+        }
+    }
+
+    /// What a command is told that begins after the executor's first look and after `event`.
+    fn told_after(event: impl Fn(&Executor)) -> Option<Reason> {
+        let config = NodeConfig { lease: Duration::from_secs(300), ..NodeConfig::default() };
+        let holdings = Arc::new(Holdings::new("node", 1).unwrap());
+        let shutdown = Arc::new(Shutdown::new(Arc::clone(&holdings)));
+        let executor = Executor {
+            permits: Arc::new(RunPermits::new(1)),
+            lease: Arc::new(Lease::new(config.lease)),
+            health: Arc::new(Health::new("node", &config, Arc::clone(&shutdown))),
+            jobs: JobQueue::new(1),
+            done: bounded(1).0,
+            holdings,
+            shutdown,
+        };
+        let (_keep, quit) = bounded(0);
+        let permit = executor.permits.take(&quit).unwrap();
+        event(&executor);
+        let mut asked = Asked(None);
+        executor.execute(executor.holdings.slots.slot(0), &mut asked, &work(0), &permit);
+        asked.0
+    }
+
+    /// Neither hits a slot in which no command runs yet.
+    #[test]
+    fn a_stop_or_a_fence_between_the_look_and_the_command_ends_the_command() {
+        assert_eq!(told_after(|_| ()), None);
+        assert_eq!(told_after(|executor| executor.shutdown.interrupt()), Some(Reason::Stop));
+        assert_eq!(told_after(|executor| executor.lease.declared_dead()), Some(Reason::Fenced));
+    }
+}

@@ -69,3 +69,48 @@ impl Runner for NoopRunners {
         RunReport { command: None, ended: Instant::now(), report: Report::succeeded() }
     }
 }
+
+/// For unit tests.
+#[cfg(test)]
+pub(crate) mod sample {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use serde_json::Map;
+
+    use super::*;
+    use crate::model::input::ProcessInputData;
+    use crate::model::retry::RetryPolicy;
+
+    /// The task at `index` of a process of two.
+    pub(crate) fn work(index: u32) -> Work {
+        Work {
+            claim: Arc::new(Claim {
+                process_id: "p-1".into(),
+                process_type: "p".into(),
+                version: 7,
+                priority: 0,
+                total_tasks: 2,
+                input: Arc::new(ProcessInputData::new()),
+                context: Arc::new(Map::new()),
+                due_ago: Duration::ZERO,
+                late: Duration::ZERO,
+            }),
+            task: ClaimedTask {
+                index,
+                name: "load".to_owned(),
+                command: "true".to_owned(),
+                shell: false,
+                working_directory: None,
+                environment: BTreeMap::new(),
+                timeout: Duration::from_secs(60),
+                max_retries: 1,
+                retry_count: 0,
+                attempt: 1,
+                retry: RetryPolicy { fatal_exit_codes: vec![2], ..RetryPolicy::default() },
+                max_output_bytes: 1024,
+            },
+            due: None,
+        }
+    }
+}

@@ -1,9 +1,11 @@
 //! Other sessions' locks, deadlocks with them, and isolation levels that engine statements do not expect.
 
 use std::fs;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+use postgres::IsolationLevel;
+use postgres::error::SqlState;
 
 use super::world::{Idle, World, wait_for_count};
 use crate::common::wait_until;
@@ -122,11 +124,16 @@ fn a_database_that_is_serializable_by_default_with_concurrent_writers_changes_no
     let world = World::new("serializable");
     world.alter_database("SET default_transaction_isolation = 'serializable'");
     let ids = world.start("two", 100, &["true", "true"]);
-    let is_over = Arc::new(AtomicBool::new(false));
-    let writer = {
-        let (is_over, mut client) = (Arc::clone(&is_over), world.sql());
-        std::thread::spawn(move || {
-            let mut conflicts = 0;
+    let is_over = AtomicBool::new(false);
+    let nodes = std::thread::scope(|scope| {
+        let (first, mut client, mut other) = (ids[0].as_str(), world.sql(), world.sql());
+        let mut reader =
+            client.build_transaction().isolation_level(IsolationLevel::Serializable).start().unwrap();
+        let row = "SELECT version FROM scheduled_tasks WHERE task_instance = $1";
+        let before: i64 = reader.query_one(row, &[&first]).unwrap().get(0);
+        let is_over = &is_over;
+        let writer = scope.spawn(|| {
+            let mut client = world.sql();
             while !is_over.load(Ordering::SeqCst) {
                 let mixed = "BEGIN ISOLATION LEVEL SERIALIZABLE; \
                              SELECT count(*) FROM scheduled_tasks WHERE picked; SELECT count(*) FROM tasks; \
@@ -134,20 +141,30 @@ fn a_database_that_is_serializable_by_default_with_concurrent_writers_changes_no
                                  SELECT task_instance FROM scheduled_tasks LIMIT 1); \
                              COMMIT";
                 if client.batch_execute(mixed).is_err() {
-                    conflicts += 1;
                     client.batch_execute("ROLLBACK").unwrap();
                 }
             }
-            conflicts
-        })
-    };
-    let nodes = [(); 2].map(|()| world.node(&world.settings, world.config()));
-    world.wait_for_all(&ids);
-    is_over.store(true, Ordering::SeqCst);
-    println!("the writer had {} conflicts", writer.join().unwrap());
+        });
+        let nodes = [(); 2].map(|()| world.node(&world.settings, world.config()));
+        // The nodes' writes are what a serializable transaction conflicts with.
+        let mut has_changed = || {
+            let now = other.query_opt(row, &[&first]).unwrap().map(|row| row.get(0));
+            (now != Some(before)).then_some(())
+        };
+        wait_until("a node has claimed the first process", &mut has_changed);
+        let late = "UPDATE scheduled_tasks SET priority = priority WHERE task_instance = $1";
+        let error = reader.execute(late, &[&first]).unwrap_err();
+        assert_eq!(error.code(), Some(&SqlState::T_R_SERIALIZATION_FAILURE));
+        drop(reader);
+        world.wait_for_all(&ids);
+        is_over.store(true, Ordering::SeqCst);
+        writer.join().unwrap();
+        nodes
+    });
     for node in nodes {
-        println!("the node had {} errors", node.health().database_errors());
+        let health = node.health();
         node.stop();
+        assert_eq!(health.database_errors(), 0, "the engine's own transactions are not serializable");
     }
     world.assert_ran_once(&ids, 2);
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use process_orchestrator::command::{Interrupt, Lasting, Live};
+use process_orchestrator::command::{Interrupt, Lasting, Live, NODE_VARIABLE};
 use process_orchestrator::engine::{Node, NodeConfig, NoopRunners, RunReport, Runner, Runners, Scope, Work};
 use process_orchestrator::model::retry::RetryPolicy;
 use process_orchestrator::store::start::{StartOptions, StartRequest};
@@ -394,8 +394,15 @@ fn a_node_for_one_process_leaves_the_others_alone() {
 #[test]
 fn two_nodes_share_the_work_and_nothing_runs_twice() {
     let database = TestDatabase::new("two_nodes");
-    let kind = (0..3)
-        .fold(ProcessType::new("three", ""), |kind, i| kind.add_task(format!("t{i}"), "true", ".", 1.0, 0));
+    // The first commands of the one node wait for those of the other.
+    let directory = tempdir("two_nodes");
+    let meet = format!(
+        "touch {0}/${NODE_VARIABLE}; while [ $(ls {0} | wc -l) -lt 2 ]; do sleep 0.01; done",
+        directory.display()
+    );
+    let kind = (1..3).fold(ProcessType::new("three", "").add(script("meet", &meet)), |kind, i| {
+        kind.add_task(format!("t{i}"), "true", ".", 1.0, 0)
+    });
     database.register(&kind);
     let ids = database.start_many("three", 200);
     let nodes = [database.node(), database.node()];
@@ -406,6 +413,7 @@ fn two_nodes_share_the_work_and_nothing_runs_twice() {
         node.stop();
     }
     assert_eq!(database.count("task_executions"), 600);
+    assert_eq!(database.count("(SELECT DISTINCT node_id FROM task_executions) AS worked"), 2);
     assert_eq!(database.count("task_executions WHERE attempt > 1"), 0);
 }
 
@@ -471,7 +479,7 @@ fn a_reservation_ends_with_its_node() {
 }
 
 /// Runs nothing; tasks named `stuck` take until the test lets go, without saying so, as a spawn does that hangs.
-struct StuckRunners(Arc<Mutex<()>>);
+pub struct StuckRunners(pub Arc<Mutex<()>>);
 
 struct StuckRunner(Arc<Mutex<()>>, Box<dyn Runner>);
 

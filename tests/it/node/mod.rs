@@ -10,4 +10,6 @@ pub mod live;
 pub mod nodes;
 pub mod queue;
 pub mod record;
+mod sharing;
 pub mod start;
+mod wakeups;

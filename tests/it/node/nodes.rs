@@ -1,7 +1,7 @@
 //! Nodes that die, are thought dead, or lose their claims.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use process_orchestrator::database::{ConnectError, ConnectFailure, Connection, ConnectionSource};
 use process_orchestrator::engine::{CommandRunners, Node, NodeConfig};
@@ -179,6 +179,23 @@ fn a_command_whose_claim_was_taken_is_ended_and_its_result_dropped() {
     wait_until("the result was dropped", || (health.stale_results() == 1).then_some(()));
     node.stop();
     assert!(database.store().executions(&id).unwrap().is_empty());
+}
+
+#[test]
+fn claims_of_a_node_that_nobody_knows_are_taken_over_once_the_own_connection_has_lasted() {
+    let database = TestDatabase::new("settles");
+    database.register(&one_task("true"));
+    let id = database.start("one-task", ProcessInputData::new());
+    assert_eq!(database.store().claim_due("unknown", &ClaimRequest::of(1)).unwrap().claimed.len(), 1);
+    let config = NodeConfig { dead_after: Duration::from_secs(1), ..quick(&database) };
+    let (began, dead_after) = (Instant::now(), config.dead_after);
+    let node = database.node_with(config);
+    let lost = "task_executions WHERE outcome = 'LOST'";
+    wait_until("it is taken over", || (database.count(lost) == 1).then_some(()));
+    let took = began.elapsed();
+    assert!(took >= dead_after, "taken over {took:?} after the node's start");
+    assert_eq!(database.wait_for(&id).status, ProcessStatus::Completed);
+    node.stop();
 }
 
 #[test]

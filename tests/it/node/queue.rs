@@ -288,6 +288,29 @@ fn a_start_notifies_only_where_a_node_would_use_it_and_can_be_prepared_otherwise
     assert!(!notifies(&database, || start(&database, 3)));
 }
 
+/// Whoever notifies holds the lock of the 50 ms in which it began.
+#[test]
+fn a_start_leaves_it_to_one_that_will_notify_unless_that_is_under_way_for_long() {
+    let database = TestDatabase::new("queue_slices");
+    database.register(&one_task("true"));
+    let mut node = database.store();
+    assert!(node.announce_room().unwrap());
+    let under_way = |since_ms: i64, until_ms: i64| {
+        let mut client = database.sql();
+        let locks = "SELECT count(pg_advisory_lock(1347376945, \
+            ((hashtext(current_schema()) + (extract(epoch FROM clock_timestamp()) * 20)::bigint + n / 50) % 2147483647)::integer)) \
+            FROM generate_series($1::bigint, $2::bigint, 50) AS n";
+        client.query_one(locks, &[&since_ms, &until_ms]).unwrap();
+        client
+    };
+    // Longer than the test lasts.
+    let mut others = under_way(-100, 60_000);
+    assert!(!notifies(&database, || start(&database, 0)), "one that is under way will notify");
+    others.batch_execute("SELECT pg_advisory_unlock_all()").unwrap();
+    let _long = under_way(-60_000, -150);
+    assert!(notifies(&database, || start(&database, 0)), "nobody relies on one that may last");
+}
+
 /// Polling would hide a wake-up that is missing: it comes once a minute.
 #[test]
 fn what_is_started_or_tried_again_begins_without_a_poll() {
