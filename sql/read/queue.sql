@@ -1,8 +1,8 @@
--- The queue at a glance.
+-- The queue at a glance. What is held is not due, whatever its time.
 SELECT count(*) FILTER (WHERE NOT picked) AS waiting,
-    count(*) FILTER (WHERE NOT picked AND execution_time <= now()) AS due,
+    count(*) FILTER (WHERE NOT picked AND state <> 'HELD' AND execution_time <= now()) AS due,
     count(*) FILTER (WHERE picked) AS picked,
-    extract(epoch FROM now() - min(execution_time) FILTER (
-        WHERE NOT picked AND execution_time <= now() AND isfinite(execution_time)))::float8
+    extract(epoch FROM now() - min(greatest(execution_time, waiting_since)) FILTER (
+        WHERE NOT picked AND state <> 'HELD' AND execution_time <= now() AND isfinite(execution_time)))::float8
         AS oldest_due_age
 FROM scheduled_tasks

@@ -1,10 +1,10 @@
 -- The queue at a glance, by process type.
 SELECT task_name AS process_type, count(*) FILTER (WHERE NOT picked) AS waiting,
-    count(*) FILTER (WHERE NOT picked AND execution_time <= now()) AS due,
+    count(*) FILTER (WHERE NOT picked AND state <> 'HELD' AND execution_time <= now()) AS due,
     count(*) FILTER (WHERE NOT picked AND consecutive_failures > 0) AS waiting_retry,
     count(*) FILTER (WHERE picked) AS picked,
-    extract(epoch FROM now() - min(execution_time) FILTER (
-        WHERE NOT picked AND execution_time <= now() AND isfinite(execution_time)))::float8
+    extract(epoch FROM now() - min(greatest(execution_time, waiting_since)) FILTER (
+        WHERE NOT picked AND state <> 'HELD' AND execution_time <= now() AND isfinite(execution_time)))::float8
         AS oldest_due_age
 FROM scheduled_tasks
 GROUP BY task_name
