@@ -160,4 +160,18 @@ mod tests {
         claims.remove("a", 3);
         assert_eq!((claims.len(), claims.occupying()), (1, 1));
     }
+
+    #[test]
+    fn the_database_is_told_of_a_lower_priority_once() {
+        let claims = HeldClaims::default();
+        assert_eq!(claims.notify_above(), 0);
+        assert!(!claims.lower_notify_above(0) && !claims.lower_notify_above(1));
+        assert!(claims.lower_notify_above(-5) && !claims.lower_notify_above(-5));
+        assert_eq!(claims.notify_above(), -5, "as the last time, while nothing is held");
+        claims.insert(&Claim { priority: 2, ..claim("a", 1) });
+        claims.insert(&claim("b", 1));
+        assert_eq!(claims.notify_above(), 0);
+        claims.remove("b", 1);
+        assert_eq!(claims.notify_above(), 2);
+    }
 }
