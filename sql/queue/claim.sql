@@ -48,7 +48,7 @@ WITH room AS MATERIALIZED (
         CASE WHEN isfinite(s.execution_time)
             THEN extract(epoch FROM clock_timestamp() - s.execution_time)::float8 END AS due_ago_s,
         CASE WHEN isfinite(s.execution_time)
-            THEN extract(epoch FROM clock_timestamp() - greatest(s.execution_time, s.waiting_since))::float8 END AS late_s
+            THEN extract(epoch FROM clock_timestamp() - greatest(s.execution_time, s.waiting_since))::float8 END AS queue_delay_s
 ), process AS (
     UPDATE processes p
     SET status = 'IN_PROGRESS', started_at = coalesce(p.started_at, now()), updated_at = now()
@@ -66,14 +66,14 @@ WITH room AS MATERIALIZED (
 )
 -- A row for each claim and one more for each whose process and task are there: joined here, by a plan that does not
 -- know how many there are, they would be compared each with each.
-SELECT task_instance, task_name, version, priority, execution_time, due_ago_s, late_s, NULL::integer AS total_tasks,
+SELECT task_instance, task_name, version, priority, execution_time, due_ago_s, queue_delay_s, NULL::integer AS total_tasks,
     NULL::jsonb AS input_data, NULL::jsonb AS process_context, NULL::integer AS task_index, NULL::text AS name,
     NULL::text AS command, NULL::boolean AS shell, NULL::text AS working_directory, NULL::jsonb AS environment,
     NULL::double precision AS timeout_minutes, NULL::integer AS max_retries, NULL::jsonb AS retry,
     NULL::bigint AS max_output_bytes, NULL::integer AS attempt, NULL::integer AS retry_count
 FROM claimed
 UNION ALL
-SELECT task_instance, task_name, version, priority, execution_time, due_ago_s, late_s, total_tasks, input_data, process_context,
+SELECT task_instance, task_name, version, priority, execution_time, due_ago_s, queue_delay_s, total_tasks, input_data, process_context,
     task_index, name, command, shell, working_directory, environment, timeout_minutes, max_retries, retry,
     max_output_bytes, attempt, retry_count
 FROM task

@@ -11,7 +11,7 @@ WITH claimed AS (
         CASE WHEN isfinite(s.execution_time)
             THEN extract(epoch FROM clock_timestamp() - s.execution_time)::float8 END AS due_ago_s,
         CASE WHEN isfinite(s.execution_time)
-            THEN extract(epoch FROM clock_timestamp() - greatest(s.execution_time, s.waiting_since))::float8 END AS late_s
+            THEN extract(epoch FROM clock_timestamp() - greatest(s.execution_time, s.waiting_since))::float8 END AS queue_delay_s
 ), process AS (
     UPDATE processes p
     SET status = 'IN_PROGRESS', started_at = coalesce(p.started_at, now()), updated_at = now()
@@ -28,7 +28,7 @@ WITH claimed AS (
         t.timeout_minutes, t.max_retries, t.retry, t.max_output_bytes, t.attempt, t.retry_count
 )
 SELECT claimed.task_instance, claimed.task_name, claimed.version, claimed.priority, claimed.execution_time,
-    claimed.due_ago_s, claimed.late_s,
+    claimed.due_ago_s, claimed.queue_delay_s,
     process.total_tasks, process.input_data, process.process_context,
     task.task_index, task.name, task.command, task.shell, task.working_directory, task.environment,
     task.timeout_minutes, task.max_retries, task.retry, task.max_output_bytes, task.attempt, task.retry_count

@@ -124,7 +124,7 @@ impl Report {
     }
 
     /// It was killed because the node had lost its lease.
-    pub fn blame_fence(&mut self) {
+    pub fn mark_fenced(&mut self) {
         self.outcome = Reason::Fenced.outcome();
         self.error_message = Some(format!("the command was killed (SIGKILL): {}", because(Reason::Fenced)));
     }

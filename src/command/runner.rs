@@ -153,7 +153,7 @@ impl Runner {
 
     /// The process tag, `NAME=value`, that the command that was run last and everything that it started carry in their
     /// environment; none if it was not started.
-    pub fn last_mark(&self) -> Option<&str> {
+    pub fn last_tag(&self) -> Option<&str> {
         self.tag.as_deref()
     }
 

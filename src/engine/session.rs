@@ -176,3 +176,34 @@ impl Drop for Session {
         self.rests();
     }
 }
+
+/// For unit tests.
+#[cfg(test)]
+pub(super) mod sample {
+    use super::*;
+    use crate::database::{ConnectError, ConnectFailure, Connection};
+    use crate::engine::NodeConfig;
+
+    struct Nowhere;
+
+    impl ConnectionSource for Nowhere {
+        fn connect(&self, _role: &str) -> Result<Connection, ConnectError> {
+            let failure = ConnectFailure::Unreachable { cause: "a unit test has none".to_owned() };
+            Err(ConnectError { target: self.shown(), failure })
+        }
+
+        fn shown(&self) -> String {
+            "no database".to_owned()
+        }
+    }
+
+    /// Sessions that can't be opened.
+    pub(in crate::engine) fn nowhere(config: &NodeConfig, health: &Arc<Health>) -> Arc<Sessions> {
+        Arc::new(Sessions {
+            source: Arc::new(Nowhere),
+            schema: config.schema.clone(),
+            statement_timeout: config.statement_timeout,
+            health: Arc::clone(health),
+        })
+    }
+}

@@ -28,7 +28,8 @@ const HELD: Sql = Sql::new(
     "SELECT task_instance, version FROM scheduled_tasks WHERE picked_by = $1",
 );
 
-const LOST: Sql = Sql::new("look after this node's claims", include_str!("../../sql/queue/lost_claims.sql"));
+const REVOKED: Sql =
+    Sql::new("look after this node's claims", include_str!("../../sql/queue/revoked_claims.sql"));
 
 const DUE: Sql = Sql::new("see which processes are due", include_str!("../../sql/queue/due.sql"));
 const QUARANTINE_UNCLAIMED: Sql =
@@ -56,7 +57,7 @@ pub struct Claim {
     /// How long ago it was due when it was claimed, by the database's clock: its place in the queue.
     pub due_ago: Duration,
     /// How long it had waited to be claimed. Less than that for one that was given back and has kept its place.
-    pub late: Duration,
+    pub queue_delay: Duration,
 }
 
 /// A task that is in progress under a claim and whose command is to be run.
@@ -259,14 +260,14 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub fn lost_claims(
+    pub fn revoked_claims(
         &mut self,
         node: &str,
         claims: &[(Arc<str>, i64)],
     ) -> Result<Vec<(String, i64)>, StoreError> {
         let ids: Vec<&str> = claims.iter().map(|it| &*it.0).collect();
         let versions: Vec<i64> = claims.iter().map(|it| it.1).collect();
-        self.query(&LOST, &[&node, &ids, &versions])?
+        self.query(&REVOKED, &[&node, &ids, &versions])?
             .iter()
             .map(|row| Ok((get(row, "process_id", "a claim")?, get(row, "version", "a claim")?)))
             .collect()
@@ -361,7 +362,7 @@ fn read_ready(row: &Row, process_id: &str, version: i64) -> Result<(Claim, Claim
         input: Arc::new(input),
         context: Arc::new(object(row, "process_context", &what)?),
         due_ago: read_age(row, "due_ago_s", &what)?,
-        late: read_age(row, "late_s", &what)?,
+        queue_delay: read_age(row, "queue_delay_s", &what)?,
     };
     match read_task(row, &what)? {
         Some(task) => Ok((claim, task)),

@@ -96,6 +96,24 @@ mod tests {
     }
 
     #[test]
+    fn a_burst_is_not_a_rate_yet() {
+        let start = Instant::now();
+        let (mut rate, mut ended) = (EndRate::new(start), 0);
+        let now = run(&mut rate, start, 100, 0, &mut ended);
+        let now = run(&mut rate, now, 40, 2, &mut ended);
+        assert!((10..20).contains(&rate.ahead(now)), "{}", rate.ahead(now));
+    }
+
+    #[test]
+    fn nothing_is_given_back_before_it_is_known_how_long_commands_take() {
+        let start = Instant::now();
+        let (mut rate, mut ended) = (EndRate::new(start), 0);
+        let now = run(&mut rate, start, 39, 0, &mut ended);
+        assert_eq!(rate.excess(now, 5), 0);
+        assert_eq!(rate.excess(now + MS, 5), 5);
+    }
+
+    #[test]
     fn where_commands_turn_out_long_nothing_waits_for_them() {
         let start = Instant::now();
         let (mut rate, mut ended) = (EndRate::new(start), 0);

@@ -146,7 +146,7 @@ mod tests {
             input: Arc::default(),
             context: Arc::default(),
             due_ago: Duration::ZERO,
-            late: Duration::ZERO,
+            queue_delay: Duration::ZERO,
         }
     }
 
@@ -166,5 +166,19 @@ mod tests {
         claims.note_finishing(&claim("a", 3));
         claims.remove("a", 3);
         assert_eq!((claims.len(), claims.occupying()), (1, 1));
+    }
+
+    #[test]
+    fn the_database_is_told_of_a_lower_priority_once() {
+        let claims = HeldClaims::default();
+        assert_eq!(claims.notify_above(), 0);
+        assert!(!claims.lower_notify_above(0) && !claims.lower_notify_above(1));
+        assert!(claims.lower_notify_above(-5) && !claims.lower_notify_above(-5));
+        assert_eq!(claims.notify_above(), -5, "as the last time, while nothing is held");
+        claims.insert(&Claim { priority: 2, ..claim("a", 1) });
+        claims.insert(&claim("b", 1));
+        assert_eq!(claims.notify_above(), 0);
+        claims.remove("b", 1);
+        assert_eq!(claims.notify_above(), 2);
     }
 }

@@ -82,9 +82,10 @@ pub(super) struct View {
 }
 
 impl View {
-    /// Whether it matters if another node has room: tasks wait here, or would.
+    /// Whether it matters if another node has room: processes wait here that an executor elsewhere might have, or would. If
+    /// no task waits at this moment, it is because the results before them are being recorded.
     fn may_have_surplus(&self) -> bool {
-        self.held >= self.executors && (self.ahead > 0 || self.waiting > 0)
+        self.held > self.executors || self.held == self.executors && self.ahead > 0
     }
 
     fn room(&self) -> usize {
@@ -376,6 +377,7 @@ mod tests {
         plan.claimed(now, 0, false, false);
         assert_eq!(plan.next_step(&idle(now)), Step::Announce);
         plan.announced(now, true);
+        assert_eq!(plan.next_step(&idle(now)), claim(8, 8), "what was committed before");
         plan.claimed(now, 0, false, false);
         plan
     }
@@ -408,6 +410,22 @@ mod tests {
                 Step::Wait(64 * MS),
             ),
             (
+                "woken, and drained again",
+                &|plan| {
+                    (0..4).for_each(|_| plan.claimed(later(0), 0, false, false));
+                    plan.woken();
+                    plan.claimed(later(0), 0, false, false);
+                },
+                at(0),
+                Step::Wait(2 * MS),
+            ),
+            (
+                "some were there, not as many as there is room for",
+                &|plan| plan.claimed(later(0), 3, false, false),
+                at(0),
+                Step::Wait(2 * MS),
+            ),
+            (
                 "drained for long",
                 &|plan| (0..99).for_each(|_| plan.claimed(later(0), 0, false, false)),
                 at(0),
@@ -418,6 +436,12 @@ mod tests {
                 &|plan| plan.promoted(later(0), 0, false, Some(3 * MS)),
                 at(0),
                 Step::Wait(3 * MS),
+            ),
+            (
+                "a timer all but ends",
+                &|plan| plan.promoted(later(0), 0, false, Some(Duration::from_nanos(1))),
+                at(0),
+                Step::Wait(MS),
             ),
             (
                 "a timer has ended",
@@ -519,6 +543,22 @@ mod tests {
                 at(0),
                 Step::Wait(2 * MS),
             ),
+            (
+                "some are held, a claim came in between",
+                &|plan| {
+                    plan.claimed(later(0), 0, false, true);
+                    plan.held_paused(true);
+                    plan.claimed(later(0), 0, false, false);
+                },
+                at(0),
+                Step::HoldPaused,
+            ),
+            (
+                "room for more than one claim takes",
+                &|plan| plan.woken(),
+                View { executors: 999, ..at(0) },
+                claim(CLAIM_MAX, CLAIM_MAX),
+            ),
             ("no room: the word is taken back", &|_| {}, full(0), Step::Withdraw),
             ("no room", &|plan| plan.withdrawn(later(0)), full(0), Step::Wait(20 * MS)),
             (
@@ -526,6 +566,34 @@ mod tests {
                 &|plan| (plan.withdrawn(later(0)), plan.woken()).1,
                 full(0),
                 Step::LookAbove { floor: 3, limit: 0 },
+            ),
+            (
+                "room again: it is looked before that is said",
+                &|plan| plan.withdrawn(later(0)),
+                at(0),
+                claim(8, 8),
+            ),
+            (
+                "no room, woken, looked above",
+                &|plan| (plan.withdrawn(later(0)), plan.woken(), plan.looked_above(later(0), false)).2,
+                full(1),
+                Step::Wait(POLL - MS),
+            ),
+            (
+                "no room again after there was some",
+                &|plan| {
+                    plan.withdrawn(later(0));
+                    plan.looked_above(later(0), false);
+                    plan.next_step(&at(1));
+                },
+                full(1),
+                Step::Wait(LOOK_ABOVE_AFTER),
+            ),
+            (
+                "no room, others wait for a permit only",
+                &|plan| (plan.withdrawn(later(0)), plan.looked_above(later(40), false)).1,
+                View { waiting: 3, ..full(40) },
+                Step::Wait(POLL - 40 * MS), // to the next promotion
             ),
             (
                 "no room, looked above",
@@ -556,9 +624,40 @@ mod tests {
                 Step::LookAbove { floor: 0, limit: 1 },
             ),
             (
+                "many places beyond",
+                &|plan| (plan.withdrawn(later(0)), plan.looked_elsewhere(later(0), false), plan.woken()).2,
+                View { executors: 9999, ahead: 1, held: 10_000, ..short(0) },
+                Step::LookAbove { floor: 0, limit: CLAIM_MAX },
+            ),
+            (
+                "no place beyond for what others yield for",
+                &|plan| (plan.withdrawn(later(0)), plan.looked_above(later(0), false)).1,
+                View { is_preempting: true, ..full(0) },
+                Step::Wait(POLL),
+            ),
+            (
+                "places beyond, and nothing that others yield for",
+                &|plan| {
+                    (
+                        plan.withdrawn(later(0)),
+                        plan.looked_above(later(40), false),
+                        plan.looked_elsewhere(later(40), false),
+                    )
+                        .2
+                },
+                short(40),
+                Step::Wait(LOOK_ELSEWHERE_EVERY),
+            ),
+            (
                 "what waits may have room elsewhere",
                 &|plan| plan.withdrawn(later(0)),
                 short(40),
+                Step::LookElsewhere,
+            ),
+            (
+                "so what waits for the record of its last task",
+                &|plan| plan.withdrawn(later(0)),
+                View { waiting: 0, ..short(40) },
                 Step::LookElsewhere,
             ),
             (
@@ -593,6 +692,11 @@ mod tests {
         assert_eq!(plan.next_step(&view(39)), Step::Wait(LINGER_CHECK), "from the beginning");
         plan.woken();
         assert_eq!(plan.next_step(&view(39)), claim(8, 0));
+        plan.claimed(start + MS * 40, 8, true, false);
+        assert_eq!(plan.next_step(&view(40)), Step::Wait(LINGER_CHECK));
+        plan.next_step(&View { held: 48, lowest_priority: Some(0), ..view(59) });
+        plan.looked_elsewhere(start + MS * 60, false);
+        assert_eq!(plan.next_step(&view(60)), Step::Wait(LINGER_CHECK), "there was no room in between");
     }
 
     #[test]
@@ -621,5 +725,8 @@ mod tests {
         plan.woken();
         let full = View { held: 8, lowest_priority: Some(0), ..idle(now) };
         assert_eq!(plan.next_step(&full), Step::Wait(POLL));
+        assert_eq!(plan.next_step(&idle(now)), claim(8, 8), "there is room again");
+        plan.due_in(now, Some(POLL * 9));
+        assert_eq!(plan.next_step(&idle(now + POLL)), claim(8, 8), "it may be moved");
     }
 }

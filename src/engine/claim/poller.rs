@@ -327,7 +327,7 @@ impl Poller {
             }
         };
         self.parts.holdings.claims.insert(&claim);
-        let due = Instant::now().checked_sub(claim.late);
+        let due = Instant::now().checked_sub(claim.queue_delay);
         let jobs = &self.parts.jobs;
         let channel = if claim.priority > floor { &jobs.urgent } else { &jobs.claimed };
         if channel.send(Work { claim: Arc::new(claim), task, due }).is_err() {
@@ -424,5 +424,69 @@ impl Poller {
             self.parts.permits.compensate();
             self.begun.1 = Instant::now();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crossbeam_channel::{Receiver, bounded};
+
+    use super::*;
+    use crate::engine::health::thread_watchdog::CoreThread;
+    use crate::engine::run::runner::sample::work;
+    use crate::engine::session::sample::nowhere;
+    use crate::store::claims::Claim;
+
+    /// The poller of a node with two executors and five claims, of which all but one wait, and what it gives back.
+    fn poller() -> (Poller, Receiver<Done>) {
+        let config = Arc::new(NodeConfig { executors: 2, ..NodeConfig::default() });
+        let holdings = Arc::new(Holdings::new("node", 2).unwrap());
+        let shutdown = Arc::new(Shutdown::new(Arc::clone(&holdings)));
+        let health = Arc::new(Health::new("node", &config, Arc::clone(&shutdown)));
+        let (session, (done, given_back)) =
+            (Session::new(&nowhere(&config, &health), CoreThread::Poller), bounded(9));
+        let parts = PollerParts {
+            permits: Arc::new(RunPermits::new(2)),
+            lease: Arc::new(Lease::new(config.lease)),
+            preemption: Arc::default(),
+            jobs: JobQueue::new(9),
+            holdings,
+            config,
+            shutdown,
+            health,
+            done,
+        };
+        for n in 0..5 {
+            let mut work = work(0);
+            work.claim = Arc::new(Claim { process_id: format!("p-{n}").into(), ..(*work.claim).clone() });
+            parts.holdings.claims.insert(&work.claim);
+            if n > 0 {
+                parts.jobs.claimed.send(work).unwrap();
+            }
+        }
+        (Poller::new(session, parts), given_back)
+    }
+
+    #[test]
+    fn as_many_go_elsewhere_as_there_are_claims_beyond_executors_and_only_if_there_is_room() {
+        let (mut poller, _given_back) = poller();
+        let preemption = Arc::clone(&poller.parts.preemption);
+        poller.note_room_elsewhere(false);
+        assert!(!preemption.sends_elsewhere());
+        poller.note_room_elsewhere(true);
+        assert_eq!([(); 4].map(|()| preemption.sends_elsewhere()), [true, true, true, false]);
+        poller.note_room_elsewhere(true);
+        poller.note_room_elsewhere(false);
+        assert!(!preemption.sends_elsewhere());
+    }
+
+    #[test]
+    fn as_many_are_given_back_as_there_are_claims_beyond_executors() {
+        let (mut poller, given_back) = poller();
+        let view = poller.view();
+        poller.give_surplus_back(&view);
+        assert_eq!(given_back.len(), 0, "nothing is known of commands yet");
+        poller.give_surplus_back(&View { now: view.now + Duration::from_secs(1), ..view });
+        assert_eq!(given_back.len(), 3, "four wait, and one of them for a permit only");
     }
 }

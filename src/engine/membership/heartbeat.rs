@@ -175,7 +175,7 @@ impl Heartbeat {
         if held.is_empty() {
             return Ok(());
         }
-        for (process_id, version) in self.session.query(|store| store.lost_claims(node_id, &held))? {
+        for (process_id, version) in self.session.query(|store| store.revoked_claims(node_id, &held))? {
             if self.holdings.slots.interrupt_claim(&process_id, version, Reason::Fenced) {
                 warn!("command ended process_id={process_id:?} version={version}: its claim was revoked");
             }

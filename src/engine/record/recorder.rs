@@ -106,7 +106,9 @@ impl Recorder {
         let yields = self.shutdown.is_draining()
             || self.requests.paused.contains(&work.claim.process_type)
             || self.preemption.preempts(work.claim.priority)
-            || self.jobs.waiting() > 0 && self.preemption.sends_elsewhere();
+            // It would wait, although nothing does at this moment: executors that ended together have taken what waited.
+            || self.preemption.sends_elsewhere()
+                && self.holdings.claims.occupying() > self.health.executors();
         if yields { Handover::Yield } else { Handover::Keep }
     }
 
@@ -367,40 +369,21 @@ mod tests {
 
     use super::*;
     use crate::command::Report;
-    use crate::database::{ConnectError, ConnectFailure, Connection, ConnectionSource};
     use crate::engine::NodeConfig;
     use crate::engine::control::requests::PausedTypes;
     use crate::engine::health::thread_watchdog::CoreThread;
     use crate::engine::run::runner::RunReport;
     use crate::engine::run::runner::sample::work;
-    use crate::engine::session::Sessions;
+    use crate::engine::session::sample::nowhere;
     use crate::engine::signal::Signal;
-
-    struct Nowhere;
-
-    impl ConnectionSource for Nowhere {
-        fn connect(&self, _role: &str) -> Result<Connection, ConnectError> {
-            let failure = ConnectFailure::Unreachable { cause: "a unit test has none".to_owned() };
-            Err(ConnectError { target: self.shown(), failure })
-        }
-
-        fn shown(&self) -> String {
-            "no database".to_owned()
-        }
-    }
 
     /// A recorder without a database, and where its results come from.
     fn recorder() -> (Recorder, Sender<Done>) {
-        let config = NodeConfig::default();
+        let config = NodeConfig { executors: 1, ..NodeConfig::default() };
         let holdings = Arc::new(Holdings::new("node", 1).unwrap());
         let shutdown = Arc::new(Shutdown::new(Arc::clone(&holdings)));
         let health = Arc::new(Health::new("node", &config, Arc::clone(&shutdown)));
-        let sessions = Arc::new(Sessions {
-            source: Arc::new(Nowhere),
-            schema: config.schema,
-            statement_timeout: config.statement_timeout,
-            health: Arc::clone(&health),
-        });
+        let sessions = nowhere(&config, &health);
         let requests = Arc::new(Requests {
             holdings: Arc::clone(&holdings),
             paused: PausedTypes::new(true),
@@ -450,9 +433,12 @@ mod tests {
         recorder.preemption.set(vec![1]);
         assert_eq!(recorder.handover(&work(0)), Handover::Yield, "to a higher priority");
         assert_eq!(recorder.handover(&work(0)), Handover::Keep, "once");
+        let mut claim = (*work(0).claim).clone();
+        recorder.holdings.claims.insert(&claim);
         recorder.preemption.set_for_room_elsewhere(9);
         assert_eq!(recorder.handover(&work(0)), Handover::Keep, "it would not wait here");
-        recorder.jobs.next.send(work(1)).unwrap();
+        claim.process_id = "another".into();
+        recorder.holdings.claims.insert(&claim);
         assert_eq!(recorder.handover(&work(0)), Handover::Yield, "to where it does not wait");
         recorder.preemption.set_for_room_elsewhere(0);
         assert_eq!(recorder.handover(&work(0)), Handover::Keep);

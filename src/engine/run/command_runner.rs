@@ -55,7 +55,7 @@ impl Runner for CommandRunner {
             Ok(resolved) => {
                 let shown = shown_command(&resolved);
                 let report = self.runner.run(&resolved.invocation(work, interrupt, live, lasting));
-                if let Some(tag) = self.runner.last_mark().filter(|_| was_ended(report.outcome)) {
+                if let Some(tag) = self.runner.last_tag().filter(|_| was_ended(report.outcome)) {
                     self.orphans.kill(tag);
                 }
                 (Some(shown), report)

@@ -86,7 +86,7 @@ impl Executor {
         permit.note_ended();
         if report.report.was_killed_by_others() && self.lease.was_expired_since(began) {
             // The guard killed it while this node was frozen or knew no better.
-            report.report.blame_fence();
+            report.report.mark_fenced();
         }
         let metrics = &self.health.metrics;
         metrics.execution_seconds.note_time(report.report.duration);
@@ -118,26 +118,53 @@ mod tests {
         }
     }
 
-    /// What a command is told that begins after the executor's first look and after `event`.
-    fn told_after(event: impl Fn(&Executor)) -> Option<Reason> {
+    fn executor() -> (Executor, Receiver<Done>) {
         let config = NodeConfig { lease: Duration::from_secs(300), ..NodeConfig::default() };
         let holdings = Arc::new(Holdings::new("node", 1).unwrap());
         let shutdown = Arc::new(Shutdown::new(Arc::clone(&holdings)));
+        let (done, results) = bounded(1);
         let executor = Executor {
             permits: Arc::new(RunPermits::new(1)),
             lease: Arc::new(Lease::new(config.lease)),
             health: Arc::new(Health::new("node", &config, Arc::clone(&shutdown))),
             jobs: JobQueue::new(1),
-            done: bounded(1).0,
+            done,
             holdings,
             shutdown,
         };
+        (executor, results)
+    }
+
+    /// What a command is told that begins after the executor's first look and after `event`.
+    fn told_after(event: impl Fn(&Executor)) -> Option<Reason> {
+        let (executor, _results) = executor();
         let (_keep, quit) = bounded(0);
         let permit = executor.permits.take(&quit).unwrap();
         event(&executor);
         let mut asked = Asked(None);
         executor.execute(executor.holdings.slots.slot(0), &mut asked, &work(0), &permit);
         asked.0
+    }
+
+    /// What comes of a task that is taken after `event`.
+    fn taken_after(event: impl Fn(&Executor)) -> Done {
+        let ((executor, results), (keep, quit)) = (executor(), bounded(0));
+        event(&executor);
+        executor.jobs.next.send(work(0)).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| executor.run(0, Box::new(Asked(None)), &quit));
+            let done = results.recv().unwrap();
+            drop(keep);
+            done
+        })
+    }
+
+    #[test]
+    fn a_node_that_drains_or_whose_lease_has_expired_begins_no_command() {
+        assert!(matches!(taken_after(|_| ()), Done::Ran(_)));
+        let is_draining = |executor: &Executor| executor.shutdown.advance_to(Phase::Draining);
+        assert!(matches!(taken_after(is_draining), Done::NotBegun(_)));
+        assert!(matches!(taken_after(|executor| executor.lease.declared_dead()), Done::NotBegun(_)));
     }
 
     /// Neither hits a slot in which no command runs yet.

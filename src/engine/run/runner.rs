@@ -94,7 +94,7 @@ pub(crate) mod sample {
                 input: Arc::new(ProcessInputData::new()),
                 context: Arc::new(Map::new()),
                 due_ago: Duration::ZERO,
-                late: Duration::ZERO,
+                queue_delay: Duration::ZERO,
             }),
             task: ClaimedTask {
                 index,

@@ -1,4 +1,4 @@
-//! Rows made unreadable by hand: each is set aside or told, and its neighbours run and are shown.
+//! Rows made unreadable by hand: each is quarantined or told, and its neighbours run and are shown.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};

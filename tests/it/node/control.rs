@@ -399,7 +399,7 @@ fn a_node_that_still_holds_a_claim_from_before_the_retry_changes_nothing() {
     assert!(fresh.version > stale.version + 1000, "{} after {}", fresh.version, stale.version);
     assert_eq!(task.attempt, 3, "the audit trail goes on");
     let held = [(stale.process_id.clone(), stale.version)];
-    assert_eq!(database.store().lost_claims("stale", &held).unwrap().len(), 1);
+    assert_eq!(database.store().revoked_claims("stale", &held).unwrap().len(), 1);
     assert_eq!(database.store().release("stale", &held).unwrap(), 0);
     assert_eq!(database.count("scheduled_tasks WHERE picked"), 1);
 }

@@ -67,7 +67,8 @@ fn a_result_whose_claim_was_taken_changes_nothing() {
     assert!(recorded.is_empty(), "{recorded:?}");
     assert_eq!(database.store().tasks(&id).unwrap(), before);
     assert_eq!(database.count("task_executions"), 0);
-    let lost = database.store().lost_claims("node-a", &[(claim.process_id.clone(), claim.version)]).unwrap();
+    let lost =
+        database.store().revoked_claims("node-a", &[(claim.process_id.clone(), claim.version)]).unwrap();
     assert_eq!(lost, [(id, claim.version)]);
 }
 
@@ -190,7 +191,7 @@ fn priorities_and_minutes(claimed: Vec<Claimed>) -> Vec<(i32, u64)> {
     let mut claimed: Vec<_> = claimed
         .into_iter()
         .map(|one| match one {
-            Claimed::Ready(claim, _) => (claim.priority, claim.late.as_secs() / 60),
+            Claimed::Ready(claim, _) => (claim.priority, claim.queue_delay.as_secs() / 60),
             Claimed::Unreadable { error, .. } => panic!("{error}"),
         })
         .collect();

@@ -10,14 +10,27 @@ use process_orchestrator::store::claims::ClaimRequest;
 
 use crate::common::{TestDatabase, wait_until};
 
-/// Runs nothing; tasks named `long` take until the gate is open.
+/// Runs nothing; tasks named `long` take until the gate is open, those named `mid-` some milliseconds.
 #[derive(Clone, Default)]
-struct Gated(Arc<(Mutex<bool>, Condvar)>);
+struct Gated(Arc<(Mutex<Gate>, Condvar)>);
+
+#[derive(Default)]
+struct Gate {
+    is_open: bool,
+    waiting: usize,
+}
 
 impl Gated {
     fn open(&self) {
-        *self.0.0.lock().unwrap() = true;
+        self.0.0.lock().unwrap().is_open = true;
         self.0.1.notify_all();
+    }
+
+    /// Waits until so many long ones run.
+    fn wait_for(&self, waiting: usize) {
+        wait_until(&format!("{waiting} long ones run"), || {
+            (self.0.0.lock().unwrap().waiting == waiting).then_some(())
+        });
     }
 }
 
@@ -33,10 +46,15 @@ impl Runners for Gated {
 
 impl Runner for Gated {
     fn run(&mut self, work: &Work, interrupt: &Interrupt, live: &Live, lasting: Lasting<'_>) -> RunReport {
+        if work.task.name.starts_with("mid-") {
+            std::thread::sleep(Duration::from_millis(15));
+        }
         if work.task.name == "long" {
             (lasting.0)();
-            let (is_open, opened) = &*self.0;
-            drop(opened.wait_while(is_open.lock().unwrap(), |is_open| !*is_open).unwrap());
+            let (gate, opened) = &*self.0;
+            let mut gate = gate.lock().unwrap();
+            gate.waiting += 1;
+            drop(opened.wait_while(gate, |gate| !gate.is_open).unwrap());
         }
         NoopRunners.runner(0).run(work, interrupt, live, lasting)
     }
@@ -70,15 +88,13 @@ fn start_short_and_then_long(database: &TestDatabase, long: usize) {
 
 #[test]
 fn what_was_claimed_ahead_of_commands_that_turn_out_long_begins_elsewhere() {
-    let (database, gate) = (with_types("ahead_late"), Gated::default());
+    let (database, gates) = (with_types("ahead_late"), [Gated::default(), Gated::default()]);
     start_short_and_then_long(&database, 8);
-    let first = node(&database, 2, &gate);
-    wait_until("it comes to the long ones", || {
-        (first.health().executions() == 1000 && first.health().busy() == 2).then_some(())
-    });
-    let second = node(&database, 8, &gate);
-    wait_until("all long ones run", || (second.health().busy() == 6).then_some(()));
-    gate.open();
+    let first = node(&database, 2, &gates[0]);
+    gates[0].wait_for(2);
+    let second = node(&database, 8, &gates[1]);
+    gates[1].wait_for(6);
+    gates.iter().for_each(Gated::open);
     wait_until("all have ended", || (database.count("scheduled_tasks") == 0).then_some(()));
     for node in [first, second] {
         node.stop();
@@ -87,13 +103,11 @@ fn what_was_claimed_ahead_of_commands_that_turn_out_long_begins_elsewhere() {
 }
 
 #[test]
-fn nothing_is_claimed_ahead_while_another_node_is_idle() {
+fn what_one_node_cannot_begin_does_not_wait_there_while_the_other_is_idle() {
     let (database, gate) = (with_types("ahead_idle"), Gated::default());
     let nodes = [node(&database, 2, &gate), node(&database, 8, &gate)];
     start_short_and_then_long(&database, 10);
-    wait_until("all long ones run", || {
-        (nodes.iter().map(|node| node.health().busy()).sum::<usize>() == 10).then_some(())
-    });
+    gate.wait_for(10);
     gate.open();
     wait_until("all have ended", || (database.count("scheduled_tasks") == 0).then_some(()));
     for node in nodes {
@@ -126,6 +140,29 @@ fn processes_that_would_wait_between_two_tasks_go_on_where_there_is_room() {
         node.stop();
     }
     assert_eq!(database.count("task_executions WHERE attempt > 1"), 0);
+}
+
+/// The first node has no room, so that no claim tells it of the other's.
+#[test]
+fn a_node_without_room_looks_for_room_elsewhere_for_what_waits_there() {
+    let (database, gate) = (with_types("ahead_mid"), Gated::default());
+    register(&database, "mid", 400);
+    database.start_many("short", 500);
+    database.start_many("mid", 6);
+    let first = node(&database, 2, &gate);
+    wait_until("short ones have ended", || {
+        (database.count("scheduled_tasks WHERE task_name = 'short'") == 0).then_some(())
+    });
+    let second = node(&database, 4, &gate);
+    let of_first = format!("scheduled_tasks WHERE picked_by = '{}'", first.health().node_id());
+    wait_until("the first has no more than it runs", || {
+        let held = database.count(&of_first);
+        assert_eq!(database.count("scheduled_tasks"), 6, "{held} were kept until some had ended");
+        (held <= 2).then_some(())
+    });
+    for node in [first, second] {
+        node.stop();
+    }
 }
 
 #[test]
