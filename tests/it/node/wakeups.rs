@@ -103,7 +103,7 @@ fn two_tasks(database: &TestDatabase, name: &str, gate: &Gate) -> ProcessType {
 /// When the node's poller has looked above, if it has done nothing since.
 fn last_look(database: &TestDatabase, source: &Source) -> Option<SystemTime> {
     let query = "SELECT query_start FROM pg_stat_activity WHERE application_name = $1 AND state = 'idle' \
-        AND query LIKE '-- The priorities of READY processes above%'";
+        AND query LIKE '-- The priorities of READY processes%'";
     let name = format!("{}/poller", source.name);
     database.sql().query_opt(query, &[&name]).unwrap().map(|row| row.get(0))
 }
