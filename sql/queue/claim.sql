@@ -15,7 +15,9 @@
 -- new database) that costs as little as one descent, and the plan outlives the emptiness. An array has no order to use.
 -- `met` locks no more rows than that, in the order of the index: the lateral subquery is driven lazily by the parts.
 WITH room AS MATERIALIZED (
+    -- Twice: a start may just have looked as well.
     SELECT CASE WHEN pg_try_advisory_lock(1347375665, hashtext(current_schema()))
+            OR pg_try_advisory_lock(1347375665, hashtext(current_schema()))
         THEN NOT pg_advisory_unlock(1347375665, hashtext(current_schema())) ELSE true END AS is_elsewhere
 ), met AS MATERIALIZED (
     SELECT d.task_instance, d.task_name

@@ -47,6 +47,13 @@ impl EndRate {
         ((rate * AHEAD.as_secs_f64()) as usize).min(AHEAD_MAX)
     }
 
+    /// The same for processes of a higher priority, which need not wait until a rate that has fallen is one again: others
+    /// were claimed at the higher one.
+    pub(super) fn urgent_ahead(&self, now: Instant) -> usize {
+        let rate = self.rate(now, WINDOW).max(self.rate(now, RECENT));
+        ((rate * AHEAD.as_secs_f64()) as usize).min(AHEAD_MAX)
+    }
+
     /// How many of the tasks that wait here are to be given back.
     pub(super) fn excess(&self, now: Instant, waiting: usize) -> usize {
         let is_measured =

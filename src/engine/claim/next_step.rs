@@ -69,6 +69,8 @@ pub(super) struct View {
     pub(super) executors: usize,
     /// How many claims may wait for an executor.
     pub(super) ahead: usize,
+    /// The same for processes of a higher priority, beside those that were claimed when commands ended faster.
+    pub(super) urgent_ahead: usize,
     /// How many claims it has that need an executor.
     pub(super) held: usize,
     /// The lowest priority among them.
@@ -94,8 +96,9 @@ impl View {
 
     /// Room for processes of a higher priority. There is more of it where commands are short: they soon begin.
     fn urgent_room(&self) -> usize {
-        let beyond = if self.ahead > 0 { urgent_max(self.executors) } else { 0 };
-        (self.executors + self.ahead + beyond).saturating_sub(self.held)
+        let ahead = self.urgent_ahead.max(self.ahead);
+        let beyond = if ahead > 0 { urgent_max(self.executors) } else { 0 };
+        (self.executors + ahead + beyond).saturating_sub(self.held)
     }
 }
 
@@ -358,6 +361,7 @@ mod tests {
             is_lease_expired: false,
             executors: 8,
             ahead: 0,
+            urgent_ahead: 0,
             held: 0,
             lowest_priority: None,
             waiting: 0,

@@ -138,6 +138,7 @@ impl Poller {
             is_lease_expired: lease.is_expired(),
             executors: config.executors,
             ahead,
+            urgent_ahead: self.end_rate.urgent_ahead(now),
             held: holdings.claims.occupying(),
             lowest_priority: holdings.claims.lowest_priority_of(config.executors),
             waiting: jobs.waiting(),
