@@ -298,8 +298,8 @@ fn bigint(count: usize) -> i64 {
 /// Every claim has a row of its own, and a second one with its task unless a row is missing.
 fn read_batch(rows: &[Row]) -> Result<ClaimedBatch, StoreError> {
     let mut batch = ClaimedBatch::default();
-    let mut fullest: HashMap<&str, &Row> = HashMap::with_capacity(rows.len());
-    for row in rows {
+    let mut fullest: HashMap<&str, (usize, &Row)> = HashMap::with_capacity(rows.len());
+    for (place, row) in rows.iter().enumerate() {
         let Some(id) = get::<Option<&str>>(row, "task_instance", "a claim")? else {
             match get(row, "task_name", "a claim")? {
                 Some(held) => batch.held_types.push(held),
@@ -308,21 +308,22 @@ fn read_batch(rows: &[Row]) -> Result<ClaimedBatch, StoreError> {
             continue;
         };
         let has_task = get::<Option<i32>>(row, "task_index", "a claim")?.is_some();
-        let place = fullest.entry(id).or_insert(row);
+        let (_, best) = fullest.entry(id).or_insert((place, row));
         if has_task {
-            *place = row;
+            *best = row;
         }
     }
     let mut ordered: Vec<_> = fullest
         .into_values()
-        .map(|row| {
+        .map(|(place, row)| {
             // One that can't be read comes last: it is quarantined when it is read as a whole.
             let priority = get::<i32>(row, "priority", "a claim").unwrap_or(i32::MIN);
             let due = get::<SystemTime>(row, "execution_time", "a claim").ok();
-            (Reverse(priority), due.is_none(), due, row)
+            // What one statement started is due at one time: it goes in the order of the scan.
+            (Reverse(priority), due.is_none(), due, place, row)
         })
         .collect();
-    ordered.sort_by_key(|&(priority, is_odd, due, _)| (priority, is_odd, due));
+    ordered.sort_by_key(|&(priority, is_odd, due, place, _)| (priority, is_odd, due, place));
     batch.claimed = ordered.into_iter().map(|(.., row)| read_claimed(row)).collect::<Result<_, _>>()?;
     Ok(batch)
 }
