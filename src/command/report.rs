@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 
+use super::context_file::Unusable;
 use super::interrupt::Reason;
 use super::invocation::Invocation;
 use super::oom;
@@ -19,7 +20,8 @@ use crate::platform::{self, Reaped};
 pub struct Report {
     /// What is recorded of it. Never `Lost`.
     pub outcome: Outcome,
-    /// A failure that no further attempt can heal: the command can't be started as it is written.
+    /// A failure that no further attempt can heal: the command can't be started as it is written, or it has done its work
+    /// and can't say what it passes on.
     pub fatal: bool,
     /// Its exit code, if it exited by itself.
     pub exit_code: Option<i32>,
@@ -137,12 +139,15 @@ impl Report {
         self.error_message = Some(format!("the command was killed (SIGKILL): {}", because(Reason::Fenced)));
     }
 
-    /// It succeeded, but what it wants to pass on can't be used: `fault` completes "the context file …".
-    pub(super) fn spoil_by_context(&mut self, fault: &str, invocation: &Invocation<'_>) {
+    /// It succeeded, but what it wants to pass on can't be used: what has been done
+    /// is not to be done again, and would be told as badly.
+    pub(super) fn spoil_by_context(&mut self, fault: &Unusable, invocation: &Invocation<'_>) {
         let name = shown(invocation.program());
         self.outcome = Outcome::Failed;
+        self.fatal = !fault.may_heal;
         self.error_message = Some(format!(
-            "{name} ended with exit code 0, but its context file ($PROCESS_CONTEXT_FILE) {fault}"
+            "{name} ended with exit code 0, but its context file ($PROCESS_CONTEXT_FILE) {}",
+            fault.phrase
         ));
     }
 }

@@ -172,9 +172,18 @@ fn is_remark(text: &str, lower: &str) -> bool {
     let level = level_word(text);
     ADVICE_STARTS.iter().any(|start| lower.starts_with(start))
         || matches!(level, Some(false))
-        || [": warning", ": note: ", ": info: ", "(ignored)", "retrying", "will retry", "in function ‘", "in function '"]
-            .iter()
-            .any(|part| lower.contains(part))
+        || [
+            ": warning",
+            ": note: ",
+            ": info: ",
+            "(ignored)",
+            "retrying",
+            "will retry",
+            "in function ‘",
+            "in function '",
+        ]
+        .iter()
+        .any(|part| lower.contains(part))
             && !lower.contains("undefined reference")
         || text.starts_with("+ ")
         || text.contains(": Entering directory")
@@ -191,18 +200,40 @@ fn level_word(text: &str) -> Option<bool> {
         _ => None,
     });
     let has = |list: &[&str]| list.iter().any(|part| text.contains(part));
-    if has(&["level=error", "level=fatal", "\"level\":\"error\"", "\"level\":\"fatal\"", "\"level\": \"error\""]) {
+    if has(&[
+        "level=error",
+        "level=fatal",
+        "\"level\":\"error\"",
+        "\"level\":\"fatal\"",
+        "\"level\": \"error\"",
+    ]) {
         return Some(true);
     }
-    if has(&["level=info", "level=warn", "level=debug", "\"level\":\"info\"", "\"level\":\"warn", "\"level\": \"info\""]) {
+    if has(&[
+        "level=info",
+        "level=warn",
+        "level=debug",
+        "\"level\":\"info\"",
+        "\"level\":\"warn",
+        "\"level\": \"info\"",
+    ]) {
         return Some(false);
     }
     named
 }
 
 fn is_error(text: &str, lower: &str) -> bool {
-    const STARTS: [&str; 9] =
-        ["error", "fatal", "panic:", "uncaught", "unhandled", "exception in", "failed:", "an error occurred", "what():"];
+    const STARTS: [&str; 9] = [
+        "error",
+        "fatal",
+        "panic:",
+        "uncaught",
+        "unhandled",
+        "exception in",
+        "failed:",
+        "an error occurred",
+        "what():",
+    ];
     const PARTS: [&str; 13] = [
         "error:",
         "error :",
@@ -252,13 +283,17 @@ fn has_error_code(lower: &str) -> bool {
 fn has_exception_name(text: &str) -> bool {
     let is_name = |word: &str| {
         let name = word.rsplit(['.', ':', '\\', '(']).next().unwrap_or_default();
-        let is_kind = ["Error", "Exception", "Fault"].iter().any(|end| name.len() > end.len() && name.ends_with(end));
-        is_kind && name.starts_with(char::is_uppercase) && name.chars().all(|it| it.is_alphanumeric() || it == '_')
+        let is_kind =
+            ["Error", "Exception", "Fault"].iter().any(|end| name.len() > end.len() && name.ends_with(end));
+        is_kind
+            && name.starts_with(char::is_uppercase)
+            && name.chars().all(|it| it.is_alphanumeric() || it == '_')
     };
     let first = text.split([' ', '=']).next().unwrap_or_default();
-    is_name(first.trim_end_matches(':')) || text.strip_suffix(')').is_some_and(|rest| {
-        rest.rsplit_once('(').is_some_and(|(_, name)| is_name(name))
-    })
+    is_name(first.trim_end_matches(':'))
+        || text
+            .strip_suffix(')')
+            .is_some_and(|rest| rest.rsplit_once('(').is_some_and(|(_, name)| is_name(name)))
 }
 
 /// `main.c:3:5: …`, `./a.sh: line 3: …`, `App.java:[5,9] …`, `a.ts(3,5): …`: a place in a file, then what is wrong there.
@@ -267,20 +302,31 @@ fn has_place(text: &str) -> bool {
     let (place, rest) = text.split_at(end);
     let is_file = place.trim_start_matches("./").contains(['.', '/']) && !place.contains("://");
     let digit_after = |separator: &str| {
-        place.match_indices(separator).any(|(at, it)| place[at + it.len()..].starts_with(|c: char| c.is_ascii_digit()))
+        place
+            .match_indices(separator)
+            .any(|(at, it)| place[at + it.len()..].starts_with(|c: char| c.is_ascii_digit()))
     };
     let is_place = place.ends_with(':') && (digit_after(":") || digit_after("("))
         || place.ends_with(']') && digit_after(":[")
         || place.ends_with(':') && rest.trim_start().starts_with("line ") && rest.contains(": ");
-    is_file && is_place && rest.len() > 3 && !rest.trim_start().starts_with('(') && !place.starts_with(|it: char| it.is_ascii_digit() && place.contains('-'))
+    is_file
+        && is_place
+        && rest.len() > 3
+        && !rest.trim_start().starts_with('(')
+        && !place.starts_with(|it: char| it.is_ascii_digit() && place.contains('-'))
 }
 
 /// "0 errors", "no errors", "Failed: 0", "failures=0"
 fn counts_none(lower: &str) -> bool {
-    let words: Vec<&str> = lower.split(|it: char| !it.is_alphanumeric()).filter(|it| !it.is_empty()).collect();
-    let is_bad = |word: &str| ["error", "fail", "fatal", "exception"].iter().any(|start| word.starts_with(start));
+    let words: Vec<&str> =
+        lower.split(|it: char| !it.is_alphanumeric()).filter(|it| !it.is_empty()).collect();
+    let is_bad =
+        |word: &str| ["error", "fail", "fatal", "exception"].iter().any(|start| word.starts_with(start));
     let is_none = |word: &str| matches!(word, "0" | "no" | "without");
     let bad = words.iter().filter(|word| is_bad(word)).count();
-    let none = words.windows(2).filter(|it| is_none(it[0]) && is_bad(it[1]) || is_bad(it[0]) && it[1] == "0").count();
+    let none = words
+        .windows(2)
+        .filter(|it| is_none(it[0]) && is_bad(it[1]) || is_bad(it[0]) && it[1] == "0")
+        .count();
     bad > 0 && none >= bad
 }

@@ -24,7 +24,8 @@ pub const FRAME_STARTS: &[&str] = &[
 ];
 
 /// The same for lines that are indented.
-pub const FRAME_STARTS_INDENTED: &[&str] = &["at ", "from ", "File \"", "thrown in ", "@ ", "raise ", "Suppressed: "];
+pub const FRAME_STARTS_INDENTED: &[&str] =
+    &["at ", "from ", "File \"", "thrown in ", "@ ", "raise ", "Suppressed: "];
 
 /// Begins of lines that give advice, ask for patience, or tell where more is written.
 pub const ADVICE_STARTS: &[&str] = &[
@@ -121,7 +122,8 @@ pub const SUMMARIES: &[&str] = &[
 ];
 
 /// Whole lines of the same kind.
-pub const SUMMARY_LINES: &[&str] = &["FAIL", "FAILED", "Aborted", "Aborted (core dumped)", "Terminated", "ERROR", "Error"];
+pub const SUMMARY_LINES: &[&str] =
+    &["FAIL", "FAILED", "Aborted", "Aborted (core dumped)", "Terminated", "Killed", "ERROR", "Error"];
 
 /// Words in lines that tell what went wrong without calling it an error.
 pub const TELLING: &[&str] = &[

@@ -41,9 +41,10 @@ pub fn prompt(output: &str) -> Option<String> {
     }
     let line = screen::lines(output).pop()?.trim().to_owned();
     let lower = line.to_lowercase();
-    let last_group = line.strip_suffix([')', ']']).and_then(|rest| rest.rsplit_once(['(', '['])).map(|it| it.1);
-    let is_choice =
-        last_group.is_some_and(|it| it.contains('/') && it.chars().all(|c| c.is_alphabetic() || "/ ,?".contains(c)));
+    let last_group =
+        line.strip_suffix([')', ']']).and_then(|rest| rest.rsplit_once(['(', '['])).map(|it| it.1);
+    let is_choice = last_group
+        .is_some_and(|it| it.contains('/') && it.chars().all(|c| c.is_alphabetic() || "/ ,?".contains(c)));
     let asks = line.ends_with([':', '?', '>']) && line.contains(char::is_alphabetic)
         || is_choice
         || lower.starts_with("press ")
@@ -55,7 +56,9 @@ pub fn prompt(output: &str) -> Option<String> {
 /// The place of the line that tells most.
 fn chosen(lines: &[Line]) -> Option<usize> {
     let says: Vec<usize> = (0..lines.len()).rev().filter(|&at| lines[at].weight > Weight::Nothing).collect();
-    let last_of = |weight: Weight, within: usize| says.iter().take(within).copied().find(|&at| lines[at].weight == weight);
+    let last_of = |weight: Weight, within: usize| {
+        says.iter().take(within).copied().find(|&at| lines[at].weight == weight)
+    };
     let at = last_of(Weight::Error, ERROR_LINES_MAX)
         .or_else(|| last_of(Weight::Telling, TELLING_LINES_MAX))
         .or_else(|| last_of(Weight::Summary, SUMMARY_LINES_MAX).map(|at| before_summary(lines, at)))
@@ -68,7 +71,8 @@ fn chosen(lines: &[Line]) -> Option<usize> {
 /// the command that failed.
 fn before_summary(lines: &[Line], at: usize) -> usize {
     let above = lines[..at].iter().rposition(|line| line.weight > Weight::Nothing);
-    let is_reason = |above: &usize| lines[*above].weight == Weight::Plain && !lines[at].text.contains(": *** [");
+    let is_reason =
+        |above: &usize| lines[*above].weight == Weight::Plain && !lines[at].text.contains(": *** [");
     above.filter(is_reason).unwrap_or(at)
 }
 
@@ -87,7 +91,10 @@ fn play_npm_down(lines: &mut [Line]) {
         ["ELIFECYCLE", "Lifecycle script", "command failed"].iter().any(|part| line.text.contains(part))
     };
     if lines.iter().any(|line| line.is_npm && is_of_script(line)) {
-        lines.iter_mut().filter(|line| line.is_npm).for_each(|line| line.weight = line.weight.min(Weight::Remark));
+        lines
+            .iter_mut()
+            .filter(|line| line.is_npm)
+            .for_each(|line| line.weight = line.weight.min(Weight::Remark));
     }
 }
 
@@ -97,9 +104,10 @@ fn with_causes(lines: &[Line], at: usize) -> String {
     let first_cause = (0..lines.len()).find(|&it| is_cause(&lines[it]) && lines[it..].len() <= 400);
     // The chosen line may be a cause itself: what it is a cause of stands before the first.
     let head = match first_cause {
-        Some(first) if first <= at => {
-            (0..first).rev().find(|&it| lines[it].weight >= Weight::Telling && !is_cause(&lines[it])).unwrap_or(at)
-        }
+        Some(first) if first <= at => (0..first)
+            .rev()
+            .find(|&it| lines[it].weight >= Weight::Telling && !is_cause(&lines[it]))
+            .unwrap_or(at),
         _ => at,
     };
     let mut words = continued(lines, head);
@@ -112,9 +120,9 @@ fn with_causes(lines: &[Line], at: usize) -> String {
 
 /// What stands behind the last "Caused by:", or below it: there a chain of causes is numbered, and the last one counts.
 fn root_cause(lines: &[Line], at: usize) -> String {
-    let number = |text: &str| text.split_once(": ").and_then(|(number, cause)| {
-        number.parse::<u32>().ok().map(|_| cause.to_owned())
-    });
+    let number = |text: &str| {
+        text.split_once(": ").and_then(|(number, cause)| number.parse::<u32>().ok().map(|_| cause.to_owned()))
+    };
     let below = lines[at + 1..].iter().take_while(|line| !line.text.is_empty());
     below
         .filter_map(|line| number(&line.text))

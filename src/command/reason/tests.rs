@@ -14,7 +14,8 @@ fn endings() -> Vec<(String, String, String)> {
     files
         .map(|file| {
             let text = String::from_utf8(fs::read(&file).unwrap()).unwrap();
-            let (sentence, output) = text.split_once("\n---\n").unwrap_or_else(|| panic!("{file:?} has no ---"));
+            let (sentence, output) =
+                text.split_once("\n---\n").unwrap_or_else(|| panic!("{file:?} has no ---"));
             (file.display().to_string(), sentence.to_owned(), output.to_owned())
         })
         .collect()
@@ -37,8 +38,10 @@ fn the_endings_of_real_tools() {
 #[test]
 fn colours_and_line_ends_of_other_systems_change_nothing() {
     for (file, sentence, output) in endings() {
-        let coloured: String =
-            output.split('\n').map(|line| format!("\u{1b}[1;31m{line}\u{1b}(B\u{1b}[m\r\n\u{1b}[0m")).collect();
+        let coloured: String = output
+            .split('\n')
+            .map(|line| format!("\u{1b}[1;31m{line}\u{1b}(B\u{1b}[m\r\n\u{1b}[0m"))
+            .collect();
         assert_eq!(last_words(&coloured).as_deref(), Some(&*sentence), "{file}");
     }
 }

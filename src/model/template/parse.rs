@@ -6,7 +6,7 @@ use crate::model::suggest;
 
 /// A text with its variables found.
 ///
-/// `${name}` and `${name:-default}` are variables, `$${` is the text `${`, every other `$` stays
+/// `${name}`, `${name:-default}` and `${name-default}` are variables, `$${` is the text `${`, every other `$` stays
 /// as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template<'t> {
@@ -170,7 +170,11 @@ impl<'t> Parts<'t> {
                 let inside = &self.take(close + 1)[2..close];
                 let (name, default) = match inside.split_once(":-") {
                     Some((name, default)) => (name, Some(default)),
-                    None => (inside, None),
+                    // A key may hold a dash: see `Variable::split_default`.
+                    None if inside.contains('.') => (inside, None),
+                    None => {
+                        inside.split_once('-').map_or((inside, None), |(name, default)| (name, Some(default)))
+                    }
                 };
                 Ok(Part::Variable { variable: Variable::parse(name, inside)?, default })
             }
@@ -179,6 +183,20 @@ impl<'t> Parts<'t> {
 }
 
 impl<'t> Variable<'t> {
+    /// The same with what stands before a dash in its key, and what stands after it as the default for a missing value:
+    /// `${config.size-100}`. What is meant only if there is no value of the whole name.
+    pub fn split_default(self) -> Option<(Self, &'t str)> {
+        let split = |key: &'t str| key.split_once('-').filter(|(shorter, _)| !shorter.is_empty());
+        match self {
+            Self::Config(key) => split(key).map(|(key, default)| (Self::Config(key), default)),
+            Self::Metadata(key) => split(key).map(|(key, default)| (Self::Metadata(key), default)),
+            Self::ProcessContext(key) => {
+                split(key).map(|(key, default)| (Self::ProcessContext(key), default))
+            }
+            _ => None,
+        }
+    }
+
     fn parse(name: &'t str, inside: &str) -> Result<Self, TemplateError> {
         if let Some((_, variable)) = PLAIN.iter().find(|(plain, _)| *plain == name) {
             return Ok(*variable);
