@@ -154,6 +154,9 @@ fn one_rule_refuses_what_is_too_large_at_every_door() {
         (r#"{"config": {"": 1}}"#, "config. has an empty key"),
         (r#"{"config": {"a": {"b": 1}, "a.b": 2}}"#, "config.a.b is given twice"),
         (r#"{"config": {"a": [1]}}"#, "config.a is not a string, number or boolean"),
+        (r#"{"config": {"a": ["x"]}}"#, "config.a is not a string, number or boolean"),
+        (r#"{"config": {"a": {"b": []}}}"#, "config.a.b is not a string, number or boolean"),
+        (r#"{"metadata": []}"#, "metadata is of type array, not an object"),
         (r#"{"config": {"a": {}}}"#, "config.a is not a string, number or boolean"),
         (&nested, "config.a.a.a.a.a.a.a.a is nested more than 8 levels deep"),
         (&long, "config.a has more than 400 characters"),
@@ -210,6 +213,7 @@ fn a_retry_merges_changes_by_their_paths() {
     let input = r#"{"user_id": "u", "config": {"db.host": "old", "keep": "1", "gone": "2"}}"#;
     let changes = r#"{"user_id": null, "config": {"db": {"host": "new"}, "gone": null, "n": 19.90}}"#;
     assert_eq!(changed(input, changes), r#"{"config": {"n": "19.90", "keep": "1", "db.host": "new"}}"#);
+    assert_eq!(changed(r#"{"config": {"a": "1"}}"#, r#"{"config": null}"#), r#"{"config": {"a": "1"}}"#);
     assert_eq!(
         changed(input, "{}"),
         r#"{"config": {"gone": "2", "keep": "1", "db.host": "old"}, "user_id": "u"}"#
