@@ -101,7 +101,7 @@ fn weigh(text: &str, is_indented: bool) -> Weight {
         return Weight::Nothing;
     }
     let lower = text.to_lowercase();
-    let trimmed = lower.trim_start_matches(['-', '*', '=', '×', '✖', '✗', ' ']);
+    let trimmed = without_time(&lower).trim_start_matches(['-', '*', '=', '×', '✖', '✗', ' ']);
     if is_summary(text, trimmed) {
         Weight::Summary
     } else if is_remark(text, trimmed) {
@@ -114,6 +114,18 @@ fn weigh(text: &str, is_indented: bool) -> Weight {
         Weight::Telling
     } else {
         Weight::Plain
+    }
+}
+
+/// A line of a log without the time that it begins with.
+fn without_time(text: &str) -> &str {
+    let is_time = |word: &str| {
+        let is_part = |it: char| it.is_ascii_digit() || "[]-+:/.,tz".contains(it);
+        word.len() >= 8 && word.chars().all(is_part) && word.contains([':', '-', '/'])
+    };
+    match text.split_once([' ', '\u{a0}']) {
+        Some((first, rest)) if is_time(first) => without_time(rest.trim_start()),
+        _ => text,
     }
 }
 
@@ -257,7 +269,9 @@ fn is_error(text: &str, lower: &str) -> bool {
     });
     // "CMake Error at …", "Parse error near …", "dpkg: error processing …"
     let mut words = lower.split_whitespace().skip(1);
-    let is_second = words.by_ref().take(2).any(|word| word == "error") && words.next().is_some();
+    let is_second = !lower.starts_with("the ")
+        && words.by_ref().take(2).any(|word| word == "error")
+        && words.next().is_some();
     begins
         || is_second
         || PARTS.iter().any(|part| lower.contains(part))
@@ -324,9 +338,10 @@ fn counts_none(lower: &str) -> bool {
         |word: &str| ["error", "fail", "fatal", "exception"].iter().any(|start| word.starts_with(start));
     let is_none = |word: &str| matches!(word, "0" | "no" | "without");
     let bad = words.iter().filter(|word| is_bad(word)).count();
-    let none = words
-        .windows(2)
-        .filter(|it| is_none(it[0]) && is_bad(it[1]) || is_bad(it[0]) && it[1] == "0")
-        .count();
+    // Not "a.c:3:0: error: …".
+    let stand_together = |it: &[&str]| lower.contains(&format!("{} {}", it[0], it[1]));
+    let says_none =
+        |it: &&[&str]| is_none(it[0]) && is_bad(it[1]) && stand_together(it) || is_bad(it[0]) && it[1] == "0";
+    let none = words.windows(2).filter(says_none).count();
     bad > 0 && none >= bad
 }

@@ -67,6 +67,7 @@ pub const ADVICE_STARTS: &[&str] = &[
     "see '",
     "see `",
     "see \"",
+    "see /",
     "see also",
     "see the ",
     "some errors have detailed explanations",
@@ -106,6 +107,7 @@ pub const SUMMARIES: &[&str] = &[
     "could not read from remote repository",
     "due to previous errors",
     "elifecycle",
+    "error termination",
     "errors were encountered while processing",
     "exited with code",
     "exiting with failure status",
@@ -122,8 +124,17 @@ pub const SUMMARIES: &[&str] = &[
 ];
 
 /// Whole lines of the same kind.
-pub const SUMMARY_LINES: &[&str] =
-    &["FAIL", "FAILED", "Aborted", "Aborted (core dumped)", "Terminated", "Killed", "ERROR", "Error"];
+pub const SUMMARY_LINES: &[&str] = &[
+    "FAIL",
+    "FAILED",
+    "Aborted",
+    "Aborted (core dumped)",
+    "Terminated",
+    "Killed",
+    "FAILURES!",
+    "ERROR",
+    "Error",
+];
 
 /// Words in lines that tell what went wrong without calling it an error.
 pub const TELLING: &[&str] = &[

@@ -50,7 +50,8 @@ pub fn prompt(output: &str) -> Option<String> {
         || lower.starts_with("press ")
         || lower.contains("press any key")
         || lower.contains("press enter");
-    (asks && line.chars().count() <= PROMPT_CHARS_MAX).then(|| shortened(&line))
+    let is_error = Line::of(&line).weight == Weight::Error;
+    (asks && !is_error && line.chars().count() <= PROMPT_CHARS_MAX).then(|| shortened(&line))
 }
 
 /// The place of the line that tells most.
@@ -136,12 +137,14 @@ fn continued(lines: &[Line], at: usize) -> String {
     if !words.ends_with(':') {
         return words;
     }
-    let mut rest = lines[at + 1..].iter().skip_while(|line| line.text.is_empty()).peekable();
-    let is_block = rest.peek().is_some_and(|first| first.is_indented);
+    let after = &lines[at + 1..];
+    let blank = after.iter().take_while(|line| line.text.is_empty()).count();
+    let is_block = after.get(blank).is_some_and(|first| first.is_indented);
+    let rest = if is_block { &after[blank..] } else { after };
     let is_part = |line: &&Line| {
         !line.text.is_empty() && (line.is_indented || !is_block && line.weight > Weight::Remark)
     };
-    for line in rest.take_while(is_part).take(CONTINUED_LINES_MAX) {
+    for line in rest.iter().take_while(is_part).take(CONTINUED_LINES_MAX) {
         words.push(' ');
         words.push_str(&line.text);
     }

@@ -4,6 +4,8 @@
 use std::fs;
 use std::path::Path;
 
+use proptest::prelude::*;
+
 use super::*;
 
 /// Every file of `tests/endings`: its name, the sentence, and the output.
@@ -83,6 +85,18 @@ fn an_old_error_does_not_hide_a_new_reason() {
     assert_eq!(last_words("12 passed, 0 errors\nquota is over").as_deref(), Some("quota is over"));
 }
 
+proptest! {
+    #[test]
+    fn any_output_gives_one_line_or_none(
+        output in "([ -~]{0,30}|\\PC{0,10}|[\n\r\t\u{1b}\u{8}\u{9b}#:^|.]|Caused by:|npm error|\u{1b}\\[){0,40}",
+    ) {
+        for words in [last_words(&output), prompt(&output)].into_iter().flatten() {
+            prop_assert!(!words.trim().is_empty() && !words.chars().any(char::is_control), "{words:?}");
+            prop_assert!(words.chars().count() <= 300, "{words}");
+        }
+    }
+}
+
 #[test]
 fn a_question_is_told_from_an_answer() {
     for question in [
@@ -97,7 +111,16 @@ fn a_question_is_told_from_an_answer() {
     ] {
         assert!(prompt(question).is_some(), "{question:?}");
     }
-    for none in ["Password: \n", "loading 40 %", "[#####     ]", "", "12:", "read 1000 rows", "done (1/2)"] {
+    for none in [
+        "Password: \n",
+        "error: no rows in:",
+        "loading 40 %",
+        "[#####     ]",
+        "",
+        "12:",
+        "read 1000 rows",
+        "done (1/2)",
+    ] {
         assert_eq!(prompt(none), None, "{none:?}");
     }
 }

@@ -171,10 +171,10 @@ impl<'t> Parts<'t> {
                 let (name, default) = match inside.split_once(":-") {
                     Some((name, default)) => (name, Some(default)),
                     // A key may hold a dash: see `Variable::split_default`.
-                    None if inside.contains('.') => (inside, None),
-                    None => {
-                        inside.split_once('-').map_or((inside, None), |(name, default)| (name, Some(default)))
-                    }
+                    None => match inside.split_once('-') {
+                        Some((name, default)) if !name.contains('.') => (name, Some(default)),
+                        _ => (inside, None),
+                    },
                 };
                 Ok(Part::Variable { variable: Variable::parse(name, inside)?, default })
             }
@@ -264,7 +264,8 @@ impl fmt::Display for TemplateError {
 impl std::error::Error for TemplateError {}
 
 fn unknown_remedy(inside: &str) -> String {
-    let name = inside.split_once(":-").map_or(inside, |(name, _)| name);
+    let before = |separator| inside.split_once(separator).map(|(name, _)| name);
+    let name = before(":-").or_else(|| before("-")).unwrap_or(inside);
     if let Some((group, key)) = name.split_once('.')
         && let Some(meant) = suggest::closest(group, KEYED)
     {
@@ -329,6 +330,8 @@ mod tests {
             ("a${config.k:-d e}b", vec![Text("a"), of(Variable::Config("k"), Some("d e")), Text("b")]),
             ("${metadata.a.b}", vec![of(Variable::Metadata("a.b"), None)]),
             ("${user_id:-}", vec![of(Variable::UserId, Some(""))]),
+            ("${user_id-a.b-c}", vec![of(Variable::UserId, Some("a.b-c"))]),
+            ("${config.a-b}", vec![of(Variable::Config("a-b"), None)]),
             ("$${HOME}", vec![Text("${"), Text("HOME}")]),
             ("x$$${HOME}", vec![Text("x$"), Text("${"), Text("HOME}")]),
             ("$${${task_name}", vec![Text("${"), of(Variable::TaskName, None)]),
@@ -363,6 +366,10 @@ mod tests {
                 "${HOME:-/root}",
                 "unknown variable ${HOME:-/root}; for the shell's own variable write $${HOME:-/root}, with \
                  \"shell\": true",
+            ),
+            (
+                "${HOME-/root}",
+                "unknown variable ${HOME-/root}; for the shell's own variable write $${HOME-/root}, with \"shell\": true",
             ),
             (
                 "${colour}",

@@ -117,6 +117,39 @@ fn metadata_is_found_whatever_it_was_written_as() {
     assert_eq!((database.count(&text("run", "7")), database.count(&text("job.part", "1.50"))), (1, 1));
 }
 
+/// The command line's words, and what it shows.
+#[test]
+fn the_command_line_means_the_same_and_shows_numbers_whole() {
+    let bench = Bench::with_tables("cli_values");
+    bench.database.register(&echo("${config.n} ${config.db.host}"));
+    let input = r#"{"config": {"n": 40028922250000000000123, "db": {"host": "h"}}, "metadata": {"run": 7}, "user_id": ""}"#;
+    let call = "SELECT start_process('echo', $1::text::jsonb, 'same')";
+    bench.database.sql().execute(call, &[&input]).unwrap();
+    let again = bench.run(&["start", "echo", "--process-id", "same", "--input", input]).expect(0);
+    assert_eq!(again.out, "same\n");
+    let words = ["start", "echo", "--process-id", "same", "--config", "n=40028922250000000000123"];
+    let words = [&words[..], &["--config", "db.host=h", "--metadata", "run=7", "--output-dir", ""]].concat();
+    assert_eq!(bench.run(&words).expect(0).out, "same\n");
+    std::fs::write(
+        bench.folder.join("in.jsonl"),
+        format!("{}\n", input.replacen('{', "{\"process_id\": \"same\", ", 1)),
+    )
+    .unwrap();
+    assert_eq!(bench.run(&["start", "echo", "--inputs", "in.jsonl"]).expect(0).out, "same\n");
+    let listed = bench.run(&["list", "--metadata", "run=7"]).expect(0);
+    assert!(listed.out.contains("same"), "{listed:#?}");
+
+    let context =
+        "UPDATE processes SET process_context = '{\"order\": 40028922250000000000123, \"price\": 19.90}'";
+    bench.database.sql().batch_execute(context).unwrap();
+    for words in [&["show", "same"][..], &["show", "same", "--json"]] {
+        let shown = bench.run(words).expect(0).out;
+        assert!(shown.contains("40028922250000000000123") && shown.contains("19.90"), "{words:?}: {shown}");
+    }
+    let refused = bench.run(&["start", "echo", "--input", r#"{"config": {"n": 1e400}}"#]).expect(2);
+    assert!(refused.err.contains("has more than 400 characters when it is written out"), "{refused:#?}");
+}
+
 /// What a release before has kept as numbers is found after the migration, and is the same process.
 #[test]
 fn inputs_that_are_there_get_the_normal_form() {
