@@ -160,11 +160,11 @@ AS $function$
         END IS NULL
 $function$;
 
--- start_processes is as the migration before left it, but for three expressions: it goes on with normal forms, from the
--- look for what is missing to the comparison with what is there.
+-- start_processes is as the migrations before have left it, but for what is replaced here: it goes on with normal forms, from
+-- the look for what is missing to the comparison with what is there.
 DO $$
 DECLARE
-    body  text := pg_get_functiondef('start_processes'::regproc);
+    body  text;
     pairs constant text[] := ARRAY[
         ['SELECT i.n, string_agg(''${'' || needed',
          E'SELECT array_agg(normal_input(i.input) ORDER BY i.n) INTO wanted FROM unnest(inputs) WITH ORDINALITY AS i (input, n);\n    '
@@ -175,8 +175,12 @@ DECLARE
         ['p.input_data <> i.input', 'normal_input(p.input_data) <> i.input']];
     pair  text[];
 BEGIN
+    -- The one that writes processes, should others of the name call it.
+    SELECT pg_get_functiondef(p.oid) INTO body
+    FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+    WHERE n.nspname = current_schema() AND p.proname = 'start_processes' AND p.prosrc LIKE '%INSERT INTO processes%';
     FOREACH pair SLICE 1 IN ARRAY pairs LOOP
-        IF position(pair[1] IN body) = 0 THEN
+        IF body IS NULL OR position(pair[1] IN body) = 0 THEN
             RAISE EXCEPTION 'start_processes is not as it was left: it lacks %', pair[1]
                 USING HINT = 'it was replaced by hand: restore it as the migrations make it, then migrate again';
         END IF;
@@ -186,8 +190,8 @@ BEGIN
 END
 $$;
 
--- Those that are there. Of nodes that record results at this moment nobody waits for us and we for nobody: what they hold is
--- passed over, and lists find it by the type that it was given.
+-- Those that are there. What a node records at this moment is passed over, so that neither waits for the other: it stays as
+-- it is, and a list by metadata does not find it by a number.
 UPDATE processes SET input_data = normal_input(input_data)
 WHERE process_id IN (
     SELECT p.process_id FROM processes p

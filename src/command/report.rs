@@ -204,7 +204,7 @@ fn lack_of_memory(peak_bytes: Option<u64>, killed_by_kernel: Option<u64>) -> Str
     let peak = peak_bytes.map(|bytes| format!("it used up to {:.0} MiB", bytes as f64 / MIB));
     let kernel = match killed_by_kernel {
         Some(1) => Some("the kernel has just killed a process for lack of memory".to_owned()),
-        Some(0) => Some("the kernel has counted no such kill".to_owned()),
+        Some(0) => Some("the kernel has counted none among the node's processes".to_owned()),
         Some(many) => Some(format!("the kernel has just killed {many} processes for lack of memory")),
         None => None,
     };
@@ -271,7 +271,7 @@ mod tests {
         );
         assert_eq!(
             lack_of_memory(None, Some(0)),
-            ", often for lack of memory (the kernel has counted no such kill)"
+            ", often for lack of memory (the kernel has counted none among the node's processes)"
         );
     }
 
