@@ -6,6 +6,7 @@ SELECT p.process_id, p.process_type, p.status, p.total_tasks, p.completed_at, p.
     coalesce(s.execution_time <= clock_timestamp(), false) AS is_due,
     s.priority, s.picked_by, s.cancel_requested_at, s.cancel_reason,
     t.task_index, t.name AS task, t.status AS task_status, t.attempt, t.retry_count, t.max_retries,
+    l.printed_at,
     t.error_message AS task_error, t.started_at AS task_started_at,
     coalesce(k.paused, false) AS is_paused, k.paused_at, k.pause_reason,
     n.state AS node_state, n.last_heartbeat AS node_heartbeat,
@@ -27,6 +28,8 @@ LEFT JOIN scheduled_tasks s ON s.task_instance = p.process_id
 LEFT JOIN tasks t ON t.process_id = p.process_id AND t.task_index = p.current_task_index
 LEFT JOIN process_types k ON k.name = p.process_type
 LEFT JOIN nodes n ON n.node_id = s.picked_by
+LEFT JOIN live_output l ON l.process_id = p.process_id AND l.node_id = s.picked_by AND l.task_index = t.task_index
+    AND l.attempt = t.attempt
 CROSS JOIN (
     SELECT count(*) AS nodes, coalesce(sum(l.executors), 0)::bigint AS executors,
         (SELECT count(*) FROM scheduled_tasks c WHERE c.picked AND c.picked_by = ANY (array_agg(l.node_id))) AS busy

@@ -2,7 +2,7 @@
 -- A row may outlive its command for some seconds: only that of the claim's own node counts, and none that is in
 -- the audit trail.
 SELECT l.task_index, l.attempt, l.node_id, l.started_at, l.updated_at, l.output_bytes, l.tail, l.cpu_ms,
-    l.memory_bytes
+    l.memory_bytes, l.printed_at
 FROM live_output l
 JOIN scheduled_tasks s ON s.task_instance = l.process_id AND s.picked_by = l.node_id
 WHERE l.process_id = $1 AND NOT EXISTS (SELECT FROM task_executions e

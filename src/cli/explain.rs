@@ -95,14 +95,15 @@ impl Teller<'_> {
                 self.since(*since),
                 after_colon(message.as_deref())
             ),
-            Reason::Claimed { node, node_state, last_heartbeat, since } => {
+            Reason::Claimed { node, node_state, last_heartbeat, since, silent_since } => {
                 let running = since.map(|it| format!(" since {}", self.since(it))).unwrap_or_default();
                 let heartbeat = last_heartbeat.map(|it| format!(", last heard of {} ago", self.ago(it)));
                 let state = node_state.as_deref().map(text::escape).unwrap_or_default();
                 format!(
-                    "node {} runs it{running} (the node is {state}{})",
+                    "node {} runs it{running} (the node is {state}{}){}",
                     text::escape(node),
-                    heartbeat.unwrap_or_default()
+                    heartbeat.unwrap_or_default(),
+                    silent_since.map(|it| self.silence(it)).unwrap_or_default()
                 )
             }
             Reason::NodeSilent { node, last_heartbeat } => {
@@ -164,6 +165,14 @@ impl Teller<'_> {
     /// A point in the past: `14:02:11 (3 min 05 s ago)`.
     fn since(&self, at: Timestamp) -> String {
         format!("{} ({} ago)", self.clock.short(at), self.ago(at))
+    }
+
+    fn silence(&self, since: Timestamp) -> String {
+        format!(
+            "; its command has printed nothing for {}: it may hold back its output, which PYTHONUNBUFFERED=1 or stdbuf -oL \
+             change",
+            self.ago(since)
+        )
     }
 
     fn ago(&self, at: Timestamp) -> String {

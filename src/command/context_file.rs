@@ -113,13 +113,28 @@ fn is_left_behind(path: &Path) -> io::Result<bool> {
     files::try_lock(&File::open(path)?, Lock::Exclusive)
 }
 
-/// Reads and removes the context file that a successful command may have written; none if it has not. The
-/// error is a phrase that completes "the context file …".
-pub fn take(path: &Path) -> Result<Option<Map<String, Value>>, String> {
+/// Why a context file can't be used.
+pub struct Unusable {
+    /// Completes "the context file …".
+    pub phrase: String,
+    /// The machine is to blame, and may have what it lacks another time.
+    pub may_heal: bool,
+}
+
+/// Reads and removes the context file that a successful command may have written; none if it has not.
+pub fn take(path: &Path) -> Result<Option<Map<String, Value>>, Unusable> {
+    let unreadable =
+        |e: io::Error| Unusable { phrase: format!("can't be read: {e}"), may_heal: platform::may_heal(&e) };
     let values = match open_patiently(path) {
-        Ok(file) => read(file).and_then(|text| context::parse(&text)).map(Some),
+        Ok(file) => read(file).map_err(unreadable).and_then(|text| {
+            match text {
+                Some(text) => context::parse(&text).map(Some),
+                None => Err("is not a regular file".to_owned()),
+            }
+            .map_err(|phrase| Unusable { phrase, may_heal: false })
+        }),
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => Err(format!("can't be read: {e}")),
+        Err(e) => Err(unreadable(e)),
     };
     discard(path);
     values
@@ -151,15 +166,15 @@ pub fn discard(path: &Path) {
     }
 }
 
-fn read(file: File) -> Result<Vec<u8>, String> {
-    let is_file = file.metadata().map_err(|e| format!("can't be read: {e}"))?.is_file();
-    if !is_file {
-        return Err("is not a regular file".to_owned());
+/// None if it is no file.
+fn read(file: File) -> io::Result<Option<Vec<u8>>> {
+    if !file.metadata()?.is_file() {
+        return Ok(None);
     }
     let mut text = Vec::new();
     // One byte more than allowed is enough to see that it is too big.
-    file.take(CONTEXT_BYTES_MAX + 1).read_to_end(&mut text).map_err(|e| format!("can't be read: {e}"))?;
-    Ok(text)
+    file.take(CONTEXT_BYTES_MAX + 1).read_to_end(&mut text)?;
+    Ok(Some(text))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::usage;
 
@@ -20,6 +20,8 @@ struct State {
     pid: Option<i32>,
     tail: VecDeque<u8>,
     total: u64,
+    /// When it printed last, or began.
+    printed: Option<Instant>,
 }
 
 /// What it shows at one moment.
@@ -29,6 +31,8 @@ pub struct LiveView {
     pub output_bytes: u64,
     /// The last of them, [`LIVE_BYTES_MAX`] at the most.
     pub tail: Vec<u8>,
+    /// How long it has printed nothing.
+    pub silent: Duration,
     /// CPU time so far, where the platform shows it.
     pub cpu: Option<Duration>,
     /// The largest resident size so far, in bytes, where the platform shows it.
@@ -38,13 +42,14 @@ pub struct LiveView {
 impl Live {
     /// A command has begun.
     pub(super) fn begin(&self, pid: i32) {
-        *self.lock() = State { pid: Some(pid), ..State::default() };
+        *self.lock() = State { pid: Some(pid), printed: Some(Instant::now()), ..State::default() };
     }
 
     /// It has printed this.
     pub(super) fn push(&self, piece: &[u8]) {
         let mut state = self.lock();
         state.total += piece.len() as u64;
+        state.printed = Some(Instant::now());
         let piece = &piece[piece.len().saturating_sub(LIVE_BYTES_MAX)..];
         let excess = (state.tail.len() + piece.len()).saturating_sub(LIVE_BYTES_MAX);
         state.tail.drain(..excess);
@@ -64,11 +69,18 @@ impl Live {
 
     /// How it is now; nothing if no command runs.
     pub fn view(&self) -> Option<LiveView> {
-        let (pid, output_bytes, tail) = {
+        let (pid, output_bytes, tail, printed) = {
             let state = self.lock();
-            (state.pid?, state.total, state.tail.iter().copied().collect())
+            (state.pid?, state.total, state.tail.iter().copied().collect(), state.printed)
         };
-        Some(LiveView { output_bytes, tail, cpu: usage::cpu(pid), memory_bytes: usage::peak_memory(pid) })
+        let silent = printed.map_or(Duration::ZERO, |at| at.elapsed());
+        Some(LiveView {
+            output_bytes,
+            tail,
+            silent,
+            cpu: usage::cpu(pid),
+            memory_bytes: usage::peak_memory(pid),
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -3,7 +3,7 @@
 //! ```text
 //!  Runner::run ─► program   finds the program            ─► spawn (posix_spawn, own process group)
 //!              ─► supervise reads the output, heeds timeout, interrupt and exit, samples the usage
-//!              ─► report    says in words how it ended, with what the context file passes on
+//!              ─► report    says in words how it ended (reason: in its own), with what the context file passes on
 //! ```
 //!
 //! Knows the model and the platform, no database. Whoever runs a [`Runner`] owns a thread for it.
@@ -15,8 +15,10 @@ mod environment;
 mod interrupt;
 mod invocation;
 mod live;
+mod oom;
 mod output;
 mod program;
+mod reason;
 mod report;
 mod runner;
 mod supervise;

@@ -4,9 +4,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 
+use super::context_file::Unusable;
 use super::interrupt::Reason;
 use super::invocation::Invocation;
+use super::oom;
 use super::program::{SpawnFault, shown};
+use super::reason;
 use super::supervise::{Cause, Ended};
 use super::usage;
 use crate::model::lifecycle::Outcome;
@@ -17,7 +20,8 @@ use crate::platform::{self, Reaped};
 pub struct Report {
     /// What is recorded of it. Never `Lost`.
     pub outcome: Outcome,
-    /// A failure that no further attempt can heal: the command can't be started as it is written.
+    /// A failure that no further attempt can heal: the command can't be started as it is written, or it has done its work
+    /// and can't say what it passes on.
     pub fatal: bool,
     /// Its exit code, if it exited by itself.
     pub exit_code: Option<i32>,
@@ -95,7 +99,7 @@ impl Report {
         let mut report = Self { output_bytes, ..Self::blank(Outcome::Failed, began) };
         report.output = ended.capture.into_text();
         let name = shown(invocation.program());
-        let last_line = report.output.as_deref().map_or(String::new(), last_line);
+        let last_words = || report.output.as_deref().map_or(String::new(), last_words);
         match ended.reaped {
             Ok(reaped) => {
                 report.exit_code = reaped.exit_code;
@@ -106,14 +110,20 @@ impl Report {
                     report.outcome = Outcome::Succeeded;
                 } else {
                     let how = describe_end(&reaped);
-                    report.error_message = Some(format!("{name} {how}{last_line}"));
+                    let memory = match killing(&reaped) {
+                        true => lack_of_memory(report.peak_memory_bytes, oom::killed_since_last_look()),
+                        false => String::new(),
+                    };
+                    report.error_message = Some(format!("{name} {how}{memory}{}", last_words()));
                 }
             }
             Err(e) => report.error_message = Some(format!("failed to watch {name} to its end: {e}")),
         }
         if let Some(cause) = ended.cause {
+            let how = describe_cause(cause, &name, ended.was_killed, invocation);
+            let last_words = if cause == Cause::Timeout { last_words() } else { String::new() };
             report.outcome = cause.outcome();
-            report.error_message = Some(describe_cause(cause, &name, ended.was_killed, invocation));
+            report.error_message = Some(format!("{how}{last_words}"));
         }
         report
     }
@@ -129,12 +139,15 @@ impl Report {
         self.error_message = Some(format!("the command was killed (SIGKILL): {}", because(Reason::Fenced)));
     }
 
-    /// It succeeded, but what it wants to pass on can't be used: `fault` completes "the context file …".
-    pub(super) fn spoil_by_context(&mut self, fault: &str, invocation: &Invocation<'_>) {
+    /// It succeeded, but what it wants to pass on can't be used: what has been done
+    /// is not to be done again, and would be told as badly.
+    pub(super) fn spoil_by_context(&mut self, fault: &Unusable, invocation: &Invocation<'_>) {
         let name = shown(invocation.program());
         self.outcome = Outcome::Failed;
+        self.fatal = !fault.may_heal;
         self.error_message = Some(format!(
-            "{name} ended with exit code 0, but its context file ($PROCESS_CONTEXT_FILE) {fault}"
+            "{name} ended with exit code 0, but its context file ($PROCESS_CONTEXT_FILE) {}",
+            fault.phrase
         ));
     }
 }
@@ -179,15 +192,37 @@ fn because(reason: Reason) -> &'static str {
     }
 }
 
-/// The last line that says something: in most programs' output the one that names the error.
-fn last_line(output: &str) -> String {
-    const SHOWN_CHARS_MAX: usize = 300;
-    let Some(line) = output.lines().rev().map(str::trim).find(|line| !line.is_empty()) else {
-        return String::new();
+/// Whether SIGKILL has ended the command, or one that its shell waited for.
+fn killing(ended: &Reaped) -> bool {
+    ended.signal == Some(platform::SIGNAL_KILL)
+        || ended.exit_code == Some(platform::SHELL_SIGNAL_BASE + platform::SIGNAL_KILL)
+}
+
+/// What SIGKILL from nobody known often means, with what is known for it.
+fn lack_of_memory(peak_bytes: Option<u64>, killed_by_kernel: Option<u64>) -> String {
+    const MIB: f64 = 1024.0 * 1024.0;
+    let peak = peak_bytes.map(|bytes| format!("it used up to {:.0} MiB", bytes as f64 / MIB));
+    let kernel = match killed_by_kernel {
+        Some(1) => Some("the kernel has just killed a process for lack of memory".to_owned()),
+        Some(0) => Some("the kernel has counted none among the node's processes".to_owned()),
+        Some(many) => Some(format!("the kernel has just killed {many} processes for lack of memory")),
+        None => None,
     };
-    let line: String =
-        line.chars().filter(|character| !character.is_control()).take(SHOWN_CHARS_MAX).collect();
-    format!(": {line}")
+    let known: Vec<String> = kernel.into_iter().chain(peak).collect();
+    let known = if known.is_empty() { String::new() } else { format!(" ({})", known.join("; ")) };
+    format!(", often for lack of memory{known}")
+}
+
+/// What its output says in the end, and whether that is a question.
+fn last_words(output: &str) -> String {
+    match (reason::prompt(output), reason::last_words(output)) {
+        (Some(question), _) => format!(
+            "; it probably waited for an answer to {question:?}, but commands have no terminal and an empty standard \
+             input"
+        ),
+        (None, Some(words)) => format!(": {words}"),
+        (None, None) => String::new(),
+    }
 }
 
 /// A duration as people say it: `90 s`, `1.5 s`, `30 min`.
@@ -227,8 +262,24 @@ mod tests {
     }
 
     #[test]
-    fn the_last_line_that_says_something() {
-        assert_eq!(last_line("Traceback\nValueError: \u{1b}bad\n \n"), ": ValueError: bad");
-        assert_eq!(last_line("\n"), "");
+    fn a_kill_from_nobody_known_is_told_with_what_is_known_of_memory() {
+        const GIB: u64 = 1024 * 1024 * 1024;
+        assert_eq!(lack_of_memory(None, None), ", often for lack of memory");
+        assert_eq!(
+            lack_of_memory(Some(3 * GIB), Some(1)),
+            ", often for lack of memory (the kernel has just killed a process for lack of memory; it used up to 3072 MiB)"
+        );
+        assert_eq!(
+            lack_of_memory(None, Some(0)),
+            ", often for lack of memory (the kernel has counted none among the node's processes)"
+        );
+    }
+
+    #[test]
+    fn last_words_are_an_error_or_a_question() {
+        assert_eq!(last_words("start\nno rows\n"), ": no rows");
+        assert_eq!(last_words("\n"), "");
+        let asked = last_words("start\nPassword: ");
+        assert!(asked.starts_with("; it probably waited for an answer to \"Password:\", but"), "{asked}");
     }
 }

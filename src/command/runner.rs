@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::context_file::{self, ContextDirectory};
 use super::environment::{BaseEnvironment, EXECUTION_VARIABLE, NODE_VARIABLE};
 use super::invocation::Invocation;
+use super::oom;
 use super::program::{self, SpawnFault};
 use super::report::Report;
 use super::supervise::{ExitNotice, Watch};
@@ -56,6 +57,7 @@ struct Started {
 impl Runner {
     /// `slot` tells this runner from the others that share `contexts`.
     pub fn new(base: Arc<BaseEnvironment>, contexts: Arc<ContextDirectory>, slot: usize) -> Self {
+        oom::note_start();
         Self {
             base,
             contexts,

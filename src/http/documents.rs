@@ -57,6 +57,7 @@ pub(super) fn live(it: &LiveExecution) -> Value {
         "node": it.node,
         "started_at": it.started_at,
         "updated_at": it.updated_at,
+        "printed_at": it.printed_at,
         "output_bytes": it.output_bytes,
         "output": tail_text(&it.tail, it.output_bytes > it.tail.len() as u64),
         "cpu_ms": it.cpu_ms,

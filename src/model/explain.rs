@@ -72,6 +72,8 @@ pub struct TaskFacts {
     pub error_message: Option<String>,
     /// When the latest execution was begun.
     pub started_at: Option<Timestamp>,
+    /// When the command that runs printed last, or began; `None` where that is not known (yet).
+    pub printed_at: Option<Timestamp>,
 }
 
 /// One thing that keeps a process where it is.
@@ -102,6 +104,8 @@ pub enum Reason {
         last_heartbeat: Option<Timestamp>,
         /// When the task was begun.
         since: Option<Timestamp>,
+        /// Since when the command has printed nothing, if that is long.
+        silent_since: Option<Timestamp>,
     },
     /// The node that holds it is not heard of.
     NodeSilent {
@@ -182,6 +186,9 @@ pub struct Explanation {
 /// A node that has missed its heartbeats for this many seconds is told as silent: five times the pause between two.
 pub const SILENT_SECONDS: f64 = 10.0;
 
+/// A command that has printed nothing for this many seconds may hold back what it prints.
+pub const SILENT_OUTPUT_SECONDS: f64 = 30.0;
+
 /// Finds the reasons.
 pub fn explain(facts: Facts) -> Explanation {
     let reasons = match &facts.queued {
@@ -221,6 +228,11 @@ fn claimed(facts: &Facts, queued: &Queued, node: &str, known: Option<&(String, T
         node_state: known.map(|it| it.0.clone()),
         last_heartbeat: known.map(|it| it.1),
         since: facts.task.as_ref().and_then(|task| task.started_at),
+        silent_since: facts
+            .task
+            .as_ref()
+            .and_then(|task| task.printed_at)
+            .filter(|printed| facts.now.duration_since(*printed).as_secs_f64() >= SILENT_OUTPUT_SECONDS),
     });
     // Its command goes on; the next one will not.
     reasons.extend(pause_reason(facts));
@@ -303,6 +315,7 @@ mod tests {
                 max_retries: 3,
                 error_message: Some("exit code 3".to_owned()),
                 started_at: Some(at(5)),
+                printed_at: None,
             }),
             paused: None,
             nodes: 2,
@@ -357,6 +370,15 @@ mod tests {
         assert_eq!(codes(by("RUNNING", 80)), ["NODE_SILENT"]);
         assert_eq!(codes(by("DEAD", 99)), ["NODE_SILENT"]);
         assert_eq!(codes(queued(|it| it.claimed_by = Some(("n-1".to_owned(), None)))), ["NODE_SILENT"]);
+        let silent = |printed| {
+            let mut facts = by("RUNNING", 99);
+            facts.task.iter_mut().for_each(|task| task.printed_at = Some(at(printed)));
+            match explain(facts).reasons.remove(0) {
+                Reason::Claimed { silent_since, .. } => silent_since,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!((silent(70), silent(71)), (Some(at(70)), None));
         let mut cancelled = by("RUNNING", 99);
         cancelled.queued.iter_mut().for_each(|it| it.cancel_requested = Some((at(98), None)));
         assert_eq!(codes(cancelled), ["CANCEL_REQUESTED", "CLAIMED"]);

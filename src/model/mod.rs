@@ -10,6 +10,7 @@ pub mod faults;
 pub mod input;
 pub mod json_schema;
 pub mod lease;
+pub mod jsonb;
 pub mod lifecycle;
 pub mod liveness;
 pub mod names;

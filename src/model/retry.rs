@@ -43,7 +43,7 @@ impl RetryPolicy {
         Duration::from_secs_f64(capped * (1.0 - JITTER * chance))
     }
 
-    /// Whether `exit_code` ends all attempts.
+    /// Whether `exit_code` ends all attempts; of a command ended by a signal it is the shell's, 128 and the signal.
     pub fn is_fatal(&self, exit_code: Option<i32>) -> bool {
         exit_code.is_some_and(|code| self.fatal_exit_codes.contains(&code))
     }

@@ -37,6 +37,8 @@ pub struct LiveOutput {
     pub output_bytes: u64,
     /// The last of them.
     pub tail: Vec<u8>,
+    /// How long it has printed nothing.
+    pub silent: Duration,
     /// CPU time so far.
     pub cpu: Option<Duration>,
     /// The largest resident size so far, in bytes.
@@ -56,6 +58,8 @@ pub struct LiveExecution {
     pub started_at: Timestamp,
     /// When its node said this.
     pub updated_at: Timestamp,
+    /// When it printed last, or began; `None` where a node of an earlier release runs it.
+    pub printed_at: Option<Timestamp>,
     /// Bytes printed until then.
     pub output_bytes: u64,
     /// The last of them.
@@ -84,6 +88,7 @@ impl Store {
                 &live.iter().map(|it| &*it.tail).collect::<Vec<_>>(),
                 &live.iter().map(|it| it.cpu.map(millis)).collect::<Vec<_>>(),
                 &live.iter().map(|it| it.memory_bytes.map(signed)).collect::<Vec<_>>(),
+                &live.iter().map(|it| millis(it.silent)).collect::<Vec<_>>(),
             ],
         )
         .map(drop)
@@ -118,6 +123,7 @@ impl Store {
                 node: get(row, "node_id", &what)?,
                 started_at: time(row, "started_at", &what)?,
                 updated_at: time(row, "updated_at", &what)?,
+                printed_at: get(row, "printed_at", &what)?,
                 output_bytes: unsigned(get(row, "output_bytes", &what)?),
                 tail: get(row, "tail", &what)?,
                 cpu_ms: get(row, "cpu_ms", &what)?,

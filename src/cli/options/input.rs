@@ -191,10 +191,11 @@ fn malformed(error: &serde_json::Error) -> String {
 
 /// Whether an input supplies what a process type names as required, such as `config.batch_size`.
 fn has(input: &ProcessInputData, name: &str) -> bool {
+    let is_given = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
     match (name, name.split_once('.')) {
-        ("input_file", _) => input.input_file.is_some(),
-        ("output_dir", _) => input.output_dir.is_some(),
-        ("user_id", _) => input.user_id.is_some(),
+        ("input_file", _) => is_given(&input.input_file),
+        ("output_dir", _) => is_given(&input.output_dir),
+        ("user_id", _) => is_given(&input.user_id),
         (_, Some(("config", key))) => input.config.contains_key(key),
         (_, Some(("metadata", key))) => input.metadata.contains_key(key),
         // A kind of variable that this function does not know is left to the database to judge.

@@ -49,9 +49,9 @@ fn values_of_a_failed_command_do_not_count() {
 }
 
 #[test]
-fn a_bad_file_fails_the_task_but_not_for_good() {
+fn a_bad_file_fails_the_task_for_good() {
     for (script, part) in [
-        ("echo rows > $PROCESS_CONTEXT_FILE", "has no `=` in line 1: \"rows\""),
+        ("echo rows > $PROCESS_CONTEXT_FILE", "has neither `=` nor `<<` in line 1: \"rows\""),
         ("echo '{\"rows\"}' > $PROCESS_CONTEXT_FILE", "is no JSON object"),
         ("head -c 300000 /dev/zero > $PROCESS_CONTEXT_FILE", "is too big: more than the 256 KiB"),
         ("printf '\\377' > $PROCESS_CONTEXT_FILE", "is not UTF-8"),
@@ -63,7 +63,7 @@ fn a_bad_file_fails_the_task_but_not_for_good() {
         let message = report.error_message.clone().unwrap_or_default();
         assert_eq!(
             (report.outcome, report.fatal, report.exit_code),
-            (Outcome::Failed, false, Some(0)),
+            (Outcome::Failed, true, Some(0)),
             "{script}: {report:?}"
         );
         assert!(message.contains(part) && message.contains("$PROCESS_CONTEXT_FILE"), "{script}: {message}");

@@ -155,11 +155,33 @@ fn a_timeout_ends_the_whole_group() {
             "{way}: {}",
             message(&report)
         );
-        assert!(message(&report).ends_with(" s and was ended (SIGTERM)"), "{way}: {}", message(&report));
+        assert!(
+            message(&report).ends_with(" s and was ended (SIGTERM): ready"),
+            "{way}: {}",
+            message(&report)
+        );
         let output = report.output.unwrap();
         let children: Vec<&str> = output.lines().filter(|line| *line != "ready").collect();
         assert_eq!(children.len(), 3, "{way}: {output}");
         children.into_iter().for_each(assert_gone);
+    }
+}
+
+#[test]
+fn a_timeout_of_a_question_says_so() {
+    let script = "echo ready; printf 'Password: '; exec sleep 60";
+    let report = timed_out_when_ready(&mut runner(), script, FAR);
+    let expected = "was ended (SIGTERM); it probably waited for an answer to \"Password:\", but commands have no terminal";
+    assert!(message(&report).contains(expected), "{}", message(&report));
+}
+
+#[test]
+fn a_kill_is_told_with_memory_and_last_words() {
+    for script in ["echo loading; kill -KILL $$", "echo loading; sh -c 'kill -KILL $$'; exit $?"] {
+        let report = run_sh(script, |_| {});
+        let text = message(&report);
+        assert!(text.contains("SIGKILL") && text.contains(", often for lack of memory"), "{script}: {text}");
+        assert!(text.ends_with(": loading"), "{script}: {text}");
     }
 }
 

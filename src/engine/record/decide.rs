@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use crate::command::Report;
 use crate::engine::run::runner::{RunReport, Work};
 use crate::model::lifecycle::{
     ClaimMove, Ending, Outcome, ProcessStatus, TaskPosition, Transition, Wait, after_execution,
 };
+use crate::platform::SHELL_SIGNAL_BASE;
 use crate::store::record::{ExecutionResult, TaskResult};
 
 /// What the node wants of the claim, apart from what the command's end asks for.
@@ -26,7 +28,7 @@ pub(crate) fn decide(work: &Work, run: RunReport, handover: Handover, chance: f6
         retry_count: task.retry_count,
         max_retries: task.max_retries,
     };
-    let fatal = report.fatal || task.retry.is_fatal(report.exit_code);
+    let fatal = report.fatal || task.retry.is_fatal(own_exit_code(&report));
     let transition = after_execution(at, Ending { outcome: report.outcome, fatal });
     let transition = match handover {
         Handover::Keep => transition,
@@ -61,6 +63,16 @@ pub(crate) fn decide(work: &Work, run: RunReport, handover: Handover, chance: f6
         },
         process_error,
         context,
+    }
+}
+
+/// The exit code of a command that ended by itself, as a shell gives it: of one ended by a signal too. One that was made to
+/// end by a stop has not chosen its code.
+fn own_exit_code(report: &Report) -> Option<i32> {
+    match report.outcome {
+        Outcome::Failed => report.exit_code.or(report.signal.map(|signal| SHELL_SIGNAL_BASE + signal)),
+        Outcome::TimedOut => report.exit_code,
+        _ => None,
     }
 }
 
@@ -123,7 +135,6 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::command::Report;
     use crate::engine::run::runner::sample::work;
     use crate::model::lifecycle::TaskStatus;
 
@@ -156,6 +167,25 @@ mod tests {
         assert_eq!(result.transition.process, ProcessStatus::Failed);
         let message = result.process_error.unwrap_or_default();
         assert_eq!(message, "task \"load\" (1 of 2) failed: exit code 2");
+    }
+
+    #[test]
+    fn a_fatal_code_of_a_signal_is_one_that_came_from_elsewhere() {
+        let killed = |outcome, signal, codes: &[i32]| {
+            let mut work = work(0);
+            work.task.retry.fatal_exit_codes = codes.to_vec();
+            let mut run = failed(0);
+            (run.report.outcome, run.report.exit_code, run.report.signal) = (outcome, None, Some(signal));
+            decide(&work, run, Handover::Keep, 0.0).transition.process == ProcessStatus::Failed
+        };
+        assert!(killed(Outcome::Failed, 9, &[137]));
+        assert!(!killed(Outcome::Failed, 9, &[9, 143]));
+        assert!(!killed(Outcome::TimedOut, 15, &[143]), "the timeout's own signal");
+        assert!(!killed(Outcome::Interrupted, 15, &[143]), "a stop's own signal");
+        let mut run = failed(2);
+        run.report.outcome = Outcome::Interrupted;
+        let process = decide(&work(0), run, Handover::Keep, 0.0).transition.process;
+        assert_eq!(process, ProcessStatus::InProgress, "what it says when the node stops is no result");
     }
 
     #[test]

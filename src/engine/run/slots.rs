@@ -102,9 +102,19 @@ impl Slot {
     pub(crate) fn view(&self, of: &Execution) -> Option<LiveOutput> {
         let running = self.lock();
         let running = running.as_ref().filter(|it| it.execution == *of)?;
-        let LiveView { output_bytes, tail, cpu, memory_bytes } = self.live.view()?;
+        let LiveView { output_bytes, tail, silent, cpu, memory_bytes } = self.live.view()?;
         let ((process_id, task_index, attempt), age) = (running.execution.clone(), running.began.elapsed());
-        Some(LiveOutput { process_id, task_index, attempt, age, output_bytes, tail, cpu, memory_bytes })
+        Some(LiveOutput {
+            process_id,
+            task_index,
+            attempt,
+            age,
+            output_bytes,
+            tail,
+            silent,
+            cpu,
+            memory_bytes,
+        })
     }
 
     fn interrupt_if(&self, reason: Reason, is_target: impl Fn(&Running) -> bool) -> bool {

@@ -135,10 +135,13 @@ class Refused extends Error {
 }
 
 async function told(answer) {
-  const body = await answer.json().catch(() => null);
+  const text = await answer.text();
+  let body = null;
+  try { body = JSON.parse(text); } catch { /* told below */ }
   if (!answer.ok) throw new Refused(answer.status, body && body.error ? body.error.message : answer.status + " " + answer.statusText);
   if (body === null) throw new Error("the answer is cut off or no JSON");
-  return body;
+  // For those who need it to the letter.
+  return Object.defineProperty(body, "text", { value: text });
 }
 
 // "no-cache" asks whether what the browser has is still so: an answer that has not changed costs nothing.

@@ -33,9 +33,15 @@ async function showProcess(id) {
   showTasks(process, tasks, executions, running);
   if (!chosen) chosen = firstChoice(tasks, executions, running);
   await showOutput(id, tasks, executions, running);
-  rebuild("p-context", [id, process.process_context], (it) => { it.textContent = visible(JSON.stringify(process.process_context, null, 2)); });
-  rebuild("p-input", [id, process.input_data], (it) => { it.textContent = visible(JSON.stringify(process.input_data, null, 2)); });
+  rebuild("p-context", [id, process.process_context], (it) => { it.textContent = visible(exactly(process, "process_context")); });
+  rebuild("p-input", [id, process.input_data], (it) => { it.textContent = visible(exactly(process, "input_data")); });
   return running !== null;
+}
+
+// Numbers as they were written, where the browser can tell: it would round long ones.
+function exactly(document, key) {
+  const written = (_, value, from) => (typeof value === "number" && from && JSON.rawJSON ? JSON.rawJSON(from.source) : value);
+  return JSON.stringify(JSON.parse(document.text, written)[key], null, 2);
 }
 
 // Nodes are forgotten some days after their end: those are asked for once.
@@ -82,7 +88,7 @@ function runOf(task, process, live, executions) {
   return {
     task_index: task.task_index, attempt: shown ? shown.attempt : Math.max(task.attempt, before ? before.attempt + 1 : 1), outcome: "IN_PROGRESS",
     started_at: started, duration_ms: between(started) * 1000, cpu_ms: shown ? shown.cpu_ms : null, peak_memory_bytes: shown ? shown.memory_bytes : null,
-    node: process.picked_by, output_bytes: shown ? shown.output_bytes : null, output: shown ? shown.output : "", updated_at: shown ? shown.updated_at : null,
+    node: process.picked_by, output_bytes: shown ? shown.output_bytes : null, output: shown ? shown.output : "", updated_at: shown ? shown.updated_at : null, printed_at: shown ? shown.printed_at : null,
   };
 }
 
@@ -232,7 +238,7 @@ async function showOutput(id, tasks, executions, running) {
   if (isRunning) {
     shownOutput = null;
     setText("output-command", visible(task.command));
-    const from = one.output_bytes === null ? "" : "The end of " + bytes(one.output_bytes) + ", as of " + clock(one.updated_at);
+    const from = one.output_bytes === null ? "" : "The end of " + bytes(one.output_bytes) + ", as of " + clock(one.updated_at) + silence(one.printed_at);
     printOutput(one.output, from || "What it prints is shown when it has run for a second or two.", one.output ? "" : one.updated_at ? "(nothing so far)" : "");
     return;
   }
@@ -243,6 +249,12 @@ async function showOutput(id, tasks, executions, running) {
   shownOutput = key;
   setText("output-command", visible(whole.command || task.command));
   printOutput(whole.output || "", bytes(whole.output_bytes) + " printed", "(nothing)", "process-orchestrator logs " + id + " " + task.name + " --attempt " + one.attempt);
+}
+
+// Many programs hold back what they print to a pipe.
+function silence(printedAt) {
+  const seconds = since(printedAt);
+  return seconds === null || seconds < 30 ? "" : ", nothing new for " + wholeSeconds(seconds) + " (output may be buffered: PYTHONUNBUFFERED=1, stdbuf -oL)";
 }
 
 function printOutput(text, note, empty, rest) {

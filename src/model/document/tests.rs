@@ -138,10 +138,6 @@ fn malformed_json_names_line_and_column() {
              a line break in a text as \\n and a tab as \\t",
         ),
         (
-            "{\"a\": 1e999}",
-            "malformed JSON at line 1, column 11: number out of range; write a smaller number",
-        ),
-        (
             "",
             "malformed JSON at line 1, column 0: EOF while parsing a value; the text ends too early: close what is \
              still open",
@@ -277,10 +273,9 @@ fn bad_timeouts_are_faults() {
 #[test]
 fn bad_retries_are_faults() {
     for value in ["-1", "1001", "1.5", "99999999999999999999", "true"] {
-        let shown = if value.len() > 10 { "1e+20" } else { value };
         assert_eq!(
             fault_of(&format!("\"max_retries\": {value}")),
-            format!("tasks[0].max_retries: {shown} is not an integer from 0 to 1000; {RETRIES_HELP}")
+            format!("tasks[0].max_retries: {value} is not an integer from 0 to 1000; {RETRIES_HELP}")
         );
     }
 }

@@ -18,6 +18,9 @@ pub enum Node {
     Object(Vec<(String, Node)>),
 }
 
+/// Under this key `serde_json` hands on a number as it was written.
+const NUMBER_KEY: &str = "$serde_json::private::Number";
+
 /// Characters of a value that a message shows.
 const SHOWN_CHARS_MAX: usize = 60;
 
@@ -61,7 +64,6 @@ fn malformed(error: &serde_json::Error) -> Fault {
         "key must be a string" => "put the key in double quotes",
         "expected value" => "write a value: text in double quotes, a number, true, false, [ ] or { }",
         _ if what.starts_with("control character") => "write a line break in a text as \\n and a tab as \\t",
-        "number out of range" => "write a smaller number",
         _ => "correct the JSON there",
     };
     Fault::new("", format!("malformed JSON at line {line}, column {column}: {what}"), remedy)
@@ -139,6 +141,26 @@ impl<'de> Visitor<'de> for NodeVisitor {
         while let Some(entry) = entries.next_entry()? {
             nodes.push(entry);
         }
+        if let [(key, Node::Text(text))] = &*nodes
+            && key == NUMBER_KEY
+            && let Ok(number) = text.parse()
+        {
+            return Ok(Node::Number(number));
+        }
         Ok(Node::Object(nodes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_keeps_its_text() {
+        for number in ["19.90", "40028922250000000000123", "-0.0", "1e+400", "7"] {
+            let Ok(Node::Number(read)) = Node::parse(number) else { panic!("{number} is no number") };
+            assert_eq!(read.to_string(), number);
+            assert_eq!(Node::from(&serde_json::from_str::<Value>(number).unwrap()), Node::Number(read));
+        }
     }
 }

@@ -6,7 +6,7 @@ use crate::model::suggest;
 
 /// A text with its variables found.
 ///
-/// `${name}` and `${name:-default}` are variables, `$${` is the text `${`, every other `$` stays
+/// `${name}`, `${name:-default}` and `${name-default}` are variables, `$${` is the text `${`, every other `$` stays
 /// as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template<'t> {
@@ -170,7 +170,11 @@ impl<'t> Parts<'t> {
                 let inside = &self.take(close + 1)[2..close];
                 let (name, default) = match inside.split_once(":-") {
                     Some((name, default)) => (name, Some(default)),
-                    None => (inside, None),
+                    // A key may hold a dash: see `Variable::split_default`.
+                    None => match inside.split_once('-') {
+                        Some((name, default)) if !name.contains('.') => (name, Some(default)),
+                        _ => (inside, None),
+                    },
                 };
                 Ok(Part::Variable { variable: Variable::parse(name, inside)?, default })
             }
@@ -179,6 +183,20 @@ impl<'t> Parts<'t> {
 }
 
 impl<'t> Variable<'t> {
+    /// The same with what stands before a dash in its key, and what stands after it as the default for a missing value:
+    /// `${config.size-100}`. What is meant only if there is no value of the whole name.
+    pub fn split_default(self) -> Option<(Self, &'t str)> {
+        let split = |key: &'t str| key.split_once('-').filter(|(shorter, _)| !shorter.is_empty());
+        match self {
+            Self::Config(key) => split(key).map(|(key, default)| (Self::Config(key), default)),
+            Self::Metadata(key) => split(key).map(|(key, default)| (Self::Metadata(key), default)),
+            Self::ProcessContext(key) => {
+                split(key).map(|(key, default)| (Self::ProcessContext(key), default))
+            }
+            _ => None,
+        }
+    }
+
     fn parse(name: &'t str, inside: &str) -> Result<Self, TemplateError> {
         if let Some((_, variable)) = PLAIN.iter().find(|(plain, _)| *plain == name) {
             return Ok(*variable);
@@ -246,7 +264,8 @@ impl fmt::Display for TemplateError {
 impl std::error::Error for TemplateError {}
 
 fn unknown_remedy(inside: &str) -> String {
-    let name = inside.split_once(":-").map_or(inside, |(name, _)| name);
+    let before = |separator| inside.split_once(separator).map(|(name, _)| name);
+    let name = before(":-").or_else(|| before("-")).unwrap_or(inside);
     if let Some((group, key)) = name.split_once('.')
         && let Some(meant) = suggest::closest(group, KEYED)
     {
@@ -311,6 +330,8 @@ mod tests {
             ("a${config.k:-d e}b", vec![Text("a"), of(Variable::Config("k"), Some("d e")), Text("b")]),
             ("${metadata.a.b}", vec![of(Variable::Metadata("a.b"), None)]),
             ("${user_id:-}", vec![of(Variable::UserId, Some(""))]),
+            ("${user_id-a.b-c}", vec![of(Variable::UserId, Some("a.b-c"))]),
+            ("${config.a-b}", vec![of(Variable::Config("a-b"), None)]),
             ("$${HOME}", vec![Text("${"), Text("HOME}")]),
             ("x$$${HOME}", vec![Text("x$"), Text("${"), Text("HOME}")]),
             ("$${${task_name}", vec![Text("${"), of(Variable::TaskName, None)]),
@@ -345,6 +366,10 @@ mod tests {
                 "${HOME:-/root}",
                 "unknown variable ${HOME:-/root}; for the shell's own variable write $${HOME:-/root}, with \
                  \"shell\": true",
+            ),
+            (
+                "${HOME-/root}",
+                "unknown variable ${HOME-/root}; for the shell's own variable write $${HOME-/root}, with \"shell\": true",
             ),
             (
                 "${colour}",

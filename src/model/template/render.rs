@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::parse::{Part, Template, TemplateError, Variable};
 use crate::model::input::ProcessInputData;
+use crate::model::jsonb::at_path;
 use crate::model::process_type::{ProcessType, TaskDefinition};
 
 /// The values a task's variables have.
@@ -30,6 +31,8 @@ pub struct Scope<'a> {
 pub enum RenderError {
     /// A variable without a default has no value; holds its name.
     Missing(String),
+    /// The same, as an earlier task has passed on `null`; holds its name.
+    Null(String),
     /// The text is no template.
     Template(TemplateError),
     /// The command can't be split into words; holds the command.
@@ -42,6 +45,13 @@ impl fmt::Display for RenderError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = match self {
             Self::Missing(name) => name,
+            Self::Null(name) => {
+                return write!(
+                    f,
+                    "an earlier task has passed on null as {name}, which is no value; have it write another, or give it \
+                     a default in the command: ${{{name}:-VALUE}}"
+                );
+            }
             Self::Template(error) => return error.fmt(f),
             Self::Quotes(command) => {
                 return write!(
@@ -88,20 +98,20 @@ impl From<TemplateError> for RenderError {
 
 impl<'a> Scope<'a> {
     /// The value of `variable`. Text of the context is itself, `null` is missing, everything else
-    /// its JSON text.
+    /// its JSON text. An empty file, directory or user is missing.
     pub fn value(&self, variable: Variable<'_>) -> Option<Cow<'a, str>> {
         let input = self.input;
         match variable {
-            Variable::InputFile => input.input_file.as_deref(),
-            Variable::OutputDir => input.output_dir.as_deref(),
-            Variable::UserId => input.user_id.as_deref(),
+            Variable::InputFile => input.input_file.as_deref().filter(|it| !it.is_empty()),
+            Variable::OutputDir => input.output_dir.as_deref().filter(|it| !it.is_empty()),
+            Variable::UserId => input.user_id.as_deref().filter(|it| !it.is_empty()),
             Variable::ProcessId => Some(self.process_id),
             Variable::ProcessType => Some(self.process_type),
             Variable::TaskName => Some(self.task_name),
             Variable::Config(key) => input.config.get(key).map(String::as_str),
             Variable::Metadata(key) => input.metadata.get(key).map(String::as_str),
             Variable::ProcessContext(key) => {
-                return match self.context.get(key)? {
+                return match at_path(self.context, key)? {
                     Value::Null => None,
                     Value::String(text) => Some(Cow::Borrowed(text)),
                     other => Some(Cow::Owned(other.to_string())),
@@ -119,9 +129,23 @@ impl<'a> Scope<'a> {
     where
         'a: 'v,
     {
-        self.value(variable)
-            .or_else(|| default.map(Cow::Borrowed))
-            .ok_or_else(|| RenderError::Missing(variable.to_string()))
+        let value = self.value(variable);
+        if let Some(default) = default {
+            // As in the shell, `:-` stands for an empty value too.
+            return Ok(value.filter(|it| !it.is_empty()).unwrap_or(Cow::Borrowed(default)));
+        }
+        if let Some(value) = value {
+            return Ok(value);
+        }
+        match (variable, variable.split_default()) {
+            (_, Some((shorter, default))) => {
+                Ok(self.value(shorter).unwrap_or_else(|| Cow::Owned(default.to_owned())))
+            }
+            (Variable::ProcessContext(key), None) if at_path(self.context, key).is_some() => {
+                Err(RenderError::Null(variable.to_string()))
+            }
+            _ => Err(RenderError::Missing(variable.to_string())),
+        }
     }
 }
 
@@ -236,7 +260,9 @@ pub fn required_input(process_type: &ProcessType) -> Vec<String> {
             // A faulty template asks for nothing; validation names the fault.
             let Ok(template) = Template::parse(&text) else { continue };
             names.extend(template.parts.iter().filter_map(|part| match part {
-                Part::Variable { variable, default: None } if is_input(*variable) => {
+                Part::Variable { variable, default: None }
+                    if is_input(*variable) && variable.split_default().is_none() =>
+                {
                     Some(variable.to_string())
                 }
                 _ => None,

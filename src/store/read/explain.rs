@@ -79,5 +79,6 @@ fn read_task(row: &Row, what: &str) -> Result<Option<TaskFacts>, StoreError> {
         max_retries: count(row, "max_retries", what)?,
         error_message: get(row, "task_error", what)?,
         started_at: get(row, "task_started_at", what)?,
+        printed_at: get(row, "printed_at", what)?,
     }))
 }

@@ -113,8 +113,8 @@ fn faulty_documents() -> Vec<(String, Vec<String>)> {
                 timeout(2, "1e+300"),
                 timeout(3, "1e-300"),
                 retries(4, "-1"),
-                retries(5, "1000000000.0"),
-                retries(6, "1e+20"),
+                retries(5, "1e+9"),
+                retries(6, "99999999999999999999"),
             ],
         ),
         (

@@ -272,3 +272,27 @@ fn a_result_that_is_on_the_way_when_its_process_is_cancelled_is_kept_and_goes_no
     let statuses: Vec<_> = store.tasks(&id).unwrap().iter().map(|it| it.status).collect();
     assert_eq!(statuses, [TaskStatus::Completed, TaskStatus::Cancelled]);
 }
+
+/// A command may hold back what it prints: whoever looks is told how long nothing has come.
+#[test]
+fn explain_tells_of_a_command_that_has_long_printed_nothing() {
+    let bench = Bench::with_tables("cli_silent");
+    let gate = Gate::new("cli_silent");
+    bench.database.register(&waiting(&gate));
+    let id = bench.database.start("waiting", ProcessInputData::new());
+    let node = bench.database.node();
+    wait_until("the command is seen", || (bench.database.count("live_output") == 1).then_some(()));
+    let quiet = bench.run(&["explain", &id]).expect(0);
+    assert!(!quiet.out.contains("has printed nothing"), "{quiet:#?}");
+    // Its node says anew when the command prints, or after ten seconds.
+    let aged = "UPDATE live_output SET printed_at = printed_at - interval '5 min'";
+    let told = wait_until("explain tells of it", || {
+        bench.database.sql().batch_execute(aged).unwrap();
+        Some(bench.run(&["explain", &id]).expect(0).out).filter(|out| out.contains("has printed nothing for"))
+    });
+    let told = told.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(told.contains("PYTHONUNBUFFERED=1 or stdbuf -oL"), "{told}");
+    gate.open();
+    bench.database.wait_for(&id);
+    node.stop();
+}

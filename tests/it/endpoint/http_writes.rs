@@ -77,6 +77,21 @@ fn a_process_is_started_once_whoever_asks_twice() {
     assert_eq!((reply.status, reply.code().as_str()), (409, "process_id_taken"), "{reply:?}");
     let made = writable.post("/processes", r#"{"process_type": "a"}"#).json();
     assert!(made["process_id"].as_str().unwrap().starts_with("a-"), "{made}");
+
+    // As SQL takes it: numbers to the letter, objects by their paths, empty and null as if they were not there.
+    let input =
+        r#"{"config": {"n": 40028922250000000000123, "db": {"price": 19.90}, "x": null}, "user_id": ""}"#;
+    let start = format!(r#"{{"process_type": "a", "process_id": "values", "input": {input}}}"#);
+    assert_eq!(writable.post("/processes", &start).status, 201);
+    let call = format!("SELECT start_process('a', '{input}', 'values')");
+    writable.database.sql(&call);
+    let process = get_ok(&writable.endpoint, "/processes/values");
+    assert_eq!(
+        process["input_data"],
+        json!({"config": {"n": "40028922250000000000123", "db.price": "19.90"}})
+    );
+    let refused = writable.post("/processes", r#"{"process_type": "a", "input": {"config": {"n": 1e400}}}"#);
+    assert_eq!(refused.status, 422, "{refused:?}");
 }
 
 #[test]

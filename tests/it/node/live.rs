@@ -27,10 +27,13 @@ fn what_a_running_command_has_printed_is_seen_from_elsewhere_and_gone_when_it_ha
     assert_eq!(live.tail, b"first");
     assert!(live.memory_bytes.is_some_and(|bytes| bytes > 100_000), "{live:?}");
     assert!(live.started_at < live.updated_at, "{live:?}");
+    let printed = live.printed_at.expect("it has printed");
+    assert!(printed >= live.started_at && printed <= live.updated_at, "{live:?}");
     let first = live.started_at;
     fs::write(go("one"), "").unwrap();
     let later = wait_until("more is seen", || store.live(&id).unwrap().filter(|it| it.output_bytes > 5));
     assert_eq!((later.started_at, &*later.tail), (first, &b"firstmore"[..]));
+    assert!(later.printed_at.is_some_and(|it| it > printed), "{later:?}");
 
     fs::write(go("two"), "").unwrap();
     database.wait_for(&id);

@@ -12,4 +12,5 @@ pub mod queue;
 pub mod record;
 mod sharing;
 pub mod start;
+mod values;
 mod wakeups;
