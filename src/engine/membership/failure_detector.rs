@@ -6,6 +6,7 @@ use log::warn;
 
 use crate::engine::guard;
 use crate::engine::session::Session;
+use crate::failpoint::{self, Point};
 use crate::model::liveness::{Death, Liveness, Observer, Signs, judge};
 use crate::platform::process_started;
 use crate::platform::processes::is_alive;
@@ -49,6 +50,7 @@ impl FailureDetector {
                 has_declared = true;
                 let (node_id, silent_s) = (&peer.node_id, peer.silence.as_secs_f64());
                 if death == Death::ProcessGone {
+                    failpoint::hit(Point::Declaring);
                     end_commands_of(node_id);
                 }
                 let why = death.as_str();

@@ -13,6 +13,7 @@ use crate::engine::health::node_health::Health;
 use crate::engine::holdings::Holdings;
 use crate::engine::membership::lease::Lease;
 use crate::engine::shutdown::{Phase, Shutdown};
+use crate::failpoint::{self, Point};
 use crate::platform::time_since_boot;
 
 /// What an executor says of the work it was given.
@@ -44,6 +45,7 @@ impl Executor {
                 let Some(work) = self.jobs.take(is_next_first, quit) else { return };
                 is_next_first = !is_next_first;
                 permit.note_begun();
+                failpoint::hit(Point::BeforeBegin);
                 if self.permits.below_low_watermark(self.jobs.waiting()) {
                     self.jobs.flush_now.notify();
                 }

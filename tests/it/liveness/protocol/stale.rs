@@ -1,0 +1,172 @@
+//! Work of a claim that was lost meanwhile: a node is declared dead while an answer to it is under way, or while a task
+//! waits for an executor, and goes on before it hears of that.
+
+use process_orchestrator::ProcessStatus;
+
+use super::super::Served;
+use super::stage::{LONG_LEASE, SHORT_LEASE, Stage};
+use crate::common::{settings, wait_until};
+
+/// How a node comes to be declared dead that lives.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// Its heartbeat's session is gone, and no other comes for a while.
+    KeeperCut,
+    /// Every session of every node is gone, as at a restart of the server, and its heartbeat is late.
+    AllCut,
+    /// It is frozen for longer than its lease.
+    Frozen,
+}
+
+impl Fate {
+    fn words(self) -> Vec<&'static str> {
+        let clocks = if self == Self::Frozen { SHORT_LEASE } else { LONG_LEASE };
+        [&["--executors", "2"], clocks].concat()
+    }
+
+    fn strike(self, stage: &Stage, node: &Served) {
+        match self {
+            Self::KeeperCut => stage.cut_keeper("a"),
+            Self::AllCut => {
+                stage.shut("a", "before-heartbeat");
+                stage.wait_at("a", "before-heartbeat");
+                stage.end_sessions("%");
+            }
+            Self::Frozen => node.signal("-STOP"),
+        }
+    }
+
+    fn lift(self, stage: &Stage, node: &Served) {
+        match self {
+            Self::Frozen => node.signal("-CONT"),
+            Self::KeeperCut | Self::AllCut => stage.open("a", "before-heartbeat"),
+        }
+        wait_until("the node goes on", || node.log().contains("node goes on").then_some(()));
+    }
+}
+
+/// Node `a` is held at `place` with work of task `stale`, another node does that work, `a` hears that it was declared
+/// dead, goes on, and only then gets on with the work that it was held with.
+fn held_at(test: &str, place: &str, stale: u32, fate: Fate) {
+    let stage = Stage::new(test);
+    let (first, second) = (stage.until("first"), stage.until("go"));
+    let mut a = stage.node("a", &fate.words(), &[place, "before-heartbeat"]);
+    let id = if stale == 0 {
+        stage.shut("a", place);
+        stage.start("held", &[&second])
+    } else {
+        let id = stage.start("held", &[&first, &second]);
+        stage.wait_for(&id, 0, 1);
+        stage.shut("a", place);
+        stage.release("first");
+        id
+    };
+    stage.wait_at("a", place);
+    let mut b = stage.node("b", &[&["--executors", "1"], &fate.words()[2..]].concat(), &[]);
+    fate.strike(&stage, &a);
+    stage.wait_for(&id, stale, 2);
+    fate.lift(&stage, &a);
+    // Whatever follows what was held in each of the node's queues: the other node has no executor for it.
+    let next = stage.start("next", &["true", "true"]);
+    if place == "after-record" {
+        stage.wait_for(&next, 0, 1);
+    }
+    stage.open("a", place);
+    wait_until("the node is past the work that it was held with", || {
+        let has_begun = stage.find(&id, stale, 1).is_some();
+        let next = stage.bench.database.store().process(&next).unwrap().unwrap();
+        (has_begun || next.status == ProcessStatus::Completed).then_some(())
+    });
+    stage.assert_apart();
+    stage.release("go");
+    stage.assert_whole(&[&id, &next]);
+    assert!(stage.find(&id, stale, 1).is_none(), "begun after it was recorded as lost: {:#?}", stage.begun());
+    assert!(stage.outcomes(&next).iter().all(|it| it.1 == "a"), "{:?}", stage.outcomes(&next));
+    a.stop();
+    b.stop();
+}
+
+#[test]
+fn a_task_whose_hand_on_was_delayed_is_not_begun_once_it_was_lost_by_a_keeper_cut() {
+    held_at("record_keeper", "after-record", 1, Fate::KeeperCut);
+}
+
+#[test]
+fn a_task_whose_hand_on_was_delayed_is_not_begun_once_it_was_lost_by_sessions_cut() {
+    held_at("record_all", "after-record", 1, Fate::AllCut);
+}
+
+#[test]
+fn a_task_whose_hand_on_was_delayed_is_not_begun_once_it_was_lost_by_a_freeze() {
+    held_at("record_frozen", "after-record", 1, Fate::Frozen);
+}
+
+#[test]
+fn a_claim_whose_answer_was_delayed_is_not_begun_once_it_was_lost_by_a_keeper_cut() {
+    held_at("claim_keeper", "after-claim", 0, Fate::KeeperCut);
+}
+
+#[test]
+fn a_claim_whose_answer_was_delayed_is_not_begun_once_it_was_lost_by_sessions_cut() {
+    held_at("claim_all", "after-claim", 0, Fate::AllCut);
+}
+
+#[test]
+fn a_claim_whose_answer_was_delayed_is_not_begun_once_it_was_lost_by_a_freeze() {
+    held_at("claim_frozen", "after-claim", 0, Fate::Frozen);
+}
+
+#[test]
+fn a_first_task_that_waited_for_an_executor_is_not_begun_once_it_was_lost_by_a_keeper_cut() {
+    held_at("queued_keeper", "before-begin", 0, Fate::KeeperCut);
+}
+
+#[test]
+fn a_second_task_that_waited_for_an_executor_is_not_begun_once_it_was_lost_by_sessions_cut() {
+    held_at("queued_all", "before-begin", 1, Fate::AllCut);
+}
+
+#[test]
+fn a_first_task_that_waited_for_an_executor_is_not_begun_once_it_was_lost_by_a_freeze() {
+    held_at("queued_frozen", "before-begin", 0, Fate::Frozen);
+}
+
+#[test]
+fn a_command_that_was_about_to_start_does_nothing_once_it_was_lost() {
+    held_at("spawn_keeper", "before-spawn", 0, Fate::KeeperCut);
+}
+
+#[test]
+fn a_task_that_waited_for_an_executor_is_not_begun_beside_the_same_node_s_new_claim() {
+    let stage = Stage::new("own_claim");
+    let words = |executors| [&["--executors", executors], LONG_LEASE].concat();
+    let mut b = stage.node("b", &words("1"), &[]);
+    let blocker = stage.start("blocker", &[&stage.until("end")]);
+    stage.wait_for(&blocker, 0, 1);
+    // Only the first: the node's other executor goes on.
+    let gates = stage.gates("a").display().to_string();
+    let rules = format!("before-begin@1=gate:{gates},before-heartbeat=gate:{gates}");
+    let mut a = stage.node_by(settings().user(), "a", &words("2"), &rules);
+    stage.shut("a", "before-begin");
+    let id = stage.start("held", &[&stage.until("go")]);
+    stage.wait_at("a", "before-begin");
+    stage.cut_keeper("a");
+    let lost = "task_executions WHERE outcome = 'LOST'";
+    wait_until("its claim is taken", || (stage.bench.database.count(lost) > 0).then_some(()));
+    Fate::KeeperCut.lift(&stage, &a);
+    wait_until("it has claimed it anew", || stage.begun().into_iter().find(|it| it.process == id));
+    let next = stage.start("next", &["true"]);
+    stage.open("a", "before-begin");
+    wait_until("the node is past the work that it was held with", || {
+        let has_begun = stage.find(&id, 0, 1).is_some();
+        let next = stage.bench.database.store().process(&next).unwrap().unwrap();
+        (has_begun || next.status == ProcessStatus::Completed).then_some(())
+    });
+    stage.assert_apart();
+    stage.release("go");
+    stage.release("end");
+    stage.assert_whole(&[&id, &next, &blocker]);
+    assert!(stage.find(&id, 0, 1).is_none(), "begun after it was recorded as lost: {:#?}", stage.begun());
+    a.stop();
+    b.stop();
+}
