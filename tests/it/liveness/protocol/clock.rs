@@ -75,7 +75,7 @@ fn forward_beside_a_frozen_node(test: &str, words: &[&str]) {
     let stage = Stage::new(test);
     let words = [SHORT_LEASE, words].concat();
     let a = stage.node("a", &words, &[]);
-    let id = stage.start("frozen", &["[ $TASK_ATTEMPT = 2 ] || exec sleep 600"]);
+    let id = stage.start("frozen", &["[ $TASK_ATTEMPT = 2 ] || exec sleep 100"]);
     stage.wait_for(&id, 0, 1);
     let mut b = stage.node("b", &words, &[]);
     // It has looked at others for long enough to judge them.
@@ -109,7 +109,7 @@ fn back_after_the_end_of_a_node(test: &str, words: &[&str], end: fn(&mut Served)
     let mut a = stage.node("a", words, &[]);
     // Its host is another: nobody sees that its process is gone.
     stage.bench.database.sql().execute("UPDATE nodes SET boot_id = 'elsewhere'", &[]).unwrap();
-    let id = stage.start("ends", &["[ $TASK_ATTEMPT = 2 ] || exec sleep 600"]);
+    let id = stage.start("ends", &["[ $TASK_ATTEMPT = 2 ] || exec sleep 100"]);
     stage.wait_for(&id, 0, 1);
     let mut b = stage.node("b", words, &[]);
     wait_until("b has beaten for a while", || is_there(&stage, &beaten_for("b", "2 s")));

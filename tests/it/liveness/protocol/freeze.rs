@@ -1,6 +1,7 @@
 //! A node is frozen at the worst moment, or with all that belongs to it.
 
 use std::fs;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use process_orchestrator::platform::processes::is_alive;
@@ -10,13 +11,35 @@ use super::stage::{SHORT_LEASE, Stage};
 use crate::common::wait_until;
 
 /// The first attempt goes on until it is killed.
-const ENDLESS_ONCE: &str = "[ $TASK_ATTEMPT = 2 ] || exec sleep 600";
+const ENDLESS_ONCE: &str = "[ $TASK_ATTEMPT = 2 ] || exec sleep 100";
 /// The lease of these tests: a command has to be gone, and its guard to have seen to it, within five sixths.
 const LEASE: &[&str] = &["--heartbeat", "300ms", "--dead-after", "2s", "--lease", "6s"];
+
+/// For how long commands may be alive beside others where nobody can prevent it; a few hundredths of a second are usual.
+const OVERLAP_MAX: Duration = Duration::from_secs(2);
 
 fn signal(pid: u32, name: &str) {
     let sent = std::process::Command::new("kill").args([name, &pid.to_string()]).status().unwrap();
     assert!(sent.success(), "kill {name} {pid}");
+}
+
+/// Processes that stand still until it is dropped; then all go on at once.
+struct Frozen(Vec<u32>);
+
+impl Frozen {
+    fn new(pids: Vec<u32>) -> Self {
+        pids.iter().for_each(|pid| signal(*pid, "-STOP"));
+        Self(pids)
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        let pids = self.0.iter().map(u32::to_string);
+        // The first may have ended the last by the time it gets there.
+        let sent = std::process::Command::new("kill").arg("-CONT").args(pids).stderr(Stdio::null()).status();
+        sent.unwrap();
+    }
 }
 
 /// The process that guards the node.
@@ -98,25 +121,57 @@ fn a_guard_that_takes_another_s_place_has_only_what_is_left_of_the_lease() {
 /// anything before it goes on.
 #[test]
 fn a_node_frozen_with_its_guard_and_commands_is_beside_its_heir_for_a_moment_when_it_goes_on() {
-    const OVERLAP_MAX: Duration = Duration::from_secs(2);
     let stage = Stage::new("all_frozen");
     let mut a = stage.node("a", SHORT_LEASE, &[]);
-    let then = format!("[ $TASK_ATTEMPT = 2 ] || exec sleep 600; {}", stage.until("go"));
+    let then = format!("[ $TASK_ATTEMPT = 2 ] || exec sleep 100; {}", stage.until("go"));
     let ids: Vec<_> = (0..3).map(|at| stage.start(&format!("frozen-{at}"), &[&then])).collect();
     let commands: Vec<u32> = ids.iter().map(|id| stage.wait_for(id, 0, 1).pid).collect();
     let mut b = stage.node("b", SHORT_LEASE, &[]);
     let guard = guard_of(&a).unwrap();
-    let all = [&[a.pid(), guard], &commands[..]].concat();
-    all.iter().for_each(|pid| signal(*pid, "-STOP"));
+    let all = Frozen::new([&[a.pid(), guard], &commands[..]].concat());
     ids.iter().for_each(|id| assert!(stage.wait_for(id, 0, 2).is_beside, "the frozen one was ended"));
     let thawed = Instant::now();
-    all.iter().for_each(|pid| signal(*pid, "-CONT"));
+    drop(all);
     wait_until("the old commands are dead", || (!commands.iter().any(|pid| is_alive(*pid))).then_some(()));
     let overlap = thawed.elapsed();
     println!("both were alive for {overlap:?}");
     assert!(overlap < OVERLAP_MAX, "both were alive for {overlap:?}: {}", a.log());
     stage.release("go");
     ids.iter().for_each(|id| drop(stage.bench.database.wait_for(id)));
+    a.stop();
+    b.stop();
+}
+
+/// The other moment that nobody can look into: between the last look at the lease and the start of the command.
+#[test]
+fn a_node_frozen_just_before_a_start_has_its_command_beside_that_of_its_heir_for_a_moment_at_the_most() {
+    let stage = Stage::new("start_frozen");
+    let words = [&["--executors", "1"], SHORT_LEASE].concat();
+    let mut a = stage.node("a", &words, &["before-spawn"]);
+    stage.shut("a", "before-spawn");
+    let id = stage.start("frozen", &[&stage.until("go")]);
+    stage.wait_at("a", "before-spawn");
+    a.signal("-STOP");
+    let mut b = stage.node("b", &words, &[]);
+    stage.wait_for(&id, 0, 2);
+    let next = stage.start("next", &["true"]);
+    stage.open("a", "before-spawn");
+    a.signal("-CONT");
+    let (mut begun, mut overlap) = (None, Duration::ZERO);
+    wait_until("the node has gone on to what is next", || {
+        if let Some(stale) = stage.find(&id, 0, 1)
+            && is_alive(stale.pid)
+        {
+            overlap = begun.get_or_insert_with(Instant::now).elapsed();
+        }
+        let process = stage.bench.database.store().process(&next).unwrap().unwrap();
+        process.status.is_final().then_some(())
+    });
+    println!("both were alive for {overlap:?}");
+    assert!(overlap < OVERLAP_MAX, "both were alive for {overlap:?}: {}", a.log());
+    stage.release("go");
+    stage.bench.database.wait_for(&id);
+    assert_eq!(stage.outcomes(&next)[0].1, "a");
     a.stop();
     b.stop();
 }

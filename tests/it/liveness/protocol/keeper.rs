@@ -17,7 +17,7 @@ impl Limited {
         let stage = Stage::new(test);
         let role = format!("{}_app", stage.bench.database.schema);
         stage.bench.database.sql().batch_execute(&format!("CREATE ROLE {role} LOGIN")).unwrap();
-        stage.bench.run(&["migrate", "--grant-runtime", &role]).expect(0);
+        stage.bench.run(&["migrate", "--grant-to", &role]).expect(0);
         let a = stage.node_of(&role, "a", LONG_LEASE, &[]);
         // All of its threads have a session now.
         let first = stage.start("first", &["true"]);
@@ -65,7 +65,7 @@ impl Drop for Limited {
 fn a_node_whose_heartbeat_alone_is_cut_off_has_no_command_beside_those_of_its_heir() {
     let limited = Limited::new("keeper_commands");
     let stage = &limited.stage;
-    let then = format!("[ $TASK_ATTEMPT != 1 ] || exec sleep 600; {}", stage.until("go"));
+    let then = format!("[ $TASK_ATTEMPT != 1 ] || exec sleep 100; {}", stage.until("go"));
     let ids: Vec<_> = (0..3).map(|at| stage.start(&format!("running-{at}"), &[&then, "true"])).collect();
     ids.iter().for_each(|id| drop(stage.wait_for(id, 0, 1)));
     let mut b = stage.node("b", LONG_LEASE, &[]);

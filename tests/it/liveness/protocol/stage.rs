@@ -25,8 +25,8 @@ pub struct Stage {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Begun {
     pub process: String,
-    pub task: u32,
-    pub attempt: u32,
+    pub task: i32,
+    pub attempt: i32,
     pub pid: u32,
     /// Another of its process was alive.
     pub is_beside: bool,
@@ -168,24 +168,23 @@ impl Stage {
                 else {
                     panic!("{line:?}")
                 };
-                let number = |text: &str| text.parse().unwrap();
                 Begun {
                     process: process.to_owned(),
-                    task: number(task),
-                    attempt: number(attempt),
-                    pid: number(pid),
+                    task: task.parse().unwrap(),
+                    attempt: attempt.parse().unwrap(),
+                    pid: pid.parse().unwrap(),
                     is_beside: how == "beside",
                 }
             })
             .collect()
     }
 
-    pub fn find(&self, process: &str, task: u32, attempt: u32) -> Option<Begun> {
+    pub fn find(&self, process: &str, task: i32, attempt: i32) -> Option<Begun> {
         let mut all = self.begun().into_iter();
         all.find(|it| it.process == process && (it.task, it.attempt) == (task, attempt))
     }
 
-    pub fn wait_for(&self, process: &str, task: u32, attempt: u32) -> Begun {
+    pub fn wait_for(&self, process: &str, task: i32, attempt: i32) -> Begun {
         wait_until(&format!("attempt {attempt} of task {task} of {process} has begun"), || {
             self.find(process, task, attempt)
         })
@@ -204,11 +203,10 @@ impl Stage {
             assert_eq!(process.status, ProcessStatus::Completed, "{process:?}");
         }
         self.assert_apart();
-        let mut trail = BTreeMap::<(String, u32, u32), usize>::new();
-        for id in ids {
-            for it in &self.bench.database.store().executions(id).unwrap().rows {
-                *trail.entry(((*id).clone(), it.task_index, it.attempt)).or_default() += 1;
-            }
+        let mut trail = BTreeMap::<(String, i32, i32), usize>::new();
+        let all = "SELECT process_id, task_index, attempt FROM task_executions";
+        for row in self.bench.database.sql().query(all, &[]).unwrap() {
+            *trail.entry((row.get(0), row.get(1), row.get(2))).or_default() += 1;
         }
         assert!(trail.values().all(|times| *times == 1), "in the trail more than once: {trail:?}");
         for it in self.begun() {

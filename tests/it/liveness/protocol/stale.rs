@@ -47,7 +47,7 @@ impl Fate {
 
 /// Node `a` is held at `place` with work of task `stale`, another node does that work, `a` hears that it was declared
 /// dead, goes on, and only then gets on with the work that it was held with.
-fn held_at(test: &str, place: &str, stale: u32, fate: Fate) {
+fn held_at(test: &str, place: &str, stale: i32, fate: Fate) {
     let stage = Stage::new(test);
     let (first, second) = (stage.until("first"), stage.until("go"));
     let mut a = stage.node("a", &fate.words(), &[place, "before-heartbeat"]);
