@@ -163,12 +163,12 @@ fn a_node_frozen_just_before_a_start_has_its_command_beside_that_of_its_heir_for
             && is_alive(stale.pid)
         {
             overlap = begun.get_or_insert_with(Instant::now).elapsed();
+            assert!(overlap < OVERLAP_MAX, "both have been alive for {overlap:?}: {}", a.log());
         }
         let process = stage.bench.database.store().process(&next).unwrap().unwrap();
         process.status.is_final().then_some(())
     });
     println!("both were alive for {overlap:?}");
-    assert!(overlap < OVERLAP_MAX, "both were alive for {overlap:?}: {}", a.log());
     stage.release("go");
     stage.bench.database.wait_for(&id);
     assert_eq!(stage.outcomes(&next)[0].1, "a");
