@@ -17,6 +17,8 @@
 pub enum Point {
     /// The poller has claims that are committed, and no executor knows of them.
     AfterClaim,
+    /// An executor has a task and has not looked whether it may begin.
+    BeforeBegin,
     /// An executor is about to start a command.
     BeforeSpawn,
     /// A command runs, and nobody watches it yet.
@@ -27,15 +29,13 @@ pub enum Point {
     BeforeRecord,
     /// A batch is committed; nothing of it was handed on.
     AfterRecord,
-    /// An executor has taken a task, and has not looked whether it may still begin it.
-    BeforeBegin,
     /// The heartbeat is about to renew the lease.
     BeforeHeartbeat,
     /// The database has renewed the lease; nothing on this side knows.
     AfterHeartbeat,
-    /// Of a node whose process is gone, its commands are ended or its row says DEAD, and not yet both.
-    Declaring,
-    /// A dead node was found; nothing of it is taken over.
+    /// A node's process was found gone and its commands were ended; it is not declared dead.
+    BeforeDeclaration,
+    /// A dead node was declared dead; nothing of it is taken over.
     BeforeTakeover,
     /// A migration's statements have run; its transaction is open.
     InMigration,
@@ -174,15 +174,15 @@ mod active {
     impl Point {
         const ALL: [Self; 15] = [
             Self::AfterClaim,
+            Self::BeforeBegin,
             Self::BeforeSpawn,
             Self::AfterSpawn,
             Self::AfterExit,
             Self::BeforeRecord,
             Self::AfterRecord,
-            Self::BeforeBegin,
             Self::BeforeHeartbeat,
             Self::AfterHeartbeat,
-            Self::Declaring,
+            Self::BeforeDeclaration,
             Self::BeforeTakeover,
             Self::InMigration,
             Self::Listening,
@@ -197,15 +197,15 @@ mod active {
         const fn name(self) -> &'static str {
             match self {
                 Self::AfterClaim => "after-claim",
+                Self::BeforeBegin => "before-begin",
                 Self::BeforeSpawn => "before-spawn",
                 Self::AfterSpawn => "after-spawn",
                 Self::AfterExit => "after-exit",
                 Self::BeforeRecord => "before-record",
                 Self::AfterRecord => "after-record",
-                Self::BeforeBegin => "before-begin",
                 Self::BeforeHeartbeat => "before-heartbeat",
                 Self::AfterHeartbeat => "after-heartbeat",
-                Self::Declaring => "declaring",
+                Self::BeforeDeclaration => "before-declaration",
                 Self::BeforeTakeover => "before-takeover",
                 Self::InMigration => "in-migration",
                 Self::Listening => "listening",

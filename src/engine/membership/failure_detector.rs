@@ -50,7 +50,7 @@ impl FailureDetector {
                 has_declared = true;
                 let (node_id, silent_s) = (&peer.node_id, peer.silence.as_secs_f64());
                 if death == Death::ProcessGone {
-                    failpoint::hit(Point::Declaring);
+                    failpoint::hit(Point::BeforeDeclaration);
                     end_commands_of(node_id);
                 }
                 let why = death.as_str();
