@@ -14,6 +14,8 @@ enum Fate {
     KeeperCut,
     /// Every session of every node is gone, as at a restart of the server, and its heartbeat is late.
     AllCut,
+    /// Its row is gone, and its heartbeat is late.
+    Forgotten,
     /// It is frozen for longer than its lease.
     Frozen,
 }
@@ -32,6 +34,12 @@ impl Fate {
                 stage.wait_at("a", "before-heartbeat");
                 stage.end_sessions("%");
             }
+            Self::Forgotten => {
+                stage.shut("a", "before-heartbeat");
+                stage.wait_at("a", "before-heartbeat");
+                let forget = "DELETE FROM nodes WHERE name = 'a'";
+                assert_eq!(stage.bench.database.sql().execute(forget, &[]).unwrap(), 1);
+            }
             Self::Frozen => node.signal("-STOP"),
         }
     }
@@ -39,7 +47,7 @@ impl Fate {
     fn lift(self, stage: &Stage, node: &Served) {
         match self {
             Self::Frozen => node.signal("-CONT"),
-            Self::KeeperCut | Self::AllCut => stage.open("a", "before-heartbeat"),
+            Self::KeeperCut | Self::AllCut | Self::Forgotten => stage.open("a", "before-heartbeat"),
         }
         wait_until("the node goes on", || node.log().contains("node goes on").then_some(()));
     }
@@ -72,18 +80,24 @@ fn held_at(test: &str, place: &str, stale: i32, fate: Fate) {
         stage.wait_for(&next, 0, 1);
     }
     stage.open("a", place);
-    wait_until("the node is past the work that it was held with", || {
-        let has_begun = stage.find(&id, stale, 1).is_some();
-        let next = stage.bench.database.store().process(&next).unwrap().unwrap();
-        (has_begun || next.status == ProcessStatus::Completed).then_some(())
-    });
-    stage.assert_apart();
+    assert_passed_over(&stage, &id, stale, &next);
     stage.release("go");
     stage.assert_whole(&[&id, &next]);
     assert!(stage.find(&id, stale, 1).is_none(), "begun after it was recorded as lost: {:#?}", stage.begun());
     assert!(stage.outcomes(&next).iter().all(|it| it.1 == "a"), "{:?}", stage.outcomes(&next));
     a.stop();
     b.stop();
+}
+
+/// The node, which has got on to process `next`, has not begun the work of task `stale` that it was held with.
+fn assert_passed_over(stage: &Stage, id: &str, stale: i32, next: &str) {
+    wait_until("the node is past the work that it was held with", || {
+        let has_begun = stage.find(id, stale, 1).is_some();
+        let next = stage.bench.database.store().process(next).unwrap().unwrap();
+        (has_begun || next.status == ProcessStatus::Completed).then_some(())
+    });
+    stage.assert_apart();
+    assert!(stage.find(id, stale, 1).is_none(), "begun after it was recorded as lost: {:#?}", stage.begun());
 }
 
 #[test]
@@ -114,6 +128,11 @@ fn a_claim_whose_answer_was_delayed_is_not_begun_once_it_was_lost_by_sessions_cu
 #[test]
 fn a_claim_whose_answer_was_delayed_is_not_begun_once_it_was_lost_by_a_freeze() {
     held_at("claim_frozen", "after-claim", 0, Fate::Frozen);
+}
+
+#[test]
+fn a_claim_whose_answer_was_delayed_is_not_begun_once_its_node_was_forgotten() {
+    held_at("claim_forgotten", "after-claim", 0, Fate::Forgotten);
 }
 
 #[test]
@@ -157,16 +176,31 @@ fn a_task_that_waited_for_an_executor_is_not_begun_beside_the_same_node_s_new_cl
     wait_until("it has claimed it anew", || stage.begun().into_iter().find(|it| it.process == id));
     let next = stage.start("next", &["true"]);
     stage.open("a", "before-begin");
-    wait_until("the node is past the work that it was held with", || {
-        let has_begun = stage.find(&id, 0, 1).is_some();
-        let next = stage.bench.database.store().process(&next).unwrap().unwrap();
-        (has_begun || next.status == ProcessStatus::Completed).then_some(())
-    });
-    stage.assert_apart();
+    assert_passed_over(&stage, &id, 0, &next);
     stage.release("go");
     stage.release("end");
     stage.assert_whole(&[&id, &next, &blocker]);
     assert!(stage.find(&id, 0, 1).is_none(), "begun after it was recorded as lost: {:#?}", stage.begun());
+    a.stop();
+    b.stop();
+}
+
+/// Nobody dies: the node's own keeper takes a claim that the poller has not heard of for one that was lost.
+#[test]
+fn a_claim_whose_answer_comes_after_the_node_itself_has_ended_it_is_not_begun() {
+    let stage = Stage::new("orphan");
+    let words = |executors| [&["--executors", executors], LONG_LEASE].concat();
+    let mut a = stage.node("a", &words("2"), &["after-claim"]);
+    stage.shut("a", "after-claim");
+    let id = stage.start("held", &[&stage.until("go")]);
+    stage.wait_at("a", "after-claim");
+    let mut b = stage.node("b", &words("1"), &[]);
+    stage.wait_for(&id, 0, 2);
+    let next = stage.start("next", &["true"]);
+    stage.open("a", "after-claim");
+    assert_passed_over(&stage, &id, 0, &next);
+    stage.release("go");
+    stage.assert_whole(&[&id, &next]);
     a.stop();
     b.stop();
 }
