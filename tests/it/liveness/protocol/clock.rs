@@ -52,7 +52,7 @@ fn forward_among_healthy_nodes(test: &str, words: &[&str]) {
     let logs = format!("{}{}", a.log(), b.log());
     assert!(!logs.contains("declared dead"), "{logs}");
     stage.release("go");
-    stage.assert_whole(&ids.iter().collect::<Vec<_>>());
+    stage.assert_whole(&ids.iter().map(String::as_str).collect::<Vec<_>>());
     assert_eq!(stage.begun().len(), 2, "{:#?}", stage.begun());
     assert_eq!(stage.bench.database.count("task_executions WHERE outcome = 'SUCCEEDED'"), 2);
     a.stop();

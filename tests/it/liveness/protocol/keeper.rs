@@ -75,7 +75,7 @@ fn a_node_whose_heartbeat_alone_is_cut_off_has_no_command_beside_those_of_its_he
     limited.wait_for_death();
     ids.iter().for_each(|id| drop(stage.wait_for(id, 0, 2)));
     stage.release("go");
-    stage.assert_whole(&ids.iter().collect::<Vec<_>>());
+    stage.assert_whole(&ids.iter().map(String::as_str).collect::<Vec<_>>());
     limited.heal();
     b.stop();
 }
@@ -104,7 +104,7 @@ fn a_node_that_was_declared_dead_claims_nothing_until_it_has_rejoined() {
         (looked.get::<_, i64>(0) > 0 || began.elapsed().as_secs() >= 1).then_some(())
     });
     stage.release("go");
-    stage.assert_whole(&ids.iter().chain([&blocker]).collect::<Vec<_>>());
+    stage.assert_whole(&ids.iter().chain([&blocker]).map(String::as_str).collect::<Vec<_>>());
     for id in &ids {
         let outcomes = stage.outcomes(id);
         assert!(outcomes.len() == 2 && outcomes.iter().all(|it| it.1 == "b"), "{id}: {outcomes:?}");

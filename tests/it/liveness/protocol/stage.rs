@@ -197,7 +197,7 @@ impl Stage {
 
     /// Waits until all have ended; no command was alive beside another of its process, none began after one that
     /// follows it, and each is in the trail, once.
-    pub fn assert_whole(&self, ids: &[&String]) {
+    pub fn assert_whole(&self, ids: &[&str]) {
         for id in ids {
             let process = self.bench.database.wait_for(id);
             assert_eq!(process.status, ProcessStatus::Completed, "{process:?}");
