@@ -1,7 +1,10 @@
 //! Work of a claim that was lost meanwhile: a node is declared dead while an answer to it is under way, or while a task
 //! waits for an executor, and goes on before it hears of that.
 
-use process_orchestrator::ProcessStatus;
+use std::fs;
+use std::process::Stdio;
+
+use process_orchestrator::{ProcessStatus, ProcessType};
 
 use super::super::Served;
 use super::stage::{LONG_LEASE, SHORT_LEASE, Stage};
@@ -215,4 +218,36 @@ fn a_claim_whose_answer_comes_after_the_node_itself_has_ended_it_is_not_begun() 
     wait_to_be_past(&stage, &id, 0, &next);
     stage.open("a", "before-heartbeat");
     assert_passed_over(&stage, &id, 0, &next, [a, b]);
+}
+
+/// The other door: `run` claims the one process that it was started for.
+#[test]
+fn a_claim_of_run_whose_answer_was_delayed_is_not_begun_once_it_was_lost() {
+    let stage = Stage::new("run_claim");
+    let kind = ProcessType::new("held", "").add(stage.task("t0", &stage.until("go")));
+    let file = stage.bench.file(&kind);
+    let mut run = stage.bench.command(&["run", &file, "--process-id", "held"]);
+    fs::create_dir(stage.gates("a")).unwrap();
+    let gates = stage.gates("a").display().to_string();
+    let rules = format!("after-claim=gate:{gates},before-heartbeat=gate:{gates}");
+    run.env("DATABASE_URL", stage.url(settings().user())).env("PROCESS_ORCHESTRATOR_FAILPOINTS", rules);
+    stage.shut("a", "after-claim");
+    let mut run = run.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    stage.wait_at("a", "after-claim");
+    stage.shut("a", "before-heartbeat");
+    stage.wait_at("a", "before-heartbeat");
+    stage.end_sessions("% keeper");
+    let mut b = stage.node("b", LONG_LEASE, &[]);
+    stage.wait_for("held", 0, 2);
+    stage.open("a", "before-heartbeat");
+    let living = "nodes WHERE state = 'RUNNING'";
+    wait_until("both live", || (stage.bench.database.count(living) == 2).then_some(()));
+    stage.open("a", "after-claim");
+    // What it has claimed is begun, or not, before it ends.
+    stage.release("go");
+    let ended = wait_until("run has ended", || run.try_wait().unwrap());
+    assert!(ended.success(), "{ended}");
+    stage.assert_whole(&["held"]);
+    assert!(stage.find("held", 0, 1).is_none(), "begun after it was recorded as lost: {:#?}", stage.begun());
+    b.stop();
 }
