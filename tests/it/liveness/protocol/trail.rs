@@ -1,9 +1,11 @@
 //! Those who end what a dead node has left die in the midst of it; and a result that the database refuses just when the
 //! connection breaks.
 
+use std::time::Duration;
+
 use process_orchestrator::platform::processes::is_alive;
 
-use super::stage::{LONG_LEASE, Stage};
+use super::stage::{LONG_LEASE, Stage, within};
 use crate::common::{settings, wait_until};
 
 #[test]
@@ -25,6 +27,35 @@ fn commands_of_a_dead_node_are_ended_although_the_node_that_declares_it_dead_die
     stage.wait_for(&id, 0, 2);
     stage.assert_whole(&[&id]);
     assert!(!is_alive(command));
+    c.stop();
+}
+
+/// Nobody who declares a node dead from another host can end what it has left; a node of its own host can, whenever it
+/// comes to see it.
+#[test]
+fn commands_of_a_dead_node_are_ended_by_a_node_of_its_host_although_one_of_another_host_declared_it_dead() {
+    let stage = Stage::new("elsewhere");
+    let mut a = stage.node("a", LONG_LEASE, &[]);
+    let id = stage.start("left", &["[ $TASK_ATTEMPT = 2 ] || exec sleep 100"]);
+    let command = stage.wait_for(&id, 0, 1).pid;
+    let place = stage.row("a", "boot_id");
+    let move_to = |place: &str| {
+        let update = "UPDATE nodes SET boot_id = $1 WHERE name = 'a'";
+        assert_eq!(stage.bench.database.sql().execute(update, &[&place]).unwrap(), 1);
+    };
+    // To the node that declares it dead its host is another.
+    move_to("elsewhere");
+    let mut b = stage.node("b", LONG_LEASE, &[]);
+    a.signal("-STOP");
+    super::freeze::kill_guard(&a);
+    a.kill();
+    wait_until("it is declared dead", || (stage.row("a", "state") == "DEAD").then_some(()));
+    assert!(is_alive(command), "there is nothing left to end");
+    move_to(&place);
+    let mut c = stage.node("c", LONG_LEASE, &[]);
+    within(Duration::from_secs(20), "its command is ended", || (!is_alive(command)).then_some(()));
+    stage.bench.database.wait_for(&id);
+    b.stop();
     c.stop();
 }
 
