@@ -32,6 +32,7 @@ impl Limited {
 
     /// No new connection comes, and the heartbeat's ends.
     fn cut_keeper(&self) {
+        self.stage.wait_for_locks();
         self.limit(0);
         self.stage.end_sessions("a keeper");
     }

@@ -95,9 +95,21 @@ impl Stage {
 
     /// The heartbeat of a node is held, and its session with the node's lock is gone.
     pub fn cut_keeper(&self, node: &str) {
+        self.hold_heartbeat(node);
+        self.end_sessions(&format!("{node} keeper"));
+    }
+
+    /// Others know of the node's lock by then.
+    pub fn hold_heartbeat(&self, node: &str) {
+        self.wait_for_locks();
         self.shut(node, "before-heartbeat");
         self.wait_at(node, "before-heartbeat");
-        self.end_sessions(&format!("{node} keeper"));
+    }
+
+    /// Each node has told of its lock by a heartbeat.
+    pub fn wait_for_locks(&self) {
+        let untold = || self.bench.database.count("nodes WHERE lock_key IS NULL");
+        wait_until("each node has told of its lock", || (untold() == 0).then_some(()));
     }
 
     /// Ends the sessions of nodes whose name, node and role, is like this.

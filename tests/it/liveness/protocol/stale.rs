@@ -33,13 +33,11 @@ impl Fate {
         match self {
             Self::KeeperCut => stage.cut_keeper("a"),
             Self::AllCut => {
-                stage.shut("a", "before-heartbeat");
-                stage.wait_at("a", "before-heartbeat");
+                stage.hold_heartbeat("a");
                 stage.end_sessions("%");
             }
             Self::Forgotten => {
-                stage.shut("a", "before-heartbeat");
-                stage.wait_at("a", "before-heartbeat");
+                stage.hold_heartbeat("a");
                 let forget = "DELETE FROM nodes WHERE name = 'a'";
                 assert_eq!(stage.bench.database.sql().execute(forget, &[]).unwrap(), 1);
             }
@@ -87,8 +85,7 @@ fn held_at(test: &str, place: &str, stale: i32, fate: Fate) {
     }
     if fate != Fate::Frozen {
         // It does not ask after its claims just then, and end what it should not have begun.
-        stage.shut("a", "before-heartbeat");
-        stage.wait_at("a", "before-heartbeat");
+        stage.hold_heartbeat("a");
     }
     stage.open("a", place);
     wait_to_be_past(&stage, &id, stale, &next);
@@ -212,8 +209,7 @@ fn a_claim_whose_answer_comes_after_the_node_itself_has_ended_it_is_not_begun() 
     let b = stage.node("b", &words("1"), &[]);
     stage.wait_for(&id, 0, 2);
     let next = stage.start("next", &["true"]);
-    stage.shut("a", "before-heartbeat");
-    stage.wait_at("a", "before-heartbeat");
+    stage.hold_heartbeat("a");
     stage.open("a", "after-claim");
     wait_to_be_past(&stage, &id, 0, &next);
     stage.open("a", "before-heartbeat");
@@ -234,8 +230,7 @@ fn a_claim_of_run_whose_answer_was_delayed_is_not_begun_once_it_was_lost() {
     stage.shut("a", "after-claim");
     let mut run = run.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     stage.wait_at("a", "after-claim");
-    stage.shut("a", "before-heartbeat");
-    stage.wait_at("a", "before-heartbeat");
+    stage.hold_heartbeat("a");
     stage.end_sessions("% keeper");
     let mut b = stage.node("b", LONG_LEASE, &[]);
     stage.wait_for("held", 0, 2);

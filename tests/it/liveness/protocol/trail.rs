@@ -15,8 +15,7 @@ fn commands_of_a_dead_node_are_ended_although_the_node_that_declares_it_dead_die
     let id = stage.start("left", &["[ $TASK_ATTEMPT = 2 ] || exec sleep 100"]);
     let command = stage.wait_for(&id, 0, 1).pid;
     let mut c = stage.node("c", LONG_LEASE, &["before-heartbeat"]);
-    stage.shut("c", "before-heartbeat");
-    stage.wait_at("c", "before-heartbeat");
+    stage.hold_heartbeat("c");
     let mut b = stage.node_by(settings().user(), "b", LONG_LEASE, "before-declaration=kill");
     // It goes with its guard, and leaves its command.
     a.signal("-STOP");
