@@ -6,6 +6,7 @@
 //! | action | what happens at the point |
 //! |---|---|
 //! | `hold:DIR` | makes the file `DIR/POINT.reached`, then waits until `DIR/POINT.go` is there |
+//! | `gate:DIR` | while `DIR/POINT.shut` is there: the same until that is gone, and takes `DIR/POINT.reached` away |
 //! | `kill` | the program kills itself with SIGKILL |
 //! | `panic` | the thread panics |
 //!
@@ -30,6 +31,8 @@ pub enum Point {
     AfterRecord,
     /// The heartbeat is about to renew the lease.
     BeforeHeartbeat,
+    /// The database has renewed the lease; nothing on this side knows.
+    AfterHeartbeat,
     /// A node's process was found gone and its commands were ended; it is not declared dead.
     BeforeDeclaration,
     /// A dead node was declared dead; nothing of it is taken over.
@@ -77,6 +80,7 @@ mod active {
     #[derive(Debug, PartialEq)]
     enum Action {
         Hold(PathBuf),
+        Gate(PathBuf),
         Kill,
         Panic,
     }
@@ -114,6 +118,7 @@ mod active {
         fn act(&self) {
             match &self.action {
                 Action::Hold(directory) => hold(directory, self.point.name()),
+                Action::Gate(directory) => wait_at_gate(directory, self.point.name()),
                 Action::Panic => panic!("failpoint {}", self.point.name()),
                 Action::Kill => {
                     let own = process::id().to_string();
@@ -132,6 +137,19 @@ mod active {
         }
     }
 
+    fn wait_at_gate(directory: &Path, name: &str) {
+        let is_shut = || directory.join(format!("{name}.shut")).exists();
+        if is_shut() {
+            let reached = directory.join(format!("{name}.reached"));
+            fs::write(&reached, "").unwrap_or_else(|e| panic!("failpoint {}: {e}", reached.display()));
+            while is_shut() {
+                thread::park_timeout(POLL_INTERVAL);
+            }
+            // Another thread that waited here may have been faster.
+            let _ = fs::remove_file(reached);
+        }
+    }
+
     fn parse(text: &str) -> Rule {
         let rule = || -> Option<Rule> {
             let (place, action) = text.split_once('=')?;
@@ -141,17 +159,20 @@ mod active {
             };
             let action = match action.split_once(':') {
                 Some(("hold", directory)) => Action::Hold(directory.into()),
+                Some(("gate", directory)) => Action::Gate(directory.into()),
                 None if action == "kill" => Action::Kill,
                 None if action == "panic" => Action::Panic,
                 _ => return None,
             };
             Some(Rule { point: Point::named(name)?, only_at, action, hits: AtomicU32::new(0) })
         };
-        rule().unwrap_or_else(|| panic!("{VARIABLE}: {text:?} is no POINT[@N]=hold:DIR, kill or panic"))
+        rule().unwrap_or_else(|| {
+            panic!("{VARIABLE}: {text:?} is no POINT[@N]=hold:DIR, gate:DIR, kill or panic")
+        })
     }
 
     impl Point {
-        const ALL: [Self; 14] = [
+        const ALL: [Self; 15] = [
             Self::AfterClaim,
             Self::BeforeBegin,
             Self::BeforeSpawn,
@@ -160,6 +181,7 @@ mod active {
             Self::BeforeRecord,
             Self::AfterRecord,
             Self::BeforeHeartbeat,
+            Self::AfterHeartbeat,
             Self::BeforeDeclaration,
             Self::BeforeTakeover,
             Self::InMigration,
@@ -182,6 +204,7 @@ mod active {
                 Self::BeforeRecord => "before-record",
                 Self::AfterRecord => "after-record",
                 Self::BeforeHeartbeat => "before-heartbeat",
+                Self::AfterHeartbeat => "after-heartbeat",
                 Self::BeforeDeclaration => "before-declaration",
                 Self::BeforeTakeover => "before-takeover",
                 Self::InMigration => "in-migration",
@@ -204,6 +227,7 @@ mod active {
                 (Point::AfterClaim, 3, Action::Hold("/a/b".into()))
             );
             assert_eq!(parse("before-record=kill").action, Action::Kill);
+            assert_eq!(parse("before-begin=gate:/a").action, Action::Gate("/a".into()));
             for bad in ["", "nowhere=kill", "after-claim=sleep", "after-claim@x=kill"] {
                 assert!(std::panic::catch_unwind(|| parse(bad)).is_err(), "{bad:?} was taken");
             }

@@ -148,6 +148,7 @@ impl Heartbeat {
         let notify_above = Some(self.holdings.claims.notify_above());
         let sent = time_since_boot();
         if self.session.write(|store| store.heartbeat(node_id, state, key, notify_above))? {
+            failpoint::hit(Point::AfterHeartbeat);
             self.note_renewal(sent);
             self.health.metrics.note_heartbeat();
             return Ok(());

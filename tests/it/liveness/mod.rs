@@ -13,6 +13,8 @@ mod orphans;
 #[cfg(feature = "failpoints")]
 mod panics;
 mod poison;
+#[cfg(feature = "failpoints")]
+mod protocol;
 mod stop;
 #[cfg(feature = "failpoints")]
 mod upgrade;
