@@ -238,7 +238,7 @@ impl Node {
             failure_detector: FailureDetector::new(&identity, config.dead_after),
             takeover: Takeover::new(&config, Arc::clone(&holdings), Arc::clone(&health)),
             live_output: LiveOutputPublisher::new(Arc::clone(&holdings)),
-            lock: NodeLock::new(),
+            lock: NodeLock::new(identity.lock_key),
             lease: Arc::clone(&lease),
             guard: guard.clone(),
             health: Arc::clone(&health),
@@ -425,6 +425,7 @@ fn identify(config: &NodeConfig) -> NodeIdentity {
         pid: i32::try_from(pid).unwrap_or(0),
         executors: i32::try_from(config.executors).unwrap_or(i32::MAX),
         lease: config.lease,
+        lock_key: fastrand::i32(..),
         place: pid_space().map(|space| Place {
             boot_id: space.boot_id,
             pid_namespace: space.namespace,

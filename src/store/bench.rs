@@ -209,6 +209,7 @@ impl Store {
             executors: 1,
             lease: Duration::from_secs(1_000_000),
             place: None,
+            lock_key: 0,
         })
         .map(drop)
     }

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use super::row::{count, get, object, unreadable};
 use super::{Sql, Store, StoreError, types};
 use crate::model::input::ProcessInputData;
+use crate::model::lifecycle::Outcome;
 use crate::model::retry::RetryPolicy;
 
 const CLAIM: Sql = Sql::new("claim due processes", include_str!("../../sql/queue/claim.sql"));
@@ -194,7 +195,8 @@ impl Store {
         self.execute(&RELEASE, &[&node, &ids, &versions])
     }
 
-    /// Ends a process whose rows can't be read as FAILED with the reason; `false` if we no longer hold its claim.
+    /// Ends a process whose rows can't be read as FAILED with the reason; `false` if we no longer hold its claim. The trail says
+    /// of its execution what is `under_way`; `None` if no command was begun.
     ///
     /// # Errors
     /// When the database fails.
@@ -204,8 +206,17 @@ impl Store {
         process_id: &str,
         version: i64,
         reason: &str,
+        under_way: Option<Outcome>,
     ) -> Result<bool, StoreError> {
-        Ok(self.query_opt(&QUARANTINE, &[&node, &process_id, &version, &reason])?.is_some())
+        let mut end = |outcome: Option<&str>| {
+            self.query_opt(&QUARANTINE, &[&node, &process_id, &version, &reason, &outcome])
+                .map(|row| row.is_some())
+        };
+        match end(under_way.map(Outcome::as_str)) {
+            // The trail may be what refuses; the process has to leave the queue all the same.
+            Err(error) if error.is_refused_value() && under_way.is_some() => end(None),
+            other => other,
+        }
     }
 
     /// The processes that [`Store::claim_due`] would claim, those of a higher priority than `above` only; none of them is

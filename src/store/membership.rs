@@ -11,7 +11,7 @@ use super::{Sql, Store, StoreError};
 const REGISTER: Sql = Sql::new(
     "register this node",
     "INSERT INTO nodes (node_id, name, host, pid, version, executors, lease_seconds, boot_id, pid_namespace, \
-     pid_started, notify_above) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0) ON CONFLICT (node_id) DO NOTHING",
+     pid_started, lock_key, notify_above) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 0) ON CONFLICT (node_id) DO NOTHING",
 );
 const FORGET: Sql = Sql::new(
     "forget nodes that ended long ago",
@@ -22,6 +22,10 @@ const HEARTBEAT: Sql = Sql::new("renew this node's lease", include_str!("../../s
 const REJOIN: Sql = Sql::new("rejoin", include_str!("../../sql/nodes/rejoin.sql"));
 const TAKE_LOCK: Sql = Sql::new("take this node's lock", "SELECT pg_try_advisory_lock($1, $2) AS is_taken");
 const PEERS: Sql = Sql::new("look after the other nodes", include_str!("../../sql/nodes/peers.sql"));
+const DEAD_NEIGHBOURS: Sql = Sql::new(
+    "look for dead nodes of this host",
+    "SELECT node_id, pid, pid_started FROM nodes WHERE state = 'DEAD' AND boot_id = $1 AND pid_namespace = $2",
+);
 const DECLARE_DEAD: Sql = Sql::new("declare a node dead", include_str!("../../sql/nodes/declare_dead.sql"));
 const REPAIR_NODES: Sql =
     Sql::new("repair unreadable rows of nodes", include_str!("../../sql/nodes/repair_nodes.sql"));
@@ -45,6 +49,8 @@ pub struct NodeIdentity {
     pub lease: Duration,
     /// Where its pid means something.
     pub place: Option<Place>,
+    /// The key of its lock, which it takes with its first heartbeat: whoever dies before that is found by the missing lock.
+    pub lock_key: i32,
 }
 
 /// One process on one boot of one host.
@@ -79,6 +85,17 @@ impl NodeState {
     }
 }
 
+/// A node of this host that was declared dead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Neighbour {
+    /// Its id.
+    pub node_id: String,
+    /// Its process id.
+    pub pid: i32,
+    /// When that process began, in ticks since boot.
+    pub pid_started: Option<i64>,
+}
+
 /// Another node, with what tells whether it lives.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Peer {
@@ -111,6 +128,8 @@ impl Store {
     pub fn register_again(&mut self, node: &NodeIdentity) -> Result<bool, StoreError> {
         let version = env!("CARGO_PKG_VERSION");
         let place = node.place.as_ref();
+        // Through a pooler there can be none.
+        let lock_key = (!self.borrows_sessions()).then_some(node.lock_key);
         let inserted = self.execute(
             &REGISTER,
             &[
@@ -124,6 +143,7 @@ impl Store {
                 &place.map(|it| &it.boot_id),
                 &place.map(|it| &it.pid_namespace),
                 &place.and_then(|it| it.pid_started),
+                &lock_key,
             ],
         )?;
         Ok(inserted > 0)
@@ -168,6 +188,20 @@ impl Store {
                  SET idle_in_transaction_session_timeout = 0; SET lock_timeout = '1s'"
             ))
             .map_err(|source| StoreError::database("keep a session", source))
+    }
+
+    /// Nodes of this host and boot that were declared dead.
+    pub fn dead_neighbours(&mut self, place: &Place) -> Result<Vec<Neighbour>, StoreError> {
+        let rows = self.query(&DEAD_NEIGHBOURS, &[&place.boot_id, &place.pid_namespace])?;
+        let neighbour = |row: &Row| {
+            let node_id = get(row, "node_id", "a node")?;
+            Ok(Neighbour {
+                node_id,
+                pid: get(row, "pid", "a node")?,
+                pid_started: get(row, "pid_started", "a node")?,
+            })
+        };
+        rows.iter().map(neighbour).collect()
     }
 
     /// The other nodes that are not known to have ended. Those whose row can't be read are left out: nobody can tell

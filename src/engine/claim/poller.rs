@@ -351,7 +351,7 @@ impl Poller {
 
     fn quarantine(&mut self, process_id: &str, version: i64, reason: &str) {
         let node = &self.parts.holdings.node_id;
-        match self.session.write(|store| store.quarantine(node, process_id, version, reason)) {
+        match self.session.write(|store| store.quarantine(node, process_id, version, reason, None)) {
             Ok(_) => error!("process quarantined process_id={process_id:?}: {reason}"),
             Err(error) => warn!("process_id={process_id:?} stays claimed after {reason}: failed to {error}"),
         }

@@ -1,6 +1,6 @@
 //! Looks which other nodes live, and declares the dead ones dead.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -24,6 +24,8 @@ pub(crate) struct FailureDetector {
     sightings: HashMap<String, Sighting<Timestamp>>,
     /// Where its own clock begins.
     began: Instant,
+    /// Dead nodes of this host whose commands were ended.
+    swept: HashSet<String>,
 }
 
 /// What a look at the other nodes found.
@@ -42,6 +44,7 @@ impl FailureDetector {
             dead_after,
             sightings: HashMap::new(),
             began: Instant::now(),
+            swept: HashSet::new(),
         }
     }
 
@@ -66,13 +69,14 @@ impl FailureDetector {
             .collect();
         let judged: Vec<_> = peers.iter().map(|peer| (peer, judge(&self.signs(peer), &observer))).collect();
         let is_any_suspect = judged.iter().any(|it| it.1 == Liveness::Suspect);
+        self.end_commands_of_dead_neighbours(session)?;
         let mut has_declared = false;
         for (peer, liveness) in judged {
             let Liveness::Dead(death) = liveness else { continue };
             let (node_id, silent_s) = (&peer.node_id, self.unchanged_for(peer).as_secs_f64());
             if death == Death::ProcessGone {
                 // First: once it is declared dead, others run its processes, also if this node dies now.
-                end_commands_of(node_id);
+                end_commands_of(std::slice::from_ref(node_id));
                 failpoint::hit(Point::BeforeDeclaration);
             }
             if session.write(|store| store.declare_dead(peer))? {
@@ -82,6 +86,19 @@ impl FailureDetector {
             }
         }
         Ok(Findings { has_declared, is_any_suspect })
+    }
+
+    /// A node of another host may have declared one of ours dead whose guard has died with it.
+    fn end_commands_of_dead_neighbours(&mut self, session: &mut Session) -> Result<(), StoreError> {
+        let Some(place) = &self.place else { return Ok(()) };
+        let mut dead = session.query(|store| store.dead_neighbours(place))?;
+        dead.retain(|it| has_ended(it.pid, it.pid_started) && !self.swept.contains(&it.node_id));
+        if !dead.is_empty() {
+            let ids: Vec<String> = dead.into_iter().map(|it| it.node_id).collect();
+            end_commands_of(&ids);
+            self.swept.extend(ids);
+        }
+        Ok(())
     }
 
     fn unchanged_for(&self, peer: &Peer) -> Duration {
@@ -109,11 +126,12 @@ impl FailureDetector {
 }
 
 /// If its guard was killed too, a node that died on this host has left its commands running.
-fn end_commands_of(node_id: &str) {
+fn end_commands_of(node_ids: &[String]) {
+    let node_id = node_ids.join(" ");
     if !guard::IS_AVAILABLE {
         return;
     }
-    match guard::kill_commands_of(&[node_id.to_owned()]) {
+    match guard::kill_commands_of(node_ids) {
         Ok(swept) if swept.killed > 0 || swept.left > 0 => {
             let (killed, left) = (swept.killed, swept.left);
             warn!("commands of a dead node killed node_id={node_id} killed={killed} left={left}");
@@ -157,6 +175,7 @@ mod tests {
             dead_after: Duration::ZERO,
             sightings: HashMap::new(),
             began: Instant::now(),
+            swept: HashSet::new(),
         };
         for (place, is_gone) in [(Some(place("here")), true), (Some(place("there")), false), (None, false)] {
             assert_eq!(detector.signs(&peer(place)).is_process_gone, is_gone);

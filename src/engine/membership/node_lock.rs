@@ -30,8 +30,8 @@ enum State {
 }
 
 impl NodeLock {
-    pub(crate) fn new() -> Self {
-        Self { key: fastrand::i32(..), state: State::Untried, connected_since: None }
+    pub(crate) fn new(key: i32) -> Self {
+        Self { key, state: State::Untried, connected_since: None }
     }
 
     /// Takes it unless this connection has it.

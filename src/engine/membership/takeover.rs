@@ -11,6 +11,7 @@ use crate::engine::config::NodeConfig;
 use crate::engine::health::node_health::Health;
 use crate::engine::holdings::Holdings;
 use crate::engine::session::Session;
+use crate::model::lifecycle::Outcome;
 use crate::store::StoreError;
 use crate::store::abandoned::{Abandoned, UnreadableClaim};
 use crate::store::record::TaskResult;
@@ -156,7 +157,8 @@ fn record(session: &mut Session, node_id: &str, lost: &[TaskResult]) -> Result<u
 fn quarantine(session: &mut Session, claim: &UnreadableClaim) -> Result<bool, StoreError> {
     let UnreadableClaim { process_id, node_id, version, error } = claim;
     let reason = format!("failed to {error}");
-    let is_done = session.write(|store| store.quarantine(node_id, process_id, *version, &reason))?;
+    let is_done = session
+        .write(|store| store.quarantine(node_id, process_id, *version, &reason, Some(Outcome::Lost)))?;
     if is_done {
         error!("process quarantined process_id={process_id:?}: {reason}");
     }

@@ -22,7 +22,7 @@ use crate::engine::run::runner::Work;
 use crate::engine::session::Session;
 use crate::engine::shutdown::{Phase, Shutdown};
 use crate::failpoint::{self, Point};
-use crate::model::lifecycle::{ClaimMove, ProcessStatus, Wait};
+use crate::model::lifecycle::{ClaimMove, Outcome, ProcessStatus, Wait};
 use crate::store::StoreError;
 use crate::store::claims::{Claim, ClaimedTask};
 use crate::store::record::{Recorded, TaskResult};
@@ -258,20 +258,20 @@ impl Recorder {
                 return false;
             }
             Ok(None) if result.transition.claim == ClaimMove::Keep => {
-                self.quarantine(&result, "failed to read the next task: its row is missing");
+                self.quarantine(&result, None, "failed to read the next task: its row is missing");
             }
             Ok(_) => self.holdings.claims.remove(&result.process_id, result.version),
-            Err(error) => self.quarantine(&result, &format!("failed to {error}")),
+            Err(error) => self.quarantine(&result, None, &format!("failed to {error}")),
         }
         true
     }
 
     /// The process can't go on: it ends as FAILED with the reason. Its claim stays held until the database has said so: taken
     /// for one that was never begun, it would be given back without a word of what has run.
-    fn quarantine(&mut self, result: &TaskResult, reason: &str) {
+    fn quarantine(&mut self, result: &TaskResult, under_way: Option<Outcome>, reason: &str) {
         let (id, node) = (&result.process_id, Arc::clone(&self.holdings.node_id));
         loop {
-            match self.session.write(|store| store.quarantine(&node, id, result.version, reason)) {
+            match self.session.write(|store| store.quarantine(&node, id, result.version, reason, under_way)) {
                 Ok(true) => error!("process quarantined process_id={id:?}: {reason}"),
                 // Cancelled at the very end of its task; or taken over while we did not hear whether our result was
                 // recorded: others go on with it.
@@ -341,7 +341,7 @@ impl Recorder {
 
     fn abandon(&mut self, batch: &Batch, error: &StoreError) {
         for result in &batch.results {
-            self.quarantine(result, &format!("failed to {error}"));
+            self.quarantine(result, Some(result.execution.outcome), &format!("failed to {error}"));
         }
         self.holdings.wakeups.wake();
     }

@@ -77,6 +77,7 @@ fn a_takeover_whose_answer_is_lost_is_in_the_trail_once() {
     ended.wait().unwrap();
     let space = process_orchestrator::platform::pid_space().unwrap();
     let dead = NodeIdentity {
+        lock_key: 0,
         node_id: "dead-1".to_owned(),
         name: "dead".to_owned(),
         host: "here".to_owned(),

@@ -123,6 +123,7 @@ fn waiting_processes_with_damaged_rows_are_set_aside_one_by_one_and_all_others_r
 /// Registers a node of another host that will never be heard of again.
 fn dead(database: &TestDatabase, node_id: &str) {
     let identity = NodeIdentity {
+        lock_key: 0,
         node_id: node_id.to_owned(),
         name: node_id.to_owned(),
         host: "elsewhere".to_owned(),

@@ -166,6 +166,7 @@ fn behind_a_pooler_the_lease_alone_decides_who_is_dead() {
     let mut dead = Store::open(&*source, "dead", &database.schema).unwrap();
     assert!(dead.borrows_sessions());
     let identity = NodeIdentity {
+        lock_key: 0,
         node_id: "elsewhere".to_owned(),
         name: "elsewhere".to_owned(),
         host: "elsewhere".to_owned(),
