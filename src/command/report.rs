@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::interrupt::Reason;
 use super::invocation::Invocation;
+use super::output;
 use super::program::{SpawnFault, shown};
 use super::supervise::{Cause, Ended};
 use super::usage;
@@ -110,6 +111,15 @@ impl Report {
                 }
             }
             Err(e) => report.error_message = Some(format!("failed to watch {name} to its end: {e}")),
+        }
+        if ended.ended_rest
+            && let Some(message) = &mut report.error_message
+        {
+            let how = if ended.was_killed { "killed (SIGKILL)" } else { "ended (SIGTERM)" };
+            message.push_str(&format!("; what it had left running was {how}"));
+        }
+        if ended.is_output_held {
+            output::remark_cut(&mut report.output);
         }
         if let Some(cause) = ended.cause {
             report.outcome = cause.outcome();

@@ -1,7 +1,7 @@
 //! The output of one execution, printed while it grows: what is new, what could not be seen, what is left to print
 //! once it has ended. Pure.
 
-use crate::command::{clean, continuation_bytes, head_and_tail, unfinished_character};
+use crate::command::{clean, continuation_bytes, head_and_tail, split_remark, unfinished_character};
 
 /// How far the output of a running command has been printed.
 #[derive(Debug)]
@@ -60,6 +60,13 @@ impl Tail {
 
     /// What is left to print of an execution that has ended: its output had `output_bytes` and is recorded as `text`.
     pub fn rest(&self, output_bytes: u64, text: &str) -> Piece {
+        let (text, remark) = split_remark(text);
+        let mut piece = self.rest_printed(output_bytes, text);
+        piece.text.push_str(remark);
+        piece
+    }
+
+    fn rest_printed(&self, output_bytes: u64, text: &str) -> Piece {
         let left = (output_bytes + self.held.len() as u64).saturating_sub(self.taken);
         if left == 0 {
             return Piece::default();

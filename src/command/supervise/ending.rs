@@ -21,7 +21,7 @@ pub enum ExitNotice {
     Polling,
 }
 
-/// The command that leads its process group. Nothing is asked of its id, and nothing sent to it, once it is reaped: from
+/// The command that leads its session and process group. Nothing is asked of its id, and nothing sent to it, once it is reaped: from
 /// then on it may be somebody else's.
 pub struct Leader {
     child: Child,
@@ -57,6 +57,18 @@ impl Leader {
 
     pub fn has_exited(&self) -> io::Result<bool> {
         platform::has_exited(self.pid())
+    }
+
+    pub fn is_reaped(&self) -> bool {
+        self.reaped.is_some()
+    }
+
+    /// Whether it has exited, with exit code 0.
+    pub fn has_succeeded(&self) -> io::Result<bool> {
+        match &self.reaped {
+            Some(reaped) => Ok(reaped.exit_code == Some(0)),
+            None => Ok(platform::peek_exit(self.pid())? == Some(true)),
+        }
     }
 
     /// Reaps it if it ends in a moment, and says whether.

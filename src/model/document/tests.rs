@@ -222,13 +222,13 @@ fn an_unknown_key_comes_with_a_suggestion() {
         (
             "\"colour\": 5",
             "tasks[0].colour: unknown key; the keys of a task are name, command, working_directory, timeout_minutes, \
-             max_retries, environment, shell, retry, on_crash, max_output_bytes",
+             max_retries, environment, shell, retry, on_crash, max_output_bytes, leftovers",
         ),
         ("\"retry\": {\"maxdelay\": 1}", "tasks[0].retry.maxdelay: unknown key; did you mean \"max_delay\"?"),
         (
             "\"a b\\n\": 1",
             "tasks[0][\"a b\\n\"]: unknown key; the keys of a task are name, command, working_directory, \
-             timeout_minutes, max_retries, environment, shell, retry, on_crash, max_output_bytes",
+             timeout_minutes, max_retries, environment, shell, retry, on_crash, max_output_bytes, leftovers",
         ),
     ] {
         assert_eq!(fault_of(settings), expected);
