@@ -58,7 +58,6 @@ struct Started {
 impl Runner {
     /// `slot` tells this runner from the others that share `contexts`.
     pub fn new(base: Arc<BaseEnvironment>, contexts: Arc<ContextDirectory>, slot: usize) -> Self {
-        Remnant::prepare();
         Self {
             base,
             contexts,

@@ -89,23 +89,18 @@ pub fn peek_exit(pid: i32) -> io::Result<Option<bool>> {
 /// Reaps the child `pid`, waiting for its end if need be. From here on `pid` means nothing.
 pub fn reap(pid: i32) -> io::Result<Reaped> {
     loop {
-        if let Some(reaped) = wait4(pid, 0)? {
+        if let Some(reaped) = wait4(pid)? {
             return Ok(reaped);
         }
     }
 }
 
-/// Reaps the child `pid` if it has exited, after which `pid` means nothing.
-pub fn reap_if_exited(pid: i32) -> io::Result<Option<Reaped>> {
-    wait4(pid, libc::WNOHANG)
-}
-
-fn wait4(pid: i32, options: libc::c_int) -> io::Result<Option<Reaped>> {
+/// None after a signal to us.
+fn wait4(pid: i32) -> io::Result<Option<Reaped>> {
     let mut status = 0;
     let mut usage = MaybeUninit::<libc::rusage>::zeroed();
     // SAFETY: both pointers are valid for the call.
-    match check(unsafe { libc::wait4(pid, &mut status, options, usage.as_mut_ptr()) }) {
-        Ok(0) => return Ok(None),
+    match check(unsafe { libc::wait4(pid, &mut status, 0, usage.as_mut_ptr()) }) {
         Ok(_) => {}
         Err(e) if e.kind() == io::ErrorKind::Interrupted => return Ok(None),
         Err(e) => return Err(e),

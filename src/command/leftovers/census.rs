@@ -2,19 +2,20 @@
 //!
 //! What an execution has started has an id that was given since its leader's, and is in the leader's session or in one
 //! that was begun since. Both are plain numbers that the kernel tells in a fraction of a microsecond; the environment,
-//! which takes ten, is read only where they fit. Where it can't be known which ids were given since, that of every
-//! process is read.
+//! which takes ten, is read only where they fit. Ids go round: where it can't be known which were given since, a session
+//! with a member that is older than the leader is an old one, whose other members need no look.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::ids::{Ids, given_since};
-use super::sight::{Eye, Sight, all_processes, check_proc, is_live_process};
+use super::sight::{Eye, Sight, all_processes, check_proc, is_live_process, started_at};
 use crate::platform::guarding::session_of;
 
-/// Up to so many ids are asked after one by one, in about 10 ms; beyond, those of the processes that exist are listed.
+/// Up to so many ids are asked after one by one, in some 20 ms; of more, those of the processes that exist are listed, which
+/// takes twice as long for 30,000.
 const ASKED_MAX: usize = 50_000;
 
 /// What was given while a look was under way is looked at too, as long as this does not go on and on.
@@ -25,12 +26,17 @@ const ROUNDS_MAX: u32 = 8;
 const EXEC_MAX: Duration = Duration::from_millis(200);
 const EXEC_PAUSE: Duration = Duration::from_millis(1);
 
+/// The kernel counts the start of a process in hundredths of a second.
+const START_SLACK: Duration = Duration::from_millis(20);
+
 /// What tells the processes of one execution from all others.
 #[derive(Debug, Clone)]
 pub struct Mark {
     pub leader: i32,
     /// When the leader was spawned, or before.
     pub began: Instant,
+    /// The same since the boot.
+    pub began_since_boot: Duration,
     /// An entry of the environment. None without a node: then the session alone tells.
     pub tag: Option<String>,
     /// The leader is not reaped: its session's number can't mean another one.
@@ -86,6 +92,9 @@ pub fn is_member(mark: &Mark, pid: i32) -> bool {
 struct Census<'a> {
     marks: Vec<&'a Mark>,
     ids: Option<Ids>,
+    /// No process of theirs was started before.
+    since: Duration,
+    old_sessions: HashSet<i32>,
     found: Vec<Vec<i32>>,
     unsettled: VecDeque<i32>,
     eye: Eye,
@@ -98,17 +107,20 @@ impl<'a> Census<'a> {
         let ids = marks.iter().map(|mark| given_since(mark.leader, mark.began));
         let ids = ids.reduce(|a, b| Some(std::cmp::max_by_key(a?, b?, |ids| ids.count()))).flatten();
         let found = vec![Vec::new(); marks.len()];
-        Self { marks, ids, found, unsettled: VecDeque::new(), eye: Eye::default() }
+        let since = marks.iter().map(|mark| mark.began_since_boot).min().unwrap_or_default();
+        let since = since.saturating_sub(START_SLACK);
+        let (old_sessions, unsettled) = (HashSet::new(), VecDeque::new());
+        Self { marks, ids, since, old_sessions, found, unsettled, eye: Eye::default() }
     }
 
     fn take(mut self) -> io::Result<Vec<Vec<i32>>> {
         check_proc()?;
-        match self.ids {
-            Some(ids) if ids.count() <= ASKED_MAX => ids.iter().for_each(|pid| self.visit(pid)),
-            ids => {
+        match self.ids.or_else(Ids::all).filter(|ids| ids.count() <= ASKED_MAX) {
+            Some(ids) => ids.iter().for_each(|pid| self.visit(pid)),
+            None => {
                 for pid in all_processes()? {
                     let pid = pid?;
-                    if ids.is_none_or(|ids| ids.contains(pid)) {
+                    if self.ids.is_none_or(|ids| ids.contains(pid)) {
                         self.visit(pid);
                     }
                 }
@@ -133,7 +145,7 @@ impl<'a> Census<'a> {
             return;
         }
         // A session that our pid namespace does not show has no number here.
-        if self.ids.is_some_and(|ids| session != 0 && !ids.contains(session)) {
+        if session != 0 && self.is_old(session, pid) {
             return;
         }
         match self.eye.look(pid) {
@@ -147,6 +159,20 @@ impl<'a> Census<'a> {
                 }
             }
         }
+    }
+
+    fn is_old(&mut self, session: i32, member: i32) -> bool {
+        if let Some(ids) = self.ids {
+            return !ids.contains(session);
+        }
+        if self.old_sessions.contains(&session) {
+            return true;
+        }
+        let is_old = started_at(member).is_some_and(|at| at < self.since);
+        if is_old {
+            self.old_sessions.insert(session);
+        }
+        is_old
     }
 
     /// Notes it for whoever of those who ask it is of, if it is of any.

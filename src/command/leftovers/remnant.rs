@@ -3,9 +3,11 @@
 use std::time::{Duration, Instant};
 
 #[cfg(target_os = "linux")]
-use super::{census, ids, last_resort};
+use super::{census, last_resort};
 #[cfg(target_os = "linux")]
 use crate::platform::guarding::{Pinned, PinnedSignal, group_of};
+#[cfg(target_os = "linux")]
+use crate::platform::time_since_boot;
 
 /// What is left of one execution beside its leader: asked after, asked to end, killed. On systems other than Linux
 /// nothing is ever found.
@@ -26,12 +28,9 @@ impl Remnant {
     /// Of the execution whose leader was spawned at `began`, or later, with this tag in its environment.
     pub fn new(leader: i32, began: Instant, tag: Option<&str>) -> Self {
         let tag = tag.map(str::to_owned);
-        Self { mark: census::Mark { leader, began, tag, is_session_sure: true }, known: Vec::new() }
-    }
-
-    /// To be called before the first command, so that what long ones leave is found sooner.
-    pub fn prepare() {
-        ids::begin_to_count();
+        let began_since_boot = time_since_boot().saturating_sub(began.elapsed());
+        let mark = census::Mark { leader, began, began_since_boot, tag, is_session_sure: true };
+        Self { mark, known: Vec::new() }
     }
 
     /// The leader is reaped: its id may be given to another.
@@ -123,8 +122,6 @@ impl Remnant {
     pub fn new(_leader: i32, _began: Instant, _tag: Option<&str>) -> Self {
         Self {}
     }
-
-    pub fn prepare() {}
 
     pub fn forget_leader(&mut self) {}
 

@@ -2,6 +2,9 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::time::Duration;
+
+use crate::platform;
 
 /// What a look at a process's environment says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +74,12 @@ pub fn is_live_process(pid: i32) -> bool {
     let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
     field("Tgid:").is_some_and(|id| id.parse() == Ok(pid))
         && field("State:").is_some_and(|state| !state.starts_with(['Z', 'X']))
+}
+
+/// When a process was started, since the boot; none if it has ended or the system does not tell.
+pub fn started_at(pid: i32) -> Option<Duration> {
+    let ticks = u64::try_from(platform::process_started(pid.try_into().ok()?)?).ok()?;
+    (ticks > 0).then(|| Duration::from_millis(ticks * 1000 / platform::clock_ticks_per_second()))
 }
 
 /// Whether a process with nothing in its environment has no environment at all, from `/proc/<pid>/stat`: so are

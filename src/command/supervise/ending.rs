@@ -71,11 +71,14 @@ impl Leader {
         }
     }
 
-    /// Reaps it if it ends in a moment, and says whether.
-    pub fn try_reap(&mut self) -> io::Result<bool> {
+    /// Whether it ends in a moment. After a success it is reaped too, if `may_reap`: as long as it is not, its id can't
+    /// mean another session than its own, in which a failure may have left something.
+    pub fn ends_now(&mut self, may_reap: bool) -> io::Result<bool> {
         for _ in 0..REAP_TRIES {
-            self.reaped = platform::reap_if_exited(self.pid())?;
-            if self.reaped.is_some() {
+            if let Some(has_succeeded) = platform::peek_exit(self.pid())? {
+                if has_succeeded && may_reap {
+                    self.reaped = Some(platform::reap(self.pid())?);
+                }
                 return Ok(true);
             }
             std::thread::yield_now();

@@ -57,7 +57,7 @@ pub enum Action {
     WaitForExit { until: Instant },
     /// Read a piece of output.
     Read,
-    /// Most commands close their output by exiting: reap it, if it can be reaped in a moment.
+    /// Most commands close their output by exiting: notice that, if it happens in a moment, and reap it if it may be.
     TryReap,
     /// Get a descriptor that tells of the exit.
     WatchExit,

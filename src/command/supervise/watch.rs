@@ -129,7 +129,9 @@ impl<'a> Watch<'a> {
                 }
             }
             Action::Read => return self.read(),
-            Action::TryReap if self.leader.try_reap()? => return Ok(Event::Reaped),
+            Action::TryReap if self.leader.ends_now(self.invocation.leftovers == Leftovers::Keep)? => {
+                return Ok(if self.leader.is_reaped() { Event::Reaped } else { Event::Exited });
+            }
             Action::WatchExit if self.leader.watch_exit() => return Ok(Event::Watched),
             Action::WatchExit => return Ok(Event::Unwatchable),
             Action::CheckExit if self.leader.has_exited()? => return Ok(Event::Exited),

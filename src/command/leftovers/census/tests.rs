@@ -1,6 +1,5 @@
 use std::process::{Child, Command, Stdio};
 
-use super::super::ids::begin_to_count;
 use super::*;
 
 const NAME: &str = "PO_CENSUS_TEST";
@@ -13,7 +12,8 @@ fn tagged(value: &str, script: &str) -> Child {
 }
 
 fn mark(leader: i32, began: Instant, value: &str) -> Mark {
-    Mark { leader, began, tag: Some(format!("{NAME}={value}")), is_session_sure: false }
+    let began_since_boot = crate::platform::time_since_boot().saturating_sub(began.elapsed());
+    Mark { leader, began, began_since_boot, tag: Some(format!("{NAME}={value}")), is_session_sure: false }
 }
 
 /// The id that a script prints.
@@ -30,7 +30,6 @@ fn kill(pid: i32) {
 
 #[test]
 fn what_left_the_session_is_found_by_its_tag_and_its_neighbours_are_not() {
-    begin_to_count();
     let began = Instant::now();
     let value = format!("one-{}", std::process::id());
     let script = "setsid sh -c 'echo $$; exec sleep 600' & wait";
