@@ -136,6 +136,21 @@ mod tests {
     }
 
     #[test]
+    fn a_remark_at_the_end_of_a_record_is_printed_whatever_was_seen() {
+        let remark =
+            "[... cut here: something that the command has left running still holds its output ...]\n";
+        let mut tail = Tail::new(0, 1);
+        tail.take(3, b"ab\n");
+        assert_eq!(tail.rest(3, &format!("ab\n{remark}")), piece(0, remark));
+        assert_eq!(tail.rest(6, &format!("ab\ncd\n{remark}")), piece(0, &format!("cd\n{remark}")));
+        tail.take(100, b"yz\n");
+        assert_eq!(
+            tail.rest(103, &format!("{}12\n{remark}", "x".repeat(100))),
+            piece(0, &format!("12\n{remark}"))
+        );
+    }
+
+    #[test]
     fn a_record_with_a_hole_is_printed_from_where_we_are() {
         let mut tail = Tail::new(0, 1);
         assert_eq!(tail.take(4, b"head"), piece(0, "head"));

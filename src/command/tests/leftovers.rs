@@ -97,7 +97,7 @@ fn what_is_cut_is_said() {
     let report = std::thread::scope(|scope| {
         // Until a stop needs the executor: it would be read for longer else.
         scope.spawn(|| {
-            while !folder.0.join("pid").exists() || is_alive_leader(&folder) {
+            while is_leader_alive(&folder) {
                 std::thread::yield_now();
             }
             interrupt.request(Reason::Stop);
@@ -113,11 +113,12 @@ fn what_is_cut_is_said() {
     assert_gone(&pid(&folder)); // of SIGPIPE, as the guide says
 }
 
-/// Whether the command that has started the process in `pid` still runs.
-fn is_alive_leader(folder: &Folder) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid(folder))).unwrap_or_default();
+/// Whether the command that starts the process in `pid` still runs, or has not got that far.
+fn is_leader_alive(folder: &Folder) -> bool {
+    let pid = std::fs::read_to_string(folder.0.join("pid")).unwrap_or_default();
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())) else { return true };
     let session = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_ascii_whitespace().nth(3));
-    session.is_some_and(is_alive)
+    session.is_none_or(is_alive)
 }
 
 #[test]

@@ -44,7 +44,11 @@ fn a_command_of_another_user_passes_its_values_on_as_the_guide_says() {
         return;
     }
     let guide = include_str!("../../../src/guide/process_types.md");
-    let task = guide.split("```").find(|block| block.contains("runuser")).unwrap().trim_start_matches("json");
+    let task = guide
+        .split("```")
+        .find(|block| block.starts_with("json") && block.contains("runuser"))
+        .unwrap()
+        .trim_start_matches("json");
     let document = format!(
         "{{\"name\": \"other\", \"tasks\": [{task}, {{\"name\": \"show\", \"command\": \"echo \
          ${{processContext.rows}}\"}}]}}"
