@@ -85,3 +85,17 @@ fn a_task_that_says_so_leaves_nothing_when_it_succeeds() {
     assert!(!ends("kill").1, "{}", node.log());
     node.stop();
 }
+
+/// A look through `/proc` is for those that need it: most commands succeed.
+#[test]
+fn a_success_costs_no_look() {
+    let bench = Bench::with_tables("leftovers_look");
+    let looks = |name: &str, command: &str, code: i32| {
+        let task = TaskDefinition { max_retries: 0, ..TaskDefinition::new("only", command) };
+        let file = bench.file(&ProcessType::new(name, "").add(task));
+        let run = bench.run(&["run", &file, "--log-level", "debug"]).expect(code);
+        run.err.matches("looked for what is left of a command").count()
+    };
+    assert_eq!(looks("succeeds", "true", 0), 0);
+    assert_eq!(looks("fails", "false", 1), 1);
+}
