@@ -26,6 +26,8 @@ pub struct ContextDirectory {
 #[derive(Debug)]
 struct Made {
     path: PathBuf,
+    /// Tells it from another one of its name.
+    identity: (u64, u64),
     // Open and locked for as long as we live, so that cleaners of temporary directories leave it alone.
     _lock: File,
 }
@@ -37,11 +39,16 @@ impl ContextDirectory {
         Self { parent: parent.into(), made: Mutex::new(None) }
     }
 
-    /// The directory's path; makes it (mode 0700) the first time.
+    /// The directory's path; makes it (mode 0700) the first time, and anew when somebody has removed it.
     pub(super) fn path(&self) -> io::Result<PathBuf> {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(made) = &*made {
-            return Ok(made.path.clone());
+            let is_there =
+                fs::symlink_metadata(&made.path).is_ok_and(|it| files::identity(&it) == made.identity);
+            if is_there {
+                return Ok(made.path.clone());
+            }
+            log::warn!("the directory of context files {} was removed; another is made", made.path.display());
         }
         let name = format!("{PREFIX}{}-{:08x}", std::process::id(), fastrand::u32(..));
         let path = std::path::absolute(self.parent.join(name))?;
@@ -58,7 +65,8 @@ impl ContextDirectory {
         if let Err(e) = files::try_lock(&lock, Lock::Shared) {
             log::debug!("failed to lock {} against cleaners of temporary files: {e}", path.display());
         }
-        *made = Some(Made { path: path.clone(), _lock: lock });
+        let identity = files::identity(&lock.metadata()?);
+        *made = Some(Made { path: path.clone(), identity, _lock: lock });
         if let Some(parent) = path.parent() {
             remove_left_behind(parent);
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::interrupt::Interrupt;
 use super::live::Live;
+use crate::model::process_type::Leftovers;
 
 /// Time between SIGTERM and SIGKILL: enough to flush and to remove temporary files, short enough that a
 /// stopping node ends within the time that service managers allow (systemd: 90 s).
@@ -19,12 +20,14 @@ pub struct Invocation<'a> {
     pub working_directory: Option<PathBuf>,
     /// Variables on top of the base environment; the last of several of one name counts.
     pub environment: Vec<(String, String)>,
-    /// From the spawn on; after it the command's whole process group is ended.
+    /// From the spawn on; after it everything of the execution is ended.
     pub timeout: Duration,
     /// Time between SIGTERM and SIGKILL, [`GRACE`] outside tests.
     pub grace: Duration,
     /// Of what is printed, the bytes kept (half of them from its begin, half from its end).
     pub max_output_bytes: u64,
+    /// What becomes of what it has left running when it succeeds.
+    pub leftovers: Leftovers,
     /// Whether the command is given a `$PROCESS_CONTEXT_FILE`.
     pub context_file: bool,
     /// How other threads ask the executor that runs it to end it.

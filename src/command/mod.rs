@@ -1,8 +1,8 @@
 //! Runs one command to its end, on the thread that asks for it.
 //!
 //! ```text
-//!  Runner::run ─► program   finds the program            ─► spawn (posix_spawn, own process group)
-//!              ─► supervise reads the output, heeds timeout, interrupt and exit, samples the usage
+//!  Runner::run ─► program   finds the program            ─► spawn (posix_spawn, own session)
+//!              ─► supervise reads the output, heeds timeout, interrupt and exit, samples the usage, ends leftovers
 //!              ─► report    says in words how it ended (reason: in its own), with what the context file passes on
 //! ```
 //!
@@ -14,6 +14,7 @@ mod context_file;
 mod environment;
 mod interrupt;
 mod invocation;
+mod leftovers;
 mod live;
 mod oom;
 mod output;
@@ -32,11 +33,13 @@ pub use context_file::ContextDirectory;
 pub use environment::{BaseEnvironment, NODE_VARIABLE};
 pub use interrupt::{Interrupt, Reason};
 pub use invocation::{GRACE, Invocation, Lasting};
+#[cfg(target_os = "linux")]
+pub(crate) use leftovers::sweep;
 pub use live::{LIVE_BYTES_MAX, Live, LiveView};
 #[cfg(test)]
 pub(crate) use output::Capture;
 pub use output::tail_text;
-pub(crate) use output::{clean, continuation_bytes, head_and_tail, unfinished_character};
+pub(crate) use output::{clean, continuation_bytes, head_and_tail, split_remark, unfinished_character};
 pub use program::is_found;
 pub use report::Report;
 pub use runner::Runner;

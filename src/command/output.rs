@@ -10,6 +10,10 @@ const REPLACEMENT: &[u8] = "\u{FFFD}".as_bytes();
 const MARKER_START: &str = "[... ";
 const MARKER_END: &str = " bytes left out ...]\n";
 
+/// What ends an output that was not read to its end.
+const REMARK: &str =
+    "[... cut here: something that the command has left running still holds its output ...]\n";
+
 /// Collects output piece by piece: the first half of the allowance as head, then a ring for the tail.
 #[derive(Debug)]
 pub struct Capture {
@@ -82,6 +86,20 @@ impl Capture {
         text.push_str(&clean(self.tail));
         Some(text)
     }
+}
+
+/// Says at the end of an output that it was not read to its end.
+pub fn remark_cut(output: &mut Option<String>) {
+    let text = output.get_or_insert_default();
+    if !text.is_empty() && !text.ends_with('\n') {
+        text.push('\n');
+    }
+    text.push_str(REMARK);
+}
+
+/// A recorded text, and what was remarked at its end.
+pub(crate) fn split_remark(text: &str) -> (&str, &str) {
+    text.split_at(text.strip_suffix(REMARK).map_or(text.len(), str::len))
 }
 
 /// The head and the tail of a recorded text of which bytes were left out; `None` if it is whole.

@@ -8,6 +8,7 @@ use super::context_file::Unusable;
 use super::interrupt::Reason;
 use super::invocation::Invocation;
 use super::oom;
+use super::output;
 use super::program::{SpawnFault, shown};
 use super::reason;
 use super::supervise::{Cause, Ended};
@@ -119,11 +120,20 @@ impl Report {
             }
             Err(e) => report.error_message = Some(format!("failed to watch {name} to its end: {e}")),
         }
+        if ended.ended_rest
+            && let Some(message) = &mut report.error_message
+        {
+            let how = if ended.was_killed { "killed (SIGKILL)" } else { "ended (SIGTERM)" };
+            message.push_str(&format!("; what it had left running was {how}"));
+        }
         if let Some(cause) = ended.cause {
             let how = describe_cause(cause, &name, ended.was_killed, invocation);
             let last_words = if cause == Cause::Timeout { last_words() } else { String::new() };
             report.outcome = cause.outcome();
             report.error_message = Some(format!("{how}{last_words}"));
+        }
+        if ended.is_output_held {
+            output::remark_cut(&mut report.output);
         }
         report
     }

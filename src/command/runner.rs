@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use super::context_file::{self, ContextDirectory};
 use super::environment::{BaseEnvironment, EXECUTION_VARIABLE, NODE_VARIABLE};
+use super::interrupt::Reason;
 use super::invocation::Invocation;
+use super::leftovers::Remnant;
 use super::oom;
 use super::program::{self, SpawnFault};
 use super::report::Report;
@@ -75,8 +77,8 @@ impl Runner {
     /// Runs one command to its end and says how it went. Blocks for as long as the command runs, plus at most
     /// a moment for output of children that it leaves behind.
     ///
-    /// After a timeout or an interrupt everything in the command's process group is killed. A command that
-    /// ends by itself may leave children running, as in a shell; they can't print any more.
+    /// After a timeout, an interrupt or a failure nothing of the execution is left. A command that succeeds may leave
+    /// children running, as in a shell; they can't print any more.
     pub fn run(&mut self, invocation: &Invocation<'_>) -> Report {
         let began = Instant::now();
         self.tag = None;
@@ -88,7 +90,8 @@ impl Runner {
             Err(report) => return *report,
         };
         let pid = child.pid();
-        let watch = Watch::new(child, reader, invocation, began, &mut self.buffer, self.exit_notice);
+        let tag = self.tag.as_deref();
+        let watch = Watch::new(child, reader, invocation, began, tag, &mut self.buffer, self.exit_notice);
         if let Some(live) = invocation.live {
             live.begin(pid);
         }
@@ -97,11 +100,19 @@ impl Runner {
             live.end();
         }
         failpoint::hit(Point::AfterExit);
-        let left_children = ended.left_children;
+        let is_output_held = ended.is_output_held;
         let mut report = Report::of_ended(ended, invocation, began);
         if let Some(path) = context_path {
+            let had_succeeded = report.outcome == Outcome::Succeeded;
             let is_untouched = self.take_context(&path, &mut report, invocation);
-            if left_children || !is_untouched {
+            if had_succeeded && report.outcome != Outcome::Succeeded {
+                // A success whose values can't be read is a failure after all.
+                let mut rest = Remnant::new(pid, began, self.tag.as_deref());
+                rest.forget_leader();
+                let is_fenced = || invocation.interrupt.requested() == Some(Reason::Fenced);
+                rest.end(invocation.grace, &is_fenced);
+            }
+            if is_output_held || !is_untouched {
                 self.generation += 1;
             }
         }
@@ -151,12 +162,6 @@ impl Runner {
         let (child, reader) = self.spawn(invocation, context_path.as_deref())?;
         failpoint::hit(Point::AfterSpawn);
         Ok(Started { child, reader, context_path, began })
-    }
-
-    /// The process tag, `NAME=value`, that the command that was run last and everything that it started carry in their
-    /// environment; none if it was not started.
-    pub fn last_tag(&self) -> Option<&str> {
-        self.tag.as_deref()
     }
 
     /// Moves what the command passes on into its report. Says whether it has never made the file.

@@ -2,6 +2,7 @@
 
 mod context_files;
 mod endings;
+mod leftovers;
 mod spawning;
 
 use std::io::{BufRead, BufReader};
@@ -46,6 +47,7 @@ fn invocation<'a>(interrupt: &'a Interrupt, argv: &[&str]) -> Invocation<'a> {
         timeout: FAR,
         grace: FAR,
         max_output_bytes: 1024 * 1024,
+        leftovers: crate::Leftovers::Keep,
         context_file: false,
         interrupt,
         live: None,

@@ -8,7 +8,9 @@ use super::document::rules::{
 };
 use super::duration::DURATION_PATTERN;
 use super::names::NAME_CHARS_MAX;
-use super::process_type::{DEFAULT_MAX_OUTPUT_BYTES, DEFAULT_MAX_RETRIES, DEFAULT_TIMEOUT_MINUTES, OnCrash};
+use super::process_type::{
+    DEFAULT_MAX_OUTPUT_BYTES, DEFAULT_MAX_RETRIES, DEFAULT_TIMEOUT_MINUTES, Leftovers, OnCrash,
+};
 use super::retry::RetryPolicy;
 
 /// Any text without NUL.
@@ -110,6 +112,12 @@ fn task() -> Value {
                 "Bytes of output that are kept, as head and tail.",
                 DEFAULT_MAX_OUTPUT_BYTES as f64,
             ),
+            "leftovers": {
+                "description": "What becomes of processes that the command has left running when it succeeds: they live on, \
+                                or are ended. After a failure they are ended always.",
+                "enum": [Leftovers::Keep.as_str(), Leftovers::Kill.as_str()],
+                "default": Leftovers::default().as_str(),
+            },
         },
         "if": { "properties": { "shell": { "const": true } }, "required": ["shell"] },
         "then": { "properties": { "command": { "type": "string" } } },

@@ -55,6 +55,33 @@ pub struct TaskDefinition {
     pub on_crash: OnCrash,
     /// Bytes of output that are kept, as head and tail.
     pub max_output_bytes: u64,
+    /// What becomes of the processes that the command has left running when it succeeds.
+    pub leftovers: Leftovers,
+}
+
+/// What becomes of the processes that a command has left running when it succeeds. After a failure they are ended always.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Leftovers {
+    /// They live on: a task may start a server.
+    #[default]
+    Keep,
+    /// They are ended before the task counts as completed.
+    Kill,
+}
+
+impl Leftovers {
+    /// The word used in documents and in the table.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Keep => "keep",
+            Self::Kill => "kill",
+        }
+    }
+
+    /// Reads the word used in documents and in the table.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Keep, Self::Kill].into_iter().find(|it| it.as_str() == word)
+    }
 }
 
 /// What becomes of a task whose node has died while the command ran.
@@ -133,6 +160,7 @@ impl TaskDefinition {
             retry: RetryPolicy::default(),
             on_crash: OnCrash::default(),
             max_output_bytes: DEFAULT_MAX_OUTPUT_BYTES,
+            leftovers: Leftovers::default(),
         }
     }
 }

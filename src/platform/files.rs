@@ -156,6 +156,11 @@ pub fn is_key_exposed(metadata: &Metadata) -> bool {
     is_foreign || metadata.mode() & forbidden != 0
 }
 
+/// What tells a file from every other: its device and its number there.
+pub fn identity(metadata: &Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
+}
+
 /// The user id of the file's owner.
 pub fn owner(metadata: &Metadata) -> u32 {
     metadata.uid()

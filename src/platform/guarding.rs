@@ -10,6 +10,8 @@ use super::reaping::exit_descriptor;
 /// What is done to somebody else's process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PinnedSignal {
+    /// Please end (SIGTERM), followed by SIGCONT so that a stopped process can hear it.
+    Terminate,
     /// Runs no further, and so starts no other (SIGSTOP).
     Stop,
     /// Ends (SIGKILL), stopped or not.
@@ -48,10 +50,14 @@ impl Pinned {
     /// # Errors
     /// When we may not.
     pub fn signal(&self, signal: PinnedSignal) -> io::Result<bool> {
-        let number = match signal {
-            PinnedSignal::Stop => libc::SIGSTOP,
-            PinnedSignal::Kill => libc::SIGKILL,
-        };
+        match signal {
+            PinnedSignal::Stop => self.send(libc::SIGSTOP),
+            PinnedSignal::Kill => self.send(libc::SIGKILL),
+            PinnedSignal::Terminate => Ok(self.send(libc::SIGTERM)? && self.send(libc::SIGCONT)?),
+        }
+    }
+
+    fn send(&self, number: libc::c_int) -> io::Result<bool> {
         let result = match &self.descriptor {
             Some(descriptor) => {
                 let no_info = ptr::null::<libc::siginfo_t>();
@@ -69,6 +75,18 @@ impl Pinned {
         let error = io::Error::last_os_error();
         if error.raw_os_error() == Some(libc::ESRCH) { Ok(false) } else { Err(error) }
     }
+}
+
+/// The session of a process; none if there is no such process, 0 if it is one that our pid namespace does not show.
+pub fn session_of(pid: i32) -> Option<i32> {
+    // SAFETY: getsid takes and returns plain numbers.
+    Some(unsafe { libc::getsid(pid) }).filter(|session| *session >= 0)
+}
+
+/// The process group of a process; none if there is no such process.
+pub fn group_of(pid: i32) -> Option<i32> {
+    // SAFETY: getpgid takes and returns plain numbers.
+    Some(unsafe { libc::getpgid(pid) }).filter(|group| *group >= 0)
 }
 
 /// Makes this process, which has one thread and has opened nothing yet, one that outlives what its parent may

@@ -71,36 +71,36 @@ pub fn exit_descriptor(_pid: i32) -> io::Result<OwnedFd> {
 
 /// Whether the child `pid` has exited. It stays unreaped, so its id can't be given to another process.
 pub fn has_exited(pid: i32) -> io::Result<bool> {
+    Ok(peek_exit(pid)?.is_some())
+}
+
+/// Whether the child `pid`, if it has exited, did so with exit code 0. It stays unreaped.
+pub fn peek_exit(pid: i32) -> io::Result<Option<bool>> {
     let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
     // SAFETY: `info` is zeroed, which is a valid siginfo_t, and outlives the call; si_pid may be read
-    // after a waitid that returned 0, where 0 means that nothing has exited.
+    // after a waitid that returned 0, where 0 means that nothing has exited; else so may si_status.
     unsafe {
         let mut info = MaybeUninit::<libc::siginfo_t>::zeroed().assume_init();
         check(libc::waitid(libc::P_PID, pid as libc::id_t, &mut info, flags))?;
-        Ok(info.si_pid() != 0)
+        Ok((info.si_pid() != 0).then(|| info.si_code == libc::CLD_EXITED && info.si_status() == 0))
     }
 }
 
 /// Reaps the child `pid`, waiting for its end if need be. From here on `pid` means nothing.
 pub fn reap(pid: i32) -> io::Result<Reaped> {
     loop {
-        if let Some(reaped) = wait4(pid, 0)? {
+        if let Some(reaped) = wait4(pid)? {
             return Ok(reaped);
         }
     }
 }
 
-/// Reaps the child `pid` if it has exited, after which `pid` means nothing.
-pub fn reap_if_exited(pid: i32) -> io::Result<Option<Reaped>> {
-    wait4(pid, libc::WNOHANG)
-}
-
-fn wait4(pid: i32, options: libc::c_int) -> io::Result<Option<Reaped>> {
+/// None after a signal to us.
+fn wait4(pid: i32) -> io::Result<Option<Reaped>> {
     let mut status = 0;
     let mut usage = MaybeUninit::<libc::rusage>::zeroed();
     // SAFETY: both pointers are valid for the call.
-    match check(unsafe { libc::wait4(pid, &mut status, options, usage.as_mut_ptr()) }) {
-        Ok(0) => return Ok(None),
+    match check(unsafe { libc::wait4(pid, &mut status, 0, usage.as_mut_ptr()) }) {
         Ok(_) => {}
         Err(e) if e.kind() == io::ErrorKind::Interrupted => return Ok(None),
         Err(e) => return Err(e),

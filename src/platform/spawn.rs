@@ -33,7 +33,7 @@ pub struct Child {
 }
 
 impl Child {
-    /// Its process id, and its process group's.
+    /// Its process id, its process group's and its session's.
     pub fn pid(&self) -> i32 {
         self.pid
     }
@@ -77,7 +77,14 @@ fn spawn_by_std(request: &SpawnRequest<'_>, writer: PipeWriter) -> io::Result<Ch
         command.current_dir(directory);
     }
     command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
-    let handle = command.process_group(0).spawn()?;
+    // SAFETY: between fork and exec only setsid runs, a plain system call.
+    unsafe {
+        command.pre_exec(|| match libc::setsid() {
+            -1 => Err(io::Error::last_os_error()),
+            _ => Ok(()),
+        });
+    }
+    let handle = command.spawn()?;
     // Process ids are positive and far below 2^31.
     Ok(Child { pid: handle.id() as i32, handle: Some(handle) })
 }

@@ -12,6 +12,7 @@ use super::row::{count, get, object, unreadable};
 use super::{Sql, Store, StoreError, types};
 use crate::model::input::ProcessInputData;
 use crate::model::lifecycle::Outcome;
+use crate::model::process_type::Leftovers;
 use crate::model::retry::RetryPolicy;
 
 const CLAIM: Sql = Sql::new("claim due processes", include_str!("../../sql/queue/claim.sql"));
@@ -86,6 +87,8 @@ pub struct ClaimedTask {
     pub attempt: u32,
     /// The waits between attempts.
     pub retry: RetryPolicy,
+    /// What becomes of what its command has left running when it succeeds.
+    pub leftovers: Leftovers,
     /// Bytes of output that are kept.
     pub max_output_bytes: u64,
 }
@@ -394,6 +397,7 @@ pub(super) fn read_task(row: &Row, what: &str) -> Result<Option<ClaimedTask>, St
     let timeout = Duration::try_from_secs_f64(minutes * 60.0)
         .map_err(|_| unreadable(what, format!("column timeout_minutes is {minutes}")))?;
     let max_output: i64 = get(row, "max_output_bytes", what)?;
+    let (retry, leftovers) = types::retry_of(row, what)?;
     Ok(Some(ClaimedTask {
         index: count(row, "task_index", what)?,
         name: get(row, "name", what)?,
@@ -405,7 +409,8 @@ pub(super) fn read_task(row: &Row, what: &str) -> Result<Option<ClaimedTask>, St
         max_retries: count(row, "max_retries", what)?,
         retry_count: count(row, "retry_count", what)?,
         attempt: count(row, "attempt", what)?,
-        retry: types::retry_of(row, what)?,
+        retry,
+        leftovers,
         max_output_bytes: u64::try_from(max_output)
             .map_err(|_| unreadable(what, format!("column max_output_bytes is {max_output}")))?,
     }))

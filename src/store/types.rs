@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::row::{Listed, get, listed, time, unreadable};
 use super::{Sql, Store, StoreError};
-use crate::model::process_type::{ProcessType, TaskDefinition};
+use crate::model::process_type::{Leftovers, ProcessType, TaskDefinition};
 use crate::model::records::ProcessTypeData;
 use crate::model::retry::RetryPolicy;
 use crate::model::template::required_input;
@@ -51,13 +51,16 @@ struct TaskRow<'a> {
     max_output_bytes: u64,
 }
 
-/// The column `tasks.retry`; null stands for the default policy.
+/// The column `tasks.retry`: how an attempt makes room for the next one. Null stands for the defaults.
 #[derive(Debug, Serialize, Deserialize)]
 struct RetryColumn {
     initial_delay_seconds: f64,
     multiplier: f64,
     max_delay_seconds: f64,
     fatal_exit_codes: Vec<i32>,
+    // Here, as a column of its own would be one that the functions of older schemas do not copy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    leftovers: Option<String>,
 }
 
 impl<'a> TaskRow<'a> {
@@ -71,12 +74,16 @@ impl<'a> TaskRow<'a> {
             environment: (!task.environment.is_empty()).then_some(&task.environment),
             timeout_minutes: task.timeout_minutes,
             max_retries: task.max_retries,
-            retry: (task.retry != RetryPolicy::default()).then(|| RetryColumn {
-                initial_delay_seconds: task.retry.initial_delay.as_secs_f64(),
-                multiplier: task.retry.multiplier,
-                max_delay_seconds: task.retry.max_delay.as_secs_f64(),
-                fatal_exit_codes: task.retry.fatal_exit_codes.clone(),
-            }),
+            retry: (task.retry != RetryPolicy::default() || task.leftovers != Leftovers::default()).then(
+                || RetryColumn {
+                    initial_delay_seconds: task.retry.initial_delay.as_secs_f64(),
+                    multiplier: task.retry.multiplier,
+                    max_delay_seconds: task.retry.max_delay.as_secs_f64(),
+                    fatal_exit_codes: task.retry.fatal_exit_codes.clone(),
+                    leftovers: (task.leftovers != Leftovers::default())
+                        .then(|| task.leftovers.as_str().to_owned()),
+                },
+            ),
             on_crash: task.on_crash.as_str(),
             max_output_bytes: task.max_output_bytes,
         }
@@ -84,9 +91,9 @@ impl<'a> TaskRow<'a> {
 }
 
 /// Reads `tasks.retry`.
-pub(super) fn retry_of(row: &Row, what: &str) -> Result<RetryPolicy, StoreError> {
+pub(super) fn retry_of(row: &Row, what: &str) -> Result<(RetryPolicy, Leftovers), StoreError> {
     let Some(Json(column)) = get::<Option<Json<RetryColumn>>>(row, "retry", what)? else {
-        return Ok(RetryPolicy::default());
+        return Ok((RetryPolicy::default(), Leftovers::default()));
     };
     let seconds = |value: f64| {
         Duration::try_from_secs_f64(value)
@@ -96,12 +103,18 @@ pub(super) fn retry_of(row: &Row, what: &str) -> Result<RetryPolicy, StoreError>
         let problem = format!("column retry holds the multiplier {}", column.multiplier);
         return Err(unreadable(what, problem));
     }
-    Ok(RetryPolicy {
+    let leftovers = match &column.leftovers {
+        Some(word) => Leftovers::parse(word)
+            .ok_or_else(|| unreadable(what, format!("column retry holds the leftovers {word:?}")))?,
+        None => Leftovers::default(),
+    };
+    let policy = RetryPolicy {
         initial_delay: seconds(column.initial_delay_seconds)?,
         multiplier: column.multiplier,
         max_delay: seconds(column.max_delay_seconds)?,
         fatal_exit_codes: column.fatal_exit_codes,
-    })
+    };
+    Ok((policy, leftovers))
 }
 
 /// Reads `tasks.environment`; null stands for none.

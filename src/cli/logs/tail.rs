@@ -1,7 +1,7 @@
 //! The output of one execution, printed while it grows: what is new, what could not be seen, what is left to print
 //! once it has ended. Pure.
 
-use crate::command::{clean, continuation_bytes, head_and_tail, unfinished_character};
+use crate::command::{clean, continuation_bytes, head_and_tail, split_remark, unfinished_character};
 
 /// How far the output of a running command has been printed.
 #[derive(Debug)]
@@ -60,6 +60,13 @@ impl Tail {
 
     /// What is left to print of an execution that has ended: its output had `output_bytes` and is recorded as `text`.
     pub fn rest(&self, output_bytes: u64, text: &str) -> Piece {
+        let (text, remark) = split_remark(text);
+        let mut piece = self.rest_printed(output_bytes, text);
+        piece.text.push_str(remark);
+        piece
+    }
+
+    fn rest_printed(&self, output_bytes: u64, text: &str) -> Piece {
         let left = (output_bytes + self.held.len() as u64).saturating_sub(self.taken);
         if left == 0 {
             return Piece::default();
@@ -126,6 +133,21 @@ mod tests {
         // Of a record that is whole the end is printed; of one that is not, what of it was kept.
         assert_eq!(tail.rest(106, &("x".repeat(104) + "ef")), piece(0, "ef"));
         assert_eq!(tail.rest(200, "xx\n[... 190 bytes left out ...]\n12345678"), piece(88, "12345678"));
+    }
+
+    #[test]
+    fn a_remark_at_the_end_of_a_record_is_printed_whatever_was_seen() {
+        let remark =
+            "[... cut here: something that the command has left running still holds its output ...]\n";
+        let mut tail = Tail::new(0, 1);
+        tail.take(3, b"ab\n");
+        assert_eq!(tail.rest(3, &format!("ab\n{remark}")), piece(0, remark));
+        assert_eq!(tail.rest(6, &format!("ab\ncd\n{remark}")), piece(0, &format!("cd\n{remark}")));
+        tail.take(100, b"yz\n");
+        assert_eq!(
+            tail.rest(103, &format!("{}12\n{remark}", "x".repeat(100))),
+            piece(0, &format!("12\n{remark}"))
+        );
     }
 
     #[test]

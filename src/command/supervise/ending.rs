@@ -21,7 +21,7 @@ pub enum ExitNotice {
     Polling,
 }
 
-/// The command that leads its process group. Nothing is asked of its id, and nothing sent to it, once it is reaped: from
+/// The command that leads its session and process group. Nothing is asked of its id, and nothing sent to it, once it is reaped: from
 /// then on it may be somebody else's.
 pub struct Leader {
     child: Child,
@@ -59,11 +59,26 @@ impl Leader {
         platform::has_exited(self.pid())
     }
 
-    /// Reaps it if it ends in a moment, and says whether.
-    pub fn try_reap(&mut self) -> io::Result<bool> {
+    pub fn is_reaped(&self) -> bool {
+        self.reaped.is_some()
+    }
+
+    /// Whether it has exited, with exit code 0.
+    pub fn has_succeeded(&self) -> io::Result<bool> {
+        match &self.reaped {
+            Some(reaped) => Ok(reaped.exit_code == Some(0)),
+            None => Ok(platform::peek_exit(self.pid())? == Some(true)),
+        }
+    }
+
+    /// Whether it ends in a moment. After a success it is reaped too, if `may_reap`: as long as it is not, its id can't
+    /// mean another session than its own, in which a failure may have left something.
+    pub fn ends_now(&mut self, may_reap: bool) -> io::Result<bool> {
         for _ in 0..REAP_TRIES {
-            self.reaped = platform::reap_if_exited(self.pid())?;
-            if self.reaped.is_some() {
+            if let Some(has_succeeded) = platform::peek_exit(self.pid())? {
+                if has_succeeded && may_reap {
+                    self.reaped = Some(platform::reap(self.pid())?);
+                }
                 return Ok(true);
             }
             std::thread::yield_now();

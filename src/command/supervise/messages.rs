@@ -40,6 +40,10 @@ pub enum Event {
     Exited,
     /// It has exited and is reaped: its id means nothing any more.
     Reaped,
+    /// Something of the execution is left beside its leader, and is to end.
+    RestLeft,
+    /// Nothing is left, or it may live on.
+    RestGone,
     /// The action failed, so that the command can't be watched any further.
     Failed,
 }
@@ -53,7 +57,7 @@ pub enum Action {
     WaitForExit { until: Instant },
     /// Read a piece of output.
     Read,
-    /// Most commands close their output by exiting: reap it, if it can be reaped in a moment.
+    /// Most commands close their output by exiting: notice that, if it happens in a moment, and reap it if it may be.
     TryReap,
     /// Get a descriptor that tells of the exit.
     WatchExit,
@@ -63,12 +67,18 @@ pub enum Action {
     SampleUsage,
     /// Say that it is none of the shortest.
     NoteLasting,
-    /// Ask its group to end.
+    /// Ask all of it to end.
     Terminate,
-    /// Kill its group.
+    /// Kill all of it.
     Kill,
+    /// It has exited: see whether something of it is left that has to end.
+    LookForRest,
+    /// Ask that to end.
+    TerminateRest,
     /// Say that it has outlived its killing.
     WarnOfSurvivor,
+    /// Say that what it has left has outlived its killing.
+    GiveRestUp,
     /// It is over; whoever of its group is left after an end that we brought about is killed, as nobody else would.
     Finish { kill_rest: bool },
 }

@@ -7,9 +7,12 @@ use std::time::Instant;
 use super::ending::{ExitNotice, Leader};
 use super::messages::{Action, Cause, Event};
 use super::state::{KILL_WARNING, State};
+use crate::command::interrupt::Reason;
 use crate::command::invocation::Invocation;
+use crate::command::leftovers::Remnant;
 use crate::command::output::Capture;
 use crate::command::usage;
+use crate::model::process_type::Leftovers;
 use crate::platform::{self, Child, GroupSignal, Reaped};
 
 /// The read buffer of the many commands that print little, and that of those that fill it: executors keep
@@ -24,13 +27,16 @@ pub struct Ended {
     pub was_killed: bool,
     pub capture: Capture,
     pub peak_memory: Option<u64>,
-    /// Something that it started holds its output still.
-    pub left_children: bool,
+    /// Something that it has left running holds its output still, which is read no more.
+    pub is_output_held: bool,
+    /// It exited by itself, and what it had left running was ended.
+    pub ended_rest: bool,
 }
 
 /// One command from just after its spawn to its end.
 pub struct Watch<'a> {
     leader: Leader,
+    rest: Remnant,
     pipe: Option<PipeReader>,
     invocation: &'a Invocation<'a>,
     buffer: &'a mut Vec<u8>,
@@ -45,10 +51,12 @@ impl<'a> Watch<'a> {
         pipe: PipeReader,
         invocation: &'a Invocation<'a>,
         began: Instant,
+        tag: Option<&str>,
         buffer: &'a mut Vec<u8>,
         exit_notice: ExitNotice,
     ) -> Self {
         buffer.resize(BUFFER_BYTES_MIN, 0);
+        let rest = Remnant::new(child.pid(), began, tag);
         let leader = Leader::new(child, exit_notice);
         let notes_lasting = invocation.lasting.is_some();
         Self {
@@ -60,6 +68,7 @@ impl<'a> Watch<'a> {
                 leader.can_wait_timeout(),
             ),
             leader,
+            rest,
             pipe: Some(pipe),
             invocation,
             buffer,
@@ -79,6 +88,9 @@ impl<'a> Watch<'a> {
                 if kill_rest {
                     self.signal(GroupSignal::Kill);
                 }
+                if event == Event::Failed {
+                    self.rest.kill();
+                }
                 break;
             }
             event = self.carry_out(action, now).unwrap_or_else(|error| {
@@ -95,7 +107,8 @@ impl<'a> Watch<'a> {
             was_killed: self.state.was_killed(),
             capture: self.capture,
             peak_memory: self.peak_memory,
-            left_children: self.pipe.is_some(),
+            is_output_held: self.pipe.is_some(),
+            ended_rest: self.state.ended_rest(),
         }
     }
 
@@ -116,14 +129,29 @@ impl<'a> Watch<'a> {
                 }
             }
             Action::Read => return self.read(),
-            Action::TryReap if self.leader.try_reap()? => return Ok(Event::Reaped),
+            Action::TryReap if self.leader.ends_now(self.invocation.leftovers == Leftovers::Keep)? => {
+                return Ok(if self.leader.is_reaped() { Event::Reaped } else { Event::Exited });
+            }
             Action::WatchExit if self.leader.watch_exit() => return Ok(Event::Watched),
             Action::WatchExit => return Ok(Event::Unwatchable),
             Action::CheckExit if self.leader.has_exited()? => return Ok(Event::Exited),
             Action::SampleUsage => self.sample_usage(),
             Action::NoteLasting => self.invocation.note_lasting(),
-            Action::Terminate => self.signal(GroupSignal::Terminate),
-            Action::Kill => self.signal(GroupSignal::Kill),
+            Action::Terminate => {
+                self.signal(GroupSignal::Terminate);
+                self.rest.terminate(true);
+            }
+            Action::Kill => {
+                self.signal(GroupSignal::Kill);
+                self.rest.kill();
+            }
+            Action::LookForRest => return self.look_for_rest(),
+            Action::TerminateRest => self.rest.terminate(false),
+            Action::GiveRestUp => log::warn!(
+                "what process {} ({:?}) has left is still there after SIGKILL; it is waited for no longer",
+                self.leader.pid(),
+                self.invocation.program()
+            ),
             Action::WarnOfSurvivor => log::warn!(
                 "process {} ({:?}) has not ended {KILL_WARNING:?} after SIGKILL; its executor waits for it",
                 self.leader.pid(),
@@ -154,6 +182,31 @@ impl<'a> Watch<'a> {
             self.buffer.resize(BUFFER_BYTES_MAX, 0);
         }
         Ok(Event::Printed)
+    }
+
+    /// Whether something is left that must not live on: after a success what it has left may, unless the process was
+    /// cancelled or runs elsewhere.
+    fn look_for_rest(&mut self) -> io::Result<Event> {
+        if self.leader.is_reaped() {
+            self.rest.forget_leader();
+        }
+        let was_ended = self.state.cause().is_some() || self.state.ended_rest();
+        let has_to_end = || {
+            let asked = self.invocation.interrupt.requested();
+            was_ended
+                || self.invocation.leftovers == Leftovers::Kill
+                || matches!(asked, Some(Reason::Cancel | Reason::Fenced))
+        };
+        if !has_to_end() && self.leader.has_succeeded()? {
+            return Ok(Event::RestGone);
+        }
+        let is_left = if Remnant::CAN_BE_FOUND {
+            self.rest.is_left()
+        } else {
+            // Only what holds the output shows itself: it is given its grace too.
+            was_ended && !self.state.was_killed() && self.pipe.is_some()
+        };
+        Ok(if is_left { Event::RestLeft } else { Event::RestGone })
     }
 
     fn sample_usage(&mut self) {

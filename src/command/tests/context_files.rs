@@ -87,3 +87,23 @@ fn a_late_child_of_one_command_can_not_write_into_the_file_of_another() {
     let report = pass_on(&mut runner, &script);
     assert_eq!((report.outcome, report.context.len()), (Outcome::Succeeded, 0), "{report:?}");
 }
+
+#[test]
+fn a_directory_that_somebody_has_removed_is_made_anew() {
+    let mut runner = runner();
+    let script = "echo rows=12 > $PROCESS_CONTEXT_FILE; echo $PROCESS_CONTEXT_FILE";
+    let path = pass_on(&mut runner, script).output.unwrap();
+    let directory = Path::new(path.trim_end()).parent().unwrap();
+    std::fs::remove_dir(directory).unwrap();
+    let report = pass_on(&mut runner, script);
+    assert_eq!(Value::Object(report.context.clone()), json!({"rows": "12"}), "{report:?}");
+    // And one that somebody has put in its place is not ours.
+    let path = report.output.unwrap();
+    let directory = Path::new(path.trim_end()).parent().unwrap();
+    std::fs::remove_dir(directory).unwrap();
+    std::fs::create_dir(directory).unwrap();
+    let report = pass_on(&mut runner, script);
+    assert_eq!(Value::Object(report.context.clone()), json!({"rows": "12"}), "{report:?}");
+    assert_ne!(Path::new(report.output.unwrap().trim_end()).parent(), Some(directory));
+    std::fs::remove_dir(directory).unwrap();
+}

@@ -43,18 +43,12 @@ pub(super) fn kill_nodes(
     sweep(&tags, patience, is_over)
 }
 
-/// Kills every process on this host that has one of these tags, `NAME=value`, in its environment; otherwise as
-/// [`kill_commands_of`].
-pub(in crate::engine) fn kill_tagged(tags: &[String]) -> io::Result<Swept> {
-    sweep(tags, START_SWEEP_MAX, &never)
-}
-
 #[cfg(target_os = "linux")]
 fn sweep(tags: &[String], patience: Duration, is_over: &dyn Fn() -> bool) -> io::Result<Swept> {
     if tags.is_empty() {
         return Ok(Swept::default());
     }
-    super::sweep::sweep(tags, patience, is_over).map(|(killed, left)| Swept { killed, left })
+    crate::command::sweep(tags, patience, is_over).map(|(killed, left)| Swept { killed, left })
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -24,10 +24,7 @@ mod kill;
 mod program;
 mod protocol;
 mod sentry;
-#[cfg(target_os = "linux")]
-mod sweep;
 
-pub(super) use kill::kill_tagged;
 pub use kill::{Swept, kill_commands_of};
 pub use program::run_if_asked;
 pub use protocol::IS_AVAILABLE;

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::orphans::{OrphanedDescendants, was_ended};
 use super::render::{resolve, shown_command};
 use super::runner::{RunReport, Runner, Runners, Work};
 use crate::command::{self, BaseEnvironment, ContextDirectory, Interrupt, Lasting, Live, Report};
@@ -13,12 +12,10 @@ use crate::command::{self, BaseEnvironment, ContextDirectory, Interrupt, Lasting
 pub struct CommandRunners {
     base: Arc<BaseEnvironment>,
     contexts: Arc<ContextDirectory>,
-    orphans: Arc<OrphanedDescendants>,
 }
 
 struct CommandRunner {
     runner: command::Runner,
-    orphans: Arc<OrphanedDescendants>,
 }
 
 impl CommandRunners {
@@ -27,7 +24,6 @@ impl CommandRunners {
         Self {
             base: Arc::new(BaseEnvironment::of_this_process()),
             contexts: Arc::new(ContextDirectory::in_parent(std::env::temp_dir())),
-            orphans: Arc::default(),
         }
     }
 }
@@ -44,8 +40,8 @@ impl Runners for CommandRunners {
     }
 
     fn runner(&self, executor: usize) -> Box<dyn Runner> {
-        let Self { base, contexts, orphans } = self.clone();
-        Box::new(CommandRunner { runner: command::Runner::new(base, contexts, executor), orphans })
+        let Self { base, contexts } = self.clone();
+        Box::new(CommandRunner { runner: command::Runner::new(base, contexts, executor) })
     }
 }
 
@@ -55,9 +51,6 @@ impl Runner for CommandRunner {
             Ok(resolved) => {
                 let shown = shown_command(&resolved);
                 let report = self.runner.run(&resolved.invocation(work, interrupt, live, lasting));
-                if let Some(tag) = self.runner.last_tag().filter(|_| was_ended(report.outcome)) {
-                    self.orphans.kill(tag);
-                }
                 (Some(shown), report)
             }
             Err(error) => (None, Report::unresolved(error.to_string())),

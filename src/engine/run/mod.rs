@@ -3,7 +3,6 @@
 pub(super) mod command_runner;
 pub(super) mod executor;
 pub(super) mod job_queue;
-mod orphans;
 pub(super) mod permits;
 mod render;
 pub(super) mod runner;

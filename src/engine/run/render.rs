@@ -72,6 +72,7 @@ impl Resolved {
             timeout: task.timeout,
             grace: command::GRACE,
             max_output_bytes: task.max_output_bytes,
+            leftovers: task.leftovers,
             context_file: true,
             interrupt,
             live: Some(live),

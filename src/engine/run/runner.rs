@@ -80,6 +80,7 @@ pub(crate) mod sample {
 
     use super::*;
     use crate::model::input::ProcessInputData;
+    use crate::model::process_type::Leftovers;
     use crate::model::retry::RetryPolicy;
 
     /// The task at `index` of a process of two.
@@ -109,6 +110,7 @@ pub(crate) mod sample {
                 attempt: 1,
                 retry: RetryPolicy { fatal_exit_codes: vec![2], ..RetryPolicy::default() },
                 max_output_bytes: 1024,
+                leftovers: Leftovers::default(),
             },
             due: None,
         }

@@ -13,7 +13,7 @@ use super::rules::{
 };
 use super::tree::{Node, shown_text};
 use crate::model::duration::{parse_duration, show_duration};
-use crate::model::process_type::{OnCrash, TaskDefinition};
+use crate::model::process_type::{Leftovers, OnCrash, TaskDefinition};
 use crate::model::retry::RetryPolicy;
 use crate::model::{suggest, template};
 
@@ -29,6 +29,7 @@ pub const TASK_KEYS: &[&str] = &[
     "retry",
     "on_crash",
     "max_output_bytes",
+    "leftovers",
 ];
 
 /// The keys of a task's `retry`.
@@ -67,6 +68,7 @@ pub fn read(reader: &mut Reader, at: &str, node: &Node) -> TaskDefinition {
         "shell" => set(&mut task.shell, reader.boolean(at, node)),
         "retry" => task.retry = retry(reader, at, node),
         "on_crash" => set(&mut task.on_crash, on_crash(reader, at, node)),
+        "leftovers" => set(&mut task.leftovers, leftovers(reader, at, node)),
         "max_output_bytes" => {
             let bytes = reader.number(at, node, &MAX_OUTPUT_BYTES).map(to_u32);
             set(&mut task.max_output_bytes, bytes.map(u64::from));
@@ -204,6 +206,19 @@ fn on_crash(reader: &mut Reader, at: &str, node: &Node) -> Option<OnCrash> {
     found
 }
 
+fn leftovers(reader: &mut Reader, at: &str, node: &Node) -> Option<Leftovers> {
+    let found = match node {
+        Node::Text(text) => Leftovers::parse(text),
+        _ => None,
+    };
+    if found.is_none() {
+        let remedy =
+            "write \"keep\" to let what a successful command has left running live on, \"kill\" to end it";
+        reader.fault(at, format!("{} is neither \"keep\" nor \"kill\"", node.shown()), remedy);
+    }
+    found
+}
+
 fn retry(reader: &mut Reader, at: &str, node: &Node) -> RetryPolicy {
     let mut policy = RetryPolicy::default();
     let (mut initial, mut max) = (None, None);
@@ -281,6 +296,10 @@ impl TaskDefinition {
         );
         task.insert("on_crash".to_owned(), json!(self.on_crash.as_str()));
         task.insert("max_output_bytes".to_owned(), json!(self.max_output_bytes));
+        // Left out by default: types that were registered before this key was known are unchanged.
+        if self.leftovers != Leftovers::default() {
+            task.insert("leftovers".to_owned(), json!(self.leftovers.as_str()));
+        }
         Value::Object(task)
     }
 }

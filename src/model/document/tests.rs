@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::process_type::OnCrash;
+use crate::model::process_type::{Leftovers, OnCrash};
 use std::time::Duration;
 
 /// The lines a person sees, without the file's name.
@@ -69,6 +69,8 @@ fn the_document_says_every_setting() {
             "on_crash": "rerun", "max_output_bytes": 1_048_576,
         }]})
     );
+    let task = TaskDefinition { leftovers: Leftovers::Kill, ..TaskDefinition::new("a", "true") };
+    assert_eq!(ProcessType::new("p", "").add(task).to_value()["tasks"][0]["leftovers"], "kill");
 }
 
 #[test]
@@ -218,13 +220,13 @@ fn an_unknown_key_comes_with_a_suggestion() {
         (
             "\"colour\": 5",
             "tasks[0].colour: unknown key; the keys of a task are name, command, working_directory, timeout_minutes, \
-             max_retries, environment, shell, retry, on_crash, max_output_bytes",
+             max_retries, environment, shell, retry, on_crash, max_output_bytes, leftovers",
         ),
         ("\"retry\": {\"maxdelay\": 1}", "tasks[0].retry.maxdelay: unknown key; did you mean \"max_delay\"?"),
         (
             "\"a b\\n\": 1",
             "tasks[0][\"a b\\n\"]: unknown key; the keys of a task are name, command, working_directory, \
-             timeout_minutes, max_retries, environment, shell, retry, on_crash, max_output_bytes",
+             timeout_minutes, max_retries, environment, shell, retry, on_crash, max_output_bytes, leftovers",
         ),
     ] {
         assert_eq!(fault_of(settings), expected);
@@ -439,6 +441,11 @@ fn other_bad_settings_are_faults() {
             "\"on_crash\": false",
             "on_crash: false is neither \"rerun\" nor \"fail\"; write \"rerun\" to run the command again when its node \
              has died, \"fail\" to fail it",
+        ),
+        (
+            "\"leftovers\": \"stop\"",
+            "leftovers: \"stop\" is neither \"keep\" nor \"kill\"; write \"keep\" to let what a successful command has \
+             left running live on, \"kill\" to end it",
         ),
         (
             "\"max_output_bytes\": 67108865",

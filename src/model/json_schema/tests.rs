@@ -278,13 +278,14 @@ prop_compose! {
         environment in prop::collection::btree_map("[^=\0]{1,8}", any_text(), 0..3),
         retry in any_retry(),
         fails in any::<bool>(),
+        kills in any::<bool>(),
         max_output_bytes in 1..=67_108_864u64,
     ) -> TaskDefinition {
         let (shell, command) = command;
         let on_crash = if fails { OnCrash::Fail } else { OnCrash::Rerun };
         TaskDefinition {
             name, command, shell, working_directory, timeout_minutes, max_retries, environment, retry, on_crash,
-            max_output_bytes,
+            max_output_bytes, leftovers: if kills { Leftovers::Kill } else { Leftovers::Keep },
         }
     }
 }

@@ -117,7 +117,7 @@ fn clone_into(plan: &mut Plan) -> io::Result<i32> {
     })
 }
 
-/// The child: its own process group, its streams, its directory, no signal blocked, every signal at its default (ours
+/// The child: its own session and so its own process group, its streams, its directory, no signal blocked, every signal at its default (ours
 /// ignores SIGPIPE, and who started us may have had us ignore others), and its program.
 extern "C" fn begin(plan: *mut c_void) -> c_int {
     let plan: *mut Plan = plan.cast();
@@ -132,7 +132,7 @@ extern "C" fn begin(plan: *mut c_void) -> c_int {
                     break 'failed errno();
                 }
             }
-            if libc::setpgid(0, 0) != 0 {
+            if libc::setsid() < 0 {
                 break 'failed errno();
             }
             let streams = [

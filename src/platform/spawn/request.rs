@@ -3,7 +3,8 @@
 use std::ffi::{CString, OsStr, OsString};
 use std::path::Path;
 
-/// What a child is to be. It leads a process group of its own, reads /dev/null, and prints into one pipe.
+/// What a child is to be. It leads a session of its own, in which there is no terminal, and the process group of it; it
+/// reads /dev/null, and prints into one pipe.
 #[derive(Debug, Clone, Copy)]
 pub struct SpawnRequest<'a> {
     /// The file to execute; a relative one is seen from `directory`.

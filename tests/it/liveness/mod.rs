@@ -9,6 +9,7 @@
 mod crash;
 #[cfg(feature = "failpoints")]
 mod freeze;
+mod leftovers;
 mod orphans;
 #[cfg(feature = "failpoints")]
 mod panics;

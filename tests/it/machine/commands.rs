@@ -36,6 +36,28 @@ fn one_line_of_a_hundred_megabytes_takes_little_memory_whatever_it_is_made_of() 
     assert!(peak < PEAK_KIB_MAX, "the node took {peak} KiB");
 }
 
+/// The task of the guide for a command that runs as another user.
+#[test]
+fn a_command_of_another_user_passes_its_values_on_as_the_guide_says() {
+    use process_orchestrator::platform::files::effective_uid;
+    if effective_uid() != 0 || crate::common::tool("runuser").is_none() {
+        return;
+    }
+    let guide = include_str!("../../../src/guide/process_types.md");
+    let task = guide
+        .split("```")
+        .find(|block| block.starts_with("json") && block.contains("runuser"))
+        .unwrap()
+        .trim_start_matches("json");
+    let document = format!(
+        "{{\"name\": \"other\", \"tasks\": [{task}, {{\"name\": \"show\", \"command\": \"echo \
+         ${{processContext.rows}}\"}}]}}"
+    );
+    let database = TestDatabase::new("other_user");
+    let ended = database.run(&ProcessType::from_json(&document, "the guide").unwrap(), Default::default());
+    assert_eq!(ended.output(1), "12\n");
+}
+
 #[test]
 fn a_crash_is_recorded_by_its_signal_and_whether_it_left_a_core() {
     let bench = Bench::with_tables("crash");

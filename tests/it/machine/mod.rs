@@ -11,6 +11,7 @@ mod nested;
 mod process_one;
 mod slow_network;
 mod streams;
+mod terminal;
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;

@@ -76,7 +76,7 @@ const TERMINATED: [Step; 3] = [
 type Row = (&'static str, Kind, Option<Cause>, Vec<Step>);
 
 fn table() -> Vec<Row> {
-    use Event::{Exited, Nothing, OutputEnded, Printed, Reaped, Unwatchable, Watched};
+    use Event::{Exited, Nothing, OutputEnded, Printed, Reaped, RestGone, RestLeft, Unwatchable, Watched};
     let after = |begin: &[&[Step]], rest: &[Step]| [begin.concat(), rest.to_vec()].concat();
     let stop = Some(Cause::Interrupt(Reason::Stop));
     let fenced = Some(Cause::Interrupt(Reason::Fenced));
@@ -91,7 +91,8 @@ fn table() -> Vec<Row> {
                 (1, Printed, None, "wait 3 interrupt"),
                 (2, READABLE, None, "Read"),
                 (2, OutputEnded, None, "TryReap"),
-                (2, Reaped, None, "finish"),
+                (2, Reaped, None, "LookForRest"),
+                (2, RestGone, None, "finish"),
             ],
         ),
         (
@@ -102,7 +103,8 @@ fn table() -> Vec<Row> {
                 (0, Nothing, None, "wait 20 interrupt"),
                 (1, READABLE, STOP, "Read"),
                 (1, OutputEnded, STOP, "TryReap"),
-                (1, Reaped, STOP, "finish"),
+                (1, Reaped, STOP, "LookForRest"),
+                (1, RestGone, STOP, "finish"),
             ],
         ),
         (
@@ -121,7 +123,8 @@ fn table() -> Vec<Row> {
                 (141, WOKEN, None, "SampleUsage"),
                 (141, Nothing, None, "wait 301 exit interrupt"),
                 (150, BOTH, None, "Read"),
-                (150, OutputEnded, None, "finish"),
+                (150, OutputEnded, None, "LookForRest"),
+                (150, RestGone, None, "finish"),
             ],
         ),
         (
@@ -134,7 +137,8 @@ fn table() -> Vec<Row> {
                 (5, OutputEnded, None, "TryReap"),
                 (5, Nothing, None, "WatchExit"),
                 (5, Watched, None, "wait 20 exit interrupt"),
-                (9, EXITED, None, "finish"),
+                (9, EXITED, None, "LookForRest"),
+                (9, RestGone, None, "finish"),
             ],
         ),
         (
@@ -165,7 +169,8 @@ fn table() -> Vec<Row> {
                 (60, Nothing, None, "CheckExit"),
                 (60, Nothing, None, "wait 110 interrupt"),
                 (110, WOKEN, None, "CheckExit"),
-                (110, Exited, None, "finish"),
+                (110, Exited, None, "LookForRest"),
+                (110, RestGone, None, "finish"),
             ],
         ),
         (
@@ -181,7 +186,8 @@ fn table() -> Vec<Row> {
                 (1, Nothing, None, "wait for exit 3"),
                 (3, Nothing, None, "NoteLasting"),
                 (3, Nothing, None, "wait for exit 53"),
-                (30, Reaped, None, "finish"),
+                (30, Reaped, None, "LookForRest"),
+                (30, RestGone, None, "finish"),
             ],
         ),
         (
@@ -197,7 +203,8 @@ fn table() -> Vec<Row> {
                 (980, Nothing, None, "SampleUsage"),
                 (980, Nothing, None, "CheckExit"),
                 (980, Nothing, None, "wait for exit 1000"),
-                (990, Reaped, None, "finish"),
+                (990, Reaped, None, "LookForRest"),
+                (990, RestGone, None, "finish"),
             ],
         ),
         (
@@ -209,7 +216,8 @@ fn table() -> Vec<Row> {
                 &[
                     (30, READABLE, None, "Read"),
                     (30, OutputEnded, None, "CheckExit"),
-                    (30, Exited, None, "finish"),
+                    (30, Exited, None, "LookForRest"),
+                    (30, RestGone, None, "finish"),
                 ],
             ),
         ),
@@ -220,10 +228,11 @@ fn table() -> Vec<Row> {
             after(
                 &[&SAMPLED],
                 &[
-                    (30, EXITED, None, "wait 80"),
-                    (70, READABLE, None, "Read"),
-                    (70, Printed, None, "wait 120"),
-                    (120, WOKEN, None, "finish"),
+                    (30, EXITED, None, "wait 2030 interrupt"),
+                    (1_900, READABLE, None, "Read"),
+                    (1_900, Printed, None, "wait 3900 interrupt"),
+                    (3_900, WOKEN, None, "LookForRest"),
+                    (3_900, RestGone, None, "finish"),
                 ],
             ),
         ),
@@ -234,17 +243,107 @@ fn table() -> Vec<Row> {
             after(
                 &[&SAMPLED],
                 &[
-                    (30, EXITED, None, "wait 80"),
-                    (79, READABLE, None, "Read"),
-                    (79, Printed, None, "wait 129"),
-                    (128, READABLE, None, "Read"),
-                    (128, Printed, None, "wait 178"),
-                    (177, READABLE, None, "Read"),
-                    (177, Printed, None, "wait 227"),
-                    (226, READABLE, None, "Read"),
-                    (226, Printed, None, "wait 230"),
-                    (230, READABLE, None, "Read"),
-                    (230, Printed, None, "finish"),
+                    (30, EXITED, None, "wait 2030 interrupt"),
+                    (2_000, READABLE, None, "Read"),
+                    (2_000, Printed, None, "wait 4000 interrupt"),
+                    (3_990, READABLE, None, "Read"),
+                    (3_990, Printed, None, "wait 5990 interrupt"),
+                    (5_980, READABLE, None, "Read"),
+                    (5_980, Printed, None, "wait 7980 interrupt"),
+                    (7_970, READABLE, None, "Read"),
+                    (7_970, Printed, None, "wait 9970 interrupt"),
+                    (9_960, READABLE, None, "Read"),
+                    (9_960, Printed, None, "wait 10030 interrupt"),
+                    (10_030, READABLE, None, "Read"),
+                    (10_030, Printed, None, "LookForRest"),
+                    (10_030, RestGone, None, "finish"),
+                ],
+            ),
+        ),
+        (
+            "nor longer than a moment once a stop needs the executor",
+            PLAIN,
+            None,
+            after(
+                &[&SAMPLED],
+                &[
+                    (30, EXITED, None, "wait 2030 interrupt"),
+                    (1_000, WOKEN, STOP, "wait 1050"),
+                    (1_040, READABLE, STOP, "Read"),
+                    (1_040, Printed, STOP, "wait 1090"),
+                    (1_090, WOKEN, STOP, "LookForRest"),
+                    (1_090, RestGone, STOP, "finish"),
+                ],
+            ),
+        ),
+        (
+            "what it has left and must not live on is asked to end, heard and waited for",
+            PLAIN,
+            None,
+            after(
+                &[&SAMPLED],
+                &[
+                    (30, BOTH, None, "Read"),
+                    (30, OutputEnded, None, "LookForRest"),
+                    (30, RestLeft, None, "TerminateRest"),
+                    (30, Nothing, None, "wait 32"),
+                    (32, WOKEN, None, "LookForRest"),
+                    (32, RestLeft, None, "wait 36"),
+                    (36, WOKEN, None, "LookForRest"),
+                    (36, RestGone, None, "finish"),
+                ],
+            ),
+        ),
+        (
+            "and killed when its grace is over, for as long as bearable",
+            PLAIN,
+            None,
+            after(
+                &[&SAMPLED],
+                &[
+                    (30, BOTH, None, "Read"),
+                    (30, OutputEnded, None, "LookForRest"),
+                    (30, RestLeft, None, "TerminateRest"),
+                    (30, Nothing, None, "wait 32"),
+                    (130, WOKEN, None, "Kill"),
+                    (130, Nothing, None, "LookForRest"),
+                    (130, RestLeft, None, "wait 132"),
+                    (5_129, WOKEN, None, "LookForRest"),
+                    (5_129, RestLeft, None, "wait 5130"),
+                    (5_130, WOKEN, None, "GiveRestUp"),
+                    (5_130, Nothing, None, "finish"),
+                ],
+            ),
+        ),
+        (
+            "and at once if the process runs elsewhere by now",
+            PLAIN,
+            None,
+            after(
+                &[&SAMPLED],
+                &[
+                    (30, BOTH, FENCED, "Read"),
+                    (30, OutputEnded, FENCED, "LookForRest"),
+                    (30, RestLeft, FENCED, "Kill"),
+                    (30, Nothing, FENCED, "LookForRest"),
+                    (30, RestGone, FENCED, "finish"),
+                ],
+            ),
+        ),
+        (
+            "of what is left after a timeout all has its grace, whoever holds the output",
+            PLAIN,
+            stop,
+            after(
+                &[&SAMPLED, &TERMINATED],
+                &[
+                    (40, BOTH, STOP, "Read"),
+                    (40, OutputEnded, STOP, "LookForRest"),
+                    (40, RestLeft, STOP, "wait 42"),
+                    (42, WOKEN, STOP, "LookForRest"),
+                    (42, RestLeft, STOP, "wait 46"),
+                    (46, WOKEN, STOP, "LookForRest"),
+                    (46, RestGone, STOP, "finish, kill rest"),
                 ],
             ),
         ),
@@ -257,9 +356,10 @@ fn table() -> Vec<Row> {
                 (TIMEOUT_MS, WOKEN, None, "SampleUsage"),
                 (TIMEOUT_MS, Nothing, None, "WatchExit"),
                 (TIMEOUT_MS, Watched, None, "CheckExit"),
-                (TIMEOUT_MS, Exited, None, "wait 1050"),
+                (TIMEOUT_MS, Exited, None, "wait 3000 interrupt"),
                 (1_010, READABLE, None, "Read"),
-                (1_010, OutputEnded, None, "finish"),
+                (1_010, OutputEnded, None, "LookForRest"),
+                (1_010, RestGone, None, "finish"),
             ],
         ),
         (
@@ -273,11 +373,14 @@ fn table() -> Vec<Row> {
                 (TIMEOUT_MS, Watched, None, "CheckExit"),
                 (TIMEOUT_MS, Nothing, None, "Terminate"),
                 (TIMEOUT_MS, Nothing, None, "wait 1040 exit"),
-                (1_010, EXITED, None, "wait 1100"),
+                (1_010, EXITED, None, "LookForRest"),
+                (1_010, RestLeft, None, "wait 1012"),
                 (1_090, READABLE, None, "Read"),
-                (1_090, Printed, None, "wait 1100"),
+                (1_090, Printed, None, "LookForRest"),
+                (1_090, RestLeft, None, "wait 1094"),
                 (1_095, READABLE, None, "Read"),
-                (1_095, OutputEnded, None, "finish, kill rest"),
+                (1_095, OutputEnded, None, "LookForRest"),
+                (1_095, RestGone, None, "finish, kill rest"),
             ],
         ),
         (
@@ -301,7 +404,8 @@ fn table() -> Vec<Row> {
                     (1_180, WOKEN, None, "SampleUsage"),
                     (1_180, Nothing, None, "wait 1680 exit"),
                     (1_200, BOTH, None, "Read"),
-                    (1_200, OutputEnded, None, "finish, kill rest"),
+                    (1_200, OutputEnded, None, "LookForRest"),
+                    (1_200, RestGone, None, "finish, kill rest"),
                 ],
             ),
         ),
@@ -325,10 +429,27 @@ fn table() -> Vec<Row> {
             after(
                 &[&SAMPLED, &TERMINATED],
                 &[
-                    (40, EXITED, STOP, "wait 130"),
+                    (40, EXITED, STOP, "LookForRest"),
+                    (40, RestLeft, STOP, "wait 42"),
                     (130, WOKEN, STOP, "Kill"),
-                    (130, Nothing, STOP, "wait 180"),
+                    (130, Nothing, STOP, "LookForRest"),
+                    (130, RestGone, STOP, "wait 180"),
                     (180, WOKEN, STOP, "finish, kill rest"),
+                ],
+            ),
+        ),
+        (
+            "output that something holds which can't be found is read for a moment after the end of all others",
+            PLAIN,
+            stop,
+            after(
+                &[&SAMPLED, &TERMINATED],
+                &[
+                    (40, EXITED, STOP, "LookForRest"),
+                    (40, RestGone, STOP, "wait 90"),
+                    (50, READABLE, STOP, "Read"),
+                    (50, Printed, STOP, "wait 100"),
+                    (101, WOKEN, STOP, "finish, kill rest"),
                 ],
             ),
         ),
@@ -343,7 +464,8 @@ fn table() -> Vec<Row> {
                 (1, Nothing, STOP, "WatchExit"),
                 (1, Watched, STOP, "wait 20 exit"),
                 (2, BOTH, STOP, "Read"),
-                (2, OutputEnded, STOP, "finish, kill rest"),
+                (2, OutputEnded, STOP, "LookForRest"),
+                (2, RestGone, STOP, "finish, kill rest"),
             ],
         ),
         (
@@ -360,9 +482,11 @@ fn table() -> Vec<Row> {
                     (31, WOKEN, STOP, "CheckExit"),
                     (31, Nothing, STOP, "wait 33"),
                     (33, WOKEN, STOP, "CheckExit"),
-                    (33, Exited, STOP, "wait 130"),
+                    (33, Exited, STOP, "LookForRest"),
+                    (33, RestLeft, STOP, "wait 35"),
                     (34, READABLE, STOP, "Read"),
-                    (34, OutputEnded, STOP, "finish, kill rest"),
+                    (34, OutputEnded, STOP, "LookForRest"),
+                    (34, RestGone, STOP, "finish, kill rest"),
                 ],
             ),
         ),
@@ -377,7 +501,8 @@ fn table() -> Vec<Row> {
                     (30, Nothing, FENCED, "Kill"),
                     (30, Nothing, FENCED, "wait 60 exit"),
                     (31, BOTH, FENCED, "Read"),
-                    (31, OutputEnded, FENCED, "finish, kill rest"),
+                    (31, OutputEnded, FENCED, "LookForRest"),
+                    (31, RestGone, FENCED, "finish, kill rest"),
                 ],
             ),
         ),
@@ -405,7 +530,8 @@ fn table() -> Vec<Row> {
                     (40, READABLE, FENCED, "Read"),
                     (40, Printed, FENCED, "Kill"),
                     (40, Nothing, FENCED, "wait 60 exit"),
-                    (41, EXITED, FENCED, "wait 91"),
+                    (41, EXITED, FENCED, "LookForRest"),
+                    (41, RestGone, FENCED, "wait 91"),
                     (42, READABLE, FENCED, "Read"),
                     (42, OutputEnded, FENCED, "finish, kill rest"),
                 ],
@@ -426,7 +552,8 @@ fn table() -> Vec<Row> {
                     (10_130, WOKEN, STOP, "WarnOfSurvivor"),
                     (10_130, Nothing, STOP, "wait 10289 exit"),
                     (10_140, BOTH, STOP, "Read"),
-                    (10_140, OutputEnded, STOP, "finish, kill rest"),
+                    (10_140, OutputEnded, STOP, "LookForRest"),
+                    (10_140, RestGone, STOP, "finish, kill rest"),
                 ],
             ),
         ),
@@ -439,7 +566,8 @@ fn table() -> Vec<Row> {
                 &[
                     (130, WOKEN, STOP, "SampleUsage"),
                     (130, Nothing, STOP, "Kill"),
-                    (10_120, EXITED, STOP, "wait 10170"),
+                    (10_120, EXITED, STOP, "LookForRest"),
+                    (10_120, RestGone, STOP, "wait 10170"),
                     (10_135, READABLE, STOP, "Read"),
                     (10_135, Printed, STOP, "wait 10185"),
                     (10_185, WOKEN, STOP, "finish, kill rest"),
@@ -477,8 +605,9 @@ fn every_event_action_and_change_of_phase_is_as_it_should_be() {
         assert_eq!(state.cause(), cause, "{what}");
         assert_eq!(state.was_killed(), matches!(state.phase, Phase::Killed { .. }), "{what}");
     }
-    let all = "CheckExit Exited Failed Finish Kill NoteLasting Nothing OutputEnded Printed Read Ready Reaped \
-               SampleUsage Terminate TryReap Unwatchable Wait WaitForExit WarnOfSurvivor WatchExit Watched";
+    let all = "CheckExit Exited Failed Finish GiveRestUp Kill LookForRest NoteLasting Nothing OutputEnded Printed Read \
+               Ready Reaped RestGone RestLeft SampleUsage Terminate TerminateRest TryReap Unwatchable Wait WaitForExit \
+               WarnOfSurvivor WatchExit Watched";
     assert_eq!(seen.into_iter().collect::<Vec<_>>().join(" "), all);
     let phases = phases.iter().map(|(before, after)| format!("{before} {after}"));
     let changes = [
@@ -487,7 +616,9 @@ fn every_event_action_and_change_of_phase_is_as_it_should_be() {
         "Asked Terminating",
         "Killed Killed",
         "Running Asked",
+        "Running Killed",
         "Running Running",
+        "Running Terminating",
         "Terminating Killed",
         "Terminating Terminating",
     ];
@@ -509,6 +640,8 @@ struct World {
     exits_at: Option<u64>,
     /// What it leaves behind holds the output for so long after its exit.
     holds_output: u64,
+    /// Something is left that must not live on, and ends so long after it was asked to; none if it ignores that.
+    leaves: Option<Option<u64>>,
     closes_output_early: bool,
     prints_every: u64,
     /// How long after SIGTERM it ends; none if it ignores that.
@@ -522,15 +655,22 @@ fn world() -> impl Strategy<Value = World> {
     let reason = prop_oneof![Just(Reason::Stop), Just(Reason::Cancel), Just(Reason::Fenced)];
     let first = (
         prop::option::of(0..3_000_u64),
-        prop_oneof![Just(0), 0..400_u64],
+        prop_oneof![Just(0), 0..4_000_u64],
+        prop::option::of(prop::option::of(0..200_u64)),
         any::<bool>(),
         1..400_u64,
         prop::option::of(0..200_u64),
     );
     (first, prop::option::of((0..2_000_u64, reason)), any::<bool>(), any::<bool>()).prop_map(
-        |((exits_at, holds_output, closes_output_early, prints_every, heeds_term), asked, has, can)| World {
+        |(
+            (exits_at, holds_output, leaves, closes_output_early, prints_every, heeds_term),
+            asked,
+            has,
+            can,
+        )| World {
             exits_at,
             holds_output,
+            leaves,
             closes_output_early,
             prints_every,
             heeds_term,
@@ -548,6 +688,8 @@ struct Told {
     exit_at: u64,
     terminated_at: Option<u64>,
     killed_at: Option<u64>,
+    rest_asked_at: Option<u64>,
+    rest_end: Option<u64>,
     steps: u32,
 }
 
@@ -609,17 +751,36 @@ fn live_through(world: &World) -> (Told, State) {
             Action::Terminate => {
                 assert!(!is_reaped && told.terminated_at.is_none());
                 told.terminated_at = Some(now);
+                told.rest_end = world.leaves.flatten().map(|ms| now + ms);
                 exit_at = exit_at.into_iter().chain(world.heeds_term.map(|ms| now + ms)).min();
                 Event::Nothing
             }
             Action::Kill => {
-                assert!(!is_reaped && told.killed_at.is_none());
+                // Once the leader is reaped only what it has left is killed.
+                assert!(
+                    told.killed_at.is_none()
+                        && (!is_reaped || told.rest_asked_at.is_some() || asked == FENCED)
+                );
                 told.killed_at = Some(now);
+                told.rest_end = Some(told.rest_end.map_or(now, |at| at.min(now)));
                 exit_at = Some(exit_at.map_or(now, |at| at.min(now)));
                 output_end = Some(output_end.map_or(now, |at| at.min(now)));
                 Event::Nothing
             }
-            Action::SampleUsage | Action::NoteLasting | Action::WarnOfSurvivor => Event::Nothing,
+            Action::LookForRest => {
+                assert!(has_exited(now));
+                let is_left = world.leaves.is_some() && told.rest_end.is_none_or(|at| now < at);
+                if is_left { Event::RestLeft } else { Event::RestGone }
+            }
+            Action::TerminateRest => {
+                assert!(told.terminated_at.is_none() && told.rest_asked_at.is_none());
+                told.rest_asked_at = Some(now);
+                told.rest_end = world.leaves.flatten().map(|ms| now + ms);
+                Event::Nothing
+            }
+            Action::SampleUsage | Action::NoteLasting | Action::WarnOfSurvivor | Action::GiveRestUp => {
+                Event::Nothing
+            }
             Action::Finish { .. } => {
                 (told.finished_at, told.exit_at) = (now, exit_at.expect("it has exited"));
                 return (told, state);
@@ -634,13 +795,25 @@ proptest! {
         let (told, state) = live_through(&world);
         // Until the first sample nobody watches the exit of one that prints; without a descriptor only samples show it.
         let unnoticed_max = if world.has_descriptor { SAMPLE_FIRST } else { SAMPLE_INTERVAL_MAX };
-        let slack = u64::try_from((unnoticed_max + POLL_MAX + DRAIN_MAX).as_millis()).unwrap();
+        let unnoticed = u64::try_from((unnoticed_max + POLL_MAX).as_millis()).unwrap();
+        let drain = u64::try_from(DRAIN_MAX.as_millis()).unwrap();
+        let hurried = u64::try_from((HURRIED_MAX + LOOK_MAX).as_millis()).unwrap();
         prop_assert!(told.finished_at >= told.exit_at, "{:?}", told);
-        prop_assert!(told.finished_at <= TIMEOUT_MS + GRACE_MS + slack, "{:?}", told);
-        if told.terminated_at.is_none() && told.killed_at.is_none() {
+        let was_left_alone = told.terminated_at.is_none() && told.killed_at.is_none();
+        if was_left_alone {
             prop_assert_eq!(state.cause(), None);
-            prop_assert!(told.finished_at <= told.exit_at + slack, "{:?}", told);
         }
+        if was_left_alone && told.rest_asked_at.is_none() {
+            prop_assert!(told.finished_at <= told.exit_at + unnoticed + drain, "{:?}", told);
+        }
+        if state.cause().is_some() {
+            prop_assert!(told.finished_at <= TIMEOUT_MS + GRACE_MS + unnoticed + hurried, "{:?}", told);
+        }
+        if let Some(at) = told.rest_asked_at {
+            prop_assert!(told.finished_at <= at + GRACE_MS + hurried, "{:?}", told);
+        }
+        // Nothing that must not live on does.
+        prop_assert!(world.leaves.is_none() || told.rest_end.is_some_and(|at| at <= told.finished_at), "{:?}", told);
         let is_fenced = matches!(world.asked, Some((_, Reason::Fenced)));
         if let Some(at) = told.terminated_at {
             let was_asked = world.asked.is_some_and(|(asked_at, _)| at >= asked_at);
@@ -648,8 +821,8 @@ proptest! {
         }
         if let Some(at) = told.killed_at {
             prop_assert!(state.was_killed());
-            let had_grace = told.terminated_at.is_some_and(|term| at >= term + GRACE_MS);
-            prop_assert!(had_grace || is_fenced, "{:?}", told);
+            let asked_at = told.terminated_at.or(told.rest_asked_at);
+            prop_assert!(asked_at.is_some_and(|term| at >= term + GRACE_MS) || is_fenced, "{:?}", told);
         }
     }
 }

@@ -6,10 +6,10 @@
 //! to us (of another user, or kept from being looked at).
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 use std::time::{Duration, Instant};
 
+use super::sight::{Eye, Sight, all_processes, check_proc};
 use crate::platform::guarding::{Pinned, PinnedSignal};
 
 /// Scans that find no process which has not been stopped yet mean that no more are being started. Something that
@@ -28,11 +28,7 @@ const PAUSE_MS_MAX: u64 = 100;
 
 /// Ends them all and waits until they are gone, at most `patience`; returns how many it killed, and how many are left.
 /// Once `is_over` it ends what it has stopped by then, and nothing else.
-pub(super) fn sweep(
-    marks: &[String],
-    patience: Duration,
-    is_over: &dyn Fn() -> bool,
-) -> io::Result<(usize, usize)> {
+pub fn sweep(marks: &[String], patience: Duration, is_over: &dyn Fn() -> bool) -> io::Result<(usize, usize)> {
     check_proc()?;
     let mut sweep = Sweep::new(marks, is_over);
     let began = Instant::now();
@@ -67,21 +63,6 @@ pub(super) fn sweep(
     }
 }
 
-/// The numbers in a `/proc` of another pid namespace mean other processes than the same numbers mean to us.
-fn check_proc() -> io::Result<()> {
-    let own = fs::read_link("/proc/self").map_err(|error| {
-        io::Error::new(error.kind(), format!("read /proc/self: {error}; mount /proc to have commands found"))
-    })?;
-    if own.to_str() == Some(std::process::id().to_string().as_str()) {
-        return Ok(());
-    }
-    Err(io::Error::other(format!(
-        "read /proc: it shows another pid namespace, where this process is {} and not {}; mount our own there",
-        own.display(),
-        std::process::id()
-    )))
-}
-
 struct Sweep<'a> {
     /// Entries of an environment, whole.
     marks: Vec<Vec<u8>>,
@@ -89,8 +70,7 @@ struct Sweep<'a> {
     own_pid: i32,
     /// Stopped or killed so far.
     ended: BTreeSet<i32>,
-    /// Of the process that is looked at.
-    environment: Vec<u8>,
+    eye: Eye,
 }
 
 /// What one scan, or several, came across.
@@ -103,15 +83,6 @@ struct Found {
     has_unsettled: bool,
 }
 
-/// What a look at one process says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sight {
-    Marked,
-    Another,
-    /// It is in the middle of `exec`.
-    Unsettled,
-}
-
 impl<'a> Sweep<'a> {
     fn new(marks: &[String], is_over: &'a dyn Fn() -> bool) -> Self {
         Self {
@@ -120,7 +91,7 @@ impl<'a> Sweep<'a> {
             // Ids are far below 2^31.
             own_pid: std::process::id() as i32,
             ended: BTreeSet::new(),
-            environment: Vec::new(),
+            eye: Eye::default(),
         }
     }
 
@@ -144,17 +115,15 @@ impl<'a> Sweep<'a> {
     /// Goes through all processes once and signals the marked ones.
     fn scan(&mut self, signal: PinnedSignal) -> io::Result<Found> {
         let mut found = Found::default();
-        for entry in fs::read_dir("/proc")? {
-            let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
-                continue;
-            };
+        for pid in all_processes()? {
+            let pid = pid?;
             if pid == self.own_pid {
                 continue;
             }
             match self.look(pid) {
-                Sight::Another => {}
+                Sight::Hidden => {}
                 Sight::Unsettled => found.has_unsettled = true,
-                Sight::Marked => match self.signal(pid, signal) {
+                Sight::Seen => match self.signal(pid, signal) {
                     Ok(true) => drop(found.signalled.insert(pid)),
                     Ok(false) => {}
                     Err(_) => found.refused += 1,
@@ -169,7 +138,7 @@ impl<'a> Sweep<'a> {
         let Ok(pinned) = Pinned::open(pid) else { return Ok(false) };
         // The look before was at whoever had the id then. If this one is at a later process than the pinned one,
         // that has ended, and the signal reaches nobody.
-        if self.look(pid) != Sight::Marked {
+        if self.look(pid) != Sight::Seen {
             return Ok(false);
         }
         // Asked after the look: what was there before it was over is meant, and what has begun since is not.
@@ -184,47 +153,21 @@ impl<'a> Sweep<'a> {
     }
 
     fn look(&mut self, pid: i32) -> Sight {
-        self.environment.clear();
-        let opened = File::open(format!("/proc/{pid}/environ"));
-        // It has ended, or is none of our business.
-        let Ok(_) = opened.and_then(|mut file| file.read_to_end(&mut self.environment)) else {
-            return Sight::Another;
-        };
-        if self.environment.is_empty() {
-            let stat = fs::read(format!("/proc/{pid}/stat"));
-            let is_unsettled = stat.is_ok_and(|stat| is_in_exec(&stat));
-            return if is_unsettled { Sight::Unsettled } else { Sight::Another };
+        match self.eye.look(pid) {
+            Sight::Seen
+                if self.eye.first_entry(self.marks.iter().map(|it| Some(it.as_slice()))).is_none() =>
+            {
+                Sight::Hidden
+            }
+            sight => sight,
         }
-        if has_entry(&self.environment, &self.marks) { Sight::Marked } else { Sight::Another }
     }
-}
-
-/// Whether one of the `marks` is an entry of the environment: all of one, not part of it.
-fn has_entry(environment: &[u8], marks: &[Vec<u8>]) -> bool {
-    environment.split(|&byte| byte == 0).any(|entry| marks.iter().any(|mark| mark == entry))
-}
-
-/// Whether a process with nothing in its environment has no environment at all, from `/proc/<pid>/stat`: so are
-/// those whose new program is being loaded, if they are neither ended nor threads of the kernel.
-fn is_in_exec(stat: &[u8]) -> bool {
-    /// `PF_KTHREAD` of the kernel's `sched.h`.
-    const KERNEL_THREAD: u64 = 0x0020_0000;
-    // The second field is the name in parentheses, which may contain anything, parentheses too.
-    let Some(end_of_name) = stat.iter().rposition(|&byte| byte == b')') else { return false };
-    let Ok(rest) = std::str::from_utf8(&stat[end_of_name + 1..]) else { return false };
-    let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
-    // By the manual's numbers, which count from 1, the name being number 2.
-    let field = |number: usize| fields.get(number - 3).copied();
-    let number = |at: usize| field(at).and_then(|text| text.parse::<u64>().ok());
-    let (Some(state), Some(flags), Some(end_of_environment)) = (field(3), number(9), number(51)) else {
-        return false;
-    };
-    !matches!(state, "Z" | "X" | "x") && flags & KERNEL_THREAD == 0 && end_of_environment == 0
 }
 
 #[cfg(test)]
 mod tests {
     use std::cell::{Cell, RefCell};
+    use std::fs;
     use std::process::{Child, Command};
 
     use super::*;
@@ -261,43 +204,5 @@ mod tests {
     fn a_sweep_that_is_over_leaves_what_has_begun_since_alone() {
         assert_eq!(sweep_until(1), (0, 0), "before the first signal");
         assert_eq!(sweep_until(2), (1, 0), "after the first command was killed");
-    }
-
-    #[test]
-    fn only_a_whole_entry_counts() {
-        let marks = [b"NODE=a-1-0f".to_vec(), b"NODE=b".to_vec()];
-        let yes: [&[u8]; 4] = [b"NODE=a-1-0f\0", b"A=1\0NODE=a-1-0f\0B=2\0", b"A=1\0NODE=b\0", b"NODE=b"];
-        let no: [&[u8]; 8] = [
-            b"",
-            b"\0",
-            b"NODE=a-1-0f0\0",
-            b"NODE=a-1-0\0",
-            b"XNODE=a-1-0f\0",
-            b"A=NODE=a-1-0f\0",
-            b"A=x\nNODE=a-1-0f\nB=2\0",
-            b"NODE=a-1-0f \0",
-        ];
-        for environment in yes {
-            assert!(has_entry(environment, &marks), "{}", String::from_utf8_lossy(environment));
-        }
-        for environment in no {
-            assert!(!has_entry(environment, &marks), "{}", String::from_utf8_lossy(environment));
-        }
-    }
-
-    #[test]
-    fn a_process_in_exec_is_told_from_one_with_an_empty_environment() {
-        let stat = |state: &str, flags: u64, end: u64| {
-            let between = |count| "1 ".repeat(count);
-            let text = format!("42 (a) b) {state} {}{flags} {}{end} 0\n", between(5), between(41));
-            text.into_bytes()
-        };
-        assert!(is_in_exec(&stat("R", 0x0040_0000, 0)));
-        assert!(!is_in_exec(&stat("R", 0x0040_0000, 140_727_000_000_000)), "env -i");
-        assert!(!is_in_exec(&stat("Z", 0x0040_0000, 0)), "it has ended");
-        assert!(!is_in_exec(&stat("S", 0x0020_8040, 0)), "a thread of the kernel");
-        assert!(!is_in_exec(b"42 (a) S 1 2"));
-        let own = fs::read("/proc/self/stat").unwrap();
-        assert!(!is_in_exec(&own), "{}", String::from_utf8_lossy(&own));
     }
 }
