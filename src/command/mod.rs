@@ -27,7 +27,7 @@ mod usage;
 pub use bare::bare_spawn_and_capture;
 pub use context::CONTEXT_BYTES_MAX;
 pub use context_file::ContextDirectory;
-pub use environment::{BaseEnvironment, NODE_VARIABLE};
+pub use environment::{BaseEnvironment, NODE_VARIABLE, variable_of_node};
 pub use interrupt::{Interrupt, Reason};
 pub use invocation::{GRACE, Invocation, Lasting};
 pub use live::{LIVE_BYTES_MAX, Live, LiveView};

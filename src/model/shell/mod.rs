@@ -1,0 +1,20 @@
+//! What shells and other interpreters make of a text, as far as it tells whether a command can mean what it says.
+//!
+//! A command is split into words by the shell's rules of quoting, but no shell runs it unless its task says so. Whoever
+//! writes `ls > list.txt` without one means something else than it does; whoever writes `'${config.key}'` into a script
+//! gets the letters. Both are found here, from the quotes. Nothing here refuses anything: [`super::document`] does.
+
+mod interpreters;
+mod script;
+mod stored;
+mod vocabulary;
+mod words;
+
+pub use interpreters::{Code, base_name, code_words, is_posix_shell, loses_environment, option_for_code};
+pub use script::{Misplaced, misplaced};
+pub use stored::words_of_script;
+pub use vocabulary::{is_assignment, is_shell_word};
+pub use words::{Finding, Kind, in_text, in_words};
+
+/// Bytes of one argument or variable that Linux takes with its end (MAX_ARG_STRLEN is 32 pages, its NUL included).
+pub const ARGUMENT_BYTES_MAX: usize = 131_071;
