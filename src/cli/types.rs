@@ -215,7 +215,11 @@ fn paused(data: &ProcessTypeData, clock: &Clock) -> String {
 }
 
 fn command(task: &TaskDefinition) -> String {
-    let shell = if task.shell { "(shell) " } else { "" };
+    let shell = match (task.shell, task.shell_command.as_slice()) {
+        (false, _) => String::new(),
+        (true, []) => "(shell) ".to_owned(),
+        (true, words) => format!("({}) ", text::escape(&words.join(" "))),
+    };
     format!("{shell}{}", text::escape(&task.command))
 }
 

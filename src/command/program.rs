@@ -86,6 +86,9 @@ fn meant_for_a_shell(name: &str) -> Option<String> {
         return Some(format!(
             "a shell would set {variable} with it: write it into the task's environment, or give the task \"shell\": true"
         ));
+    } else if name.contains(char::is_whitespace) {
+        let remedy = "all of it is taken for the program's name: write each argument as a text of its own";
+        return Some(remedy.to_owned());
     } else if !shell::in_words(&format!("x {name}")).is_empty() {
         "only a shell understands it"
     } else {
@@ -204,7 +207,10 @@ fn check_directory(directory: Option<&Path>) -> Result<(), SpawnFault> {
         }
         Ok(_) => return Ok(()),
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            format!("no such working directory: {name}; create it, or change the task's working_directory")
+            let home = if directory.starts_with("~") { " (write ${env.HOME} for ~)" } else { "" };
+            format!(
+                "no such working directory: {name}; create it, or change the task's working_directory{home}"
+            )
         }
         Err(e) => format!("the working directory {name} can't be entered: {e}"),
     };

@@ -159,6 +159,7 @@ fn no_such_program() {
     for (word, part) in [
         ("cd", "it is a shell's own word: write the command as one text and give its task \"shell\": true"),
         ("ulimit", "it is a shell's own word: write"),
+        ("ls -l", "all of it is taken for the program's name: write each argument as a text of its own"),
         ("ls;", "only a shell understands it: write"),
         ("*.sh", "only a shell understands it: write"),
         (
@@ -195,6 +196,8 @@ fn no_such_working_directory_is_told_from_no_such_program() {
                 run_on(&mut runner, &[program], |it| it.working_directory = Some("/nowhere/data".into()));
             assert_refused(&report, &["no such working directory: `/nowhere/data`", "create it"]);
         }
+        let report = run_on(&mut runner, &["true"], |it| it.working_directory = Some("~/data".into()));
+        assert_refused(&report, &["no such working directory: `~/data`", "(write ${env.HOME} for ~)"]);
         let report = run_on(&mut runner, &["true"], |it| it.working_directory = Some("/dev/null".into()));
         assert_refused(&report, &["the working directory `/dev/null` is not a directory"]);
     }

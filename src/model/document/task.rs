@@ -17,6 +17,7 @@ use super::tree::Node;
 use crate::model::duration::{parse_duration, show_duration};
 use crate::model::process_type::{OnCrash, TaskDefinition};
 use crate::model::retry::RetryPolicy;
+use crate::model::shell::names_in_script;
 use crate::model::suggest;
 
 /// The keys of a task.
@@ -80,6 +81,15 @@ pub fn read(reader: &mut Reader, at: &str, node: &Node) -> TaskDefinition {
         }
         _ => {}
     });
+    let names = if task.shell { names_in_script(&task.command) } else { Vec::new() };
+    for name in names.iter().filter(|name| task.environment.contains_key(*name)) {
+        let at = super::reader::path(&format!("{at}.environment"), name);
+        reader.no_sense(
+            at,
+            format!("{name} holds the value of a variable in the script"),
+            "choose another name",
+        );
+    }
     task
 }
 

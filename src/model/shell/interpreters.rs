@@ -144,6 +144,9 @@ const BUILTINS: &[Interpreter] = &[
     Interpreter { names: &["trap"], plain: Plain::Code, ..USUAL },
 ];
 
+/// These are taken for programs wherever they stand; others only at the beginning and behind what runs another program.
+const ANYWHERE: &[&str] = &["python", "perl", "ruby"];
+
 /// Programs that run another one, which they are given. Behind them awk is a program; in `grep awk FILE` it is none.
 const WRAPPERS: &[&str] = &[
     "env",
@@ -174,6 +177,18 @@ const WRAPPERS: &[&str] = &[
     "busybox",
     "flock",
     "runuser",
+    "setpriv",
+    "gosu",
+    "su-exec",
+    "fakeroot",
+    "xvfb-run",
+    "numactl",
+    "bwrap",
+    "singularity",
+    "apptainer",
+    "tini",
+    "dumb-init",
+    "caffeinate",
 ];
 
 /// Programs whose children do not have the environment of the command.
@@ -214,7 +229,8 @@ pub fn code_words<'w, W: AsRef<str>>(words: &'w [W], is_in_script: bool) -> Vec<
     let has_wrapper = words.first().is_some_and(|first| runs_another(first));
     for (at, word) in words.iter().enumerate() {
         let Some(interpreter) = named(INTERPRETERS, word) else { continue };
-        if at == 0 || has_wrapper || interpreter.plain == Plain::File {
+        let is_anywhere = is_posix_shell(word) || ANYWHERE.contains(&base_name(word));
+        if at == 0 || has_wrapper || is_anywhere {
             found.extend(interpreter.code(&words[at + 1..]).into_iter().map(|code| (at, at + 1 + code)));
         }
     }
@@ -412,6 +428,8 @@ mod tests {
             ("find . -exec sh -c X ;", "+X"),
             ("docker run --rm image bash -c X", "X"),
             ("busybox sh -c X", "+X"),
+            ("poetry run python -c X", "X"),
+            ("nice node -e X", "X"),
             ("fish -c X", "X"),
             ("fish --command=X", "--command=X"),
             ("python3 -c X", "X"),
@@ -463,6 +481,8 @@ mod tests {
             "awk -f prog.awk X",
             "awk -fprog.awk X",
             "grep awk X",
+            "tool node -e X",
+            "npm run script -c X",
             "grep -c X file",
             "tar -c X",
             "ssh -i key host",

@@ -12,7 +12,7 @@ mod words;
 
 pub use interpreters::{Code, base_name, code_words, is_posix_shell, loses_environment, option_for_code};
 pub use script::{Misplaced, misplaced};
-pub use stored::words_of_script;
+pub use stored::{names_in_script, words_of_script};
 pub use vocabulary::{is_assignment, is_shell_word};
 pub use words::{Finding, Kind, in_text, in_words};
 

@@ -31,6 +31,11 @@ pub fn words_of_script(task: &TaskDefinition) -> Option<(String, BTreeMap<String
     Some((shell_words::join(words), environment))
 }
 
+/// The names of the environment variables that a script's variables become.
+pub fn names_in_script(script: &str) -> Vec<String> {
+    with_references(script).1.into_iter().map(|(name, _)| name).collect()
+}
+
 /// The script with references in the place of variables, and what those refer to. It is still to be read as a template.
 fn with_references(script: &str) -> (String, Vec<(String, String)>) {
     let mut text = String::with_capacity(script.len());

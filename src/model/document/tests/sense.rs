@@ -394,6 +394,13 @@ fn surroundings_that_only_a_shell_would_understand_are_refused() {
         task["command"] = json!("true");
         assert_eq!(faults_of(&task), [format!("tasks[0].{expected}")]);
     }
+    let clash = json!({"command": "echo \"${config.x}\"", "shell": "bash", "environment": {"PO_CONFIG_X": "1", "PO_CONFIG_Y": "2"}});
+    assert_eq!(
+        faults_of(&clash),
+        [
+            "tasks[0].environment.PO_CONFIG_X: PO_CONFIG_X holds the value of a variable in the script; choose another name"
+        ]
+    );
     for environment in [
         json!({"PATH": "/opt/x:${env.PATH}", "PRICE": "$5", "PASSWORD": "a$ $", "TEXT": "a ~ b `", "D": "${config.x:-$PATH}"}),
         json!({"PGHOST": "db", "DATABASE_URL": "postgresql://x", "TILDE": "a~b", "X": "$${HOME}", "HOME": "/x"}),
