@@ -112,27 +112,18 @@ pub fn may_execute(path: &Path) -> bool {
 /// Whether the file system of `path` is mounted so that nothing on it may be executed.
 pub fn forbids_execution(path: &Path) -> bool {
     let Ok(path) = CString::new(path.as_os_str().as_bytes()) else { return false };
+    // SAFETY: a valid C string; the call fills the zeroed structure when it returns 0.
     #[cfg(target_os = "linux")]
-    const NO_EXECUTION: u64 = libc::ST_NOEXEC as u64;
+    unsafe {
+        let mut stat = MaybeUninit::<libc::statvfs>::zeroed().assume_init();
+        libc::statvfs(path.as_ptr(), &mut stat) == 0 && stat.f_flag & libc::ST_NOEXEC != 0
+    }
+    // SAFETY: as above; here statvfs does not tell of this flag.
     #[cfg(not(target_os = "linux"))]
-    const NO_EXECUTION: u64 = libc::MNT_NOEXEC as u64;
-    #[cfg(target_os = "linux")]
-    let flags = {
-        // SAFETY: a valid C string; statvfs fills the zeroed structure when it returns 0.
-        unsafe {
-            let mut stat = MaybeUninit::<libc::statvfs>::zeroed().assume_init();
-            (libc::statvfs(path.as_ptr(), &mut stat) == 0).then_some(stat.f_flag as u64)
-        }
-    };
-    #[cfg(not(target_os = "linux"))]
-    let flags = {
-        // SAFETY: as above; there statvfs does not tell of this flag.
-        unsafe {
-            let mut stat = MaybeUninit::<libc::statfs>::zeroed().assume_init();
-            (libc::statfs(path.as_ptr(), &mut stat) == 0).then_some(u64::from(stat.f_flags))
-        }
-    };
-    flags.is_some_and(|flags| flags & NO_EXECUTION != 0)
+    unsafe {
+        let mut stat = MaybeUninit::<libc::statfs>::zeroed().assume_init();
+        libc::statfs(path.as_ptr(), &mut stat) == 0 && stat.f_flags & libc::MNT_NOEXEC as u32 != 0
+    }
 }
 
 /// Opens a file that somebody else has written, without following a link and without waiting for a peer

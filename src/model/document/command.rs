@@ -74,19 +74,13 @@ fn array_command(reader: &mut Reader, at: &str, items: &[Node], is_unsafe: bool)
 
 /// One text that splits into these words, and in which nothing looks as if it were meant for a shell.
 fn joined(words: &[String]) -> String {
-    let mut text = String::new();
-    for word in words {
+    let quoted = words.iter().enumerate().map(|(index, word)| {
         let quoted = shell_words::quote(word);
-        let first = if text.is_empty() {
-            ""
-        } else {
-            text.push(' ');
-            "x "
-        };
-        let is_plain = shell::in_words(&format!("{first}{quoted}")).is_empty();
-        text.push_str(&if is_plain { quoted } else { format!("'{word}'").into() });
-    }
-    text
+        let command = if index == 0 { quoted.to_string() } else { format!("x {quoted}") };
+        let is_plain = !quoted.trim().is_empty() && shell::in_words(&command).is_empty();
+        if is_plain { quoted } else { format!("'{word}'").into() }
+    });
+    quoted.collect::<Vec<_>>().join(" ")
 }
 
 /// Checks a command that is split by shell-word rules.
@@ -236,7 +230,7 @@ fn script(reader: &mut Reader, at: &str, script: &str, shell: &[String], is_unsa
             Misplaced::Escaped(variable) => reader.no_sense(
                 at,
                 format!("{variable} stands behind a backslash, and a shell puts no value in its place"),
-                format!("remove the backslash, or write $${{…}} for the text itself, in single quotes"),
+                "remove the backslash, or write $${…} for the text itself, in single quotes".to_owned(),
             ),
             Misplaced::Code(variable, program) if !is_unsafe => {
                 let problem =

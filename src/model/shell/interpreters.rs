@@ -330,7 +330,7 @@ impl Interpreter {
                 }
             } else if word == "-" && self.before > 0 {
                 // `su -`: a login.
-            } else if !is_option && !(self.is_shell() && word.starts_with('+')) {
+            } else if !(is_option || self.is_shell() && word.starts_with('+')) {
                 if is_announced
                     || self.plain == Plain::Code && code.is_empty()
                     || self.plain == Plain::AllCode

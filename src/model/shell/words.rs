@@ -1,5 +1,6 @@
 //! What only a shell would understand, in a command that none runs.
 
+use super::interpreters::code_words;
 use super::vocabulary::{is_assignment, is_name_start, is_shell_word};
 
 /// Something that only a shell understands.
@@ -39,6 +40,8 @@ enum Quote {
     Double,
     /// In single quotes, behind a backslash, or part of a variable of ours.
     Literal,
+    /// The `$` of `$'…'`, which is a quote of its own in bash.
+    Opening,
 }
 
 type Glyph = (char, Quote);
@@ -64,8 +67,11 @@ pub fn in_words(command: &str) -> Vec<Finding> {
     {
         found.push(Finding { kind: Kind::Assignment, text: first.text() });
     }
-    for word in &words {
-        judge(word, &mut found);
+    // In code that another program reads, `$NAME` in double quotes is that program's.
+    let texts: Vec<String> = words.iter().map(Word::text).collect();
+    let codes = code_words(&texts, false);
+    for (index, word) in words.iter().enumerate() {
+        judge(word, codes.iter().any(|code| code.index == index), &mut found);
     }
     if words.last().map(|word| word.line) != words.first().map(|word| word.line) {
         found.push(Finding { kind: Kind::Lines, text: "several lines".to_owned() });
@@ -143,13 +149,13 @@ fn split(command: &str) -> Vec<Word> {
             }
             '#' if current.is_none() => while chars.next_if(|&c| c != '\n').is_some() {},
             '\\' => match chars.next() {
-                Some('\n') | None => {}
-                Some(c) => current.get_or_insert_default().push((c, Quote::Literal)),
+                Some('\n') => {}
+                c => current.get_or_insert_default().push((c.unwrap_or('\\'), Quote::Literal)),
             },
             '\'' | '"' => {
                 let glyphs = current.get_or_insert_default();
                 if let Some(dollar) = glyphs.last_mut().filter(|it| **it == ('$', Quote::Bare)) {
-                    dollar.0 = DOLLAR_QUOTE;
+                    dollar.1 = Quote::Opening;
                 }
                 quoted(&mut chars, c, glyphs, &mut ours);
             }
@@ -164,9 +170,6 @@ fn split(command: &str) -> Vec<Word> {
     words.extend(current.take().map(|glyphs| Word { glyphs, line }));
     words
 }
-
-/// Stands for the `$` of `$'…'`, which is a quote of its own in bash.
-const DOLLAR_QUOTE: char = '\u{1}';
 
 /// Reads up to the closing quote.
 fn quoted(
@@ -195,7 +198,7 @@ fn quoted(
 
 impl Word {
     fn text(&self) -> String {
-        self.glyphs.iter().map(|(c, _)| if *c == DOLLAR_QUOTE { '$' } else { *c }).collect()
+        self.glyphs.iter().map(|(c, _)| c).collect()
     }
 
     /// The character there if nothing quotes it.
@@ -217,17 +220,19 @@ impl Word {
     }
 }
 
-fn judge(word: &Word, found: &mut Vec<Finding>) {
+fn judge(word: &Word, is_code: bool, found: &mut Vec<Finding>) {
     let address = word.address();
     let last = word.glyphs.len() - usize::from(!word.glyphs.is_empty());
     let finding = |kind| Finding { kind, text: word.text() };
     let mut i = 0;
     while let Some(&(c, quote)) = word.glyphs.get(i) {
         match (c, quote) {
+            ('$' | '`', Quote::Double) if is_code => {}
             ('|' | '<' | '>', Quote::Bare) | ('`', Quote::Bare | Quote::Double) => {
                 i = operator(word, i, found);
                 continue;
             }
+            ('&', Quote::Bare) if word.at(i + 1) == Some('&') => i = operator(word, i, found) - 1,
             ('&' | ';' | '(' | ')', Quote::Bare) if i < address || (i == last && c != ')') => {
                 i = operator(word, i, found);
                 continue;
@@ -238,7 +243,7 @@ fn judge(word: &Word, found: &mut Vec<Finding>) {
                 found.push(finding(Kind::Glob));
             }
             ('~', Quote::Bare) if is_home(word, i) => found.push(finding(Kind::Tilde)),
-            (DOLLAR_QUOTE, _) => found.push(finding(Kind::Bash)),
+            (_, Quote::Opening) => found.push(finding(Kind::Bash)),
             ('{', Quote::Bare) if i < address && is_brace_expansion(word, i) => {
                 found.push(finding(Kind::Bash))
             }
@@ -302,7 +307,13 @@ fn dollar(word: &Word, i: usize, specials: &str, found: &mut Vec<Finding>) -> us
     let (kind, text) = match next(1) {
         Some(c) if is_name_start(c) => {
             let is_of_name = |c: &char| is_name_start(*c) || c.is_ascii_digit();
-            (Kind::Variable, (1..).map_while(next).take_while(is_of_name).collect())
+            let name: String = (1..).map_while(next).take_while(is_of_name).collect();
+            // In double quotes, where texts of other languages have theirs, only what looks like the environment's.
+            let is_capital = name.len() > 1 && !name.contains(|c: char| c.is_ascii_lowercase());
+            if word.at(i).is_none() && !is_capital {
+                return 0;
+            }
+            (Kind::Variable, name)
         }
         Some('(') => (Kind::Operator, "(".to_owned()),
         Some(c) if specials.contains(c) && word.at(i).is_some() && word.at(i + 1).is_some() => {
@@ -313,4 +324,23 @@ fn dollar(word: &Word, i: usize, specials: &str, found: &mut Vec<Finding>) -> us
     let length = text.chars().count();
     found.push(Finding { kind, text: format!("${text}") });
     length
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        // What it judges are the words that are run.
+        #[test]
+        fn it_splits_as_the_crate_does_that_splits_for_running(command in "[ \t\n'\"\\\\#$`{}a~=*]{0,30}|(?s).{0,30}") {
+            if let Ok(words) = shell_words::split(&command) {
+                let ours: Vec<String> = split(&command).iter().map(Word::text).collect();
+                prop_assert_eq!(ours, words);
+            }
+            in_words(&command);
+            in_text(&command);
+        }
+    }
 }

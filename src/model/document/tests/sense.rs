@@ -80,6 +80,7 @@ fn what_only_a_shell_understands_is_refused_with_the_remedy() {
         ("[[ -f x ]]", "[["),
         ("curl http://x/?a=b | sort", "|"),
         ("curl http://x/a&", "&"),
+        ("curl http://x/a&&ls", "&&"),
         ("curl http://x/a;", ";"),
         ("curl http://x/a>out", ">"),
         ("sed s/a.*/b/ file", "s/a.*/b/"),
@@ -151,6 +152,10 @@ fn what_means_itself_is_left_alone() {
         "sh -c 'cd x && ls | wc -l'",
         "printf '%s\\n' a",
         "ls \"it's\"",
+        "bash -c \"cd /x && echo $HOME `date`\"",
+        "awk \"{ print $NF }\" file",
+        "mongosh --eval \"db.a.update({}, {$set: {b: 1}})\"",
+        "perl -ne \"print $_\"",
     ] {
         assert_eq!(command(text), Vec::<String>::new(), "{text}");
     }
@@ -164,6 +169,19 @@ fn what_means_itself_is_left_alone() {
         let document = json!({"name": "p", "tasks": [{"name": "a", "command": words}]});
         let command = ProcessType::from_value(&document, "p").expect("valid").tasks[0].command.clone();
         assert_eq!(json!(shell_words::split(&command).expect("words")), words, "{command}");
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn an_array_is_left_alone_and_comes_back(
+        words in proptest::collection::vec("[a&;|<>()$`*?~{},.=!' \"\\\\\n\\[\\]#-]{1,12}|cd|if|A=1|.{1,5}", 1..5)
+    ) {
+        proptest::prop_assume!(!words.iter().any(|word| word.contains("${") || word.contains('\0')));
+        let document = json!({"name": "p", "tasks": [{"name": "a", "command": words}]});
+        let read = ProcessType::from_value(&document, "p").expect("valid");
+        assert_eq!(shell_words::split(&read.tasks[0].command).as_ref(), Ok(&words));
+        assert_eq!(ProcessType::from_value(&read.to_value(), "p"), Ok(read));
     }
 }
 
