@@ -4,14 +4,18 @@
 //! writes `ls > list.txt` without one means something else than it does; whoever writes `'${config.key}'` into a script
 //! gets the letters. Both are found here, from the quotes. Nothing here refuses anything: [`super::document`] does.
 
+mod code;
+mod command;
 mod interpreters;
 mod script;
 mod stored;
 mod vocabulary;
 mod words;
 
-pub use interpreters::{Code, base_name, code_words, is_posix_shell, loses_environment, option_for_code};
-pub use script::{Misplaced, misplaced};
+pub use code::{Code, code_words, loses_environment};
+pub use command::Misplaced;
+pub use interpreters::{base_name, is_posix_shell, option_for_code};
+pub use script::misplaced;
 pub use stored::{names_in_script, words_of_script};
 pub use vocabulary::{is_assignment, is_shell_word};
 pub use words::{Finding, Kind, in_text, in_words};

@@ -4,22 +4,9 @@
 //! whose word is quoted, the shell leaves the reference as it is. In what the script hands to another interpreter as
 //! code, the shell puts the value into the code.
 
-use super::interpreters::{Code, base_name, code_words, is_posix_shell, loses_environment, runs_another};
-use super::vocabulary::is_assignment;
+use super::code::Code;
+use super::command::{Command, HereDocument, Misplaced, Word};
 use crate::model::template::{Part, pieces};
-
-/// A variable that stands where it can't mean its value.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Misplaced {
-    /// In single quotes; holds the variable as it is written.
-    SingleQuotes(String),
-    /// In a here-document; holds the variable and the document's word.
-    HereDocument(String, String),
-    /// Behind a backslash.
-    Escaped(String),
-    /// In code that a program reads; holds the variable and the program.
-    Code(String, String),
-}
 
 /// Deeper nesting is no script that people write; what stands in it is not looked at.
 const DEPTH_MAX: usize = 50;
@@ -64,68 +51,6 @@ struct Scan<'s> {
     end: usize,
     depth: usize,
     found: Vec<Misplaced>,
-}
-
-/// One command of the script, as far as it has been read.
-#[derive(Default)]
-struct Command<'s> {
-    words: Vec<Word<'s>>,
-    is_in_word: bool,
-    here_documents: Vec<HereDocument>,
-}
-
-#[derive(Default)]
-struct Word<'s> {
-    text: String,
-    variables: Vec<(&'s str, bool)>,
-    is_quoted: bool,
-}
-
-struct HereDocument {
-    word: String,
-    is_quoted: bool,
-    /// `<<-`
-    has_tabs: bool,
-}
-
-/// Behind these a command begins.
-const OPENING: &[&str] = &["if", "then", "elif", "else", "while", "until", "do", "!", "{", "time"];
-
-impl<'s> Command<'s> {
-    fn word(&mut self) -> &mut Word<'s> {
-        if !self.is_in_word {
-            self.words.push(Word::default());
-            self.is_in_word = true;
-        }
-        let last = self.words.len() - 1;
-        &mut self.words[last]
-    }
-
-    fn variable(&mut self, variable: &'s str, is_in_single_quotes: bool) {
-        self.word().variables.push((variable, is_in_single_quotes));
-    }
-
-    /// Ends the word; returns how it changes the number of `case`s that are open.
-    fn end_word(&mut self) -> i32 {
-        if !std::mem::take(&mut self.is_in_word) {
-            return 0;
-        }
-        let Some((last, before)) = self.words.split_last() else { return 0 };
-        if last.is_quoted || !last.variables.is_empty() || before.iter().any(|word| !word.is_opening()) {
-            return 0;
-        }
-        match last.text.as_str() {
-            "case" => 1,
-            "esac" => -1,
-            _ => 0,
-        }
-    }
-}
-
-impl Word<'_> {
-    fn is_opening(&self) -> bool {
-        !self.is_quoted && OPENING.contains(&self.text.as_str())
-    }
 }
 
 impl<'s> Scan<'s> {
@@ -395,46 +320,9 @@ impl<'s> Scan<'s> {
     /// does.
     fn end_command(&mut self, command: &mut Command<'s>) -> Vec<(HereDocument, Option<Code<'static>>)> {
         let command = std::mem::take(command);
-        let is_prefix =
-            |word: &Word<'_>| word.is_opening() || !word.is_quoted && is_assignment(&word.text).is_some();
-        let words = command.words;
-        let begin = words.iter().position(|word| !is_prefix(word)).unwrap_or(words.len());
-        let texts: Vec<&str> = words[begin..].iter().map(|word| word.text.as_str()).collect();
-        let codes = code_words(&texts, true);
-        for (index, word) in words.iter().enumerate() {
-            let code = codes.iter().find(|code| code.index + begin == index);
-            for (variable, is_in_single_quotes) in &word.variables {
-                match code {
-                    // The other shell puts its value there.
-                    Some(code) if *is_in_single_quotes && code.reads_environment => {}
-                    Some(code) if !is_in_single_quotes => {
-                        self.found.push(Misplaced::Code((*variable).to_owned(), code.program.to_owned()));
-                    }
-                    _ if *is_in_single_quotes => {
-                        self.found.push(Misplaced::SingleQuotes((*variable).to_owned()));
-                    }
-                    _ => {}
-                }
-            }
-        }
-        let reader = reader_of_input(&texts);
+        let reader = command.judge(&mut self.found);
         command.here_documents.into_iter().map(|document| (document, reader)).collect()
     }
-}
-
-/// A shell or a language that is given no script reads its standard input.
-fn reader_of_input(words: &[&str]) -> Option<Code<'static>> {
-    const READERS: &[&str] =
-        &["sh", "bash", "dash", "ksh", "zsh", "python", "perl", "ruby", "node", "php", "ssh"];
-    let name = |word: &&str| READERS.iter().find(|reader| **reader == base_name(word)).copied();
-    let most = if words.first().is_some_and(|first| runs_another(first)) { words.len() } else { 1 };
-    let (at, program) = words.iter().take(most).enumerate().find_map(|(at, word)| Some((at, name(word)?)))?;
-    let mut rest = words[at + 1..].iter().filter(|word| !word.starts_with('-') && !word.starts_with('+'));
-    let has_file =
-        if program == "ssh" { false } else { rest.next().is_some() && !words[at + 1..].contains(&"-s") };
-    let is_code = !has_file && code_words(words, true).is_empty();
-    let reads_environment = is_posix_shell(program) && !loses_environment(words);
-    is_code.then_some(Code { index: at, program, reads_environment })
 }
 
 #[cfg(test)]
@@ -476,6 +364,7 @@ mod tests {
             "bash -c 'echo \"${config.x}\"'",
             "find . -exec sh -c 'echo \"$1 ${config.x}\"' x {} \\;",
             "bash <<'EOF'\necho \"${config.x}\"\nEOF",
+            "ssh host cat <<EOF\n${config.x}\nEOF",
             "echo bash <<EOF\n${config.x}\nEOF",
             "python3 tool.py <<EOF\n${config.x}\nEOF",
             "grep awk ${input_file}; ssh ${config.host} uptime",
@@ -522,6 +411,8 @@ mod tests {
             ("sudo bash -c 'echo ${config.x}'", single("${config.x}")),
             ("bash <<EOF\nrm ${config.x}\nEOF", code("bash")),
             ("python3 - <<EOF\nprint('${config.x}')\nEOF", code("python")),
+            ("ssh host 'bash -s' <<EOF\n${config.x}\nEOF", code("ssh")),
+            ("ssh host bash <<EOF\n${config.x}\nEOF", code("ssh")),
             ("ssh host <<'EOF'\n${config.x}\nEOF", here("EOF")),
         ] {
             assert_eq!(misplaced(script), expected, "{script}");

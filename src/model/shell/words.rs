@@ -1,6 +1,6 @@
 //! What only a shell would understand, in a command that none runs.
 
-use super::interpreters::code_words;
+use super::code::code_words;
 use super::vocabulary::{is_assignment, is_name_start, is_shell_word};
 
 /// Something that only a shell understands.
@@ -32,6 +32,9 @@ pub enum Kind {
     /// `NAME=VALUE` as the first word.
     Assignment,
 }
+
+/// What is opened is looked for no further: a longer list is none, and a text of nothing but brackets costs no time.
+const CLOSED_WITHIN_CHARS: usize = 1_000;
 
 /// How a character is protected.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -239,7 +242,10 @@ fn judge(word: &Word, is_code: bool, found: &mut Vec<Finding>) {
             }
             ('$', Quote::Bare | Quote::Double) => i += dollar(word, i, "?@#!$", found),
             ('*' | '?', Quote::Bare) if i < address => found.push(finding(Kind::Glob)),
-            ('[', Quote::Bare) if i < address && (i + 2..=last).any(|end| word.at(end) == Some(']')) => {
+            ('[', Quote::Bare)
+                if i < address
+                    && (i + 2..=last.min(i + CLOSED_WITHIN_CHARS)).any(|end| word.at(end) == Some(']')) =>
+            {
                 found.push(finding(Kind::Glob));
             }
             ('~', Quote::Bare) if is_home(word, i) => found.push(finding(Kind::Tilde)),
@@ -284,7 +290,7 @@ fn is_home(word: &Word, i: usize) -> bool {
 fn is_brace_expansion(word: &Word, open: usize) -> bool {
     let mut depth = 0;
     let mut is_list = false;
-    for i in open..word.glyphs.len() {
+    for i in open..word.glyphs.len().min(open + CLOSED_WITHIN_CHARS) {
         match word.at(i) {
             Some('{') => depth += 1,
             Some('}') => depth -= 1,
