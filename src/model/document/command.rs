@@ -178,9 +178,12 @@ fn is_code(reader: &mut Reader, at: impl Into<String>, variable: &str, program: 
     let problem =
         format!("{variable} stands in code that {program} reads, and its value would be read as code too");
     let remedy = match is_shell {
-        true => format!(
-            "write the script alone, with \"shell\": \"{program}\", which passes values safely; or write {TRUSTED}"
-        ),
+        true => {
+            let shell = if program == "sh" { "true".to_owned() } else { format!("\"{program}\"") };
+            format!(
+                "write the script alone, with \"shell\": {shell}, which passes values safely; or write {TRUSTED}"
+            )
+        }
         false => format!(
             "pass the value as an argument of its own or in \"environment\" and have the code read it there; or write {TRUSTED}"
         ),
@@ -217,11 +220,19 @@ fn script(reader: &mut Reader, at: &str, script: &str, shell: &[String], is_unsa
     }
     for fault in shell::misplaced(script) {
         match fault {
-            Misplaced::SingleQuotes(variable) => reader.no_sense(
-                at,
-                format!("{variable} stands in single quotes, where a shell puts no value in its place"),
-                format!("put it in double quotes: \"{variable}\", or end the single quotes before it: '…'\"{variable}\"'…'"),
-            ),
+            Misplaced::SingleQuotes(variable, program) => {
+                let problem = format!("{variable} stands in single quotes, where a shell puts no value in its place");
+                let remedy = match program {
+                    Some(program) => format!(
+                        "pass the value as an argument of its own, \"{variable}\", and have the code that {program} reads take \
+                         it from there"
+                    ),
+                    None => format!(
+                        "put it in double quotes: \"{variable}\", or end the single quotes before it: '…'\"{variable}\"'…'"
+                    ),
+                };
+                reader.no_sense(at, problem, remedy);
+            }
             Misplaced::HereDocument(variable, word) => reader.no_sense(
                 at,
                 format!("{variable} stands in a here-document whose word is quoted, where a shell puts no value in its place"),

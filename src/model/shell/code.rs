@@ -10,7 +10,7 @@ use super::interpreters::{
 pub struct Code<'w> {
     /// Which word.
     pub index: usize,
-    /// The program that reads it, by its base name.
+    /// The program that reads it, without its directory.
     pub program: &'w str,
     /// It reads `${NAME}` as the value of an environment variable, and has the command's environment.
     pub reads_environment: bool,
@@ -36,7 +36,7 @@ pub fn code_words<'w, W: AsRef<str>>(words: &'w [W], is_in_script: bool) -> Vec<
     found
         .into_iter()
         .map(|(at, index)| {
-            let program = base_name(words[at]);
+            let program = words[at].rsplit('/').next().unwrap_or_default();
             let reads = builtin.is_some()
                 || is_posix_shell(program)
                 || ["watch", "flock", "script"].contains(&program);
@@ -192,6 +192,7 @@ mod tests {
             ("zsh-5.9 -fc X", "+X"),
             ("env A=1 bash -c X", "+X"),
             ("env -i bash -c X", "X"),
+            ("env -u B -S X", "X"),
             ("nice -n 5 timeout 3 dash -c X", "+X"),
             ("sudo -u x bash -lc X", "X"),
             ("sudo -E bash -c X", "+X"),

@@ -7,8 +7,8 @@ use super::vocabulary::is_assignment;
 /// A variable that stands where it can't mean its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Misplaced {
-    /// In single quotes; holds the variable as it is written.
-    SingleQuotes(String),
+    /// In single quotes; holds the variable as it is written, and the program if they hold code that one reads.
+    SingleQuotes(String, Option<String>),
     /// In a here-document; holds the variable and the document's word.
     HereDocument(String, String),
     /// Behind a backslash.
@@ -91,7 +91,10 @@ impl<'s> Command<'s> {
                     Some(code) if !is_in_single_quotes => {
                         found.push(Misplaced::Code(variable, code.program.to_owned()));
                     }
-                    _ if is_in_single_quotes => found.push(Misplaced::SingleQuotes(variable)),
+                    _ if is_in_single_quotes => {
+                        let program = code.map(|code| code.program.to_owned());
+                        found.push(Misplaced::SingleQuotes(variable, program));
+                    }
                     _ => {}
                 }
             }

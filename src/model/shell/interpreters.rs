@@ -113,6 +113,15 @@ pub(super) const INTERPRETERS: &[Interpreter] = &[
         plain: Plain::Code,
         ..USUAL
     },
+    // It splits such a word.
+    Interpreter {
+        names: &["env"],
+        options: &["-S", "--split-string"],
+        letters: "S",
+        valued: &["--unset", "--chdir"],
+        valued_letters: "uC",
+        ..USUAL
+    },
     // What they are given they hand to a shell.
     Interpreter {
         names: &["ssh", "mosh"],

@@ -376,7 +376,9 @@ mod tests {
 
     #[test]
     fn a_variable_that_stays_as_it_is_or_becomes_code_is_found() {
-        let single = |name: &str| vec![Misplaced::SingleQuotes(name.to_owned())];
+        let single = |name: &str| vec![Misplaced::SingleQuotes(name.to_owned(), None)];
+        let in_code =
+            |program: &str| vec![Misplaced::SingleQuotes("${config.x}".to_owned(), Some(program.to_owned()))];
         let code = |program: &str| vec![Misplaced::Code("${config.x}".to_owned(), program.to_owned())];
         let here = |word: &str| vec![Misplaced::HereDocument("${config.x}".to_owned(), word.to_owned())];
         for (script, expected) in [
@@ -389,7 +391,7 @@ mod tests {
             ("echo $'${config.x}\\n'", single("${config.x}")),
             ("echo \\'; echo '${config.x}'", single("${config.x}")),
             ("x='{\"a\": \"${config.x}\"}'", single("${config.x}")),
-            ("awk '{ print \"${config.x}\" }' file", single("${config.x}")),
+            ("awk '{ print \"${config.x}\" }' file", in_code("awk")),
             ("echo '\n${config.x}\n'", single("${config.x}")),
             ("cat <<'EOF' > file\n${config.x}\nEOF", here("EOF")),
             (
@@ -402,13 +404,13 @@ mod tests {
             ("echo \\${config.x}", vec![Misplaced::Escaped("${config.x}".to_owned())]),
             ("echo \"\\${config.x}\"", vec![Misplaced::Escaped("${config.x}".to_owned())]),
             ("bash -c \"echo ${config.x}\"", code("bash")),
-            ("A=1 exec python3 -c \"print('${config.x}')\"", code("python")),
-            ("python3 -c 'print(\"${config.x}\")'", single("${config.x}")),
+            ("A=1 exec python3 -c \"print('${config.x}')\"", code("python3")),
+            ("python3 -c 'print(\"${config.x}\")'", in_code("python3")),
             ("if true; then eval \"rm ${config.x}\"; fi", code("eval")),
             ("trap \"rm ${config.x}\" EXIT", code("trap")),
             ("ssh host \"rm ${config.x}\"", code("ssh")),
-            ("ssh host 'rm ${config.x}'", single("${config.x}")),
-            ("sudo bash -c 'echo ${config.x}'", single("${config.x}")),
+            ("ssh host 'rm ${config.x}'", in_code("ssh")),
+            ("sudo bash -c 'echo ${config.x}'", in_code("bash")),
             ("bash <<EOF\nrm ${config.x}\nEOF", code("bash")),
             ("python3 - <<EOF\nprint('${config.x}')\nEOF", code("python")),
             ("ssh host 'bash -s' <<EOF\n${config.x}\nEOF", code("ssh")),

@@ -99,7 +99,11 @@ pub fn in_text(text: &str) -> Vec<Finding> {
             }
             // As in the value of PATH: what follows a colon is a directory of its own.
             Some('~') if i == 0 || at(i - 1) == Some(':') => {
-                if matches!(at(i + 1), None | Some('/' | ':')) {
+                let name = (i + 1..)
+                    .map_while(at)
+                    .take_while(|c| c.is_ascii_alphanumeric() || "_-".contains(*c))
+                    .count();
+                if at(i + 1 + name) == Some('/') || name == 0 && matches!(at(i + 1), None | Some(':')) {
                     found.push(Finding { kind: Kind::Tilde, text: "~".to_owned() });
                 }
             }

@@ -208,6 +208,11 @@ fn a_variable_where_a_shell_puts_no_value_is_refused() {
              \"${config.x}\", or end the single quotes before it: '…'\"${config.x}\"'…'",
         ),
         (
+            "awk '{ print \"${config.x}\" }' file",
+            "${config.x} stands in single quotes, where a shell puts no value in its place; pass the value as an argument of \
+             its own, \"${config.x}\", and have the code that awk reads take it from there",
+        ),
+        (
             "cat <<'EOF'\n${config.x}\nEOF",
             "${config.x} stands in a here-document whose word is quoted, where a shell puts no value in its place; write the \
              word without quotes: <<EOF",
@@ -238,7 +243,7 @@ fn a_variable_in_code_is_refused_unless_it_is_trusted() {
         (json!(["env", "bash", "-lc", "rm ${config.x}"]), "[3]", "bash", "write the script alone"),
         (json!(["/bin/sh", "-ec", "${config.x}"]), "[2]", "sh", "write the script alone"),
         (json!(["sudo", "-u", "x", "bash", "-lc", "a ${config.x}"]), "[5]", "bash", "write the script alone"),
-        (json!(["python3", "-c", "print('${config.x}')"]), "[2]", "python", "pass the value as an argument"),
+        (json!(["python3", "-c", "print('${config.x}')"]), "[2]", "python3", "pass the value as an argument"),
         (json!(["perl", "-ne", "print '${config.x}'"]), "[2]", "perl", "pass the value as an argument"),
         (json!(["node", "--eval=${config.x}"]), "[1]", "node", "pass the value as an argument"),
         (json!(["awk", "-F,", "/${config.x}/"]), "[2]", "awk", "pass the value as an argument"),
@@ -360,7 +365,7 @@ fn variables_are_for_shells_that_read_them() {
         assert_eq!(faults_of(&json!({"command": text, "shell": shell})), Vec::<String>::new(), "{text}");
     }
     for (shell, why) in [
-        (json!("python3"), "python does not read ${NAME} as a variable of its environment"),
+        (json!("python3"), "python3 does not read ${NAME} as a variable of its environment"),
         (json!("fish"), "fish does not read ${NAME} as a variable of its environment"),
         (json!("unheard-of"), "unheard-of does not read ${NAME} as a variable of its environment"),
         (json!(["sudo", "bash", "-c"]), "bash is run in another environment than the command's"),
@@ -427,7 +432,7 @@ fn surroundings_that_only_a_shell_would_understand_are_refused() {
             json!({"command": "true", "environment": environment, "working_directory": "${env.HOME}/a~/$5"});
         assert_eq!(faults_of(&task), Vec::<String>::new(), "{environment}");
     }
-    for value in ["~", "a:~/b", "~:a", "`id`", "$_x"] {
+    for value in ["~", "~bob/x", "a:~/b", "~:a", "`id`", "$_x"] {
         assert_eq!(faults_of(&json!({"command": "true", "environment": {"A": value}})).len(), 1, "{value}");
     }
 }
