@@ -192,11 +192,14 @@ impl Options {
 pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
     background::begin();
     check_settings(&options.node_config(&global.schema))?;
-    let process_types = documents::load(&options.type_paths())?;
+    let documents = documents::read(&options.type_paths());
+    if documents.iter().any(|it| it.result.is_err() && it.formerly.is_none()) {
+        return documents::all_or_faults(documents).map(drop);
+    }
     let token = if options.no_http { None } else { options.endpoint.open(options.listen)? };
     let signals = Signals::listen()?;
     let (session, mut store) = Session::open_as(global, Need::Migrated, Some(&options.node_name()))?;
-    types::register_all(&mut store, &process_types)?;
+    types::register_documents(&mut store, documents)?;
     drop(store);
     if !options.no_http {
         probe(options.listen)?;

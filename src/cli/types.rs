@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::error::{CliError, Verdict};
 use super::help;
 use super::options::bulk::unknown_type;
-use super::options::documents;
+use super::options::documents::{self, Document};
 use super::options::global::GlobalOptions;
 use super::screen::table::{Fit, Table};
 use super::screen::terminal::{Size, message, print_json, print_lines, print_list, tell_unreadable};
@@ -158,7 +158,7 @@ fn show(global: &GlobalOptions, options: &ShowOptions) -> Result<(), CliError> {
         return print_json(&data);
     }
     let source = format!("process type {:?}", data.name);
-    let process_type = ProcessType::from_value(&data.definition, &source).map_err(|faults| {
+    let process_type = ProcessType::from_stored(&data.definition, &source).map_err(|faults| {
         CliError::Failed(format!("the database holds a definition this binary can't read: {faults}"))
     })?;
     print_lines(&type_lines(&data, &process_type, &Clock::system(), Size::stdout_columns()))
@@ -215,7 +215,11 @@ fn paused(data: &ProcessTypeData, clock: &Clock) -> String {
 }
 
 fn command(task: &TaskDefinition) -> String {
-    let shell = if task.shell { "(shell) " } else { "" };
+    let shell = match (task.shell, task.shell_command.as_slice()) {
+        (false, _) => String::new(),
+        (true, []) => "(shell) ".to_owned(),
+        (true, words) => format!("({}) ", text::escape(&words.join(" "))),
+    };
     format!("{shell}{}", text::escape(&task.command))
 }
 
@@ -246,6 +250,31 @@ pub fn register_all<'t>(
     types: &'t [ProcessType],
 ) -> Result<Vec<(&'t str, Registered)>, CliError> {
     types.iter().map(|it| Ok((it.name.as_str(), store.register(it)?))).collect()
+}
+
+/// Registers what a node's files hold. A document that can be read but can't mean what it says is left out, with a
+/// warning, if just that is registered: an older release took it, and a newer one must not keep the node from its work.
+///
+/// # Errors
+/// All faults of the other documents, or a failure of the database.
+pub fn register_documents(store: &mut Store, documents: Vec<Document>) -> Result<(), CliError> {
+    let mut others = Vec::with_capacity(documents.len());
+    for document in documents {
+        let (Err(faults), Some(formerly)) = (&document.result, &document.formerly) else {
+            others.push(document);
+            continue;
+        };
+        let registered = store.process_type(&formerly.name)?;
+        let registered = registered.and_then(|it| ProcessType::from_stored(&it.definition, "").ok());
+        if registered.as_ref() == Some(formerly) {
+            for line in faults.to_string().lines() {
+                log::warn!("{line} (an older release has registered it, and it goes on as it was)");
+            }
+        } else {
+            others.push(document);
+        }
+    }
+    register_all(store, &documents::all_or_faults(others)?).map(drop)
 }
 
 const fn change_word(change: Registered) -> &'static str {

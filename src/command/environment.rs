@@ -2,13 +2,11 @@
 
 use std::ffi::{OsStr, OsString};
 
+use crate::model::environment;
 use crate::platform::PreparedVariables;
 
 /// Where programs are looked for if nobody says: what shells fall back to.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
-
-/// Beginnings of names that carry the orchestrator's own access: libpq's settings and our own.
-const PRIVATE_PREFIXES: [&str; 2] = ["PG", "PROCESS_ORCHESTRATOR_"];
 
 /// Every command carries its node's id under this name, and so does all that it starts: it is how what a dead node
 /// has left behind is found.
@@ -17,34 +15,6 @@ pub const NODE_VARIABLE: &str = "PROCESS_ORCHESTRATOR_NODE";
 /// Every command carries what tells its execution from all others under this name: it is how what an ended command
 /// has left in other sessions is found.
 pub(super) const EXECUTION_VARIABLE: &str = "PROCESS_ORCHESTRATOR_EXECUTION";
-
-/// What else is meant for the orchestrator alone.
-const PRIVATE_NAMES: [&str; 22] = [
-    "DATABASE_URL",
-    // systemd's words to its direct child: a command that heeds them would speak in our name.
-    "NOTIFY_SOCKET",
-    "LISTEN_FDS",
-    "LISTEN_PID",
-    "LISTEN_FDNAMES",
-    "LISTEN_PIDFDID",
-    "WATCHDOG_USEC",
-    "WATCHDOG_PID",
-    "CREDENTIALS_DIRECTORY",
-    "INVOCATION_ID",
-    "JOURNAL_STREAM",
-    "MAINPID",
-    "MANAGERPID",
-    "SYSTEMD_EXEC_PID",
-    "MEMORY_PRESSURE_WATCH",
-    "MEMORY_PRESSURE_WRITE",
-    // Those of an outer orchestrator whose command we are; a command gets its own or none.
-    "PROCESS_ID",
-    "PROCESS_TYPE",
-    "TASK_NAME",
-    "TASK_INDEX",
-    "TASK_ATTEMPT",
-    "PROCESS_CONTEXT_FILE",
-];
 
 /// The orchestrator's own environment without its credentials, read once: the base of every command's.
 #[derive(Debug, Clone)]
@@ -61,7 +31,8 @@ impl BaseEnvironment {
 
     /// Takes these variables, except for those that are meant for the orchestrator alone.
     pub fn from_variables(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
-        let variables = variables.into_iter().filter(|(name, _)| !is_private(name));
+        let variables =
+            variables.into_iter().filter(|(name, _)| !name.to_str().is_some_and(environment::is_private));
         let variables = PreparedVariables::new(variables);
         let path = variables.pairs().iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.clone());
         Self { variables, path: path.unwrap_or_else(|| DEFAULT_PATH.into()) }
@@ -92,9 +63,10 @@ impl BaseEnvironment {
     }
 }
 
-fn is_private(name: &OsStr) -> bool {
-    let Some(name) = name.to_str() else { return false };
-    PRIVATE_NAMES.contains(&name) || PRIVATE_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+/// A variable of this process's environment for `${env.NAME}`: none that is meant for the orchestrator alone, whatever
+/// validation has let pass.
+pub fn variable_of_node(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|_| !environment::is_private(name))
 }
 
 #[cfg(test)]
@@ -120,6 +92,9 @@ mod tests {
         ]);
         let names: Vec<_> = base.variables().pairs().iter().map(|(name, _)| name.to_str().unwrap()).collect();
         assert_eq!(names, ["HOME", "PROGRESS"]);
+        assert!([NODE_VARIABLE, EXECUTION_VARIABLE].into_iter().all(environment::is_reserved));
+        assert_eq!(variable_of_node("PATH"), std::env::var("PATH").ok());
+        assert_eq!(variable_of_node("DATABASE_URL").or_else(|| variable_of_node("PROCESS_ID")), None);
     }
 
     #[test]

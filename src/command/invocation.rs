@@ -55,8 +55,8 @@ impl Invocation<'_> {
         }
     }
 
-    /// The command's program as it was asked for.
+    /// The command's program as it was asked for; a script's shell by its name alone.
     pub(super) fn program(&self) -> &str {
-        self.argv.first().map_or("", String::as_str)
+        self.argv.first().map_or("", |program| if program == "/bin/sh" { "sh" } else { program })
     }
 }

@@ -30,7 +30,7 @@ mod usage;
 pub use bare::bare_spawn_and_capture;
 pub use context::CONTEXT_BYTES_MAX;
 pub use context_file::ContextDirectory;
-pub use environment::{BaseEnvironment, NODE_VARIABLE};
+pub use environment::{BaseEnvironment, NODE_VARIABLE, variable_of_node};
 pub use interrupt::{Interrupt, Reason};
 pub use invocation::{GRACE, Invocation, Lasting};
 #[cfg(target_os = "linux")]

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::environment::BaseEnvironment;
 use super::invocation::Invocation;
+use crate::model::shell;
 use crate::platform;
 
 /// Why a command could not be started.
@@ -66,13 +67,34 @@ pub fn find<'a>(
     // A missing working directory hides every relative entry of PATH: then it is what needs mending.
     check_directory(working_directory)?;
     Err(SpawnFault::fatal(match refused {
-        Some(file) => not_executable(&file),
+        Some(file) => not_executable(&file, &seen_from(working_directory, &file)),
         None => format!(
-            "no such program: {} is in none of the directories of PATH ({}); install it, or give its full path",
+            "no such program: {} is in none of the directories of PATH ({}); {}",
             shown(name),
             shown(&path.to_string_lossy()),
+            meant_for_a_shell(name).unwrap_or_else(|| "install it, or give its full path".to_owned()),
         ),
     }))
+}
+
+/// What to do about a name that only a shell understands; validation has let it pass in an array, and older releases
+/// anywhere.
+fn meant_for_a_shell(name: &str) -> Option<String> {
+    let why = if shell::is_shell_word(name) {
+        "it is a shell's own word"
+    } else if let Some((variable, _)) = shell::is_assignment(name) {
+        return Some(format!(
+            "a shell would set {variable} with it: write it into the task's environment, or give the task \"shell\": true"
+        ));
+    } else if name.contains(char::is_whitespace) {
+        let remedy = "all of it is taken for the program's name: write each argument as a text of its own";
+        return Some(remedy.to_owned());
+    } else if !shell::in_words(&format!("x {name}")).is_empty() {
+        "only a shell understands it"
+    } else {
+        return None;
+    };
+    Some(format!("{why}: write the command as one text and give its task \"shell\": true"))
 }
 
 /// Whether a program that is named so, by itself or by its full path, is there and may be run.
@@ -102,17 +124,20 @@ pub fn explain(
     if let Err(fault) = check_directory(invocation.working_directory.as_deref()) {
         return fault;
     }
-    let seen = seen_from(invocation.working_directory.as_deref(), program);
-    SpawnFault::fatal(explain_program(error, program, &seen))
+    let directory = invocation.working_directory.as_deref();
+    SpawnFault::fatal(explain_program(error, program, directory))
 }
 
-fn explain_program(error: &io::Error, program: &Path, seen: &Path) -> String {
+fn explain_program(error: &io::Error, program: &Path, directory: Option<&Path>) -> String {
     let name = shown(&program.to_string_lossy());
+    let seen = &*seen_from(directory, program);
     match fs::metadata(seen) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => format!("no such program: {name} does not exist"),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            format!("no such program: {name} does not exist{}", place_of_relative(program, directory))
+        }
         Err(e) => format!("failed to start {name}: {e}"),
         Ok(metadata) if metadata.is_dir() => format!("{name} is a directory, not a program"),
-        Ok(_) if !platform::may_execute(seen) => not_executable(program),
+        Ok(_) if !platform::may_execute(seen) => not_executable(program, seen),
         Ok(_) => match interpreter(seen) {
             Some(interpreter) if !Path::new(&interpreter).exists() => format!(
                 "failed to start {name}: its interpreter {} (first line of the file) does not exist",
@@ -131,8 +156,32 @@ fn explain_program(error: &io::Error, program: &Path, seen: &Path) -> String {
     }
 }
 
-fn not_executable(program: &Path) -> String {
+/// Where a relative path was looked for, which the path does not say.
+fn place_of_relative(program: &Path, directory: Option<&Path>) -> String {
+    if program.is_absolute() {
+        return String::new();
+    }
+    match (directory, std::env::current_dir()) {
+        (Some(directory), _) => {
+            format!(" in the working directory {}", shown(&directory.to_string_lossy()))
+        }
+        (None, Ok(own)) => format!(
+            " in the node's own directory {}; give the task a working_directory, or the program's full path",
+            shown(&own.to_string_lossy())
+        ),
+        (None, Err(_)) => String::new(),
+    }
+}
+
+fn not_executable(program: &Path, seen: &Path) -> String {
     let name = shown(&program.to_string_lossy());
+    if platform::forbids_execution(seen) {
+        return format!(
+            "{name} is on a file system from which nothing may be executed (it is mounted noexec); move it to another, or \
+             have its interpreter read it, such as: sh {}",
+            program.display()
+        );
+    }
     format!("{name} is not executable for this user; try: chmod +x {}", program.display())
 }
 
@@ -158,7 +207,10 @@ fn check_directory(directory: Option<&Path>) -> Result<(), SpawnFault> {
         }
         Ok(_) => return Ok(()),
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            format!("no such working directory: {name}; create it, or change the task's working_directory")
+            let home = if directory.starts_with("~") { " (write ${env.HOME} for ~)" } else { "" };
+            format!(
+                "no such working directory: {name}; create it, or change the task's working_directory{home}"
+            )
         }
         Err(e) => format!("the working directory {name} can't be entered: {e}"),
     };

@@ -20,12 +20,16 @@ const COMMAND_PATTERN: &str = r"^[^\u0000]*[^\s\u0000][^\u0000]*$";
 /// No control characters, no white space at the ends.
 const NAME_PATTERN: &str =
     r"^[^\s\u0000-\u001f\u007f-\u009f]([^\u0000-\u001f\u007f-\u009f]*[^\s\u0000-\u001f\u007f-\u009f])?$";
+/// The name of a program: no white space, no variable, none of the words for true and false.
+const SHELL_PATTERN: &str = r"^(?!([tT][rR][uU][eE]|[fF][aA][lL][sS][eE]|[yY][eE][sS]|[nN][oO]|[oO][nN]|[oO][fF][fF])$)(?!.*\$\{)[^\s\u0000]+$";
+/// Any text without NUL and variable.
+const SHELL_WORD_PATTERN: &str = r"^(?![\s\S]*\$\{)[^\u0000]*$";
 /// What an operating system takes as the name of an environment variable.
 const ENVIRONMENT_KEY_PATTERN: &str = r"^[^=\u0000]+$";
 
 /// The JSON Schema (draft 2020-12) of a process type's document. Its bounds are the parser's own; it
-/// cannot express that task names differ, that quotes are balanced, that variables exist and that
-/// `max_delay` is not shorter than `initial_delay`.
+/// cannot express that task names differ, that quotes are balanced, that variables exist, that
+/// a command needs no shell and that `max_delay` is not shorter than `initial_delay`.
 pub fn process_type_schema() -> Value {
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -96,8 +100,10 @@ fn task() -> Value {
                 "default": {},
                 "examples": [{ "LANG": "C.UTF-8", "BATCH_SIZE": "${config.batch_size:-100}" }],
             },
-            "shell": {
-                "description": "Run the command by sh -c; variables reach it as environment, so quote them: \"${input_file}\".",
+            "shell": shell(),
+            "unsafe_interpolation": {
+                "description": "Allow variables in code that the command hands to an interpreter, such as bash -c: \
+                                whoever gives their values may run any command.",
                 "type": "boolean",
                 "default": false,
             },
@@ -119,8 +125,28 @@ fn task() -> Value {
                 "default": Leftovers::default().as_str(),
             },
         },
-        "if": { "properties": { "shell": { "const": true } }, "required": ["shell"] },
+        "if": { "properties": { "shell": { "not": { "const": false } } }, "required": ["shell"] },
         "then": { "properties": { "command": { "type": "string" } } },
+    })
+}
+
+fn shell() -> Value {
+    json!({
+        "description": "What runs the command as a script: true for sh -c, a shell's name (NAME -c), or its words; \
+                        variables reach it as environment, so quote them: \"${input_file}\".",
+        "anyOf": [
+            { "type": "boolean" },
+            // No white space, no variable, and none of the words that mean true or false.
+            { "type": "string", "pattern": SHELL_PATTERN },
+            {
+                "type": "array",
+                "minItems": 1,
+                "prefixItems": [{ "type": "string", "minLength": 1, "pattern": SHELL_WORD_PATTERN }],
+                "items": { "type": "string", "pattern": SHELL_WORD_PATTERN },
+            },
+        ],
+        "default": false,
+        "examples": ["bash", ["bash", "-euo", "pipefail", "-c"]],
     })
 }
 
@@ -139,7 +165,7 @@ fn command() -> Value {
     json!({
         "description": "The program and its arguments: a text split by the shell's word rules (with \"shell\": true a \
                         script), or an array. Variables: ${input_file} ${output_dir} ${user_id} ${process_id} \
-                        ${process_type} ${task_name} ${config.KEY} ${metadata.KEY} ${processContext.KEY}, each also \
+                        ${process_type} ${task_name} ${config.KEY} ${metadata.KEY} ${processContext.KEY} ${env.NAME}, each also \
                         as ${name:-default}; $${ is the text ${.",
         "anyOf": [
             { "type": "string", "pattern": COMMAND_PATTERN },

@@ -5,6 +5,7 @@
 pub mod control_document;
 pub mod document;
 pub mod duration;
+pub mod environment;
 pub mod explain;
 pub mod faults;
 pub mod input;
@@ -18,6 +19,7 @@ pub mod process_type;
 pub mod records;
 pub mod registry;
 pub mod retry;
+pub mod shell;
 pub mod start_document;
 pub mod suggest;
 pub mod template;

@@ -36,11 +36,15 @@ pub struct ProcessType {
 pub struct TaskDefinition {
     /// Unique within the process type.
     pub name: String,
-    /// A string split by shell-word rules (or, with `shell`, a script for `sh -c`). An array in a
+    /// A string split by shell-word rules (or, with `shell`, a script). An array in a
     /// document is kept as the string that splits into just those words.
     pub command: String,
-    /// Run `command` by `sh -c`; variables reach it as environment values.
+    /// Run `command` by a shell; variables reach it as environment values.
     pub shell: bool,
+    /// The shell's program and the arguments that come before the script, such as `bash -eu -c`; empty: `sh -c`.
+    pub shell_command: Vec<String>,
+    /// Variables may stand in code that the command hands to an interpreter: whoever gives their values is trusted.
+    pub unsafe_interpolation: bool,
     /// Where the command runs; `None` is the orchestrator's own directory.
     pub working_directory: Option<String>,
     /// Minutes until the command is ended; fractions are allowed.
@@ -153,6 +157,8 @@ impl TaskDefinition {
             name: name.into(),
             command: command.into(),
             shell: false,
+            shell_command: Vec::new(),
+            unsafe_interpolation: false,
             working_directory: None,
             timeout_minutes: DEFAULT_TIMEOUT_MINUTES,
             max_retries: DEFAULT_MAX_RETRIES,

@@ -109,6 +109,23 @@ pub fn may_execute(path: &Path) -> bool {
     unsafe { libc::access(path.as_ptr(), libc::X_OK) == 0 }
 }
 
+/// Whether the file system of `path` is mounted so that nothing on it may be executed.
+pub fn forbids_execution(path: &Path) -> bool {
+    let Ok(path) = CString::new(path.as_os_str().as_bytes()) else { return false };
+    // SAFETY: a valid C string; the call fills the zeroed structure when it returns 0.
+    #[cfg(target_os = "linux")]
+    unsafe {
+        let mut stat = MaybeUninit::<libc::statvfs>::zeroed().assume_init();
+        libc::statvfs(path.as_ptr(), &mut stat) == 0 && stat.f_flag & libc::ST_NOEXEC != 0
+    }
+    // SAFETY: as above; here statvfs does not tell of this flag.
+    #[cfg(not(target_os = "linux"))]
+    unsafe {
+        let mut stat = MaybeUninit::<libc::statfs>::zeroed().assume_init();
+        libc::statfs(path.as_ptr(), &mut stat) == 0 && stat.f_flags & libc::MNT_NOEXEC as u32 != 0
+    }
+}
+
 /// Opens a file that somebody else has written, without following a link and without waiting for a peer
 /// should it be a named pipe.
 pub fn open_foreign_file(path: &Path) -> io::Result<File> {

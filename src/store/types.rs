@@ -1,5 +1,6 @@
 //! Registering process types and reading them; how a task's settings lie in the tables.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use super::{Sql, Store, StoreError};
 use crate::model::process_type::{Leftovers, ProcessType, TaskDefinition};
 use crate::model::records::ProcessTypeData;
 use crate::model::retry::RetryPolicy;
+use crate::model::shell::words_of_script;
 use crate::model::template::required_input;
 
 const REGISTER: Sql =
@@ -40,10 +42,10 @@ pub enum Registered {
 struct TaskRow<'a> {
     task_index: usize,
     name: &'a str,
-    command: &'a str,
+    command: Cow<'a, str>,
     shell: bool,
     working_directory: Option<&'a str>,
-    environment: Option<&'a BTreeMap<String, String>>,
+    environment: Option<Cow<'a, BTreeMap<String, String>>>,
     timeout_minutes: f64,
     max_retries: u32,
     retry: Option<RetryColumn>,
@@ -65,13 +67,18 @@ struct RetryColumn {
 
 impl<'a> TaskRow<'a> {
     fn new(task_index: usize, task: &'a TaskDefinition) -> Self {
+        // A shell other than sh is a program like any other: nodes that know of none run it rightly.
+        let (command, environment, shell) = match words_of_script(task) {
+            Some((command, environment)) => (Cow::Owned(command), Cow::Owned(environment), false),
+            None => (Cow::Borrowed(&*task.command), Cow::Borrowed(&task.environment), task.shell),
+        };
         Self {
             task_index,
             name: &task.name,
-            command: &task.command,
-            shell: task.shell,
+            command,
+            shell,
             working_directory: task.working_directory.as_deref(),
-            environment: (!task.environment.is_empty()).then_some(&task.environment),
+            environment: (!environment.is_empty()).then_some(environment),
             timeout_minutes: task.timeout_minutes,
             max_retries: task.max_retries,
             retry: (task.retry != RetryPolicy::default() || task.leftovers != Leftovers::default()).then(

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::check::Check;
 use crate::cli::screen::text;
 use crate::engine::{NodeConfig, guard};
+use crate::model::process_type::ProcessType;
 use crate::model::records::{NodeData, ProcessTypeData, StatusCounts};
 use crate::store::StoreError;
 use crate::store::doctor::Examination;
@@ -25,6 +26,8 @@ const ROUND_TRIP_LONG: Duration = Duration::from_millis(20);
 const CONNECTIONS_NEEDED: i64 = 8;
 /// Programs named at the most; more say nothing new.
 const PROGRAMS_SHOWN: usize = 5;
+/// Process types named at the most.
+const DOCUMENTS_SHOWN: usize = 3;
 
 /// What the clocks of this machine and of the server said at the same moment, and how long asking took.
 #[derive(Clone, Copy)]
@@ -336,12 +339,39 @@ pub fn of_commands(types: &[ProcessTypeData]) -> Check {
     Check::warn("commands", found, "install them on every machine that runs a node, or give full paths")
 }
 
+/// Registered process types that would be refused today: they go on, and may not do what they say.
+pub fn of_documents(types: &[ProcessTypeData]) -> Check {
+    let faults: Vec<String> = types
+        .iter()
+        .filter_map(|it| ProcessType::from_value(&it.definition, &format!("{:?}", it.name)).err())
+        .map(|faults| {
+            let more = faults.faults.len() - 1;
+            let first =
+                faults.faults.first().map(|fault| format!("{}: {fault}", faults.source)).unwrap_or_default();
+            if more > 0 { format!("{first} ({more} more)") } else { first }
+        })
+        .collect();
+    if faults.is_empty() {
+        return Check::ok("documents", "all process types would be registered today");
+    }
+    let more = faults.len().saturating_sub(DOCUMENTS_SHOWN);
+    let shown = faults[..faults.len() - more].join(" | ");
+    let found = if more > 0 { format!("{shown} | and {more} types more") } else { shown };
+    let remedy = "they go on as they were; change their documents and register them again, as types validate FILE says";
+    Check::warn("documents", found, remedy)
+}
+
 /// The program of a task; nothing where a variable or a shell decides.
 fn program_of(task: &serde_json::Value) -> Option<String> {
-    if task.get("shell").and_then(serde_json::Value::as_bool) == Some(true) {
-        return None;
-    }
     let program = match task.get("command")? {
+        _ if task.get("shell").is_some_and(|shell| shell == true) => return None,
+        // Another shell is a program that may be missing.
+        _ if task.get("shell").is_some_and(serde_json::Value::is_string) => {
+            task["shell"].as_str()?.to_owned()
+        }
+        _ if task.get("shell").is_some_and(serde_json::Value::is_array) => {
+            task["shell"][0].as_str()?.to_owned()
+        }
         serde_json::Value::Array(words) => words.first()?.as_str()?.to_owned(),
         other => shell_words::split(other.as_str()?).ok()?.into_iter().next()?,
     };
@@ -441,6 +471,8 @@ mod tests {
         let program = |task| program_of(&task);
         assert_eq!(program(json!({"command": "'my tool' --x"})).as_deref(), Some("my tool"));
         assert_eq!(program(json!({"command": ["/bin/true"]})).as_deref(), Some("/bin/true"));
+        assert_eq!(program(json!({"command": "x", "shell": "zsh"})).as_deref(), Some("zsh"));
+        assert_eq!(program(json!({"command": "x", "shell": ["bash", "-c"]})).as_deref(), Some("bash"));
         for task in [
             json!({"command": "x", "shell": true}),
             json!({"command": "./x"}),

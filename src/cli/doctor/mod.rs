@@ -74,6 +74,7 @@ fn examine(
         checks.push(checks::of_nodes(&store.nodes(NODES_MAX)?, &store.status()?, Timestamp::now()));
         let types = store.process_types()?;
         checks.push(checks::of_paused(&types));
+        checks.push(checks::of_documents(&types));
         checks.push(checks::of_commands(&types));
     }
     Ok(())

@@ -18,6 +18,8 @@ pub struct Document {
     pub source: String,
     /// The process type, or everything that is wrong with it.
     pub result: Result<ProcessType, Faults>,
+    /// What it was to releases that did not ask whether it can mean what it says, where that is all that is wrong.
+    pub formerly: Option<ProcessType>,
 }
 
 /// Reads process types: a file is one, a directory holds them as `*.json`.
@@ -25,8 +27,16 @@ pub struct Document {
 /// # Errors
 /// All faults of all files.
 pub fn load(paths: &[PathBuf]) -> Result<Vec<ProcessType>, CliError> {
+    all_or_faults(read(paths))
+}
+
+/// The process types of these documents.
+///
+/// # Errors
+/// All faults of all of them.
+pub fn all_or_faults(documents: Vec<Document>) -> Result<Vec<ProcessType>, CliError> {
     let (types, faults): (Vec<_>, Vec<_>) =
-        read(paths).into_iter().map(|it| it.result).partition(Result::is_ok);
+        documents.into_iter().map(|it| it.result).partition(Result::is_ok);
     if faults.is_empty() {
         return Ok(types.into_iter().filter_map(Result::ok).collect());
     }
@@ -38,9 +48,9 @@ pub fn read(paths: &[PathBuf]) -> Vec<Document> {
     let mut documents: Vec<Document> = Vec::new();
     for path in paths {
         for found in files(path) {
-            let (source, mut result) = match found {
+            let (source, (mut result, formerly)) = match found {
                 Ok(file) => (file.display().to_string(), read_file(&file)),
-                Err(faults) => (faults.source.clone(), Err(faults)),
+                Err(faults) => (faults.source.clone(), (Err(faults), None)),
             };
             let name = result.as_ref().map(|it| it.name.clone()).unwrap_or_default();
             let earlier =
@@ -49,7 +59,7 @@ pub fn read(paths: &[PathBuf]) -> Vec<Document> {
                 let problem = format!("{} holds a process type named {name:?} already", earlier.source);
                 result = Err(fault(&source, "name", problem, "give each process type its own name"));
             }
-            documents.push(Document { source, result });
+            documents.push(Document { source, result, formerly });
         }
     }
     documents
@@ -87,10 +97,16 @@ fn files(path: &Path) -> Vec<Result<PathBuf, Faults>> {
     files.into_iter().map(Ok).collect()
 }
 
-fn read_file(path: &Path) -> Result<ProcessType, Faults> {
+fn read_file(path: &Path) -> (Result<ProcessType, Faults>, Option<ProcessType>) {
     let source = path.display().to_string();
-    let text = read_text(path).map_err(|(problem, remedy)| fault(&source, "", problem, remedy))?;
-    ProcessType::from_json(&text, &source)
+    let text = match read_text(path) {
+        Ok(text) => text,
+        Err((problem, remedy)) => return (Err(fault(&source, "", problem, remedy)), None),
+    };
+    let result = ProcessType::from_json(&text, &source);
+    let formerly = || ProcessType::from_stored(&serde_json::from_str(&text).ok()?, &source).ok();
+    let formerly = if result.is_err() { formerly() } else { None };
+    (result, formerly)
 }
 
 /// The text of a file, or what is wrong with it and what to do.

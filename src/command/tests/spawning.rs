@@ -156,6 +156,34 @@ fn no_such_program() {
         assert_refused(&report, &["no such program: `/nowhere/program` does not exist"]);
         assert!(report.output_bytes == 0, "{way}");
     }
+    for (word, part) in [
+        ("cd", "it is a shell's own word: write the command as one text and give its task \"shell\": true"),
+        ("ulimit", "it is a shell's own word: write"),
+        ("ls -l", "all of it is taken for the program's name: write each argument as a text of its own"),
+        ("ls;", "only a shell understands it: write"),
+        ("*.sh", "only a shell understands it: write"),
+        (
+            "A=1",
+            "a shell would set A with it: write it into the task's environment, or give the task \"shell\": true",
+        ),
+    ] {
+        let nowhere =
+            |it: &mut Invocation<'_>| it.environment = vec![("PATH".to_owned(), "/nowhere".to_owned())];
+        assert_refused(
+            &run(&[word, "x"], nowhere),
+            &[&format!("no such program: `{word}` is in none of"), part],
+        );
+    }
+    let folder = Folder::new();
+    let report = run(&["./configure"], |it| it.working_directory = Some(folder.0.clone()));
+    let place = format!("`./configure` does not exist in the working directory `{}`", folder.0.display());
+    assert_refused(&report, &[&place]);
+    let own = std::env::current_dir().unwrap();
+    let place = format!(
+        "`./nowhere/x` does not exist in the node's own directory `{}`; give the task a",
+        own.display()
+    );
+    assert_refused(&run(&["./nowhere/x"], |_| {}), &[&place]);
     assert_refused(&run(&[""], |_| {}), &["no such program: ``"]);
     assert_refused(&run(&[], |_| {}), &["the command is empty"]);
 }
@@ -168,6 +196,8 @@ fn no_such_working_directory_is_told_from_no_such_program() {
                 run_on(&mut runner, &[program], |it| it.working_directory = Some("/nowhere/data".into()));
             assert_refused(&report, &["no such working directory: `/nowhere/data`", "create it"]);
         }
+        let report = run_on(&mut runner, &["true"], |it| it.working_directory = Some("~/data".into()));
+        assert_refused(&report, &["no such working directory: `~/data`", "(write ${env.HOME} for ~)"]);
         let report = run_on(&mut runner, &["true"], |it| it.working_directory = Some("/dev/null".into()));
         assert_refused(&report, &["the working directory `/dev/null` is not a directory"]);
     }

@@ -27,10 +27,12 @@ pub(super) fn resolve(work: &Work) -> Result<Resolved, RenderError> {
         task_name: &task.name,
         input: &claim.input,
         context: &claim.context,
+        env: command::variable_of_node,
     };
     let (argv, script_variables) = if task.shell {
         let (script, variables) = render_script(&task.command, &scope)?;
-        (vec!["sh".to_owned(), "-c".to_owned(), script], variables)
+        // The system's, whatever is in the task's PATH.
+        (vec!["/bin/sh".to_owned(), "-c".to_owned(), script], variables)
     } else {
         (render_words(&task.command, &scope)?, Vec::new())
     };
@@ -81,10 +83,12 @@ impl Resolved {
     }
 }
 
-/// A line that a shell would run just so: the variables of a script come first.
+/// A line that a shell would run just so: the variables of a script come first, which for other shells than sh stand in
+/// the environment.
 pub(super) fn shown_command(resolved: &Resolved) -> String {
     let mut line = String::new();
-    for (name, value) in &resolved.script_variables {
+    let of_other_shells = resolved.environment.iter().filter(|(name, _)| name.starts_with("PO_"));
+    for (name, value) in of_other_shells.chain(&resolved.script_variables) {
         line.push_str(name);
         line.push('=');
         line.push_str(&shell_words::quote(value));

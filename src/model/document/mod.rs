@@ -1,8 +1,11 @@
 //! Process types as JSON documents: the same in files, in the database and over HTTP.
 
+mod command;
 mod name;
 pub(crate) mod reader;
 pub(crate) mod rules;
+mod shell;
+mod surroundings;
 mod task;
 pub(crate) mod tree;
 
@@ -49,7 +52,7 @@ impl ProcessType {
     pub fn from_json(text: &str, source: &str) -> Result<Self, Faults> {
         let node =
             Node::parse(text).map_err(|fault| Faults { source: source.to_owned(), faults: vec![fault] })?;
-        read(&node, source)
+        read(&node, source, Reader::default())
     }
 
     /// Reads a document that is parsed already.
@@ -58,7 +61,17 @@ impl ProcessType {
     ///
     /// As [`ProcessType::from_json`].
     pub fn from_value(value: &Value, source: &str) -> Result<Self, Faults> {
-        read(&Node::from(value), source)
+        read(&Node::from(value), source, Reader::default())
+    }
+
+    /// Reads a document as releases before this one did: what can't mean what it says, such as a shell's operator in a
+    /// command that no shell runs, is none of its faults. Types that were registered with it go on.
+    ///
+    /// # Errors
+    ///
+    /// Everything that can't be read.
+    pub fn from_stored(value: &Value, source: &str) -> Result<Self, Faults> {
+        read(&Node::from(value), source, Reader::of_stored())
     }
 
     /// The document, with every setting written out: whoever reads it needs to know no default.
@@ -84,8 +97,7 @@ impl ProcessType {
     }
 }
 
-fn read(node: &Node, source: &str) -> Result<ProcessType, Faults> {
-    let mut reader = Reader::default();
+fn read(node: &Node, source: &str, mut reader: Reader) -> Result<ProcessType, Faults> {
     let mut process_type = ProcessType::new("", "");
     reader.object("", node, &SHAPE, |reader, key, at, node| match key {
         "name" => process_type.name = name(reader, at, node),

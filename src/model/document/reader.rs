@@ -12,6 +12,8 @@ use crate::model::suggest;
 #[derive(Debug, Default)]
 pub struct Reader {
     faults: Vec<Fault>,
+    /// What was registered once goes on, whatever it means: only what can't be read is a fault.
+    is_stored: bool,
 }
 
 /// What an object is and which keys it may have.
@@ -27,6 +29,23 @@ pub struct Shape {
 }
 
 impl Reader {
+    /// Reads what was registered by some release.
+    pub fn of_stored() -> Self {
+        Self { is_stored: true, ..Self::default() }
+    }
+
+    /// Notes that what stands there can be read, but can't mean what it says.
+    pub fn no_sense(&mut self, at: impl Into<String>, problem: impl Into<String>, remedy: impl Into<String>) {
+        if !self.is_stored {
+            self.fault(at, problem, remedy);
+        }
+    }
+
+    /// How many faults there are.
+    pub fn count(&self) -> usize {
+        self.faults.len()
+    }
+
     /// Notes a fault.
     pub fn fault(&mut self, at: impl Into<String>, problem: impl Into<String>, remedy: impl Into<String>) {
         self.faults.push(Fault::new(at, problem, remedy));

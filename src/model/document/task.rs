@@ -1,21 +1,24 @@
 //! Reads one task of a document.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use super::command::{COMMAND_REMEDY, command};
 use super::name::{NAME_REMEDY, name};
 use super::reader::{Reader, Shape};
 use super::rules::{
     FATAL_EXIT_CODE, MAX_OUTPUT_BYTES, MAX_RETRIES, RETRY_DELAY_SECONDS, RETRY_MULTIPLIER, TIMEOUT_MINUTES,
     json_number,
 };
-use super::tree::{Node, shown_text};
+use super::shell::{Shell, shell};
+use super::surroundings::{directory, environment};
+use super::tree::Node;
 use crate::model::duration::{parse_duration, show_duration};
 use crate::model::process_type::{Leftovers, OnCrash, TaskDefinition};
 use crate::model::retry::RetryPolicy;
-use crate::model::{suggest, template};
+use crate::model::shell::names_in_script;
+use crate::model::suggest;
 
 /// The keys of a task.
 pub const TASK_KEYS: &[&str] = &[
@@ -26,6 +29,7 @@ pub const TASK_KEYS: &[&str] = &[
     "max_retries",
     "environment",
     "shell",
+    "unsafe_interpolation",
     "retry",
     "on_crash",
     "max_output_bytes",
@@ -34,10 +38,6 @@ pub const TASK_KEYS: &[&str] = &[
 
 /// The keys of a task's `retry`.
 pub const RETRY_KEYS: &[&str] = &["initial_delay", "multiplier", "max_delay", "fatal_exit_codes"];
-
-const COMMAND_REMEDY: &str =
-    "write the program and its arguments, such as \"sort ${input_file}\" or [\"sort\", \"${input_file}\"]";
-const DIRECTORY_REMEDY: &str = "write a directory such as \"/data\", or leave the key out";
 
 const TASK: Shape = Shape {
     what: "a task",
@@ -56,16 +56,24 @@ const RETRY: Shape = Shape {
 /// Reads a task; what can't be read keeps its default beside the fault.
 pub fn read(reader: &mut Reader, at: &str, node: &Node) -> TaskDefinition {
     let mut task = TaskDefinition::new("", "");
-    // How a command is read depends on `shell`, which may stand behind it.
-    let is_script = is_script(node);
+    // How a command is read depends on these, which may stand behind it. Their faults are told in their place.
+    let aside = |key| node.get(key).map(|node| (Reader::default(), node));
+    let is_unsafe = aside("unsafe_interpolation").and_then(|(mut reader, node)| reader.boolean("", node));
+    let script_of = aside("shell").map(|(mut reader, node)| shell(&mut reader, "", node));
+    let script_of = script_of.unwrap_or(Some(Shell::None));
     reader.object(at, node, &TASK, |reader, key, at, node| match key {
         "name" => task.name = name(reader, at, node),
-        "command" => task.command = command(reader, at, node, is_script),
+        "command" => task.command = command(reader, at, node, script_of.as_ref(), is_unsafe == Some(true)),
         "working_directory" => task.working_directory = directory(reader, at, node),
         "timeout_minutes" => set(&mut task.timeout_minutes, reader.number(at, node, &TIMEOUT_MINUTES)),
         "max_retries" => set(&mut task.max_retries, reader.number(at, node, &MAX_RETRIES).map(to_u32)),
         "environment" => task.environment = environment(reader, at, node),
-        "shell" => set(&mut task.shell, reader.boolean(at, node)),
+        "shell" => match shell(reader, at, node) {
+            None | Some(Shell::None) => {}
+            Some(Shell::Sh) => task.shell = true,
+            Some(Shell::Other(words)) => (task.shell, task.shell_command) = (true, words),
+        },
+        "unsafe_interpolation" => set(&mut task.unsafe_interpolation, reader.boolean(at, node)),
         "retry" => task.retry = retry(reader, at, node),
         "on_crash" => set(&mut task.on_crash, on_crash(reader, at, node)),
         "leftovers" => set(&mut task.leftovers, leftovers(reader, at, node)),
@@ -75,6 +83,15 @@ pub fn read(reader: &mut Reader, at: &str, node: &Node) -> TaskDefinition {
         }
         _ => {}
     });
+    let names = if task.shell { names_in_script(&task.command) } else { Vec::new() };
+    for name in names.iter().filter(|name| task.environment.contains_key(*name)) {
+        let at = super::reader::path(&format!("{at}.environment"), name);
+        reader.no_sense(
+            at,
+            format!("{name} holds the value of a variable in the script"),
+            "choose another name",
+        );
+    }
     task
 }
 
@@ -88,104 +105,6 @@ fn set<T>(field: &mut T, value: Option<T>) {
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within the rule's bounds")]
 fn to_u32(number: f64) -> u32 {
     number as u32
-}
-
-fn is_script(task: &Node) -> bool {
-    let Node::Object(entries) = task else { return false };
-    entries.iter().find(|(key, _)| key == "shell").is_some_and(|(_, shell)| *shell == Node::Bool(true))
-}
-
-fn command(reader: &mut Reader, at: &str, node: &Node, is_script: bool) -> String {
-    match node {
-        Node::Array(_) if is_script => {
-            reader.fault(
-                at,
-                "an array is no script, and \"shell\" is true",
-                "write the script as one text, or leave \"shell\" out",
-            );
-            String::new()
-        }
-        Node::Array(items) => array_command(reader, at, items),
-        _ => {
-            let text = reader.text(at, node, COMMAND_REMEDY).unwrap_or_default();
-            if matches!(node, Node::Text(text) if text.trim().is_empty()) {
-                reader.fault(at, "is empty", COMMAND_REMEDY);
-            } else if is_script {
-                templates(reader, at, text);
-            } else {
-                text_command(reader, at, text);
-            }
-            text.to_owned()
-        }
-    }
-}
-
-fn array_command(reader: &mut Reader, at: &str, items: &[Node]) -> String {
-    if items.is_empty() {
-        reader.fault(at, "is empty", COMMAND_REMEDY);
-    }
-    let mut words = Vec::with_capacity(items.len());
-    for (index, item) in items.iter().enumerate() {
-        let at = format!("{at}[{index}]");
-        let Some(word) = reader.text(&at, item, "write each argument as one text") else { continue };
-        if index == 0 && word.is_empty() {
-            reader.fault(&at, "the program is empty", COMMAND_REMEDY);
-        }
-        templates(reader, &at, word);
-        words.push(word);
-    }
-    shell_words::join(words)
-}
-
-/// Checks a command that is split by shell-word rules.
-fn text_command(reader: &mut Reader, at: &str, command: &str) {
-    let Ok(words) = shell_words::split(command) else {
-        let problem = format!("{} has an unbalanced quote", shown_text(command));
-        reader.fault(at, problem, "close it, or escape it with \\ (in JSON \\\\)");
-        return;
-    };
-    match words.first() {
-        None if command.is_empty() => {} // faulted before
-        None => reader.fault(at, format!("{} names no program", shown_text(command)), COMMAND_REMEDY),
-        Some(program) if program.is_empty() => reader.fault(at, "the program is empty", COMMAND_REMEDY),
-        Some(_) => {}
-    }
-    for error in words.iter().flat_map(|word| template::word_problems(word, command)) {
-        reader.fault(at, error.problem(), error.remedy());
-    }
-}
-
-/// Checks the variables of a text.
-fn templates(reader: &mut Reader, at: &str, text: &str) {
-    for error in template::problems(text) {
-        reader.fault(at, error.problem(), error.remedy());
-    }
-}
-
-fn directory(reader: &mut Reader, at: &str, node: &Node) -> Option<String> {
-    let directory = reader.text(at, node, DIRECTORY_REMEDY)?;
-    if directory.is_empty() {
-        reader.fault(at, "is empty", DIRECTORY_REMEDY);
-    }
-    templates(reader, at, directory);
-    Some(directory.to_owned())
-}
-
-fn environment(reader: &mut Reader, at: &str, node: &Node) -> BTreeMap<String, String> {
-    let example = "an object such as {\"LANG\": \"C\"}";
-    let Some(entries) = reader.entries(at, node, "an environment", example) else { return BTreeMap::new() };
-    let mut environment = BTreeMap::new();
-    for (key, at, node) in entries {
-        if key.is_empty() || key.contains(['=', '\0']) {
-            let problem = format!("{} can't be the name of an environment variable", shown_text(key));
-            reader.fault(&at, problem, "write a name without = and NUL, such as \"LANG\"");
-        }
-        if let Some(value) = reader.text(&at, node, "write the value as text, such as \"C\"") {
-            templates(reader, &at, value);
-            environment.insert(key.to_owned(), value.to_owned());
-        }
-    }
-    environment
 }
 
 fn on_crash(reader: &mut Reader, at: &str, node: &Node) -> Option<OnCrash> {
@@ -278,7 +197,10 @@ impl TaskDefinition {
         let mut task = Map::new();
         task.insert("name".to_owned(), json!(self.name));
         task.insert("command".to_owned(), json!(self.command));
-        task.insert("shell".to_owned(), json!(self.shell));
+        task.insert("shell".to_owned(), super::shell::to_value(self));
+        if self.unsafe_interpolation {
+            task.insert("unsafe_interpolation".to_owned(), json!(true));
+        }
         if let Some(directory) = &self.working_directory {
             task.insert("working_directory".to_owned(), json!(directory));
         }

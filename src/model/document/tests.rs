@@ -220,13 +220,13 @@ fn an_unknown_key_comes_with_a_suggestion() {
         (
             "\"colour\": 5",
             "tasks[0].colour: unknown key; the keys of a task are name, command, working_directory, timeout_minutes, \
-             max_retries, environment, shell, retry, on_crash, max_output_bytes, leftovers",
+             max_retries, environment, shell, unsafe_interpolation, retry, on_crash, max_output_bytes, leftovers",
         ),
         ("\"retry\": {\"maxdelay\": 1}", "tasks[0].retry.maxdelay: unknown key; did you mean \"max_delay\"?"),
         (
             "\"a b\\n\": 1",
             "tasks[0][\"a b\\n\"]: unknown key; the keys of a task are name, command, working_directory, \
-             timeout_minutes, max_retries, environment, shell, retry, on_crash, max_output_bytes, leftovers",
+             timeout_minutes, max_retries, environment, shell, unsafe_interpolation, retry, on_crash, max_output_bytes, leftovers",
         ),
     ] {
         assert_eq!(fault_of(settings), expected);
@@ -343,11 +343,14 @@ fn a_script_is_not_split_but_its_variables_are_checked() {
         );
         ProcessType::from_json(&text, "p.json").map_err(|it| it.to_string())
     };
-    assert!(script("\"echo it's # ${config.a:-b c} $HOME $${HOME}\"").is_ok());
+    assert_eq!(
+        script("\"echo 'it is' # it's ${config.a:-b c}\\necho $HOME $${HOME} ${config.a:-b c}\"").err(),
+        None
+    );
     assert_eq!(
         script("\"echo ${HOME}\""),
-        Err("p.json: tasks[0].command: unknown variable ${HOME}; for the shell's own variable write $HOME or $${HOME}, \
-             with \"shell\": true"
+        Err("p.json: tasks[0].command: unknown variable ${HOME}; for the node's own variable write ${env.HOME}, for the \
+             shell's own variable write $HOME or $${HOME}, with \"shell\": true"
             .to_owned())
     );
 }
@@ -456,6 +459,9 @@ fn other_bad_settings_are_faults() {
         assert_eq!(fault_of(settings), format!("tasks[0].{expected}"));
     }
 }
+
+/// Documents that can be read and can't mean what they say.
+mod sense;
 
 #[test]
 fn a_long_value_is_shortened() {

@@ -32,6 +32,12 @@ impl Node {
         serde_json::from_str(text).map_err(|error| malformed(&error))
     }
 
+    /// The first value of a key, if this is an object that has it.
+    pub fn get(&self, key: &str) -> Option<&Self> {
+        let Self::Object(entries) = self else { return None };
+        entries.iter().find(|(it, _)| it == key).map(|(_, node)| node)
+    }
+
     /// The value for a message: shortened text, or what kind of thing it is.
     pub fn shown(&self) -> String {
         match self {

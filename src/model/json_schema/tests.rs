@@ -104,7 +104,17 @@ fn invalid() -> Vec<Value> {
         with(json!({"command": ["a", 7]})),
         with(json!({"command": ["a", "\u{0}"]})),
         with(json!({"command": ["true"], "shell": true})),
-        with(json!({"shell": "true"})),
+        with(json!({"command": ["true"], "shell": "bash"})),
+        with(json!({"shell": "True"})),
+        with(json!({"shell": ""})),
+        with(json!({"shell": "bash -c"})),
+        with(json!({"shell": "${config.shell}"})),
+        with(json!({"shell": []})),
+        with(json!({"shell": [""]})),
+        with(json!({"shell": ["bash", 7]})),
+        with(json!({"shell": ["bash", "${config.option}"]})),
+        with(json!({"shell": 7})),
+        with(json!({"unsafe_interpolation": "true"})),
         with(json!({"working_directory": ""})),
         with(json!({"working_directory": "a\u{0}"})),
         with(json!({"working_directory": null})),
@@ -161,6 +171,13 @@ fn invalid_beyond_the_schema() -> Vec<(&'static str, Value)> {
         ("can't hold another", with(json!({"command": ["echo", "${config.a:-${config.b}}"]}))),
         ("names no program", with(json!({"command": "# nothing"}))),
         ("the program is empty", with(json!({"command": "'' x"}))),
+        ("only a shell understands", with(json!({"command": "ls | wc"}))),
+        ("only a shell understands", with(json!({"working_directory": "~"}))),
+        ("is set for every command", with(json!({"environment": {"TASK_NAME": "x"}}))),
+        ("single quotes", with(json!({"command": "echo '${config.a}'", "shell": true}))),
+        ("code that bash reads", with(json!({"command": ["bash", "-c", "${config.a}"]}))),
+        ("would not take the script", with(json!({"shell": ["bash", "-eu"]}))),
+        ("no command is given it", with(json!({"command": "echo ${env.PGPASSWORD}"}))),
         ("is shorter than", with(json!({"retry": {"initial_delay": "2s", "max_delay": "1s"}}))),
         ("longer than 30 days", with(json!({"retry": {"max_delay": "31d"}}))),
     ]
@@ -249,6 +266,11 @@ fn any_text() -> impl Strategy<Value = String> {
     prop::collection::vec(pieces, 1..8).prop_map(|pieces| pieces.join(" "))
 }
 
+/// The same where what only a shell understands, or its quotes, would be refused.
+fn any_plain_text() -> impl Strategy<Value = String> {
+    any_text().prop_map(|text| format!("a{}", text.replace("$HOME", "HOME").replace(['\'', '\\'], "")))
+}
+
 prop_compose! {
     fn any_retry()(
         initial_ms in 0..1_000_000u64,
@@ -269,13 +291,14 @@ prop_compose! {
     fn any_task()(
         name in any_name(),
         command in prop_oneof![
-            prop::collection::vec(any_text(), 1..4).prop_map(|words| (false, shell_words::join(words))),
-            any_text().prop_filter("not blank", |it| !it.trim().is_empty()).prop_map(|script| (true, script)),
+            // No shell's word comes first.
+            prop::collection::vec(any_text(), 1..4).prop_map(|words| (false, format!("a{}", shell_words::join(words)))),
+            any_plain_text().prop_filter("not blank", |it| !it.trim().is_empty()).prop_map(|script| (true, script)),
         ],
-        working_directory in prop::option::of(any_text()),
+        working_directory in prop::option::of(any_plain_text()),
         timeout_minutes in prop_oneof![0.0001..525_600.0f64, (1..=525_600u32).prop_map(f64::from)],
         max_retries in 0..=1_000u32,
-        environment in prop::collection::btree_map("[^=\0]{1,8}", any_text(), 0..3),
+        environment in prop::collection::btree_map("[^=\0]{1,8}", any_plain_text(), 0..3),
         retry in any_retry(),
         fails in any::<bool>(),
         kills in any::<bool>(),
@@ -286,6 +309,7 @@ prop_compose! {
         TaskDefinition {
             name, command, shell, working_directory, timeout_minutes, max_retries, environment, retry, on_crash,
             max_output_bytes, leftovers: if kills { Leftovers::Kill } else { Leftovers::Keep },
+            ..TaskDefinition::new("", "")
         }
     }
 }

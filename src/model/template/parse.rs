@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::model::suggest;
+use crate::model::{environment, suggest};
 
 /// A text with its variables found.
 ///
@@ -49,6 +49,8 @@ pub enum Variable<'t> {
     Metadata(&'t str),
     /// `${processContext.key}`
     ProcessContext(&'t str),
+    /// `${env.NAME}`, of the environment of the node that runs the task
+    Env(&'t str),
 }
 
 /// Why a text is no template.
@@ -64,6 +66,8 @@ pub enum TemplateError {
     NoKey(String),
     /// A variable inside a default; holds the outer variable.
     Nested(String),
+    /// `${env.NAME}` with a name that no command is given; holds the name.
+    Private(String),
 }
 
 /// The variables without a key.
@@ -76,7 +80,7 @@ const PLAIN: [(&str, Variable<'static>); 6] = [
     ("task_name", Variable::TaskName),
 ];
 
-const KEYED: [&str; 3] = ["config", "metadata", "processContext"];
+const KEYED: [&str; 4] = ["config", "metadata", "processContext", "env"];
 
 impl<'t> Template<'t> {
     /// Finds the variables of `text`.
@@ -102,6 +106,16 @@ impl<'t> Template<'t> {
 /// Everything that is wrong with the variables of `text`.
 pub fn problems(text: &str) -> Vec<TemplateError> {
     Parts { rest: text }.filter_map(Result::err).collect()
+}
+
+/// The parts of `text`, each with the piece of it that it was read from.
+pub fn pieces(text: &str) -> impl Iterator<Item = (&str, Result<Part<'_>, TemplateError>)> {
+    let mut parts = Parts { rest: text };
+    std::iter::from_fn(move || {
+        let before = parts.rest;
+        let part = parts.next()?;
+        Some((&before[..before.len() - parts.rest.len()], part))
+    })
 }
 
 /// Everything that is wrong with the variables of one word of a split command.
@@ -206,6 +220,8 @@ impl<'t> Variable<'t> {
             Some(("config", key)) => Ok(Self::Config(key)),
             Some(("metadata", key)) => Ok(Self::Metadata(key)),
             Some(("processContext", key)) => Ok(Self::ProcessContext(key)),
+            Some(("env", key)) if environment::is_private(key) => Err(TemplateError::Private(key.to_owned())),
+            Some(("env", key)) => Ok(Self::Env(key)),
             _ => Err(TemplateError::Unknown(inside.to_owned())),
         }
     }
@@ -223,6 +239,7 @@ impl fmt::Display for Variable<'_> {
             Self::Config(key) => write!(f, "config.{key}"),
             Self::Metadata(key) => write!(f, "metadata.{key}"),
             Self::ProcessContext(key) => write!(f, "processContext.{key}"),
+            Self::Env(key) => write!(f, "env.{key}"),
         }
     }
 }
@@ -240,6 +257,9 @@ impl TemplateError {
             Self::Nested(text) => {
                 format!("a variable's default can't hold another variable: {}", shortened(text))
             }
+            Self::Private(name) => {
+                format!("the variable ${{env.{name}}} is the node's own, and no command is given it")
+            }
         }
     }
 
@@ -251,6 +271,12 @@ impl TemplateError {
             Self::Unknown(inside) => unknown_remedy(inside),
             Self::NoKey(_) => "write the key after the dot, such as ${config.batch_size}".to_owned(),
             Self::Nested(_) => "write plain text as the default".to_owned(),
+            Self::Private(name) => match environment::variable_of_task(name) {
+                Some(variable) => format!("the command has its own {name}; write {variable} for its value"),
+                None => {
+                    "give the command what it needs in a file, or by a variable of another name".to_owned()
+                }
+            },
         }
     }
 }
@@ -273,10 +299,19 @@ fn unknown_remedy(inside: &str) -> String {
     }
     // `${HOME}`, `${1}`, `${#list}`: somebody means the shell.
     let is_capital = name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
+    let is_of_node =
+        is_capital && !name.starts_with(|c: char| c.is_ascii_digit()) && !environment::is_private(name);
+    let own = if is_of_node && name == inside {
+        format!("for the node's own variable write ${{env.{name}}}, ")
+    } else {
+        String::new()
+    };
     let is_for_the_shell = is_capital || name.contains(['#', '%', '!', '?', '*', '@', '/', ':', '=', '+']);
     if is_for_the_shell && !name.is_empty() {
         let plain = if name == inside && is_capital { format!("${name} or ") } else { String::new() };
-        return format!("for the shell's own variable write {plain}$${{{inside}}}, with \"shell\": true");
+        return format!(
+            "{own}for the shell's own variable write {plain}$${{{inside}}}, with \"shell\": true"
+        );
     }
     if let Some(meant) = suggest::closest(name, PLAIN.iter().map(|(plain, _)| *plain)) {
         return format!("did you mean ${{{meant}}}?");
@@ -337,6 +372,7 @@ mod tests {
             ("$${${task_name}", vec![Text("${"), of(Variable::TaskName, None)]),
             ("${process_id}$", vec![of(Variable::ProcessId, None), Text("$")]),
             ("${processContext.rows}", vec![of(Variable::ProcessContext("rows"), None)]),
+            ("${env.PATH}", vec![of(Variable::Env("PATH"), None)]),
         ] {
             assert_eq!(Template::parse(text), Ok(Template { parts }), "{text}");
         }
@@ -360,7 +396,8 @@ mod tests {
             ),
             (
                 "${HOME}",
-                "unknown variable ${HOME}; for the shell's own variable write $HOME or $${HOME}, with \"shell\": true",
+                "unknown variable ${HOME}; for the node's own variable write ${env.HOME}, for the shell's own variable \
+                 write $HOME or $${HOME}, with \"shell\": true",
             ),
             (
                 "${HOME:-/root}",
@@ -374,8 +411,18 @@ mod tests {
             (
                 "${colour}",
                 "unknown variable ${colour}; the variables are input_file, output_dir, user_id, process_id, \
-                 process_type, task_name, config.KEY, metadata.KEY, processContext.KEY; write $${ for the text ${ \
-                 itself",
+                 process_type, task_name, config.KEY, metadata.KEY, processContext.KEY, env.KEY; write $${ for the \
+                 text ${ itself",
+            ),
+            (
+                "${env.PGPASSWORD}",
+                "the variable ${env.PGPASSWORD} is the node's own, and no command is given it; give the command what it \
+                 needs in a file, or by a variable of another name",
+            ),
+            (
+                "${env.PROCESS_ID:-1}",
+                "the variable ${env.PROCESS_ID} is the node's own, and no command is given it; the command has its own \
+                 PROCESS_ID; write ${process_id} for its value",
             ),
             (
                 "${config.}",
@@ -433,6 +480,11 @@ mod tests {
                 Part::Variable { .. } => "?",
             }).collect();
             prop_assert_eq!(whole, text);
+        }
+
+        #[test]
+        fn the_pieces_of_a_text_are_all_of_it(text in "[${}:\\-.a-z_ ]{0,40}|(?s).{0,40}") {
+            prop_assert_eq!(pieces(&text).map(|(piece, _)| piece).collect::<String>(), text);
         }
     }
 }

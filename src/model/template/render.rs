@@ -24,6 +24,8 @@ pub struct Scope<'a> {
     pub input: &'a ProcessInputData,
     /// What earlier tasks passed on.
     pub context: &'a Map<String, Value>,
+    /// Looks up a variable of the node's environment.
+    pub env: fn(&str) -> Option<String>,
 }
 
 /// Why a command could not be made ready. No further attempt can heal it.
@@ -68,6 +70,10 @@ impl fmt::Display for RenderError {
                 "no earlier task has written {name}; have one write the line {key}=VALUE to the file that \
                  $PROCESS_CONTEXT_FILE names, or {default}"
             ),
+            Some(("env", key)) => write!(
+                f,
+                "the node's environment has no {key}; set it where the node is started, or {default}"
+            ),
             Some((group, key)) => write!(
                 f,
                 "the input has no {name}; start the process with --{group} {key}=VALUE, or {default}"
@@ -110,6 +116,7 @@ impl<'a> Scope<'a> {
             Variable::TaskName => Some(self.task_name),
             Variable::Config(key) => input.config.get(key).map(String::as_str),
             Variable::Metadata(key) => input.metadata.get(key).map(String::as_str),
+            Variable::Env(key) => return (self.env)(key).map(Cow::Owned),
             Variable::ProcessContext(key) => {
                 return match at_path(self.context, key)? {
                     Value::Null => None,
@@ -231,12 +238,13 @@ pub fn render_script(
     Ok((rendered, environment))
 }
 
-/// A name for the environment that is readable and not yet taken.
-fn free_name(variable: Variable<'_>, taken: &[(String, String)]) -> String {
+/// The name of the environment variable that stands for `variable` in a script: readable and not yet taken.
+pub fn free_name(variable: Variable<'_>, taken: &[(String, String)]) -> String {
     let (group, key) = match variable {
         Variable::Config(key) => ("CONFIG_", Cow::Borrowed(key)),
         Variable::Metadata(key) => ("METADATA_", Cow::Borrowed(key)),
         Variable::ProcessContext(key) => ("PROCESS_CONTEXT_", Cow::Borrowed(key)),
+        Variable::Env(key) => ("ENV_", Cow::Borrowed(key)),
         plain => ("", Cow::Owned(plain.to_string())),
     };
     let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
@@ -289,7 +297,7 @@ fn is_input(variable: Variable<'_>) -> bool {
         Variable::InputFile | Variable::OutputDir | Variable::UserId => true,
         Variable::Config(_) | Variable::Metadata(_) => true,
         Variable::ProcessId | Variable::ProcessType | Variable::TaskName => false,
-        Variable::ProcessContext(_) => false,
+        Variable::ProcessContext(_) | Variable::Env(_) => false,
     }
 }
 

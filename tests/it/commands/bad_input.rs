@@ -142,7 +142,7 @@ fn faulty_documents() -> Vec<(String, Vec<String>)> {
                 command_place(
                     5,
                     "unknown variable ${nope}; the variables are input_file, output_dir, user_id, process_id, \
-                     process_type, task_name, config.KEY, metadata.KEY, processContext.KEY; write $${ for the text ${ \
+                     process_type, task_name, config.KEY, metadata.KEY, processContext.KEY, env.KEY; write $${ for the text ${ \
                      itself",
                 ),
                 command_place(

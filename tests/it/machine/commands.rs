@@ -1,11 +1,14 @@
 //! Commands that print, spawn or crash beyond measure.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 
 use process_orchestrator::platform::processes::is_alive;
 use process_orchestrator::{Outcome, ProcessStatus, ProcessType, TaskDefinition};
 
+use super::disk_full::SmallDisk;
 use super::{Served, peak_memory_kib};
 use crate::common::{TestDatabase, one_task, script, wait_until};
 use crate::program::Bench;
@@ -108,4 +111,26 @@ fn a_command_that_reads_finds_nothing_and_does_not_wait() {
     let database = TestDatabase::new("reads_stdin");
     let ended = database.run(&one_task("sh -c 'cat; echo read: $?'"), Default::default());
     assert_eq!((ended.process.status, ended.output(0)), (ProcessStatus::Completed, "read: 0\n"));
+}
+
+#[test]
+fn a_program_on_a_file_system_without_execution_is_told_so() {
+    let bench = Bench::with_tables("noexec");
+    let Some(disk) = SmallDisk::mount(&bench.folder.join("disk"), "noexec,size=64k") else { return };
+    let tool = disk.0.join("tool");
+    fs::write(&tool, "#!/bin/sh\n").unwrap();
+    fs::set_permissions(&tool, fs::Permissions::from_mode(0o755)).unwrap();
+    let by_name = TaskDefinition {
+        environment: [("PATH".to_owned(), disk.0.to_str().unwrap().to_owned())].into(),
+        ..TaskDefinition::new("only", "tool")
+    };
+    for task in [TaskDefinition::new("only", tool.to_str().unwrap()), by_name] {
+        let ended = bench.database.run(&ProcessType::new("noexec", "").add(task), Default::default());
+        let expected = format!(
+            "task \"only\" (1 of 1) failed: `{0}` is on a file system from which nothing may be executed (it is mounted \
+             noexec); move it to another, or have its interpreter read it, such as: sh {0}",
+            tool.display()
+        );
+        assert_eq!(ended.error(), expected);
+    }
 }

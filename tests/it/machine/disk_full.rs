@@ -13,11 +13,11 @@ use crate::common::{script, wait_until};
 use crate::program::Bench;
 
 /// A small file system of the test's own, gone with it.
-struct SmallDisk(PathBuf);
+pub(super) struct SmallDisk(pub PathBuf);
 
 impl SmallDisk {
     /// `options` bound it, such as `size=64k`. Only root may have one, and not in every container.
-    fn mount(at: &Path, options: &str) -> Option<Self> {
+    pub fn mount(at: &Path, options: &str) -> Option<Self> {
         if effective_uid() != 0 {
             eprintln!("left out: only root can mount a small file system");
             return None;

@@ -3,6 +3,7 @@
 pub mod bad_commands;
 pub mod bad_surroundings;
 pub mod control;
+mod documents;
 pub mod engine;
 pub mod guard;
 pub mod library;

@@ -37,6 +37,7 @@ impl Sample {
             task_name: "load",
             input: &self.input,
             context: &self.context,
+            env: |name| (name == "HOME").then(|| "/home/user".to_owned()),
         }
     }
 }
@@ -53,6 +54,7 @@ fn message(command: &str) -> String {
 fn every_variable_has_its_value() {
     let command = "run ${input_file} ${output_dir}/x ${user_id} ${process_id} ${process_type} ${task_name} \
                    ${config.batch_size} ${metadata.source} ${processContext.rows}";
+    assert_eq!(words("x ${env.HOME}/a ${env.NONE:-b}"), ["x", "/home/user/a", "b"]);
     assert_eq!(
         words(command),
         ["run", "/data/in put.json", "/out/x", "u1", "pipeline-7", "pipeline", "load", "100", "legacy", "42"]
@@ -139,6 +141,11 @@ fn a_missing_value_says_how_to_supply_it() {
             "no earlier task has written processContext.total; have one write the line total=VALUE to the file that \
              $PROCESS_CONTEXT_FILE names, or give it a default in the command: ${processContext.total:-VALUE}",
         ),
+        (
+            "x ${env.NONE}",
+            "the node's environment has no NONE; set it where the node is started, or give it a default in the command: \
+             ${env.NONE:-VALUE}",
+        ),
     ] {
         assert_eq!(message(command), expected);
     }
@@ -204,7 +211,8 @@ fn a_scripts_unknown_variable_is_refused() {
     let error = render_script("echo ${HOME}", &Sample::new().scope()).expect_err("unknown");
     assert_eq!(
         error.to_string(),
-        "unknown variable ${HOME}; for the shell's own variable write $HOME or $${HOME}, with \"shell\": true"
+        "unknown variable ${HOME}; for the node's own variable write ${env.HOME}, for the shell's own variable write \
+         $HOME or $${HOME}, with \"shell\": true"
     );
 }
 

@@ -1,0 +1,61 @@
+//! Reads where a command runs, and its environment.
+
+use std::collections::BTreeMap;
+
+use super::command::{is_short, templates};
+use super::reader::Reader;
+use super::tree::{Node, shown_text};
+use crate::model::environment::is_reserved;
+use crate::model::shell::{Kind, in_text};
+
+const DIRECTORY_REMEDY: &str = "write a directory such as \"/data\", or leave the key out";
+
+pub(super) fn directory(reader: &mut Reader, at: &str, node: &Node) -> Option<String> {
+    let directory = reader.text(at, node, DIRECTORY_REMEDY)?;
+    if directory.is_empty() {
+        reader.fault(at, "is empty", DIRECTORY_REMEDY);
+    }
+    templates(reader, at, directory);
+    no_shell_reads(reader, at, directory);
+    Some(directory.to_owned())
+}
+
+pub(super) fn environment(reader: &mut Reader, at: &str, node: &Node) -> BTreeMap<String, String> {
+    let example = "an object such as {\"LANG\": \"C\"}";
+    let Some(entries) = reader.entries(at, node, "an environment", example) else { return BTreeMap::new() };
+    let mut environment = BTreeMap::new();
+    for (key, at, node) in entries {
+        if key.is_empty() || key.contains(['=', '\0']) {
+            let problem = format!("{} can't be the name of an environment variable", shown_text(key));
+            reader.fault(&at, problem, "write a name without = and NUL, such as \"LANG\"");
+        } else if is_reserved(key) {
+            let problem = format!("{key} is set for every command by the orchestrator");
+            reader.no_sense(&at, problem, "choose another name");
+        }
+        if let Some(value) = reader.text(&at, node, "write the value as text, such as \"C\"") {
+            templates(reader, &at, value);
+            no_shell_reads(reader, &at, value);
+            is_short(reader, &at, "a value", value);
+            environment.insert(key.to_owned(), value.to_owned());
+        }
+    }
+    environment
+}
+
+/// Notes what only a shell would understand, where there is none. A text has no quotes: a default has their place.
+fn no_shell_reads(reader: &mut Reader, at: &str, text: &str) {
+    let Some(finding) = in_text(text).into_iter().next() else { return };
+    let problem = format!("{} holds {}, which only a shell understands", shown_text(text), finding.text);
+    let remedy = match finding.kind {
+        Kind::Variable => format!(
+            "write ${{env.{}}} for the node's own variable; if it is meant literally, write ${{config.text:-{}}}",
+            &finding.text[1..],
+            finding.text
+        ),
+        Kind::Tilde => "write ${env.HOME} for the home directory of the node's user, or the directory in full".to_owned(),
+        _ => "have a command with \"shell\": true find the value; if it is meant literally, write it as a default, such \
+              as ${config.text:-`x`}"
+            .to_owned(),
+    };
+    reader.no_sense(at, problem, remedy);
+}
