@@ -14,6 +14,7 @@ mod metrics;
 mod node;
 mod plans;
 mod program;
+mod protocol;
 mod readme;
 mod scripts;
 mod servers;
