@@ -16,6 +16,8 @@
 pub enum Point {
     /// The poller has claims that are committed, and no executor knows of them.
     AfterClaim,
+    /// An executor has a task and has not looked whether it may begin.
+    BeforeBegin,
     /// An executor is about to start a command.
     BeforeSpawn,
     /// A command runs, and nobody watches it yet.
@@ -28,7 +30,9 @@ pub enum Point {
     AfterRecord,
     /// The heartbeat is about to renew the lease.
     BeforeHeartbeat,
-    /// A dead node was found; nothing of it is taken over.
+    /// A node's process was found gone and its commands were ended; it is not declared dead.
+    BeforeDeclaration,
+    /// A dead node was declared dead; nothing of it is taken over.
     BeforeTakeover,
     /// A migration's statements have run; its transaction is open.
     InMigration,
@@ -147,14 +151,16 @@ mod active {
     }
 
     impl Point {
-        const ALL: [Self; 12] = [
+        const ALL: [Self; 14] = [
             Self::AfterClaim,
+            Self::BeforeBegin,
             Self::BeforeSpawn,
             Self::AfterSpawn,
             Self::AfterExit,
             Self::BeforeRecord,
             Self::AfterRecord,
             Self::BeforeHeartbeat,
+            Self::BeforeDeclaration,
             Self::BeforeTakeover,
             Self::InMigration,
             Self::Listening,
@@ -169,12 +175,14 @@ mod active {
         const fn name(self) -> &'static str {
             match self {
                 Self::AfterClaim => "after-claim",
+                Self::BeforeBegin => "before-begin",
                 Self::BeforeSpawn => "before-spawn",
                 Self::AfterSpawn => "after-spawn",
                 Self::AfterExit => "after-exit",
                 Self::BeforeRecord => "before-record",
                 Self::AfterRecord => "after-record",
                 Self::BeforeHeartbeat => "before-heartbeat",
+                Self::BeforeDeclaration => "before-declaration",
                 Self::BeforeTakeover => "before-takeover",
                 Self::InMigration => "in-migration",
                 Self::Listening => "listening",

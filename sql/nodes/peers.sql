@@ -2,8 +2,6 @@
 -- the nodes' locks. The locks are looked up, never taken: testing one by taking it could make its owner miss it.
 SELECT n.node_id, n.name, n.pid, n.boot_id, n.pid_namespace, n.pid_started, n.lease_seconds,
     n.last_heartbeat,
-    CASE WHEN isfinite(n.last_heartbeat)
-        THEN extract(epoch FROM clock_timestamp() - n.last_heartbeat)::float8 END AS silence_seconds,
     n.lock_key IS NOT NULL AS had_lock,
     EXISTS (
         SELECT FROM pg_locks l

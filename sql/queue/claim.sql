@@ -7,6 +7,9 @@
 -- most while another node has room, which it says by an advisory lock (see wake_nodes in the seventh migration): what
 -- would wait here for an executor is its to claim.
 --
+-- A node whose row does not say that it lives claims nothing: others may be about to take over what it claims. A row with
+-- version -1 comes back then.
+--
 -- A row whose type is paused becomes HELD instead. For each such type a row without a version comes back, and one without
 -- a type too if another node has room.
 --
@@ -18,7 +21,8 @@ WITH room AS MATERIALIZED (
     -- Twice: a start may just have looked as well.
     SELECT CASE WHEN pg_try_advisory_lock(1347375665, hashtext(current_schema()))
             OR pg_try_advisory_lock(1347375665, hashtext(current_schema()))
-        THEN NOT pg_advisory_unlock(1347375665, hashtext(current_schema())) ELSE true END AS is_elsewhere
+        THEN NOT pg_advisory_unlock(1347375665, hashtext(current_schema())) ELSE true END AS is_elsewhere,
+        EXISTS (SELECT FROM nodes WHERE node_id = $1 AND state IN ('RUNNING', 'STOPPING')) AS is_alive
 ), met AS MATERIALIZED (
     SELECT d.task_instance, d.task_name
     FROM unnest($3::int[], $4::int[], $5::float8[]) AS part (lowest, highest, due_ago_s)
@@ -29,10 +33,10 @@ WITH room AS MATERIALIZED (
             AND s.execution_time >= coalesce(now() - interval '1 second' * part.due_ago_s, '-infinity')
             AND s.cancel_requested_at IS NULL AND s.task_name <> ALL ($6::text[])
         ORDER BY s.priority DESC, s.execution_time
-        LIMIT (SELECT CASE WHEN is_elsewhere THEN $7::bigint ELSE $2::bigint END FROM room)
+        LIMIT (SELECT CASE WHEN NOT is_alive THEN 0 WHEN is_elsewhere THEN $7::bigint ELSE $2::bigint END FROM room)
         FOR UPDATE SKIP LOCKED
     ) AS d
-    LIMIT (SELECT CASE WHEN is_elsewhere THEN $7::bigint ELSE $2::bigint END FROM room)
+    LIMIT (SELECT CASE WHEN NOT is_alive THEN 0 WHEN is_elsewhere THEN $7::bigint ELSE $2::bigint END FROM room)
 ), held AS (
     UPDATE scheduled_tasks s
     SET state = 'HELD', held_by = 'pause:' || met.task_name
@@ -80,7 +84,11 @@ SELECT task_instance, task_name, version, priority, execution_time, due_ago_s, q
     max_output_bytes, attempt, retry_count
 FROM task
 UNION ALL
-SELECT NULL, task_name, NULL::bigint, NULL::integer, NULL::timestamptz, NULL::float8, NULL::float8, NULL::integer,
+SELECT NULL, task_name, version, NULL::integer, NULL::timestamptz, NULL::float8, NULL::float8, NULL::integer,
     NULL::jsonb, NULL::jsonb, NULL::integer, NULL, NULL, NULL::boolean, NULL, NULL::jsonb, NULL::double precision,
     NULL::integer, NULL::jsonb, NULL::bigint, NULL::integer, NULL::integer
-FROM (SELECT DISTINCT task_name FROM held UNION ALL SELECT NULL FROM room WHERE is_elsewhere) AS told
+FROM (
+    SELECT DISTINCT task_name, NULL::bigint AS version FROM held
+    UNION ALL SELECT NULL, NULL FROM room WHERE is_elsewhere
+    UNION ALL SELECT NULL, -1 FROM room WHERE NOT is_alive
+) AS told

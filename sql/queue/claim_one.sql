@@ -7,6 +7,7 @@ WITH claimed AS (
     SET state = 'CLAIMED', held_by = NULL, picked = true, picked_by = $1, version = s.version + 1
     WHERE s.task_instance = $2 AND s.picked IS NOT TRUE AND s.execution_time <= now()
         AND coalesce(s.reserved_for = $1, true) AND s.cancel_requested_at IS NULL
+        AND EXISTS (SELECT FROM nodes WHERE node_id = $1 AND state IN ('RUNNING', 'STOPPING'))
     RETURNING s.task_instance, s.task_name, s.version, s.priority, s.execution_time,
         CASE WHEN isfinite(s.execution_time)
             THEN extract(epoch FROM clock_timestamp() - s.execution_time)::float8 END AS due_ago_s,

@@ -4,6 +4,7 @@
 --
 -- `mine` is the fence: only results whose claim is still this node's, at the version it was claimed with, pass, and
 -- their claims stay locked to the end of the transaction. A result that does not come back was not written.
+-- A node whose row does not say that it lives keeps no claim: it would begin the next task while others take that over.
 -- Times are the database's: the node says how long ago a command ended and how long it took.
 --
 -- A request to cancel is a column of the row that the fence locks and reads anyway, and whoever asks locks that row
@@ -29,7 +30,9 @@ WITH mine AS MATERIALIZED (
     FROM (
         SELECT unnest($2::text[]) AS process_id, unnest($3::bigint[]) AS version, unnest($4::int[]) AS task_index,
             unnest($5::int[]) AS attempt, unnest($6::text[]) AS task_status, unnest($7::int[]) AS retry_count,
-            unnest($8::text[]) AS process_status, unnest($9::bool[]) AS advance, unnest($10::text[]) AS claim,
+            unnest($8::text[]) AS process_status, unnest($9::bool[]) AS advance,
+            unnest((SELECT CASE WHEN EXISTS (SELECT FROM nodes WHERE node_id = $1 AND state IN ('RUNNING', 'STOPPING'))
+                THEN $10::text[] ELSE array_replace($10::text[], 'KEEP', 'RELEASE') END)) AS claim,
             unnest($11::float8[]) AS wait_ms, unnest($12::text[]) AS outcome, unnest($13::int[]) AS exit_code,
             unnest($14::int[]) AS signal, unnest($15::float8[]) AS ended_ago_ms, unnest($16::float8[]) AS duration_ms,
             unnest($17::float8[]) AS cpu_ms, unnest($18::bigint[]) AS peak_memory_bytes, unnest($19::text[]) AS output,

@@ -185,7 +185,7 @@ impl Node {
             statement_timeout: config.statement_timeout,
             health: Arc::clone(&health),
         });
-        let lease = Arc::new(Lease::new(config.lease));
+        let lease = Arc::new(Lease::new(config.lease, config.dead_after, Arc::clone(&health.answers)));
         let requests = Arc::new(Requests {
             holdings: Arc::clone(&holdings),
             // An operator who runs one process here has asked for that one.

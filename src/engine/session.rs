@@ -101,8 +101,9 @@ impl Session {
             work(store)
         });
         self.works();
-        if let Err(error) = &result {
-            self.note_failure(error);
+        match &result {
+            Ok(_) => self.note_answer(true),
+            Err(error) => self.note_failure(error),
         }
         result
     }
@@ -123,6 +124,13 @@ impl Session {
         }
     }
 
+    /// The heartbeat's own session says nothing of the others.
+    fn note_answer(&self, is_answer: bool) {
+        if self.thread != CoreThread::Heartbeat {
+            self.sessions.health.answers.note(is_answer);
+        }
+    }
+
     fn note_success(&mut self) {
         if let Some(since) = self.failing_since.take() {
             let role = self.thread.as_str();
@@ -140,6 +148,7 @@ impl Session {
             self.failing_since.get_or_insert_with(Instant::now);
         }
         if !is_conflict && !error.is_refused_value() && !error.is_recorded_already() {
+            self.note_answer(false);
             // Whatever the error is (a prepared statement that no longer fits, for one), a new connection starts clean.
             self.lost_backend =
                 self.store.take().and_then(|store| store.backend()).or(self.lost_backend.take());

@@ -6,6 +6,8 @@
 
 use serde::Serialize;
 
+use super::process_type::OnCrash;
+
 /// An enumeration whose values are words in tables and JSON.
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal,)+ }) => {
@@ -231,6 +233,25 @@ pub const fn after_execution(at: TaskPosition, ending: Ending) -> Transition {
             }
         }
     }
+}
+
+/// A task under which this many nodes have died is not run again: it may be what kills them.
+pub const TIMES_LOST_MAX: u32 = 5;
+
+/// What the death of its node does to an execution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Loss {
+    /// How the task moves.
+    pub transition: Transition,
+    /// Too many nodes have died under the task.
+    pub is_poison: bool,
+}
+
+/// Decides what becomes of an execution whose node has died. `times_lost` counts those of the task before this one.
+pub fn after_loss(at: TaskPosition, times_lost: u32, on_crash: OnCrash) -> Loss {
+    let is_poison = times_lost + 1 >= TIMES_LOST_MAX;
+    let fatal = is_poison || on_crash == OnCrash::Fail;
+    Loss { transition: after_execution(at, Ending { outcome: Outcome::Lost, fatal }), is_poison }
 }
 
 #[cfg(test)]

@@ -1,12 +1,15 @@
 //! The one judgement of a node: does it live, and if not, why. No database and no clock.
+//!
+//! Whoever judges goes by its own clock: how long it has seen the same heartbeat. What the database's clock says would make
+//! nodes that beat look silent when that clock is set forward, and dead ones alive when it is set back.
 
 use std::time::Duration;
 
 /// What is known of a node that is judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Signs {
-    /// How long ago its last heartbeat came.
-    pub silence: Duration,
+    /// How long its last heartbeat has been seen unchanged, by the observer's clock ([`Sighting`]).
+    pub unchanged_for: Duration,
     /// Silence after which it has fenced itself.
     pub lease: Duration,
     /// Whether it held its session lock at its last heartbeat.
@@ -59,16 +62,44 @@ impl Death {
     }
 }
 
-/// Judges a node by two clocks: its silence against its lease, and, once its lock is gone, against the shorter
-/// `dead_after`.
+/// A heartbeat as an observer has seen it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Sighting<T> {
+    /// What the node's row said.
+    pub heartbeat: T,
+    /// How long it has said that, as far as the observer has looked.
+    pub unchanged_for: Duration,
+    /// When it was looked last, on the observer's clock.
+    pub at: Duration,
+}
+
+/// What a look at `now` makes of the one before. A pause between two looks counts as a third of `dead_after` at the most: an
+/// observer that was frozen itself, perhaps with everything around it, has not seen that nothing came.
+pub fn sight<T: PartialEq>(
+    before: Option<&Sighting<T>>,
+    heartbeat: T,
+    now: Duration,
+    dead_after: Duration,
+) -> Sighting<T> {
+    let unchanged_for = match before {
+        Some(before) if before.heartbeat == heartbeat => {
+            before.unchanged_for + now.saturating_sub(before.at).min(dead_after / 3)
+        }
+        _ => Duration::ZERO,
+    };
+    Sighting { heartbeat, unchanged_for, at: now }
+}
+
+/// Judges a node by two limits: for how long it has been silent against its lease, and, once its lock is gone, against the
+/// shorter `dead_after`.
 pub fn judge(signs: &Signs, observer: &Observer) -> Liveness {
     let has_lost_lock = signs.had_lock && !signs.is_locked;
     let is_settled = observer.connected_for >= observer.dead_after;
     if signs.is_process_gone {
         Liveness::Dead(Death::ProcessGone)
-    } else if is_settled && signs.silence > signs.lease {
+    } else if is_settled && signs.unchanged_for > signs.lease {
         Liveness::Dead(Death::LeaseExpired)
-    } else if is_settled && has_lost_lock && signs.silence > observer.dead_after {
+    } else if is_settled && has_lost_lock && signs.unchanged_for > observer.dead_after {
         Liveness::Dead(Death::LockGone)
     } else if has_lost_lock {
         Liveness::Suspect
@@ -82,8 +113,8 @@ mod tests {
     use super::*;
 
     fn signs(silence_s: u64, had_lock: bool, is_locked: bool) -> Signs {
-        let (silence, lease) = (Duration::from_secs(silence_s), Duration::from_secs(300));
-        Signs { silence, lease, had_lock, is_locked, is_process_gone: false }
+        let (unchanged_for, lease) = (Duration::from_secs(silence_s), Duration::from_secs(300));
+        Signs { unchanged_for, lease, had_lock, is_locked, is_process_gone: false }
     }
 
     fn judged(signs: Signs, connected_s: u64) -> Liveness {
@@ -117,5 +148,18 @@ mod tests {
     fn a_process_that_is_gone_is_dead_at_once() {
         let gone = Signs { is_process_gone: true, ..signs(0, true, true) };
         assert_eq!(judged(gone, 0), Liveness::Dead(Death::ProcessGone));
+    }
+
+    #[test]
+    fn a_heartbeat_ages_by_the_looks_at_it() {
+        let s = Duration::from_secs;
+        let look = |before: &Sighting<u8>, heartbeat, at| sight(Some(before), heartbeat, s(at), s(12));
+        let first = sight(None, 7, s(100), s(12));
+        assert_eq!(first.unchanged_for, s(0), "whatever it was before");
+        let second = look(&first, 7, 103);
+        assert_eq!(second.unchanged_for, s(3));
+        assert_eq!(look(&second, 8, 105).unchanged_for, s(0), "it came");
+        assert_eq!(look(&second, 6, 105).unchanged_for, s(0), "the database's clock was set back");
+        assert_eq!(look(&second, 7, 1000).unchanged_for, s(3 + 4), "the observer did not look for long");
     }
 }

@@ -9,6 +9,7 @@ pub mod explain;
 pub mod faults;
 pub mod input;
 pub mod json_schema;
+pub mod lease;
 pub mod lifecycle;
 pub mod liveness;
 pub mod names;

@@ -141,6 +141,8 @@ pub struct ClaimedBatch {
     pub held_types: Vec<String>,
     /// Whether another node has room.
     pub is_room_elsewhere: bool,
+    /// The node's row does not say that it lives: it got no claims.
+    pub is_node_dead: bool,
 }
 
 /// What a claim brought for one process.
@@ -303,6 +305,7 @@ fn read_batch(rows: &[Row]) -> Result<ClaimedBatch, StoreError> {
         let Some(id) = get::<Option<&str>>(row, "task_instance", "a claim")? else {
             match get(row, "task_name", "a claim")? {
                 Some(held) => batch.held_types.push(held),
+                None if get::<Option<i64>>(row, "version", "a claim")?.is_some() => batch.is_node_dead = true,
                 None => batch.is_room_elsewhere = true,
             }
             continue;

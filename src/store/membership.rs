@@ -94,8 +94,6 @@ pub struct Peer {
     pub lease: Duration,
     /// Its last heartbeat as the row says, which a declaration has to match.
     pub last_heartbeat: Timestamp,
-    /// How long ago that was, by the database's clock.
-    pub silence: Duration,
     /// Whether it held its lock at its last heartbeat.
     pub had_lock: bool,
     /// Whether a session holds that lock now.
@@ -223,7 +221,6 @@ fn read_peer(row: &Row) -> Result<Peer, StoreError> {
         }),
         lease: seconds(lease),
         last_heartbeat: time(row, "last_heartbeat", &what)?,
-        silence: seconds(get(row, "silence_seconds", &what)?),
         had_lock: get(row, "had_lock", &what)?,
         is_locked: get(row, "is_locked", &what)?,
         node_id,

@@ -69,6 +69,18 @@ impl TestDatabase {
         client
     }
 
+    /// Claims are made for nodes whose row says that they live.
+    pub fn lives(&self, node_id: &str) {
+        let row = "INSERT INTO nodes (node_id, name, host, pid, version, executors, lease_seconds, last_heartbeat) \
+                   VALUES ($1, $1, 'elsewhere', 1, '0', 1, 1e6, now()) ON CONFLICT DO NOTHING";
+        self.sql().execute(row, &[&node_id]).unwrap();
+    }
+
+    /// Nobody knows the node any more, which is as good as dead.
+    pub fn forget(&self, node_id: &str) {
+        assert_eq!(self.sql().execute("DELETE FROM nodes WHERE node_id = $1", &[&node_id]).unwrap(), 1);
+    }
+
     pub fn count(&self, what: &str) -> i64 {
         self.sql().query_one(&format!("SELECT count(*) FROM {what}"), &[]).unwrap().get(0)
     }

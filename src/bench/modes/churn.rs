@@ -14,10 +14,9 @@ use crate::engine::NodeConfig;
 use crate::engine::claim::scan_cursor::ScanCursor;
 use crate::engine::health::metrics::Distribution;
 use crate::store::Store;
+use crate::store::bench::PROBE;
 use crate::store::claims::{ClaimRequest, Claimed};
 
-/// Who makes the claims that are timed; each is given back at once, to the end of the queue.
-const PROBE: &str = "bench-probe";
 /// From one of them to the next: 600 in a tenth of a minute, and no load of its own.
 const PROBE_EVERY: Duration = Duration::from_millis(10);
 /// Starts of one process that are timed before and after the load, when nothing else is due.
@@ -104,6 +103,7 @@ fn idle_starts(store: &mut Store, played: &Played) -> Result<Quantiles, BenchErr
 /// Makes one claim after the other.
 fn probe(stage: &Stage<'_>, schema: &str, played: &Played, time: Duration) -> Result<Probed, BenchError> {
     let mut store = stage.hot_store(schema)?;
+    store.register_probe()?;
     // The first one is prepared.
     let mut cursor = ScanCursor::new(NodeConfig::default().poll_interval);
     one_claim(&mut store, &mut cursor)?;

@@ -170,6 +170,7 @@ fn starts(stage: &Stage<'_>, schema: &str, priority: i32) -> Result<Quantiles, B
 /// Each of the engine's looks, and how the server runs the first of them, a claim.
 fn looks_at(stage: &Stage<'_>, schema: &str) -> Result<(Vec<Look>, Vec<String>), BenchError> {
     let mut store = stage.hot_store(schema)?;
+    store.register_probe()?;
     let mut claim = None;
     let read = looks().into_iter().map(|look| {
         let plan = store.explain_look(&look)?;

@@ -18,8 +18,13 @@ pub(crate) struct HeldClaims {
     notify_above: AtomicI32,
 }
 
+/// Passes each time that the node learns that it was declared dead: what was claimed in one is not begun in the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Epoch(u64);
+
 #[derive(Default)]
 struct Claims {
+    epoch: Epoch,
     by_process: HashMap<Arc<str>, Held>,
     /// Those that need no executor any more.
     finishing: usize,
@@ -31,6 +36,10 @@ struct Held {
     priority: i32,
     /// The command of its last task has ended: its result is with the recorder, and no task will follow here.
     is_finishing: bool,
+    /// The node was declared dead while it held it: no command begins under it any more. It stays until whoever has it (a
+    /// channel, an executor, the recorder) is done with it, so that nobody takes a command that has begun for one that
+    /// has not.
+    is_revoked: bool,
 }
 
 impl Claims {
@@ -46,11 +55,35 @@ impl HeldClaims {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn insert(&self, claim: &Claim) {
-        let held = Held { version: claim.version, priority: claim.priority, is_finishing: false };
+    /// To be asked before a claim is made.
+    pub(crate) fn epoch(&self) -> Epoch {
+        self.lock().epoch
+    }
+
+    /// `epoch` is what it was when the claim was asked for.
+    pub(crate) fn insert(&self, claim: &Claim, epoch: Epoch) {
+        let Claim { version, priority, .. } = *claim;
         let mut claims = self.lock();
+        let held = Held { version, priority, is_finishing: false, is_revoked: claims.epoch != epoch };
         claims.remove(&claim.process_id);
         claims.by_process.insert(Arc::clone(&claim.process_id), held);
+    }
+
+    /// The node was declared dead: no command begins under a claim of before. One may have been taken over by now, and
+    /// its process claimed anew by whomever.
+    pub(crate) fn revoke_all(&self) {
+        let mut claims = self.lock();
+        claims.epoch.0 += 1;
+        claims.by_process.values_mut().for_each(|held| held.is_revoked = true);
+    }
+
+    /// Whether a command may begin under this claim, as far as the node has heard.
+    pub(crate) fn is_current(&self, claim: &Claim) -> bool {
+        let claims = self.lock();
+        claims
+            .by_process
+            .get(&claim.process_id)
+            .is_some_and(|it| it.version == claim.version && !it.is_revoked)
     }
 
     /// The command of the claim's last task has ended.
@@ -153,7 +186,7 @@ mod tests {
     #[test]
     fn a_claim_whose_last_command_has_ended_needs_no_executor_and_is_held_all_the_same() {
         let claims = HeldClaims::default();
-        [claim("a", 1), claim("b", 1)].iter().for_each(|it| claims.insert(it));
+        [claim("a", 1), claim("b", 1)].iter().for_each(|it| claims.insert(it, Epoch::default()));
         claims.note_finishing(&claim("a", 1));
         claims.note_finishing(&claim("a", 1));
         claims.note_finishing(&claim("b", 2));
@@ -161,7 +194,7 @@ mod tests {
         assert_eq!((claims.len(), claims.occupying()), (2, 1));
         claims.remove("a", 2);
         assert_eq!((claims.len(), claims.occupying()), (2, 1), "another version");
-        claims.insert(&claim("a", 3));
+        claims.insert(&claim("a", 3), Epoch::default());
         assert_eq!((claims.len(), claims.occupying()), (2, 2), "claimed anew");
         claims.note_finishing(&claim("a", 3));
         claims.remove("a", 3);
@@ -175,10 +208,26 @@ mod tests {
         assert!(!claims.lower_notify_above(0) && !claims.lower_notify_above(1));
         assert!(claims.lower_notify_above(-5) && !claims.lower_notify_above(-5));
         assert_eq!(claims.notify_above(), -5, "as the last time, while nothing is held");
-        claims.insert(&Claim { priority: 2, ..claim("a", 1) });
-        claims.insert(&claim("b", 1));
+        claims.insert(&Claim { priority: 2, ..claim("a", 1) }, Epoch::default());
+        claims.insert(&claim("b", 1), Epoch::default());
         assert_eq!(claims.notify_above(), 0);
         claims.remove("b", 1);
         assert_eq!(claims.notify_above(), 2);
+    }
+
+    #[test]
+    fn nothing_begins_under_claims_of_before_the_node_was_declared_dead() {
+        let (claims, before) = (HeldClaims::default(), HeldClaims::default().epoch());
+        claims.insert(&claim("a", 1), before);
+        assert!(claims.is_current(&claim("a", 1)) && !claims.is_current(&claim("a", 2)));
+        assert!(!claims.is_current(&claim("b", 1)));
+        claims.revoke_all();
+        assert!(!claims.is_current(&claim("a", 1)));
+        assert_eq!(claims.version_of("a"), Some(1), "its command may run");
+        claims.insert(&claim("b", 1), before);
+        assert!(!claims.is_current(&claim("b", 1)), "its answer came late");
+        claims.insert(&claim("a", 3), claims.epoch());
+        claims.remove("a", 1);
+        assert!(claims.is_current(&claim("a", 3)), "claimed anew");
     }
 }

@@ -9,6 +9,7 @@ use crossbeam_channel::Sender;
 use log::{debug, error, info, warn};
 
 use super::ahead::EndRate;
+use super::held::Epoch;
 use super::next_step::{Plan, Step, View};
 use super::preemption::PreemptionRequests;
 use super::scan_cursor::{Scan, ScanCursor};
@@ -55,6 +56,8 @@ pub(crate) struct Poller {
     was_one_by_one: bool,
     /// How many connections the session has had.
     connections: u64,
+    /// The epoch in which the last claim was asked for.
+    epoch: Epoch,
     /// How many tasks executors had taken, and since when.
     begun: (usize, Instant),
 }
@@ -70,6 +73,7 @@ impl Poller {
             passed_over: Vec::new(),
             was_one_by_one: false,
             connections: 0,
+            epoch: Epoch::default(),
             begun: (0, now),
             parts,
         }
@@ -244,7 +248,12 @@ impl Poller {
         scan: &Scan,
     ) -> Result<ClaimedBatch, StoreError> {
         let began = Instant::now();
+        self.epoch = self.parts.holdings.claims.epoch();
         let batch = self.ask_for_claims(limit, limit_beside_room, scan)?;
+        if batch.is_node_dead && self.epoch == self.parts.holdings.claims.epoch() {
+            // The heartbeat has not heard of it: no need to wait for it to end the commands.
+            self.parts.lease.declared_dead();
+        }
         let claimed = &batch.claimed;
         let limit = if batch.is_room_elsewhere { limit_beside_room } else { limit };
         if limit > 0 {
@@ -327,7 +336,7 @@ impl Poller {
                 return self.quarantine(&process_id, version, &format!("failed to {error}"));
             }
         };
-        self.parts.holdings.claims.insert(&claim);
+        self.parts.holdings.claims.insert(&claim, self.epoch);
         let due = Instant::now().checked_sub(claim.queue_delay);
         let jobs = &self.parts.jobs;
         let channel = if claim.priority > floor { &jobs.urgent } else { &jobs.claimed };
@@ -448,7 +457,7 @@ mod tests {
             (Session::new(&nowhere(&config, &health), CoreThread::Poller), bounded(9));
         let parts = PollerParts {
             permits: Arc::new(RunPermits::new(2)),
-            lease: Arc::new(Lease::new(config.lease)),
+            lease: Arc::new(Lease::new(config.lease, config.dead_after, Arc::default())),
             preemption: Arc::default(),
             jobs: JobQueue::new(9),
             holdings,
@@ -460,7 +469,7 @@ mod tests {
         for n in 0..5 {
             let mut work = work(0);
             work.claim = Arc::new(Claim { process_id: format!("p-{n}").into(), ..(*work.claim).clone() });
-            parts.holdings.claims.insert(&work.claim);
+            parts.holdings.claims.insert(&work.claim, Epoch::default());
             if n > 0 {
                 parts.jobs.claimed.send(work).unwrap();
             }

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  node ──pipe, of which only the node has the writing end──► guard
-//!    '+':         the lease was renewed; when that does not come in time, the guard kills the node's commands
+//!    '+', time:   the lease was renewed by a heartbeat sent then; when the next does not come in time, the guard kills the
+//!                 node's commands
 //!    '.', end:    the node's commands are gone, the guard leaves
 //!    end alone:   the node is dead, the guard kills every process that is tagged with the node's id
 //! ```

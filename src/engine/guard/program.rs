@@ -18,8 +18,9 @@ pub fn run_if_asked() {
     let code = match arguments.next().and_then(|id| id.into_string().ok()) {
         Some(node_id) => {
             // Without it the guard waits for the node's end only.
-            let lease = arguments.next().and_then(|millis| millis.to_str()?.parse().ok());
-            guard(&node_id, lease.map(Duration::from_millis))
+            let mut millis = || Some(Duration::from_millis(arguments.next()?.to_str()?.parse().ok()?));
+            let lease = millis();
+            guard(&node_id, lease, millis())
         }
         None => {
             eprintln!("process-orchestrator {ARGUMENT} is started by a node, with the node's id");
@@ -30,7 +31,7 @@ pub fn run_if_asked() {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn guard(_node_id: &str, _lease: Option<Duration>) -> i32 {
+fn guard(_node_id: &str, _lease: Option<Duration>, _renewed: Option<Duration>) -> i32 {
     eprintln!("process-orchestrator guard: not available on this system");
     1
 }
@@ -46,21 +47,17 @@ mod linux {
     use std::time::Duration;
 
     use super::super::kill::{Swept, kill_nodes, never};
-    use super::super::protocol::FAREWELL;
+    use super::super::protocol::Word;
     use crate::command::NODE_VARIABLE;
+    use crate::model::lease::guard_patience;
     use crate::platform::{self, time_since_boot};
 
     /// Dead processes can take long to go (memory, a hanging file system), but then they can't do anything any more.
     const SWEEP_MAX: Duration = Duration::from_secs(60);
 
-    /// The node fences itself at two thirds of its lease; what it could not end is ended here, before it is over.
-    fn patience_of(lease: Duration) -> Duration {
-        lease * 5 / 6
-    }
-
-    pub(super) fn guard(node_id: &str, lease: Option<Duration>) -> i32 {
+    pub(super) fn guard(node_id: &str, lease: Option<Duration>, renewed: Option<Duration>) -> i32 {
         platform::guarding::keep_to_oneself(c"orchestr-guard");
-        let (code, message) = match wait_for_end_of_node(node_id, lease.map(patience_of)) {
+        let (code, message) = match wait_for_end_of_node(node_id, lease.map(guard_patience), renewed) {
             Ok(EndOfNode::Farewell) => return 0,
             Ok(EndOfNode::Death) => match kill_nodes(&[node_id.to_owned()], SWEEP_MAX, &never) {
                 Ok(Swept { killed: 0, left: 0 }) => return 0,
@@ -93,15 +90,20 @@ mod linux {
         Death,
     }
 
-    fn wait_for_end_of_node(node_id: &str, patience: Option<Duration>) -> io::Result<EndOfNode> {
+    /// `renewed` is when the last heartbeat that arrived was sent.
+    fn wait_for_end_of_node(
+        node_id: &str,
+        patience: Option<Duration>,
+        renewed: Option<Duration>,
+    ) -> io::Result<EndOfNode> {
         let mut pipe = File::from(io::stdin().as_fd().try_clone_to_owned()?);
         // A guard that somebody starts by hand would take the end of a terminal's input for a node's death.
         if !pipe.metadata()?.file_type().is_fifo() {
             return Err(io::Error::other("its standard input is no pipe; a guard is started by its node"));
         }
-        let until = || patience.map(|time| time_since_boot() + time);
+        let until = |sent: Duration| patience.map(|time| sent + time);
         // None: there is no lease, or its commands were ended and it has not been renewed since.
-        let mut deadline = until();
+        let mut deadline = until(renewed.unwrap_or_else(time_since_boot));
         loop {
             if let Some(at) = deadline {
                 let left = at.saturating_sub(time_since_boot());
@@ -114,12 +116,13 @@ mod linux {
                     continue;
                 }
             }
-            let mut byte = [0];
-            match pipe.read(&mut byte) {
-                Ok(0) => return Ok(EndOfNode::Death),
-                Ok(_) if byte[0] == FAREWELL => return Ok(EndOfNode::Farewell),
-                Ok(_) => deadline = until(),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            let mut word = [0; Word::BYTES];
+            match pipe.read_exact(&mut word) {
+                Ok(()) => match Word::from_bytes(word) {
+                    Word::Farewell => return Ok(EndOfNode::Farewell),
+                    Word::Renewed(sent) => deadline = until(sent),
+                },
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(EndOfNode::Death),
                 Err(error) => return Err(error),
             }
         }

@@ -4,14 +4,15 @@ use std::io::{self, PipeWriter, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use log::{error, warn};
 
 use super::kill::START_SWEEP_MAX;
-use super::protocol::{ARGUMENT, FAREWELL, IS_AVAILABLE, RENEWED};
-use crate::platform::{self, processes};
+use super::protocol::{ARGUMENT, IS_AVAILABLE, Word};
+use crate::platform::{self, processes, time_since_boot};
 
 /// A guard that was dismissed leaves within a millisecond; one that somebody has stopped never does.
 const DISMISSAL_MAX: Duration = Duration::from_secs(1);
@@ -31,6 +32,8 @@ pub struct Guard {
     node_id: String,
     lease: Duration,
     post: Mutex<Post>,
+    /// When the last heartbeat that arrived was sent, in milliseconds since boot: a new guard goes on from there.
+    renewed_ms: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -57,9 +60,10 @@ impl Guard {
         if !IS_AVAILABLE {
             return Err(io::ErrorKind::Unsupported.into());
         }
-        let sentry = Sentry::start(program, node_id, lease)?;
-        let post = Mutex::new(Post::Manned(sentry));
-        Ok(Self { program: program.to_owned(), node_id: node_id.to_owned(), lease, post })
+        let renewed_ms = millis(time_since_boot());
+        let sentry = Sentry::start(program, node_id, lease, renewed_ms)?;
+        let (post, renewed_ms) = (Mutex::new(Post::Manned(sentry)), AtomicU64::new(renewed_ms));
+        Ok(Self { program: program.to_owned(), node_id: node_id.to_owned(), lease, post, renewed_ms })
     }
 
     /// The guard's process id, while it lives or until its end is noticed.
@@ -84,7 +88,8 @@ impl Guard {
             }
             Post::Vacant => {}
         }
-        match Sentry::start(&self.program, &self.node_id, self.lease) {
+        let renewed_ms = self.renewed_ms.load(Ordering::Relaxed);
+        match Sentry::start(&self.program, &self.node_id, self.lease, renewed_ms) {
             Ok(sentry) => *post = Post::Manned(sentry),
             Err(error) => error!(
                 "failed to start {} as the node's guard: {error}; until it succeeds, commands outlive the node \
@@ -94,11 +99,12 @@ impl Guard {
         }
     }
 
-    /// Tells the guard that the lease was renewed.
-    pub fn renewed(&self) {
+    /// Tells the guard that the lease was renewed by a heartbeat that was sent so long after boot.
+    pub fn renewed(&self, sent: Duration) {
+        self.renewed_ms.store(millis(sent), Ordering::Relaxed);
         if let Post::Manned(sentry) = &mut *self.lock() {
             // One that has ended is noticed by keep_alive; one that reads nothing is stopped, and can't help anyway.
-            let _ = sentry.pipe.write_all(&[RENEWED]);
+            let _ = sentry.pipe.write_all(&Word::Renewed(sent).to_bytes());
         }
     }
 
@@ -106,7 +112,7 @@ impl Guard {
     pub fn dismiss(&self) {
         let Post::Manned(Sentry { mut process, mut pipe }) = self.close() else { return };
         // An error means that the guard has ended, which is what is asked for.
-        let _ = pipe.write_all(&[FAREWELL]);
+        let _ = pipe.write_all(&Word::Farewell.to_bytes());
         drop(pipe);
         if !has_ended_within(&mut process, DISMISSAL_MAX) {
             warn!("the node's guard (pid {}) did not leave in {DISMISSAL_MAX:?}; it is killed", process.id());
@@ -135,12 +141,13 @@ impl Guard {
 }
 
 impl Sentry {
-    fn start(program: &Path, node_id: &str, lease: Duration) -> io::Result<Self> {
+    fn start(program: &Path, node_id: &str, lease: Duration, renewed_ms: u64) -> io::Result<Self> {
         // Both ends are closed at every exec, so neither a command nor the guard itself keeps the writing end.
         let (reader, pipe) = io::pipe()?;
         platform::never_block(&pipe)?;
         let mut command = Command::new(program);
-        command.arg(ARGUMENT).arg(node_id).arg(lease.as_millis().to_string()).env_clear().current_dir("/");
+        command.arg(ARGUMENT).arg(node_id).arg(lease.as_millis().to_string()).arg(renewed_ms.to_string());
+        command.env_clear().current_dir("/");
         // Its one message goes where the node's go.
         command.stdin(reader).stdout(Stdio::null()).stderr(Stdio::inherit());
         processes::detach(&mut command);
@@ -151,6 +158,10 @@ impl Sentry {
     fn is_alive(&mut self) -> bool {
         matches!(self.process.try_wait(), Ok(None))
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Waits for the end of a guard and reaps it.

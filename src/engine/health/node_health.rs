@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::answers::Answers;
 use super::metrics::Metrics;
 use super::thread_watchdog::{StalledThread, ThreadWatchdog};
 use crate::engine::config::NodeConfig;
@@ -20,6 +21,7 @@ pub struct Health {
     poll_interval: Duration,
     began: Instant,
     pub(crate) watchdog: ThreadWatchdog,
+    pub(crate) answers: Arc<Answers>,
     lease: Duration,
     /// Milliseconds from `began` to the last time the poller reached the database, plus 1; 0 is never.
     last_poll: AtomicU64,
@@ -37,6 +39,7 @@ impl Health {
             poll_interval: config.poll_interval,
             began: Instant::now(),
             watchdog: ThreadWatchdog::default(),
+            answers: Arc::default(),
             lease: config.lease,
             last_poll: AtomicU64::new(0),
             shutdown,

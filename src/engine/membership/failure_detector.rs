@@ -1,12 +1,15 @@
 //! Looks which other nodes live, and declares the dead ones dead.
 
-use std::time::Duration;
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use log::warn;
 
 use crate::engine::guard;
 use crate::engine::session::Session;
-use crate::model::liveness::{Death, Liveness, Observer, Signs, judge};
+use crate::failpoint::{self, Point};
+use crate::model::liveness::{Death, Liveness, Observer, Sighting, Signs, judge, sight};
 use crate::platform::process_started;
 use crate::platform::processes::is_alive;
 use crate::store::StoreError;
@@ -17,6 +20,10 @@ pub(crate) struct FailureDetector {
     /// The host on which this node runs.
     place: Option<Place>,
     dead_after: Duration,
+    /// The heartbeats of the others as they were last seen.
+    sightings: HashMap<String, Sighting<Timestamp>>,
+    /// Where its own clock begins.
+    began: Instant,
 }
 
 /// What a look at the other nodes found.
@@ -29,33 +36,53 @@ pub(crate) struct Findings {
 
 impl FailureDetector {
     pub(crate) fn new(of: &NodeIdentity, dead_after: Duration) -> Self {
-        Self { node_id: of.node_id.clone(), place: of.place.clone(), dead_after }
+        Self {
+            node_id: of.node_id.clone(),
+            place: of.place.clone(),
+            dead_after,
+            sightings: HashMap::new(),
+            began: Instant::now(),
+        }
     }
 
     /// `connected_for` is how long this node has had its connection.
     pub(crate) fn look(
-        &self,
+        &mut self,
         session: &mut Session,
         connected_for: Duration,
     ) -> Result<Findings, StoreError> {
         let observer = Observer { connected_for, dead_after: self.dead_after };
         let peers = session.query(|store| store.peers(&self.node_id))?;
+        let now = self.began.elapsed();
+        self.sightings = peers
+            .iter()
+            .map(|peer| {
+                let before = self.sightings.get(&peer.node_id);
+                (peer.node_id.clone(), sight(before, peer.last_heartbeat, now, self.dead_after))
+            })
+            .collect();
         let judged: Vec<_> = peers.iter().map(|peer| (peer, judge(&self.signs(peer), &observer))).collect();
         let is_any_suspect = judged.iter().any(|it| it.1 == Liveness::Suspect);
         let mut has_declared = false;
         for (peer, liveness) in judged {
             let Liveness::Dead(death) = liveness else { continue };
+            let (node_id, silent_s) = (&peer.node_id, self.unchanged_for(peer).as_secs_f64());
+            if death == Death::ProcessGone {
+                // First: once it is declared dead, others run its processes, also if this node dies now.
+                end_commands_of(node_id);
+                failpoint::hit(Point::BeforeDeclaration);
+            }
             if session.write(|store| store.declare_dead(peer))? {
                 has_declared = true;
-                let (node_id, silent_s) = (&peer.node_id, peer.silence.as_secs_f64());
-                if death == Death::ProcessGone {
-                    end_commands_of(node_id);
-                }
                 let why = death.as_str();
                 warn!("node declared dead node_id={node_id} silent_s={silent_s:.1}: {why}");
             }
         }
         Ok(Findings { has_declared, is_any_suspect })
+    }
+
+    fn unchanged_for(&self, peer: &Peer) -> Duration {
+        self.sightings.get(&peer.node_id).map_or(Duration::ZERO, |it| it.unchanged_for)
     }
 
     fn signs(&self, peer: &Peer) -> Signs {
@@ -64,7 +91,7 @@ impl FailureDetector {
         });
         let started = peer.place.as_ref().and_then(|it| it.pid_started);
         Signs {
-            silence: peer.silence,
+            unchanged_for: self.unchanged_for(peer),
             lease: peer.lease,
             had_lock: peer.had_lock,
             is_locked: peer.is_locked,
@@ -97,8 +124,6 @@ fn has_ended(pid: i32, started: Option<i64>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
-
     use super::*;
 
     #[test]
@@ -115,12 +140,16 @@ mod tests {
             place,
             lease: Duration::from_secs(300),
             last_heartbeat: Timestamp::UNIX_EPOCH,
-            silence: Duration::ZERO,
             had_lock: true,
             is_locked: true,
         };
-        let (node_id, place_here) = ("n-2".to_owned(), Some(place("here")));
-        let detector = FailureDetector { node_id, place: place_here, dead_after: Duration::ZERO };
+        let detector = FailureDetector {
+            node_id: "n-2".to_owned(),
+            place: Some(place("here")),
+            dead_after: Duration::ZERO,
+            sightings: HashMap::new(),
+            began: Instant::now(),
+        };
         for (place, is_gone) in [(Some(place("here")), true), (Some(place("there")), false), (None, false)] {
             assert_eq!(detector.signs(&peer(place)).is_process_gone, is_gone);
         }

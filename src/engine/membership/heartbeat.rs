@@ -28,6 +28,9 @@ use crate::store::membership::{NodeIdentity, NodeState};
 /// How often a sweep looks for claims without a living node although none has died, in times of `dead_after` (30 s by
 /// default): claims of a node that ended while the database was away, and our own that we have lost.
 const SWEEP_DEAD_AFTERS: u32 = 3;
+/// How long a node that was declared dead waits for its commands to die. The kernel can take longer with them, but then
+/// they can't do anything any more.
+const COMMANDS_END_MAX: Duration = Duration::from_secs(1);
 /// A suspect is looked at again this soon.
 const SUSPICION_PAUSE: Duration = Duration::from_millis(500);
 
@@ -53,7 +56,9 @@ impl Heartbeat {
         loop {
             // Before the database, which may keep us waiting.
             self.guard.iter().for_each(|guard| guard.keep_alive());
-            let pause = match self.beat() {
+            let beat = self.beat();
+            self.lease.note_lock(self.lock.is_lost(&self.session));
+            let pause = match beat {
                 Ok(pause) => pause,
                 Err(error) => {
                     if !error.is_transient() {
@@ -148,9 +153,13 @@ impl Heartbeat {
             return Ok(());
         }
         self.lease.declared_dead();
+        // Before it goes on: what it had claimed is not begun then, wherever it waits or is on its way.
+        self.holdings.claims.revoke_all();
         let ended = self.holdings.slots.interrupt_all(Reason::Fenced);
         warn!("this node was declared dead while it could not be heard; commands ended={ended}");
-        // Others take over its claims, or it does so itself, before it goes on.
+        // Others take over its claims, or it does so itself, before it goes on. It waits for its commands' end first: they
+        // were killed, and it takes an executor no longer than that to see it.
+        self.holdings.slots.wait_until_idle(COMMANDS_END_MAX);
         self.takeover.take_over(&mut self.session)?;
         if self.session.write(|store| Ok(store.rejoin(node_id)? || store.register_again(identity)?))? {
             self.note_renewal(sent);
@@ -162,8 +171,9 @@ impl Heartbeat {
 
     fn note_renewal(&self, sent: Duration) {
         // The guard first: what it does not know to be over it ends, and with the lease commands begin.
-        self.guard.iter().for_each(|guard| guard.renewed());
+        self.guard.iter().for_each(|guard| guard.renewed(sent));
         let was_expired = self.lease.is_expired();
+        self.lease.note_lock(self.lock.is_lost(&self.session));
         self.lease.renew(sent);
         if was_expired {
             self.holdings.wakeups.wake();
@@ -171,7 +181,9 @@ impl Heartbeat {
     }
 
     fn end_revoked_commands(&mut self) -> Result<(), StoreError> {
-        let (node_id, held) = (&self.identity.node_id, self.holdings.claims.snapshot());
+        let (node_id, mut held) = (&self.identity.node_id, self.holdings.claims.snapshot());
+        // Of a process that was claimed anew, the claims have the new version only.
+        held.extend(self.holdings.slots.running());
         if held.is_empty() {
             return Ok(());
         }

@@ -1,32 +1,41 @@
-//! The node's lease: how long it may believe that its claims are its own.
+//! The node's lease, as its threads share it. What it means is decided in [`crate::model::lease`].
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::engine::health::answers::Answers;
+use crate::model::lease::{Expiry, LeaseView, expiry};
 use crate::platform::time_since_boot;
 
-/// Counts from the last heartbeat that reached the database, by a clock that goes on while the machine sleeps.
+/// Counts from the last heartbeat that reached the database, by a clock that goes on while the machine sleeps. Times are
+/// milliseconds since boot; 0 is never.
 pub(crate) struct Lease {
     length: Duration,
-    /// Milliseconds since boot at which the last successful heartbeat was sent.
+    dead_after: Duration,
+    /// When the last successful heartbeat was sent.
     renewed_ms: AtomicU64,
     /// Another node has declared this one dead, and it has not rejoined.
     is_dead: AtomicBool,
-    /// Milliseconds since boot at which it was renewed late; 0 is never.
+    /// When it was renewed late.
     lapsed_ms: AtomicU64,
+    is_lock_lost: AtomicBool,
+    /// What the other threads hear from the database.
+    answers: Arc<Answers>,
 }
 
 impl Lease {
     /// A lease that begins now.
-    pub(crate) fn new(length: Duration) -> Self {
-        let lease = Self {
+    pub(crate) fn new(length: Duration, dead_after: Duration, answers: Arc<Answers>) -> Self {
+        Self {
             length,
-            renewed_ms: AtomicU64::new(0),
+            dead_after,
+            renewed_ms: AtomicU64::new(millis(time_since_boot())),
             is_dead: AtomicBool::new(false),
             lapsed_ms: AtomicU64::new(0),
-        };
-        lease.renewed_ms.store(millis(time_since_boot()), Ordering::SeqCst);
-        lease
+            is_lock_lost: AtomicBool::new(false),
+            answers,
+        }
     }
 
     /// A heartbeat that was sent at `sent` has arrived; its answer's way does not count.
@@ -42,10 +51,25 @@ impl Lease {
         self.is_dead.store(true, Ordering::SeqCst);
     }
 
-    /// Whether the node has to let go of everything: others may take its claims from now on, or have. A third of
-    /// the lease is left for commands to die and for clocks that run apart.
+    /// Whether the session that held the node's lock is gone, and no other holds it yet.
+    pub(crate) fn note_lock(&self, is_lost: bool) {
+        self.is_lock_lost.store(is_lost, Ordering::SeqCst);
+    }
+
+    /// Whether the node has to let go of everything, and why.
+    pub(crate) fn expiry(&self) -> Option<Expiry> {
+        expiry(&LeaseView {
+            length: self.length,
+            dead_after: self.dead_after,
+            age: self.age(),
+            is_declared_dead: self.is_dead.load(Ordering::SeqCst),
+            is_lock_lost: self.is_lock_lost.load(Ordering::SeqCst),
+            answered_for: self.answers.lasting(self.dead_after),
+        })
+    }
+
     pub(crate) fn is_expired(&self) -> bool {
-        self.is_dead.load(Ordering::SeqCst) || self.age() > self.length * 2 / 3
+        self.expiry().is_some()
     }
 
     /// Whether it has expired, or had at some time after `since`, a time since boot.
@@ -54,10 +78,22 @@ impl Lease {
     }
 
     pub(crate) fn age(&self) -> Duration {
-        let renewed = Duration::from_millis(self.renewed_ms.load(Ordering::SeqCst));
-        time_since_boot().saturating_sub(renewed)
+        time_since_boot().saturating_sub(self.renewed())
+    }
+
+    /// When the last heartbeat that arrived was sent, since boot.
+    pub(crate) fn renewed(&self) -> Duration {
+        Duration::from_millis(self.renewed_ms.load(Ordering::SeqCst))
+    }
+
+    /// How often it has to be looked at so that little of the time that it leaves goes by.
+    pub(crate) fn look_every(&self) -> Duration {
+        LOOK_MAX.min(self.dead_after / 20)
     }
 }
+
+/// Far below the third of a lease that is left when it counts as expired.
+const LOOK_MAX: Duration = Duration::from_millis(250);
 
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
@@ -69,7 +105,7 @@ mod tests {
 
     #[test]
     fn a_lease_is_expired_after_two_thirds_or_when_the_node_is_declared_dead() {
-        let lease = Lease::new(Duration::from_secs(300));
+        let lease = Lease::new(Duration::from_secs(300), Duration::from_secs(10), Arc::default());
         assert!(!lease.is_expired());
         lease.renew(time_since_boot().saturating_sub(Duration::from_secs(199)));
         assert!(!lease.is_expired());
@@ -84,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_lapse_is_remembered_for_what_ran_through_it() {
-        let lease = Lease::new(Duration::from_secs(300));
+        let lease = Lease::new(Duration::from_secs(300), Duration::from_secs(10), Arc::default());
         let before = time_since_boot();
         lease.renew(time_since_boot());
         assert!(!lease.was_expired_since(before));
@@ -94,5 +130,25 @@ mod tests {
         assert!(!lease.is_expired());
         assert!(lease.was_expired_since(before), "it ran after the lease had expired");
         assert!(!lease.was_expired_since(time_since_boot() + Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn a_node_without_its_lock_is_fenced_while_the_database_answers_its_other_threads() {
+        let (ms, dead_after) = (Duration::from_millis, Duration::from_millis(60));
+        let answers = Arc::<Answers>::default();
+        let lease = Lease::new(Duration::from_secs(300), dead_after, Arc::clone(&answers));
+        answers.note(true);
+        std::thread::park_timeout(ms(70));
+        assert_eq!(lease.expiry(), None, "its lock is there");
+        lease.note_lock(true);
+        answers.note(false);
+        assert_eq!(lease.expiry(), None, "the database answers nobody");
+        answers.note(true);
+        assert_eq!(lease.expiry(), None, "it has just come back");
+        std::thread::park_timeout(ms(55));
+        answers.note(true);
+        assert_eq!(lease.expiry(), Some(Expiry::LockLost));
+        lease.note_lock(false);
+        assert_eq!(lease.expiry(), None);
     }
 }

@@ -64,6 +64,11 @@ impl NodeLock {
         (self.state != State::Unavailable).then_some(self.key)
     }
 
+    /// Whether the session that held the lock is gone, and no other holds it yet.
+    pub(crate) fn is_lost(&self, session: &Session) -> bool {
+        self.state != State::Unavailable && (self.state == State::Untried || !session.is_open())
+    }
+
     pub(crate) fn connected_for(&self) -> Duration {
         self.connected_since.map_or(Duration::ZERO, |at| at.elapsed())
     }

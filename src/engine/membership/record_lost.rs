@@ -2,29 +2,24 @@
 
 use std::time::{Duration, Instant};
 
-use crate::model::lifecycle::{ClaimMove, Ending, Outcome, TaskPosition, after_execution};
-use crate::model::process_type::OnCrash;
+use crate::model::lifecycle::{ClaimMove, Outcome, TaskPosition, after_loss};
 use crate::store::abandoned::AbandonedClaim;
 use crate::store::record::{ExecutionResult, TaskResult};
-
-/// A task under which this many nodes have died is not run again: it may be what kills them.
-pub(crate) const TIMES_LOST_MAX: u32 = 5;
 
 /// What is recorded for a task whose node has died under it.
 pub(crate) fn lost_result(claim: &AbandonedClaim) -> TaskResult {
     let times_lost = claim.times_lost + 1;
-    let is_poison = times_lost >= TIMES_LOST_MAX;
     let at = TaskPosition {
         has_next: claim.task_index + 1 < claim.total_tasks,
         retry_count: claim.retry_count,
         max_retries: claim.max_retries,
     };
-    let fatal = is_poison || claim.on_crash == OnCrash::Fail;
-    let transition = after_execution(at, Ending { outcome: Outcome::Lost, fatal });
+    let loss = after_loss(at, claim.times_lost, claim.on_crash);
+    let transition = loss.transition;
     let mut message = format!("node {} died while the command ran", claim.node_id);
-    if is_poison {
+    if loss.is_poison {
         message.push_str(&format!("; {times_lost} nodes have died under this task, it is not run again"));
-    } else if fatal {
+    } else if transition.claim == ClaimMove::End {
         message.push_str("; on_crash is \"fail\", so it is not run again");
     }
     let process_error = (transition.claim == ClaimMove::End).then(|| {
@@ -64,6 +59,7 @@ pub(crate) fn lost_result(claim: &AbandonedClaim) -> TaskResult {
 mod tests {
     use super::*;
     use crate::model::lifecycle::{ProcessStatus, TaskStatus};
+    use crate::model::process_type::OnCrash;
 
     fn claim(times_lost: u32, on_crash: OnCrash) -> AbandonedClaim {
         AbandonedClaim {

@@ -260,22 +260,40 @@ impl Recorder {
             Ok(None) if result.transition.claim == ClaimMove::Keep => {
                 self.quarantine(&result, "failed to read the next task: its row is missing");
             }
-            Ok(_) => {}
+            Ok(_) => self.holdings.claims.remove(&result.process_id, result.version),
             Err(error) => self.quarantine(&result, &format!("failed to {error}")),
         }
-        self.holdings.claims.remove(&result.process_id, result.version);
         true
     }
 
-    /// The process can't go on: it ends as FAILED with the reason.
+    /// The process can't go on: it ends as FAILED with the reason. Its claim stays held until the database has said so: taken
+    /// for one that was never begun, it would be given back without a word of what has run.
     fn quarantine(&mut self, result: &TaskResult, reason: &str) {
-        let (id, node) = (&result.process_id, &self.holdings.node_id);
-        match self.session.write(|store| store.quarantine(node, id, result.version, reason)) {
-            Ok(true) => error!("process quarantined process_id={id:?}: {reason}"),
-            // Cancelled at the very end of its task; or taken over while we did not hear whether our result was
-            // recorded: others go on with it.
-            Ok(false) => info!("process_id={id:?} is no longer this node's: cancelled or taken over"),
-            Err(error) => warn!("process_id={id:?} stays claimed after {reason}: failed to {error}"),
+        let (id, node) = (&result.process_id, Arc::clone(&self.holdings.node_id));
+        loop {
+            match self.session.write(|store| store.quarantine(&node, id, result.version, reason)) {
+                Ok(true) => error!("process quarantined process_id={id:?}: {reason}"),
+                // Cancelled at the very end of its task; or taken over while we did not hear whether our result was
+                // recorded: others go on with it.
+                Ok(false) => info!("process_id={id:?} is no longer this node's: cancelled or taken over"),
+                Err(error) if error.is_refused_value() => {
+                    error!(
+                        "process_id={id:?} stays claimed until this node stops, after {reason}: failed to {error}"
+                    );
+                    return;
+                }
+                Err(_) if self.shutdown.phase() < Phase::GivingUp => {
+                    self.session.rests();
+                    std::thread::park_timeout(self.session.pause());
+                    continue;
+                }
+                Err(error) => {
+                    warn!("process_id={id:?} stays claimed after {reason}: failed to {error}");
+                    self.shutdown.give_up(1);
+                }
+            }
+            self.holdings.claims.remove(id, result.version);
+            return;
         }
     }
 
@@ -324,7 +342,6 @@ impl Recorder {
     fn abandon(&mut self, batch: &Batch, error: &StoreError) {
         for result in &batch.results {
             self.quarantine(result, &format!("failed to {error}"));
-            self.holdings.claims.remove(&result.process_id, result.version);
         }
         self.holdings.wakeups.wake();
     }
@@ -434,11 +451,11 @@ mod tests {
         assert_eq!(recorder.handover(&work(0)), Handover::Yield, "to a higher priority");
         assert_eq!(recorder.handover(&work(0)), Handover::Keep, "once");
         let mut claim = (*work(0).claim).clone();
-        recorder.holdings.claims.insert(&claim);
+        recorder.holdings.claims.insert(&claim, recorder.holdings.claims.epoch());
         recorder.preemption.set_for_room_elsewhere(9);
         assert_eq!(recorder.handover(&work(0)), Handover::Keep, "it would not wait here");
         claim.process_id = "another".into();
-        recorder.holdings.claims.insert(&claim);
+        recorder.holdings.claims.insert(&claim, recorder.holdings.claims.epoch());
         assert_eq!(recorder.handover(&work(0)), Handover::Yield, "to where it does not wait");
         recorder.preemption.set_for_room_elsewhere(0);
         assert_eq!(recorder.handover(&work(0)), Handover::Keep);

@@ -8,11 +8,13 @@ use super::job_queue::JobQueue;
 use super::permits::{RunPermit, RunPermits};
 use super::runner::{RunReport, Runner, Work};
 use super::slots::Slot;
-use crate::command::{Lasting, Reason};
+use crate::command::Lasting;
 use crate::engine::health::node_health::Health;
 use crate::engine::holdings::Holdings;
 use crate::engine::membership::lease::Lease;
-use crate::engine::shutdown::{Phase, Shutdown};
+use crate::engine::shutdown::Shutdown;
+use crate::failpoint::{self, Point};
+use crate::model::lease::{BeginView, may_begin};
 use crate::platform::time_since_boot;
 
 /// What an executor says of the work it was given.
@@ -47,14 +49,14 @@ impl Executor {
                 if self.permits.below_low_watermark(self.jobs.waiting()) {
                     self.jobs.flush_now.notify();
                 }
-                let result = if self.shutdown.is_draining() || self.lease.is_expired() {
-                    Done::NotBegun(Box::new(work))
-                } else {
-                    let report = self.execute(slot, &mut *runner, &work, &permit);
-                    if work.is_of_last_task() {
-                        self.holdings.claims.note_finishing(&work.claim);
+                let result = match self.execute(slot, &mut *runner, &work, &permit) {
+                    Some(report) => {
+                        if work.is_of_last_task() {
+                            self.holdings.claims.note_finishing(&work.claim);
+                        }
+                        Done::Ran(Box::new((work, report)))
                     }
-                    Done::Ran(Box::new((work, report)))
+                    None => Done::NotBegun(Box::new(work)),
                 };
                 if self.done.send(result).is_err() {
                     return;
@@ -63,23 +65,27 @@ impl Executor {
         }
     }
 
+    /// `None`: the command was not begun.
     fn execute(
         &self,
         slot: &Slot,
         runner: &mut dyn Runner,
         work: &Work,
         permit: &RunPermit<'_>,
-    ) -> RunReport {
+    ) -> Option<RunReport> {
+        // First: a stop, a fence or a declaration that comes from here on either is seen below or ends the command. One that
+        // began unseen would run beside its successor.
         let _occupied = slot.occupy(work);
+        failpoint::hit(Point::BeforeBegin);
+        let view = BeginView {
+            is_draining: self.shutdown.is_draining(),
+            is_lease_expired: self.lease.is_expired(),
+            is_claim_current: self.holdings.claims.is_current(&work.claim),
+        };
+        if !may_begin(view) {
+            return None;
+        }
         permit.begin_work();
-        if self.shutdown.phase() >= Phase::Interrupting {
-            // A stop raises the phase first and interrupts the slots then: one of the two sees the other.
-            slot.interrupt.request(Reason::Stop);
-        }
-        if self.lease.is_expired() {
-            // The same holds for a fence; a command that began unseen would run beside its successor.
-            slot.interrupt.request(Reason::Fenced);
-        }
         let began = time_since_boot();
         let mut report = runner.run(work, &slot.interrupt, &slot.live, Lasting(&|| permit.pass_on()));
         permit.end_work();
@@ -93,7 +99,7 @@ impl Executor {
         if let Some(due) = work.due {
             metrics.start_latency_seconds.note_time(report.report.began.saturating_duration_since(due));
         }
-        report
+        Some(report)
     }
 }
 
@@ -105,73 +111,66 @@ mod tests {
 
     use super::super::runner::sample::work;
     use super::*;
-    use crate::command::{Interrupt, Live, Report};
+    use crate::command::{Interrupt, Live, Reason, Report};
     use crate::engine::NodeConfig;
+    use crate::engine::shutdown::Phase;
 
-    /// Keeps with what its command was to be ended.
-    struct Asked(Option<Reason>);
+    /// Does something while its command runs, and keeps with what that is to be ended.
+    struct Asked<'a>(&'a (dyn Fn() + Sync), Option<Reason>);
 
-    impl Runner for Asked {
+    impl Runner for Asked<'_> {
         fn run(&mut self, _: &Work, interrupt: &Interrupt, _: &Live, _: Lasting<'_>) -> RunReport {
-            self.0 = interrupt.requested();
+            (self.0)();
+            self.1 = interrupt.requested();
             RunReport { command: None, ended: Instant::now(), report: Report::succeeded() }
         }
     }
 
-    fn executor() -> (Executor, Receiver<Done>) {
+    fn executor() -> Executor {
         let config = NodeConfig { lease: Duration::from_secs(300), ..NodeConfig::default() };
         let holdings = Arc::new(Holdings::new("node", 1).unwrap());
         let shutdown = Arc::new(Shutdown::new(Arc::clone(&holdings)));
-        let (done, results) = bounded(1);
-        let executor = Executor {
+        Executor {
             permits: Arc::new(RunPermits::new(1)),
-            lease: Arc::new(Lease::new(config.lease)),
+            lease: Arc::new(Lease::new(config.lease, config.dead_after, Arc::default())),
             health: Arc::new(Health::new("node", &config, Arc::clone(&shutdown))),
             jobs: JobQueue::new(1),
-            done,
+            done: bounded(1).0,
             holdings,
             shutdown,
-        };
-        (executor, results)
+        }
     }
 
-    /// What a command is told that begins after the executor's first look and after `event`.
-    fn told_after(event: impl Fn(&Executor)) -> Option<Reason> {
-        let (executor, _results) = executor();
-        let (_keep, quit) = bounded(0);
+    /// What comes of a claimed task before which, and while which, something happens: whether it was begun, and what its
+    /// command was told.
+    fn run(before: &dyn Fn(&Executor), meanwhile: &(dyn Fn(&Executor) + Sync)) -> Option<Option<Reason>> {
+        let (executor, (_keep, quit)) = (executor(), bounded(0));
+        let (work, claims) = (work(0), &executor.holdings.claims);
+        claims.insert(&work.claim, claims.epoch());
+        before(&executor);
         let permit = executor.permits.take(&quit).unwrap();
-        event(&executor);
-        let mut asked = Asked(None);
-        executor.execute(executor.holdings.slots.slot(0), &mut asked, &work(0), &permit);
-        asked.0
-    }
-
-    /// What comes of a task that is taken after `event`.
-    fn taken_after(event: impl Fn(&Executor)) -> Done {
-        let ((executor, results), (keep, quit)) = (executor(), bounded(0));
-        event(&executor);
-        executor.jobs.next.send(work(0)).unwrap();
-        std::thread::scope(|scope| {
-            scope.spawn(|| executor.run(0, Box::new(Asked(None)), &quit));
-            let done = results.recv().unwrap();
-            drop(keep);
-            done
-        })
+        let happens = || meanwhile(&executor);
+        let mut runner = Asked(&happens, None);
+        let report = executor.execute(executor.holdings.slots.slot(0), &mut runner, &work, &permit);
+        report.map(|_| runner.1)
     }
 
     #[test]
-    fn a_node_that_drains_or_whose_lease_has_expired_begins_no_command() {
-        assert!(matches!(taken_after(|_| ()), Done::Ran(_)));
-        let is_draining = |executor: &Executor| executor.shutdown.advance_to(Phase::Draining);
-        assert!(matches!(taken_after(is_draining), Done::NotBegun(_)));
-        assert!(matches!(taken_after(|executor| executor.lease.declared_dead()), Done::NotBegun(_)));
+    fn a_node_that_stops_or_whose_lease_has_expired_or_whose_claim_is_gone_begins_no_command() {
+        assert_eq!(run(&|_| (), &|_| ()), Some(None));
+        assert_eq!(run(&|it| it.shutdown.advance_to(Phase::Draining), &|_| ()), None);
+        assert_eq!(run(&|it| it.lease.declared_dead(), &|_| ()), None);
+        assert_eq!(run(&|it| it.holdings.claims.revoke_all(), &|_| ()), None);
+        assert_eq!(
+            run(&|it| it.holdings.claims.remove(&work(0).claim.process_id, work(0).claim.version), &|_| ()),
+            None
+        );
     }
 
-    /// Neither hits a slot in which no command runs yet.
     #[test]
-    fn a_stop_or_a_fence_between_the_look_and_the_command_ends_the_command() {
-        assert_eq!(told_after(|_| ()), None);
-        assert_eq!(told_after(|executor| executor.shutdown.interrupt()), Some(Reason::Stop));
-        assert_eq!(told_after(|executor| executor.lease.declared_dead()), Some(Reason::Fenced));
+    fn a_stop_or_a_fence_after_the_look_ends_the_command() {
+        assert_eq!(run(&|_| (), &|it| it.shutdown.interrupt()), Some(Some(Reason::Stop)));
+        let fence = |it: &Executor| assert_eq!(it.holdings.slots.interrupt_all(Reason::Fenced), 1);
+        assert_eq!(run(&|_| (), &fence), Some(Some(Reason::Fenced)));
     }
 }

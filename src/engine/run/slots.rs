@@ -1,12 +1,15 @@
 //! What each executor runs, so that another thread can end its command.
 
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::runner::Work;
 use crate::command::{Interrupt, Live, LiveView, Reason};
 use crate::store::live::LiveOutput;
+
+/// How often it is looked whether commands that were killed have ended.
+const IDLE_LOOK: Duration = Duration::from_millis(5);
 
 /// One slot for each executor.
 pub(crate) struct Slots(Vec<Slot>);
@@ -47,6 +50,20 @@ impl Slots {
     /// How many commands run.
     pub(crate) fn busy(&self) -> usize {
         self.0.iter().filter(|slot| slot.lock().is_some()).count()
+    }
+
+    /// The claims under which commands run, by process and version.
+    pub(crate) fn running(&self) -> Vec<(Arc<str>, i64)> {
+        let claim = |slot: &Slot| slot.lock().as_ref().map(|it| (it.execution.0.as_str().into(), it.version));
+        self.0.iter().filter_map(claim).collect()
+    }
+
+    /// Waits until no command runs, `time` at the most.
+    pub(crate) fn wait_until_idle(&self, time: Duration) {
+        let until = Instant::now() + time;
+        while self.busy() > 0 && Instant::now() < until {
+            std::thread::park_timeout(IDLE_LOOK);
+        }
     }
 
     /// Ends every command that runs now, and returns how many there were.

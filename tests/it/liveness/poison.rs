@@ -362,5 +362,6 @@ fn a_process_that_is_due_since_ever_keeps_nobody_from_looking_at_the_queue() {
     database.sql().execute("UPDATE scheduled_tasks SET state = 'SCHEDULED'", &[]).unwrap();
     let promotion = store.promote_due(None).unwrap();
     assert_eq!((promotion.promoted, promotion.next_due), (2, None));
+    database.lives("node");
     assert_eq!(store.claim_due("node", &ClaimRequest::of(9)).unwrap().claimed.len(), 2);
 }

@@ -56,7 +56,10 @@ fn outcomes(database: &TestDatabase, id: &str) -> Vec<(u32, u32, Outcome)> {
 }
 
 fn claim_one(database: &TestDatabase, node: &str) -> (Claim, ClaimedTask) {
-    match database.store().claim_due(node, &ClaimRequest::of(1)).unwrap().claimed.remove(0) {
+    database.lives(node);
+    let mut batch = database.store().claim_due(node, &ClaimRequest::of(1)).unwrap();
+    database.forget(node);
+    match batch.claimed.remove(0) {
         Claimed::Ready(claim, task) => (claim, task),
         other => panic!("{other:?}"),
     }

@@ -128,12 +128,18 @@ fn a_lease_that_has_run_out_counts_whatever_the_lock_says() {
     assert!(stuck.take_node_lock(key).unwrap());
     stuck.register_node(&stranger("stuck")).unwrap();
     stuck.claim_due("stuck", &ClaimRequest::of(1)).unwrap();
+    // Its heartbeat looks as old as can be: the others go by how long they have seen it so.
     database
         .sql()
-        .execute("UPDATE nodes SET lock_key = $1, last_heartbeat = now() - interval '301 seconds'", &[&key])
+        .execute(
+            "UPDATE nodes SET lock_key = $1, lease_seconds = 2, last_heartbeat = now() - interval '301 seconds'",
+            &[&key],
+        )
         .unwrap();
+    let began = Instant::now();
     let node = database.node_with(quick(&database));
     assert_eq!(database.wait_for(&id).status, ProcessStatus::Completed);
+    assert!(began.elapsed() >= Duration::from_secs(2), "{:?}", began.elapsed());
     node.stop();
 }
 
@@ -186,7 +192,9 @@ fn claims_of_a_node_that_nobody_knows_are_taken_over_once_the_own_connection_has
     let database = TestDatabase::new("settles");
     database.register(&one_task("true"));
     let id = database.start("one-task", ProcessInputData::new());
+    database.lives("unknown");
     assert_eq!(database.store().claim_due("unknown", &ClaimRequest::of(1)).unwrap().claimed.len(), 1);
+    database.forget("unknown");
     let config = NodeConfig { dead_after: Duration::from_secs(1), ..quick(&database) };
     let (began, dead_after) = (Instant::now(), config.dead_after);
     let node = database.node_with(config);

@@ -60,6 +60,7 @@ fn no_look_walks_priorities_future_starts_or_held_rows() {
         client.batch_execute(&format!("VACUUM (ANALYZE) {table}")).unwrap();
     }
     client.batch_execute(SETTINGS).unwrap();
+    database.lives("node");
     let claim = |client: &mut Client| buffers(client, "claim", &format!("'node', 256, {WHOLE}, '{{}}', 256"));
     let met = claim(&mut client);
     assert!(met <= 12_000, "a claim that meets paused rows read {met} buffers");
@@ -79,7 +80,9 @@ fn no_look_walks_priorities_future_starts_or_held_rows() {
 }
 
 fn claim_ids(database: &TestDatabase, node: &str, limit: usize) -> Vec<(String, i64)> {
+    database.lives(node);
     let batch = database.store().claim_due(node, &ClaimRequest::of(limit)).unwrap();
+    database.forget(node);
     let id = |one| match one {
         Claimed::Ready(claim, _) => (claim.process_id.to_string(), claim.version),
         Claimed::Unreadable { error, .. } => panic!("{error}"),
@@ -128,6 +131,7 @@ fn a_lost_execution_keeps_its_time_and_says_since_when_it_waits() {
     database.store().release("node-a", &[(id.as_str().into(), claimed[0].1)]).unwrap();
     let row = "state = 'READY' AND execution_time < now() - interval '59 minutes' AND waiting_since > now() - interval '1 minute'";
     assert_eq!(database.count(&format!("scheduled_tasks WHERE {row}")), 1);
+    database.lives("node-b");
     let batch = database.store().claim_due("node-b", &ClaimRequest::of(1)).unwrap();
     let Claimed::Ready(claim, _) = &batch.claimed[0] else { panic!("{batch:?}") };
     assert!(

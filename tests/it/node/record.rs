@@ -12,6 +12,7 @@ use process_orchestrator::{ProcessStatus, ProcessType};
 use crate::common::{TestDatabase, one_task, settings};
 
 fn claim_one(database: &TestDatabase, node: &str) -> (Claim, ClaimedTask) {
+    database.lives(node);
     match database.store().claim_due(node, &ClaimRequest::of(1)).unwrap().claimed.remove(0) {
         Claimed::Ready(claim, task) => (claim, task),
         other => panic!("{other:?}"),
@@ -138,6 +139,7 @@ fn claims_never_take_a_row_twice_and_skip_what_is_not_due() {
                 let database = &database;
                 scope.spawn(move || {
                     let mut store = database.store();
+                    database.lives(&format!("node-{n}"));
                     (0..10)
                         .map(|_| {
                             store.claim_due(&format!("node-{n}"), &ClaimRequest::of(3)).unwrap().claimed.len()
@@ -167,6 +169,7 @@ fn a_claim_of_what_has_not_been_due_for_long_leaves_the_rest_and_other_prioritie
         );
         assert_eq!(database.sql().execute(&*late, &[&ids[0]]).unwrap(), 1);
     }
+    database.lives("node");
     let mut claim = |limit, parts: &[(i32, i32, Option<Duration>)]| {
         let part = |&(lowest, highest, within)| QueuePart { lowest, highest, within };
         let parts: Vec<_> = parts.iter().map(part).collect();
@@ -211,6 +214,7 @@ fn a_claim_above_a_priority_takes_the_highest_and_nothing_of_that_one() {
     let later = "UPDATE scheduled_tasks SET execution_time = now() + interval '1 hour' WHERE priority = 7";
     database.sql().batch_execute(later).unwrap();
     let part = |lowest: i32| QueuePart { lowest, ..QueuePart::WHOLE };
+    database.lives("node");
     let mut claim = |limit, lowest| {
         let request = ClaimRequest { parts: &[part(lowest)], ..ClaimRequest::of(limit) };
         priorities_and_minutes(store.claim_due("node", &request).unwrap().claimed)

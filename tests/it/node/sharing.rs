@@ -171,6 +171,7 @@ fn a_claim_leaves_what_would_wait_here_to_a_node_with_room() {
     register(&database, "short", 1);
     database.start_many("short", 9);
     let mut other = database.store();
+    database.lives("node");
     let claim = |limit, limit_beside_room| {
         let request = ClaimRequest { limit_beside_room, ..ClaimRequest::of(limit) };
         let batch = database.store().claim_due("node", &request).unwrap();
