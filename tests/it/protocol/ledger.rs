@@ -1,13 +1,18 @@
-//! The rows of the database as the rules move them: one function for each statement, which says what the rows are
-//! afterwards, or which property it would break.
+//! The rows of a journal as the rules move them: a function for each statement says what the rows are afterwards, or which
+//! property it would break. The rules are those of the model ([`super::rows`]); here are the rows as wide as they are, the
+//! nodes by their names, and the commands.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 pub use process_orchestrator::Outcome;
-use process_orchestrator::model::lifecycle::{ClaimMove, Ending, TaskPosition, Transition, after_execution};
+use process_orchestrator::model::lifecycle::{
+    ClaimMove, Ending, TaskPosition, Transition, after_execution, after_loss,
+};
 use process_orchestrator::model::liveness::{Liveness, Observer, Signs, judge};
-use process_orchestrator::{ProcessStatus, TaskStatus};
+use process_orchestrator::{OnCrash, ProcessStatus, TaskStatus};
+
+use super::rows::{self, NodeRow, Place, Recorded, Rules};
 
 /// A property, in the words in which it is broken.
 pub type Property = &'static str;
@@ -33,8 +38,6 @@ pub const NOT_AS_DECIDED: Property = "a row is not what the rule makes of it";
 pub const NO_STATEMENT: Property = "a change that no statement makes";
 pub const STUCK: Property = "something is stuck at the end";
 
-/// A task under which so many nodes have died is not run again (engine/membership/record_lost.rs).
-const TIMES_LOST_MAX: usize = 5;
 /// What a statement may not have seen of another row: its snapshot is so old when it commits, at most.
 const SNAPSHOT_S: f64 = 1.0;
 /// From the last look at a claim to the first line of its command.
@@ -71,7 +74,7 @@ pub struct Process {
 #[derive(Debug, Clone)]
 pub struct Rule {
     pub max_retries: u32,
-    pub is_crash_fatal: bool,
+    pub on_crash: OnCrash,
     pub fatal_exit_codes: Vec<i32>,
 }
 
@@ -128,6 +131,8 @@ pub struct Rows {
     pub dead_after: f64,
     rules: BTreeMap<String, Vec<Rule>>,
     nodes: BTreeMap<String, Node>,
+    /// The last node of each name.
+    last_of: BTreeMap<String, String>,
     versions: BTreeMap<String, i64>,
     trail: BTreeMap<Execution, Outcome>,
     /// Commands that have begun: on which node, as which pid; and with which code they have ended.
@@ -141,6 +146,7 @@ impl Rows {
     // Nodes.
 
     pub fn join(&mut self, node: &str, lease: f64, t: f64) -> Step {
+        self.last_of.insert(node.rsplitn(3, '-').last().unwrap_or(node).to_owned(), node.to_owned());
         let joined = Node { state: State::Running, lease, since: t, before: None };
         none_else(self.nodes.insert(node.to_owned(), joined), NO_STATEMENT)
     }
@@ -159,7 +165,8 @@ impl Rows {
     pub fn declare_dead(&mut self, node: &str, seen: &Silence, t: f64) -> Step {
         let lease = self.nodes.get(node).ok_or(NO_STATEMENT)?.lease;
         let signs = Signs {
-            silence: Duration::from_secs_f64(seen.silence.max(0.0)),
+            // The observer cannot have seen it for longer than it was.
+            unchanged_for: Duration::from_secs_f64(seen.silence.max(0.0)),
             lease: Duration::from_secs_f64(lease),
             had_lock: seen.had_lock,
             // One that came back while it was judged had not been seen.
@@ -191,6 +198,16 @@ impl Rows {
         self.nodes.get(node).is_some_and(|row| row.was(t, wanted))
     }
 
+    /// What a statement that was committed at `t` may have seen of a node's row.
+    fn row_of(&self, node: &str, t: f64) -> NodeRow {
+        match self.nodes.get(node).map(|row| row.state) {
+            _ if self.was(node, t, is_alive) => NodeRow::Running,
+            Some(State::Dead) => NodeRow::Dead,
+            Some(_) => NodeRow::Stopped,
+            None => NodeRow::Absent,
+        }
+    }
+
     // Processes.
 
     pub fn start(&mut self, process: &str, rules: Vec<Rule>, version: i64, due: f64) -> Step {
@@ -204,38 +221,42 @@ impl Rows {
     }
 
     pub fn claim(&mut self, process: &str, node: &str, t: f64) -> Step {
-        if !self.was(node, t, is_alive) {
-            return Err(DEAD_CLAIMS);
-        }
-        let (rows, queue) = self.queued(process)?;
-        if queue.node.is_some() {
-            return Err(TWO_HOLDERS);
-        }
-        if queue.is_cancel_wanted {
-            return Err(CANCEL_IGNORED);
+        let (mut rows, queue) = self.queued(process)?;
+        let (row, at) = (self.row_of(node, t), rows.at);
+        let mut model = modelled(&rows, node);
+        if model.claim(ME, row, false, &Rules::default()).is_none() {
+            return Err(match () {
+                () if row != NodeRow::Running => DEAD_CLAIMS,
+                () if queue.node.is_some() => TWO_HOLDERS,
+                () if queue.is_cancel_wanted => CANCEL_IGNORED,
+                () => NO_STATEMENT,
+            });
         }
         if queue.due > t {
             return Err(TOO_EARLY);
         }
-        let rows = claimed(rows, queue, node)?;
-        self.put(process, rows)
+        rows.tasks.get_mut(at).ok_or(NO_STATEMENT)?.status = TaskStatus::InProgress;
+        self.put(process, moved(rows, &model, node))
     }
 
     /// A claim that was never begun goes back.
     pub fn release(&mut self, process: &str, node: &str) -> Step {
-        let (mut rows, queue) = self.held(process, node)?;
+        let (mut rows, _) = self.queued(process).map_err(|_| STALE_WRITE)?;
+        let mut model = modelled(&rows, node);
+        if !model.release(ME, VERSION, &Rules::default()) {
+            return Err(STALE_WRITE);
+        }
         let at = rows.at;
-        let task = &mut rows.tasks[at];
-        let is_begun = self.begun.contains_key(&(process.to_owned(), at, task.attempt));
-        if is_begun && !self.trail.contains_key(&(process.to_owned(), at, task.attempt)) {
+        let execution = (process.to_owned(), at, rows.tasks[at].attempt);
+        if self.begun.contains_key(&execution) && !self.trail.contains_key(&execution) {
             return Err(GIVEN_BACK_BEGUN);
         }
-        task.status = if task.retries > 0 { TaskStatus::WaitingRetry } else { TaskStatus::NotStarted };
-        task.attempt -= 1;
-        if at == 0 && task.attempt == 0 {
+        let is_retry = rows.tasks[at].retries > 0;
+        rows.tasks[at].status = if is_retry { TaskStatus::WaitingRetry } else { TaskStatus::NotStarted };
+        let mut rows = moved(rows, &model, node);
+        if at == 0 && rows.tasks[0].attempt == 0 {
             rows.status = ProcessStatus::NotStarted;
         }
-        rows.queue = Some(given_back(queue));
         self.put(process, rows)
     }
 
@@ -260,8 +281,8 @@ impl Rows {
     pub fn record_lost(&mut self, process: &str, node: &str, record: &Record, by: &str, t: f64) -> Step {
         let is_known = self.nodes.contains_key(node);
         let is_dead = self.was(node, t, |state| matches!(state, State::Dead | State::Stopped));
-        let name = node.rsplitn(3, '-').last().unwrap_or(node);
-        let is_own = by.split(' ').nth(1) == Some(name);
+        let is_own =
+            by.split(' ').nth(1).and_then(|name| self.last_of.get(name)).is_some_and(|it| it == node);
         if is_known && !is_dead && !is_own {
             return Err(LIVING_LOST);
         }
@@ -270,58 +291,59 @@ impl Rows {
 
     fn recorded(&mut self, process: &str, node: &str, record: &Record, now: f64) -> Step {
         let execution = (process.to_owned(), record.task, record.attempt);
+        let (mut rows, queue) = match self.queued(process) {
+            Err(_) if self.trail.contains_key(&execution) => return Err(RECORDED_TWICE),
+            other => other.map_err(|_| STALE_WRITE)?,
+        };
+        let mut model = modelled(&rows, node);
+        let at = rows.at;
+        let is_current = rows.tasks.get(at).is_some_and(|task| {
+            (at, task.attempt, task.status) == (record.task, record.attempt, TaskStatus::InProgress)
+        });
         if self.trail.contains_key(&execution) {
             return Err(RECORDED_TWICE);
         }
-        let (mut rows, queue) = self.held(process, node)?;
-        let task = rows.tasks.get(record.task).ok_or(STALE_WRITE)?;
-        if (rows.at, task.attempt, task.status) != (record.task, record.attempt, TaskStatus::InProgress) {
+        if !is_current {
             return Err(STALE_WRITE);
         }
-        let t = self.decide(process, record, task.retries, rows.tasks.len());
-        if t.claim == ClaimMove::Keep && !self.was(node, now, is_alive) {
+        let t = self.decide(process, record, rows.tasks[at].retries, rows.tasks.len());
+        let row = self.row_of(node, now);
+        if t.claim == ClaimMove::Keep && row != NodeRow::Running {
             return Err(DEAD_CLAIMS);
         }
+        let claim = rows::Claim { version: VERSION, task: 0, attempt: ATTEMPT };
+        match model.record((ME, row), claim, record.outcome, t, &Rules::default()) {
+            Ok(Recorded::Written(_)) => {}
+            Ok(Recorded::Already) => return Err(RECORDED_TWICE),
+            Ok(Recorded::Stale) | Err(_) => return Err(STALE_WRITE),
+        }
         self.trail.insert(execution, record.outcome);
-        let is_cancelled =
-            queue.is_cancel_wanted && (t.claim != ClaimMove::End || record.outcome == Outcome::Cancelled);
-        let task = &mut rows.tasks[record.task];
-        (task.status, task.retries) = (t.task, t.retry_count);
-        rows.status = t.process;
-        rows.at += usize::from(t.advance);
+        let is_cancelled = queue.is_cancel_wanted && model.status == ProcessStatus::Cancelled;
+        (rows.tasks[at].status, rows.tasks[at].retries) = (t.task, t.retry_count);
         if is_cancelled {
-            rows.status = ProcessStatus::Cancelled;
-            let first = record.task + usize::from(t.task == TaskStatus::Completed);
+            // The model does not move on in a process that ends so.
+            rows.at += usize::from(t.advance);
+            let first = at + usize::from(t.task == TaskStatus::Completed);
             rows.tasks[first..].iter_mut().for_each(|task| task.status = TaskStatus::Cancelled);
-            rows.queue = None;
-            return self.put(process, rows);
+        } else if t.claim == ClaimMove::Keep {
+            rows.tasks[at + 1].status = TaskStatus::InProgress;
         }
-        match t.claim {
-            ClaimMove::End => rows.queue = None,
-            ClaimMove::Release(_) => rows.queue = Some(given_back(queue)),
-            ClaimMove::Keep => {
-                let next = &mut rows.tasks[record.task + 1];
-                (next.status, next.attempt) = (TaskStatus::InProgress, next.attempt + 1);
-            }
-        }
-        self.put(process, rows)
+        self.put(process, moved(rows, &model, node))
     }
 
     fn decide(&self, process: &str, record: &Record, retry_count: u32, tasks: usize) -> Transition {
         let rule = &self.rules[process][record.task];
-        let fatal = match record.outcome {
-            Outcome::SpawnFailed => true,
-            Outcome::Lost => {
-                let range =
-                    (process.to_owned(), record.task, 0)..=(process.to_owned(), record.task, u32::MAX);
-                let lost = self.trail.range(range).filter(|it| *it.1 == Outcome::Lost).count();
-                rule.is_crash_fatal || lost + 1 >= TIMES_LOST_MAX
-            }
-            _ => record.code.is_some_and(|code| rule.fatal_exit_codes.contains(&code)),
-        };
         let has_next = record.task + 1 < tasks;
         let position = TaskPosition { has_next, retry_count, max_retries: rule.max_retries };
-        let t = after_execution(position, Ending { outcome: record.outcome, fatal });
+        let t = if record.outcome == Outcome::Lost {
+            let range = (process.to_owned(), record.task, 0)..=(process.to_owned(), record.task, u32::MAX);
+            let times = self.trail.range(range).filter(|it| *it.1 == Outcome::Lost).count();
+            after_loss(position, u32::try_from(times).unwrap(), rule.on_crash).transition
+        } else {
+            let fatal = record.outcome == Outcome::SpawnFailed
+                || record.code.is_some_and(|code| rule.fatal_exit_codes.contains(&code));
+            after_execution(position, Ending { outcome: record.outcome, fatal })
+        };
         if record.is_yielding { t.yielding() } else { t }
     }
 
@@ -333,16 +355,17 @@ impl Rows {
 
     /// A cancelled process that no node holds ends.
     pub fn end_cancelled(&mut self, process: &str) -> Step {
-        let (mut rows, queue) = self.queued(process)?;
-        if queue.node.is_some() || !queue.is_cancel_wanted {
+        let (mut rows, _) = self.queued(process)?;
+        let mut model = modelled(&rows, "");
+        model.end_cancelled();
+        if model.place != Place::Ended {
             return Err(NO_STATEMENT);
         }
         let at = rows.at;
         for task in rows.tasks[at..].iter_mut().filter(|task| !task.status.is_final()) {
             task.status = TaskStatus::Cancelled;
         }
-        (rows.status, rows.queue) = (ProcessStatus::Cancelled, None);
-        self.put(process, rows)
+        self.put(process, moved(rows, &model, ""))
     }
 
     /// A finished process goes again from a task on.
@@ -412,11 +435,6 @@ impl Rows {
         Ok((rows, queue))
     }
 
-    fn held(&self, process: &str, node: &str) -> Result<(Process, Queued), Property> {
-        let (rows, queue) = self.queued(process).map_err(|_| STALE_WRITE)?;
-        if queue.node.as_deref() == Some(node) { Ok((rows, queue)) } else { Err(STALE_WRITE) }
-    }
-
     fn put(&mut self, process: &str, rows: Process) -> Step {
         if let Some(queue) = &rows.queue {
             self.versions.insert(process.to_owned(), queue.version);
@@ -431,18 +449,54 @@ fn is_alive(state: State) -> bool {
     matches!(state, State::Running | State::Stopping)
 }
 
-fn claimed(mut rows: Process, queue: Queued, node: &str) -> Result<Process, Property> {
-    let at = rows.at;
-    let task = rows.tasks.get_mut(at).ok_or(NO_STATEMENT)?;
-    (task.status, task.attempt) = (TaskStatus::InProgress, task.attempt + 1);
-    rows.status = ProcessStatus::InProgress;
-    rows.queue =
-        Some(Queued { version: queue.version + 1, node: Some(node.to_owned()), is_claimed: true, ..queue });
-    Ok(rows)
+/// In the model of one statement the node that it is about is this one, whoever else holds a claim the other; versions
+/// and attempts count from these, tasks from the current one.
+const ME: u8 = 0;
+const OTHER: u8 = 1;
+const VERSION: u8 = 10;
+const ATTEMPT: u8 = 2;
+
+/// A process as the model has it, for a statement of `node`.
+fn modelled(rows: &Process, node: &str) -> rows::Process {
+    let task = rows.tasks.get(rows.at);
+    let left = u8::try_from(rows.tasks.len() - rows.at.min(rows.tasks.len())).unwrap();
+    let retries = task.map_or(0, |task| u8::try_from(task.retries).unwrap());
+    rows::Process {
+        place: match rows.queue.as_ref().map(|queue| queue.node.as_deref()) {
+            None => Place::Ended,
+            Some(None) => Place::Ready,
+            Some(Some(holder)) => Place::Claimed(if holder == node { ME } else { OTHER }),
+        },
+        version: VERSION,
+        status: rows.status,
+        attempt: ATTEMPT,
+        is_in_progress: task.is_some_and(|task| task.status == TaskStatus::InProgress),
+        retry_count: retries,
+        is_cancel_requested: rows.queue.as_ref().is_some_and(|queue| queue.is_cancel_wanted),
+        ..rows::Process::started(left.min(2), u8::MAX)
+    }
 }
 
-fn given_back(queue: Queued) -> Queued {
-    Queued { version: queue.version + 1, node: None, is_claimed: false, ..queue }
+/// The rows as the model's statement has moved them. How tasks ended it does not say.
+fn moved(mut rows: Process, model: &rows::Process, node: &str) -> Process {
+    rows.status = model.status;
+    if model.task == 0 {
+        if let Some(task) = rows.tasks.get_mut(rows.at) {
+            task.attempt = task.attempt + u32::from(model.attempt) - u32::from(ATTEMPT);
+        }
+    } else {
+        rows.at += 1;
+        if let Some(task) = rows.tasks.get_mut(rows.at) {
+            task.attempt += u32::from(model.attempt);
+        }
+    }
+    rows.queue = rows.queue.filter(|_| model.place != Place::Ended).map(|queue| Queued {
+        version: queue.version + i64::from(model.version) - i64::from(VERSION),
+        node: (model.place == Place::Claimed(ME)).then(|| node.to_owned()),
+        is_claimed: model.place == Place::Claimed(ME),
+        ..queue
+    });
+    rows
 }
 
 fn none_else<T>(before: Option<T>, property: Property) -> Step {

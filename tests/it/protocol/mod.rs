@@ -3,3 +3,5 @@
 mod journal;
 mod ledger;
 mod replay;
+#[allow(dead_code)] // the explorer uses the rest
+mod rows;

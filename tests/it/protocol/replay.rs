@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use process_orchestrator::ProcessStatus;
+use process_orchestrator::{OnCrash, ProcessStatus};
 
 use super::journal::{Event, QueueRow, read};
 use super::ledger::{self, Process, Property, Queued, Record, Rows, Rule, Silence, State, Task};
@@ -143,7 +143,7 @@ impl Replay {
 fn rules(event: &Event) -> Vec<Rule> {
     let rule = |it: &super::journal::Definition| Rule {
         max_retries: it.max_retries,
-        is_crash_fatal: it.on_crash == "fail",
+        on_crash: OnCrash::parse(&it.on_crash).unwrap(),
         fatal_exit_codes: it.fatal.clone().unwrap_or_default(),
     };
     event.definitions.iter().map(rule).collect()
