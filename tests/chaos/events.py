@@ -4,9 +4,9 @@ One line of JSON for each event, in the order of what happened: `t` in seconds s
 is one of the database; `n` and `tx` are its first change's number and its transaction there, `session` who did it.
 
   settings  dead_after, lease of the nodes
-  join      a node has registered; also stopping, stopped, declare (dead), rejoin, forget. A declaration tells how long the
-            node was silent, whether it had a lock, for how long the lock's session is there (null: the lock is gone), and
-            whether the node's program had ended
+  join      a node has registered (`is_old`: of the last release); also stopping, stopped, declare (dead), rejoin, forget.
+            A declaration tells how long the node was silent, whether it had a lock, for how long the lock's session is
+            there (null: the lock is gone), and whether the node's program had ended
   start     of a process; retry (it goes again), claim, release, record, lost (recorded for a node that died), cancel
             (wanted), cancelled (nobody held it), move (from one state of the queue to another); unknown: a change that no
             statement of ours makes
@@ -29,8 +29,9 @@ from nodes import Node
 from settings import DEAD_AFTER, LEASE, Settings, uptime
 
 SQL = os.path.join(os.path.dirname(os.path.abspath(__file__)), "events.sql")
-# The commands' clock shows hundredths of a second; what it shows is past.
-BLUR_S = 0.012
+# The commands' clock shows hundredths of a second; what it shows is past. The two clocks run apart a little.
+BLUR_S = 0.015
+SLEW_S = 0.005
 # When a node's program has ended is seen a little later.
 SEEN_S = 1.0
 # Where in one moment an event stands: what a command did, what was committed, and what that let begin.
@@ -115,7 +116,10 @@ def of_database(changes: List[Change], nodes: List[Node], offset: float) -> Iter
         by_process: Dict[str, List[Change]] = {}
         for change in own:
             if change.relation == "node":
-                yield place, {**head(change), **of_node(change, has_ended)}
+                event = of_node(change, has_ended)
+                if event["event"] == "join" and is_older(places.get(event["node"])):
+                    event["is_old"] = True
+                yield place, {**head(change), **event}
             else:
                 by_process.setdefault(change.process, []).append(change)
         for process, rows in by_process.items():
@@ -125,6 +129,10 @@ def of_database(changes: List[Change], nodes: List[Node], offset: float) -> Iter
 
 def head(change: Change) -> Event:
     return {"n": change.n, "tx": change.tx, "session": change.session}
+
+
+def is_older(node: Optional[Node]) -> bool:
+    return node is not None and node.is_old and not os.path.samefile(node.program, node.settings.binary)
 
 
 def of_node(change: Change, has_ended: Callable[[str, float], bool]) -> Event:
@@ -233,13 +241,15 @@ def of_commands(process: str, journal: Journal, commits: Dict[Tuple[str, int, in
             event["code"] = int(entry.detail)
         else:
             # Either of two that meet may be the one whose claim was another's.
-            others = [it.node_id for it in journal.unended_before(number)[-1:] if word == "overlap"]
-            if any(excuses.of_overlap(it, entry.at) for it in [node, *others]):
+            others = [it for it in journal.unended_before(number)
+                      if word == "overlap" and (it.index, it.attempt, it.pid) != entry[1:4]]
+            if any(excuses.of_overlap(it, entry.at) for it in [node, *(it.node_id for it in others[-1:])]):
                 event["excuse"] = "isolated"
-        if word == "begin":
-            for (commit, _, _), what in commits.get((process, entry.index, entry.attempt), ()):
-                if is_let(what, entry.index, entry.attempt) and at <= commit < at + BLUR_S:
-                    at, rank = commit, AFTER
+        for (commit, _, _), what in commits.get((process, entry.index, entry.attempt), ()):
+            if word == "begin" and is_let(what, entry.index, entry.attempt) and at <= commit < at + BLUR_S:
+                at, rank = commit, AFTER
+            elif word == "end" and not is_let(what, entry.index, entry.attempt) and at - SLEW_S < commit < at:
+                at = commit
         last = max(last, (at, rank, number))
         yield (last[0], last[1], number), event
 

@@ -39,11 +39,16 @@ pub struct Event {
     pub locked: Option<f64>,
     pub gone: bool,
     pub lease: f64,
+    /// A node of the last release.
+    pub is_old: bool,
     pub dead_after: f64,
     pub state: String,
     /// What was changed by no statement that is known.
     pub old: Option<serde_json::Value>,
     pub new: Option<serde_json::Value>,
+    /// As it is written.
+    #[serde(skip)]
+    pub line: String,
     /// In the first line of a journal that is kept because it breaks a property: which.
     pub breaks: Option<String>,
 }
@@ -76,20 +81,23 @@ pub struct TaskRow {
 
 impl Event {
     pub fn process_status(&self) -> Option<ProcessStatus> {
-        self.status
-            .as_deref()
-            .map(|word| ProcessStatus::parse(word).unwrap_or_else(|| panic!("{word}: {self:?}")))
+        self.status.as_deref().map(|word| {
+            ProcessStatus::parse(word)
+                .unwrap_or_else(|| panic!("no status of a process: {word}: {}", self.line))
+        })
     }
 
     pub fn outcome(&self) -> Outcome {
-        Outcome::parse(&self.outcome).unwrap_or_else(|| panic!("outcome {:?}: {self:?}", self.outcome))
+        Outcome::parse(&self.outcome).unwrap_or_else(|| panic!("no outcome: {}", self.line))
     }
 }
 
 /// Reads a journal; `text` has one object in each line.
 pub fn read(text: &str) -> Vec<Event> {
     let event = |(at, line): (usize, &str)| {
-        serde_json::from_str(line).unwrap_or_else(|e| panic!("line {}: {e}: {line}", at + 1))
+        let event: Event =
+            serde_json::from_str(line).unwrap_or_else(|e| panic!("line {}: {e}: {line}", at + 1));
+        Event { line: line.to_owned(), ..event }
     };
     text.lines().enumerate().map(event).collect()
 }
