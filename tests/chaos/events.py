@@ -1,7 +1,8 @@
 """All that happened in the database and to the commands, in one order: what tests/it/protocol replays through the rules.
 
 One line of JSON for each event, in the order of what happened: `t` in seconds since the run began, by the commit where it
-is one of the database; `n` and `tx` are its first change's number and its transaction there, `session` who did it.
+is one of the database; `n` and `tx` are its first change's number and its transaction there, `session` who did it, `asked`
+when: what the statement saw is no older.
 
   settings  dead_after, lease of the nodes
   join      a node has registered (`is_old`: of the last release); also stopping, stopped, declare (dead), rejoin, forget.
@@ -34,7 +35,7 @@ BLUR_S = 0.015
 SLEW_S = 0.005
 TICKS = 20
 # When a node's program has ended is seen a little later.
-SEEN_S = 1.0
+SEEN_S = 2.0
 # Where in one moment an event stands: what a command did, what was committed, and what that let begin.
 BEFORE, COMMIT, AFTER = range(3)
 
@@ -47,6 +48,7 @@ class Change(NamedTuple):
     n: int
     tx: int
     at: float
+    asked: float
     session: str
     relation: str
     process: str
@@ -86,6 +88,8 @@ def export(settings: Settings, database: Database, nodes: List[Node], journals: 
     with open(settings.events, "w") as file:
         file.write(line({"event": "settings", "dead_after": DEAD_AFTER, "lease": LEASE}))
         for (at, _, _), event in placed:
+            if "asked" in event:
+                event = {**event, "asked": round(event["asked"] - began, 6)}
             if event.get("queue"):
                 event = {**event, "queue": {**event["queue"], "due": round(event["queue"]["due"] - began, 6)}}
             file.write(line({"t": round(at - began, 6), **event}))
@@ -97,9 +101,9 @@ def line(event: Event) -> str:
 
 
 def read_changes(database: Database) -> List[Change]:
-    rows = database.ask("SELECT n, tx, extract(epoch FROM pg_xact_commit_timestamp(xmin)) AS at, session, relation, "
-                        "process, old, new FROM chaos.changes ORDER BY n")
-    return [Change(int(row["n"]), int(row["tx"]), float(row["at"]), row["session"], row["relation"], row["process"],
+    rows = database.ask("SELECT n, tx, extract(epoch FROM pg_xact_commit_timestamp(xmin)) AS at, extract(epoch FROM asked) "
+                        "AS asked, session, relation, process, old, new FROM chaos.changes ORDER BY n")
+    return [Change(int(row["n"]), int(row["tx"]), float(row["at"]), float(row["asked"]), row["session"], row["relation"], row["process"],
                    json.loads(row["old"] or "null"), json.loads(row["new"] or "null")) for row in rows]
 
 
@@ -133,7 +137,7 @@ def of_database(changes: List[Change], nodes: List[Node], offset: float) -> Iter
 
 
 def head(change: Change) -> Event:
-    return {"n": change.n, "tx": change.tx, "session": change.session}
+    return {"n": change.n, "tx": change.tx, "asked": change.asked, "session": change.session}
 
 
 def is_older(node: Optional[Node]) -> bool:

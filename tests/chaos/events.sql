@@ -8,6 +8,8 @@ CREATE SCHEMA chaos;
 CREATE TABLE chaos.changes (
     n          bigserial PRIMARY KEY,
     tx         bigint      NOT NULL DEFAULT txid_current(),
+    -- What its statement has seen is no older.
+    asked      timestamptz NOT NULL DEFAULT statement_timestamp(),
     session    text        NOT NULL DEFAULT current_setting('application_name'),
     relation   text        NOT NULL,
     process    text,

@@ -13,6 +13,8 @@ pub struct Event {
     /// The number of its first change in the database, and its transaction there.
     pub n: u64,
     pub tx: u64,
+    /// When its statement was asked for: what that saw is no older.
+    pub asked: f64,
     pub session: String,
     pub node: String,
     pub process: String,

@@ -99,9 +99,9 @@ impl Rows {
         }
     }
 
-    pub fn claim(&mut self, process: &str, node: &str, t: f64) -> Step {
+    pub fn claim(&mut self, process: &str, node: &str, asked: f64, t: f64) -> Step {
         let (mut rows, queue) = self.queued(process)?;
-        let (row, at) = (self.members.row_of(node, t), rows.at);
+        let (row, at) = (self.members.row_of(node, asked), rows.at);
         let mut model = modelled(&rows, node);
         if model.claim(ME, row, false, &Rules::default()).is_none() {
             return Err(match () {
@@ -140,7 +140,7 @@ impl Rows {
     }
 
     /// A result of the node that ran the command.
-    pub fn record(&mut self, process: &str, node: &str, record: &Record, t: f64) -> Step {
+    pub fn record(&mut self, process: &str, node: &str, record: &Record, asked: f64) -> Step {
         let execution = (process.to_owned(), record.task, record.attempt);
         let ended = self.ended.get(&execution).copied();
         let is_told = match record.outcome {
@@ -152,19 +152,19 @@ impl Rows {
         if self.begun.get(&execution).is_some_and(|(on, _)| on != node) {
             return Err(Property::StaleWrite);
         }
-        let step = self.recorded(process, node, record, t);
+        let step = self.recorded(process, node, record, asked);
         step.and(if is_told { Ok(()) } else { Err(Property::OtherwiseEnded) })
     }
 
     /// A claim whose node is dead; `by` is the session that ends it: a node may end one that it has lost sight of itself.
-    pub fn record_lost(&mut self, process: &str, node: &str, record: &Record, by: &str, t: f64) -> Step {
-        if self.members.may_live(node, t) && !self.members.is_session_of(by, node) {
+    pub fn record_lost(&mut self, process: &str, node: &str, record: &Record, by: &str, asked: f64) -> Step {
+        if self.members.may_live(node, asked) && !self.members.is_session_of(by, node) {
             return Err(Property::LivingLost);
         }
-        self.recorded(process, node, record, t)
+        self.recorded(process, node, record, asked)
     }
 
-    fn recorded(&mut self, process: &str, node: &str, record: &Record, now: f64) -> Step {
+    fn recorded(&mut self, process: &str, node: &str, record: &Record, asked: f64) -> Step {
         let execution = (process.to_owned(), record.task, record.attempt);
         let (mut rows, queue) = match self.queued(process) {
             Err(_) if self.trail.contains_key(&execution) => return Err(Property::RecordedTwice),
@@ -182,7 +182,7 @@ impl Rows {
             return Err(Property::StaleWrite);
         }
         let t = self.decide(process, record, rows.tasks[at].retries, rows.tasks.len());
-        let row = self.members.row_of(node, now);
+        let row = self.members.row_of(node, asked);
         if t.claim == ClaimMove::Keep && row != NodeRow::Running && !queue.is_cancel_wanted {
             return Err(Property::DeadClaims);
         }

@@ -8,8 +8,6 @@ use process_orchestrator::model::liveness::{Liveness, Observer, Signs, judge};
 use super::properties::{Property, Step};
 use super::rows::NodeRow;
 
-/// What a statement may not have seen of another row: its snapshot is so old when it commits, at most.
-const SNAPSHOT_S: f64 = 1.0;
 /// From the last look at a claim to the first line of its command.
 const SPAWN_S: f64 = 0.1;
 
@@ -31,8 +29,9 @@ struct Node {
 }
 
 impl Node {
-    fn was(&self, t: f64, wanted: impl Fn(State) -> bool) -> bool {
-        wanted(self.state) || t - self.since < SNAPSHOT_S && self.before.is_some_and(wanted)
+    /// Whether a statement that was asked for then may have seen it so.
+    fn was(&self, asked: f64, wanted: impl Fn(State) -> bool) -> bool {
+        wanted(self.state) || asked < self.since && self.before.is_some_and(wanted)
     }
 }
 
@@ -79,8 +78,8 @@ impl Members {
             unchanged_for: Duration::from_secs_f64(seen.silence.max(0.0)),
             lease: Duration::from_secs_f64(lease),
             had_lock: seen.had_lock,
-            // One that came back while it was judged had not been seen.
-            is_locked: seen.locked.is_some_and(|age| age > SNAPSHOT_S),
+            // A session that came back while the node was judged was not seen.
+            is_locked: seen.locked.is_some_and(|age| age > self.dead_after),
             is_process_gone: seen.is_gone,
         };
         let dead_after = Duration::from_secs_f64(self.dead_after);
@@ -101,14 +100,14 @@ impl Members {
         Ok(())
     }
 
-    fn was(&self, node: &str, t: f64, wanted: impl Fn(State) -> bool) -> bool {
-        self.nodes.get(node).is_some_and(|row| row.was(t, wanted))
+    fn was(&self, node: &str, asked: f64, wanted: impl Fn(State) -> bool) -> bool {
+        self.nodes.get(node).is_some_and(|row| row.was(asked, wanted))
     }
 
-    /// What a statement that was committed at `t` may have seen of a node's row.
-    pub fn row_of(&self, node: &str, t: f64) -> NodeRow {
+    /// What a statement may have seen of a node's row.
+    pub fn row_of(&self, node: &str, asked: f64) -> NodeRow {
         match self.nodes.get(node).map(|row| row.state) {
-            _ if self.was(node, t, is_alive) => NodeRow::Running,
+            _ if self.was(node, asked, is_alive) => NodeRow::Running,
             Some(State::Dead) => NodeRow::Dead,
             Some(_) => NodeRow::Stopped,
             None => NodeRow::Absent,
@@ -116,8 +115,8 @@ impl Members {
     }
 
     /// Whether nobody may take its claims: it is there, and neither dead nor stopped, nor was it a moment ago.
-    pub fn may_live(&self, node: &str, t: f64) -> bool {
-        self.nodes.contains_key(node) && !self.was(node, t, |state| !is_alive(state))
+    pub fn may_live(&self, node: &str, asked: f64) -> bool {
+        self.nodes.contains_key(node) && !self.was(node, asked, |state| !is_alive(state))
     }
 
     /// Whether a session, by its name, is this node's own.

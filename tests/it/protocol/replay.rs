@@ -105,10 +105,10 @@ impl Replay {
             "forget" => rows.members.forget(node),
             "start" => rows.start(process, rules(event), version, due),
             "retry" => rows.retry(process, event.at.unwrap_or(0), version, due),
-            "claim" => rows.claim(process, node, *t),
+            "claim" => rows.claim(process, node, event.asked, *t),
             "release" => rows.release(process, node),
-            "record" => rows.record(process, node, &record, *t),
-            "lost" => rows.record_lost(process, node, &record, &event.session, *t),
+            "record" => rows.record(process, node, &record, event.asked),
+            "lost" => rows.record_lost(process, node, &record, &event.session, event.asked),
             "cancel" => rows.cancel(process),
             "cancelled" => rows.end_cancelled(process),
             "move" => {
