@@ -1,12 +1,12 @@
 //! Edits of a good journal, each with the property that it breaks.
 
+use super::breaches::Breach;
 use super::journal::{Event, QueueRow};
-use super::properties::Property;
 
 /// One edit of a good journal, and the property that it breaks.
 pub struct Edit {
     pub what: &'static str,
-    pub property: Property,
+    pub breach: Breach,
     pub edit: fn(&mut Vec<Event>),
 }
 
@@ -59,7 +59,7 @@ fn is_retry(event: &Event) -> bool {
 pub const EDITS: [Edit; 27] = [
     Edit {
         what: "a result of another node than the claim's",
-        property: Property::StaleWrite,
+        breach: Breach::StaleWrite,
         edit: |events| {
             let at = find(events, |it| it.event == "record");
             events[at].node = "somebody-1-2".into();
@@ -67,7 +67,7 @@ pub const EDITS: [Edit; 27] = [
     },
     Edit {
         what: "a result of the attempt before",
-        property: Property::StaleWrite,
+        breach: Breach::StaleWrite,
         edit: |events| {
             let (_, claim) = pair(
                 events,
@@ -81,7 +81,7 @@ pub const EDITS: [Edit; 27] = [
     },
     Edit {
         what: "a claim of a node that was declared dead two seconds before",
-        property: Property::DeadClaims,
+        breach: Breach::DeadClaims,
         edit: |events| {
             let claim = find(events, |it| it.event == "claim");
             let node = events[claim].node.clone();
@@ -92,7 +92,7 @@ pub const EDITS: [Edit; 27] = [
     },
     Edit {
         what: "a claim of a node that has never joined",
-        property: Property::DeadClaims,
+        breach: Breach::DeadClaims,
         edit: |events| {
             let claim = find(events, |it| it.event == "claim");
             events[claim].node = "somebody-1-2".into();
@@ -100,7 +100,7 @@ pub const EDITS: [Edit; 27] = [
     },
     Edit {
         what: "a claim of what another node holds",
-        property: Property::TwoHolders,
+        breach: Breach::TwoHolders,
         edit: |events| {
             let (first, second) = pair(
                 events,
@@ -116,7 +116,7 @@ pub const EDITS: [Edit; 27] = [
     },
     Edit {
         what: "a claim without a new version",
-        property: Property::SameVersion,
+        breach: Breach::SameVersion,
         edit: |events| {
             let at = find(events, |it| it.event == "claim");
             queue(&mut events[at]).version -= 1;
@@ -124,7 +124,7 @@ pub const EDITS: [Edit; 27] = [
     },
     Edit {
         what: "a claim that is given back without a new version",
-        property: Property::SameVersion,
+        breach: Breach::SameVersion,
         edit: |events| {
             let at = find(events, |it| it.event == "release");
             queue(&mut events[at]).version -= 1;
@@ -132,7 +132,7 @@ pub const EDITS: [Edit; 27] = [
     },
     Edit {
         what: "a retry's wait without a new version",
-        property: Property::SameVersion,
+        breach: Breach::SameVersion,
         edit: |events| {
             let at = find(events, is_retry);
             queue(&mut events[at]).version -= 1;
@@ -140,7 +140,7 @@ pub const EDITS: [Edit; 27] = [
     },
     Edit {
         what: "a process that goes again with an old version",
-        property: Property::SameVersion,
+        breach: Breach::SameVersion,
         edit: |events| {
             let at = find(events, |it| it.event == "retry");
             queue(&mut events[at]).version = 1;
@@ -148,7 +148,7 @@ pub const EDITS: [Edit; 27] = [
     },
     Edit {
         what: "a claim before the retry's wait is over",
-        property: Property::TooEarly,
+        breach: Breach::TooEarly,
         edit: |events| {
             let (retry, claim) =
                 pair(events, is_retry, |it, other| other.event == "claim" && other.process == it.process);
@@ -162,7 +162,7 @@ pub const EDITS: [Edit; 27] = [
     },
     Edit {
         what: "a claim of a process that was cancelled",
-        property: Property::CancelIgnored,
+        breach: Breach::CancelIgnored,
         edit: |events| {
             let (start, claim) = pair(
                 events,
@@ -178,7 +178,7 @@ pub const EDITS: [Edit; 27] = [
     },
     Edit {
         what: "a task that begins before its predecessor's commit",
-        property: Property::OutOfOrder,
+        breach: Breach::OutOfOrder,
         edit: |events| {
             let (record, begin) = pair(
                 events,
@@ -192,7 +192,7 @@ pub const EDITS: [Edit; 27] = [
     },
     Edit {
         what: "an attempt that begins twice",
-        property: Property::BegunTwice,
+        breach: Breach::BegunTwice,
         edit: |events| {
             let at = find(events, |it| it.event == "begin");
             insert(events, at, |it| it.pid += 1);
@@ -200,7 +200,7 @@ pub const EDITS: [Edit; 27] = [
     },
     Edit {
         what: "a command that begins on a node which has no claim",
-        property: Property::BegunWithoutClaim,
+        breach: Breach::BegunWithoutClaim,
         edit: |events| {
             let at = find(events, |it| it.event == "begin");
             events[at].node = "somebody-1-2".into();
@@ -208,7 +208,7 @@ pub const EDITS: [Edit; 27] = [
     },
     Edit {
         what: "a stale command that begins after its node has rejoined, whatever had happened to it",
-        property: Property::BegunWithoutClaim,
+        breach: Breach::BegunWithoutClaim,
         edit: |events| {
             let (declare, rejoin) = pair(
                 events,
@@ -225,26 +225,19 @@ pub const EDITS: [Edit; 27] = [
     },
     Edit {
         what: "a begun claim that is given back",
-        property: Property::GivenBackBegun,
+        breach: Breach::GivenBackBegun,
         edit: |events| {
-            let (claim, release) = pair(
-                events,
-                |it| it.event == "claim",
-                |it, other| other.event == "release" && other.process == it.process,
-            );
-            let begin = Event {
-                event: "begin".into(),
-                queue: None,
-                status: None,
-                tasks: Vec::new(),
-                ..events[claim].clone()
-            };
+            let release = find(events, |it| it.event == "release");
+            let process = events[release].process.clone();
+            let claim = events[..release].iter().rposition(|it| it.event == "claim" && it.process == process);
+            let mut begin = events[claim.expect("it was claimed")].clone();
+            begin = Event { event: "begin".into(), queue: None, status: None, tasks: Vec::new(), ..begin };
             events.insert(release, begin);
         },
     },
     Edit {
         what: "a command that meets another one of its process",
-        property: Property::TwoAlive,
+        breach: Breach::TwoAlive,
         edit: |events| {
             let at = find(events, |it| it.event == "begin");
             insert(events, at, |it| (it.event, it.excuse) = ("overlap".into(), None));
@@ -252,7 +245,7 @@ pub const EDITS: [Edit; 27] = [
     },
     Edit {
         what: "a success of a command that has failed",
-        property: Property::OtherwiseEnded,
+        breach: Breach::OtherwiseEnded,
         edit: |events| {
             let at = find(events, |it| it.event == "end" && it.code == Some(0));
             events[at].code = Some(1);
@@ -260,7 +253,7 @@ pub const EDITS: [Edit; 27] = [
     },
     Edit {
         what: "a success of a command that has not ended",
-        property: Property::OtherwiseEnded,
+        breach: Breach::OtherwiseEnded,
         edit: |events| {
             let at = find(events, |it| it.event == "end" && it.code == Some(0));
             events.remove(at);
@@ -268,7 +261,7 @@ pub const EDITS: [Edit; 27] = [
     },
     Edit {
         what: "a result that is recorded twice",
-        property: Property::RecordedTwice,
+        breach: Breach::RecordedTwice,
         edit: |events| {
             let at = find(events, |it| it.event == "record");
             insert(events, at, |_| {});
@@ -276,7 +269,7 @@ pub const EDITS: [Edit; 27] = [
     },
     Edit {
         what: "a begun execution that never gets into the trail",
-        property: Property::NotInTrail,
+        breach: Breach::NotInTrail,
         edit: |events| {
             let (declare, lost) = death(events);
             let lost = events[lost].clone();
@@ -292,7 +285,7 @@ pub const EDITS: [Edit; 27] = [
     },
     Edit {
         what: "an execution that is lost although its node was never declared dead",
-        property: Property::LivingLost,
+        breach: Breach::LivingLost,
         edit: |events| {
             let (declare, _) = death(events);
             events.remove(declare);
@@ -300,7 +293,7 @@ pub const EDITS: [Edit; 27] = [
     },
     Edit {
         what: "a declaration of a node whose lock is gone but whose heartbeat is fresh",
-        property: Property::LivingDeclared,
+        breach: Breach::LivingDeclared,
         edit: |events| {
             let at = find(events, |it| it.event == "declare");
             (events[at].silence, events[at].gone) = (1.0, false);
@@ -308,7 +301,7 @@ pub const EDITS: [Edit; 27] = [
     },
     Edit {
         what: "a declaration of a node that holds its lock, before its lease is over",
-        property: Property::LivingDeclared,
+        breach: Breach::LivingDeclared,
         edit: |events| {
             let at = find(events, |it| it.event == "declare");
             (events[at].silence, events[at].gone, events[at].locked) = (5.0, false, Some(60.0));
@@ -316,7 +309,7 @@ pub const EDITS: [Edit; 27] = [
     },
     Edit {
         what: "a failure with retries left that spends none",
-        property: Property::NotAsDecided,
+        breach: Breach::NotAsDecided,
         edit: |events| {
             let at = find(events, is_retry);
             events[at].tasks[0].retries -= 1;
@@ -324,7 +317,7 @@ pub const EDITS: [Edit; 27] = [
     },
     Edit {
         what: "a process that skips a task",
-        property: Property::NotAsDecided,
+        breach: Breach::NotAsDecided,
         edit: |events| {
             let at = find(events, |it| it.event == "record" && it.at == Some(1));
             events[at].at = Some(2);
@@ -332,7 +325,7 @@ pub const EDITS: [Edit; 27] = [
     },
     Edit {
         what: "an end before all is done",
-        property: Property::Stuck,
+        breach: Breach::Stuck,
         edit: |events| {
             let last = events.iter().rposition(|it| it.queue == Some(None)).expect("a process ends");
             events.drain(last..events.len() - 1);

@@ -9,9 +9,9 @@ use process_orchestrator::model::lifecycle::{
 };
 use process_orchestrator::{OnCrash, Outcome, ProcessStatus, TaskStatus};
 
+use super::breaches::{Breach, Step};
 use super::frame::{ATTEMPT, ME, VERSION, modelled, moved};
 use super::members::Members;
-use super::properties::{Property, Step};
 use super::rows::{self, NodeRow, Place, Recorded, Rules};
 
 #[derive(Debug, Clone, PartialEq)]
@@ -80,7 +80,7 @@ impl Rows {
     pub fn rejoin(&mut self, node: &str, t: f64) -> Step {
         let is_held = |it: &&Process| it.queue.as_ref().is_some_and(|row| row.node.as_deref() == Some(node));
         if self.processes.values().any(|it| is_held(&it)) {
-            return Err(Property::RejoinedHolding);
+            return Err(Breach::RejoinedHolding);
         }
         self.members.rejoin(node, t)
     }
@@ -95,7 +95,7 @@ impl Rows {
         if self.processes.insert(process.to_owned(), rows).is_none() {
             Ok(())
         } else {
-            Err(Property::NoStatement)
+            Err(Breach::NoStatement)
         }
     }
 
@@ -105,30 +105,30 @@ impl Rows {
         let mut model = modelled(&rows, node);
         if model.claim(ME, row, false, &Rules::default()).is_none() {
             return Err(match () {
-                () if row != NodeRow::Running => Property::DeadClaims,
-                () if queue.node.is_some() => Property::TwoHolders,
-                () if queue.is_cancel_wanted => Property::CancelIgnored,
-                () => Property::NoStatement,
+                () if row != NodeRow::Running => Breach::DeadClaims,
+                () if queue.node.is_some() => Breach::TwoHolders,
+                () if queue.is_cancel_wanted => Breach::CancelIgnored,
+                () => Breach::NoStatement,
             });
         }
         if queue.due > t {
-            return Err(Property::TooEarly);
+            return Err(Breach::TooEarly);
         }
-        rows.tasks.get_mut(at).ok_or(Property::NoStatement)?.status = TaskStatus::InProgress;
+        rows.tasks.get_mut(at).ok_or(Breach::NoStatement)?.status = TaskStatus::InProgress;
         self.put(process, moved(rows, &model, node))
     }
 
     /// A claim that was never begun goes back.
     pub fn release(&mut self, process: &str, node: &str) -> Step {
-        let (mut rows, _) = self.queued(process).map_err(|_| Property::StaleWrite)?;
+        let (mut rows, _) = self.queued(process).map_err(|_| Breach::StaleWrite)?;
         let mut model = modelled(&rows, node);
         if !model.release(ME, VERSION, &Rules::default()) {
-            return Err(Property::StaleWrite);
+            return Err(Breach::StaleWrite);
         }
         let at = rows.at;
         let execution = (process.to_owned(), at, rows.tasks[at].attempt);
         if self.begun.contains_key(&execution) && !self.trail.contains_key(&execution) {
-            return Err(Property::GivenBackBegun);
+            return Err(Breach::GivenBackBegun);
         }
         let is_retry = rows.tasks[at].retries > 0;
         rows.tasks[at].status = if is_retry { TaskStatus::WaitingRetry } else { TaskStatus::NotStarted };
@@ -150,16 +150,16 @@ impl Rows {
             _ => true,
         };
         if self.begun.get(&execution).is_some_and(|(on, _)| on != node) {
-            return Err(Property::StaleWrite);
+            return Err(Breach::StaleWrite);
         }
         let step = self.recorded(process, node, record, asked);
-        step.and(if is_told { Ok(()) } else { Err(Property::OtherwiseEnded) })
+        step.and(if is_told { Ok(()) } else { Err(Breach::OtherwiseEnded) })
     }
 
     /// A claim whose node is dead; `by` is the session that ends it: a node may end one that it has lost sight of itself.
     pub fn record_lost(&mut self, process: &str, node: &str, record: &Record, by: &str, asked: f64) -> Step {
         if self.members.may_live(node, asked) && !self.members.is_session_of(by, node) {
-            return Err(Property::LivingLost);
+            return Err(Breach::LivingLost);
         }
         self.recorded(process, node, record, asked)
     }
@@ -167,8 +167,8 @@ impl Rows {
     fn recorded(&mut self, process: &str, node: &str, record: &Record, asked: f64) -> Step {
         let execution = (process.to_owned(), record.task, record.attempt);
         let (mut rows, queue) = match self.queued(process) {
-            Err(_) if self.trail.contains_key(&execution) => return Err(Property::RecordedTwice),
-            other => other.map_err(|_| Property::StaleWrite)?,
+            Err(_) if self.trail.contains_key(&execution) => return Err(Breach::RecordedTwice),
+            other => other.map_err(|_| Breach::StaleWrite)?,
         };
         let mut model = modelled(&rows, node);
         let at = rows.at;
@@ -176,21 +176,21 @@ impl Rows {
             (at, task.attempt, task.status) == (record.task, record.attempt, TaskStatus::InProgress)
         });
         if self.trail.contains_key(&execution) {
-            return Err(Property::RecordedTwice);
+            return Err(Breach::RecordedTwice);
         }
         if !is_current {
-            return Err(Property::StaleWrite);
+            return Err(Breach::StaleWrite);
         }
         let t = self.decide(process, record, rows.tasks[at].retries, rows.tasks.len());
         let row = self.members.row_of(node, asked);
         if t.claim == ClaimMove::Keep && row != NodeRow::Running && !queue.is_cancel_wanted {
-            return Err(Property::DeadClaims);
+            return Err(Breach::DeadClaims);
         }
         let claim = rows::Claim { version: VERSION, task: 0, attempt: ATTEMPT };
         match model.record((ME, row), claim, record.outcome, t, &Rules::default()) {
             Ok(Recorded::Written(_)) => {}
-            Ok(Recorded::Already) => return Err(Property::RecordedTwice),
-            Ok(Recorded::Stale) | Err(_) => return Err(Property::StaleWrite),
+            Ok(Recorded::Already) => return Err(Breach::RecordedTwice),
+            Ok(Recorded::Stale) | Err(_) => return Err(Breach::StaleWrite),
         }
         self.trail.insert(execution, record.outcome);
         let is_cancelled = queue.is_cancel_wanted && model.status == ProcessStatus::Cancelled;
@@ -234,7 +234,7 @@ impl Rows {
         let mut model = modelled(&rows, "");
         model.end_cancelled();
         if model.place != Place::Ended {
-            return Err(Property::NoStatement);
+            return Err(Breach::NoStatement);
         }
         let at = rows.at;
         for task in rows.tasks[at..].iter_mut().filter(|task| !task.status.is_final()) {
@@ -245,12 +245,12 @@ impl Rows {
 
     /// A finished process goes again from a task on.
     pub fn retry(&mut self, process: &str, from: usize, version: i64, due: f64) -> Step {
-        let mut rows = self.processes.get(process).cloned().ok_or(Property::NoStatement)?;
+        let mut rows = self.processes.get(process).cloned().ok_or(Breach::NoStatement)?;
         if rows.queue.is_some() || !rows.status.is_final() || from > rows.at {
-            return Err(Property::NoStatement);
+            return Err(Breach::NoStatement);
         }
         if version <= self.versions[process] {
-            return Err(Property::SameVersion);
+            return Err(Breach::SameVersion);
         }
         for task in &mut rows.tasks[from..] {
             (task.status, task.retries) = (TaskStatus::NotStarted, 0);
@@ -266,7 +266,7 @@ impl Rows {
     /// `is_excused`: its node was kept from learning that its claim had been taken. It has learned of it when it rejoins.
     pub fn begin(&mut self, execution: Execution, node: &str, pid: u32, is_excused: bool, t: f64) -> Step {
         let (process, task, attempt) = &execution;
-        let rows = self.processes.get(process).ok_or(Property::BegunWithoutClaim)?;
+        let rows = self.processes.get(process).ok_or(Breach::BegunWithoutClaim)?;
         let is_ignorant = is_excused && self.members.is_ignorant(node, t);
         let begun = self.begun.contains_key(&execution);
         let is_in_order = *task == 0 || rows.tasks[task - 1].status == TaskStatus::Completed;
@@ -276,35 +276,35 @@ impl Rows {
             && rows.queue.as_ref().is_some_and(|row| row.node.as_deref() == Some(node));
         self.begun.insert(execution, (node.to_owned(), pid));
         match () {
-            () if begun => Err(Property::BegunTwice),
-            () if !is_in_order => Err(Property::OutOfOrder),
-            () if !is_current && !is_ignorant => Err(Property::BegunWithoutClaim),
+            () if begun => Err(Breach::BegunTwice),
+            () if !is_in_order => Err(Breach::OutOfOrder),
+            () if !is_current && !is_ignorant => Err(Breach::BegunWithoutClaim),
             () => Ok(()),
         }
     }
 
     pub fn end(&mut self, execution: Execution, node: &str, pid: u32, code: i32) -> Step {
         if self.begun.get(&execution) != Some(&(node.to_owned(), pid)) {
-            return Err(Property::OtherwiseEnded);
+            return Err(Breach::OtherwiseEnded);
         }
-        if self.ended.insert(execution, code).is_none() { Ok(()) } else { Err(Property::OtherwiseEnded) }
+        if self.ended.insert(execution, code).is_none() { Ok(()) } else { Err(Breach::OtherwiseEnded) }
     }
 
     /// All nodes have ended: nothing is left to do, and all that was begun is in the trail.
-    pub fn finish(&self) -> Result<(), (Property, String)> {
+    pub fn finish(&self) -> Result<(), (Breach, String)> {
         let open = self.processes.iter().find(|(_, it)| it.queue.is_some() || !it.status.is_final());
         if let Some((process, rows)) = open {
-            return Err((Property::Stuck, format!("{process}: {rows:?}")));
+            return Err((Breach::Stuck, format!("{process}: {rows:?}")));
         }
         match self.begun.keys().find(|it| !self.trail.contains_key(it)) {
-            Some(execution) => Err((Property::NotInTrail, format!("{execution:?}"))),
+            Some(execution) => Err((Breach::NotInTrail, format!("{execution:?}"))),
             None => Ok(()),
         }
     }
 
-    fn queued(&self, process: &str) -> Result<(Process, Queued), Property> {
-        let rows = self.processes.get(process).cloned().ok_or(Property::NoStatement)?;
-        let queue = rows.queue.clone().ok_or(Property::NoStatement)?;
+    fn queued(&self, process: &str) -> Result<(Process, Queued), Breach> {
+        let rows = self.processes.get(process).cloned().ok_or(Breach::NoStatement)?;
+        let queue = rows.queue.clone().ok_or(Breach::NoStatement)?;
         Ok((rows, queue))
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use process_orchestrator::model::liveness::{Liveness, Observer, Signs, judge};
 
-use super::properties::{Property, Step};
+use super::breaches::{Breach, Step};
 use super::rows::NodeRow;
 
 /// From the last look at a claim to the first line of its command.
@@ -57,13 +57,13 @@ impl Members {
     pub fn join(&mut self, node: &str, lease: f64, t: f64) -> Step {
         self.last_of.insert(name_of(node).to_owned(), node.to_owned());
         let joined = Node { state: State::Running, lease, since: t, before: None };
-        if self.nodes.insert(node.to_owned(), joined).is_none() { Ok(()) } else { Err(Property::NoStatement) }
+        if self.nodes.insert(node.to_owned(), joined).is_none() { Ok(()) } else { Err(Breach::NoStatement) }
     }
 
     pub fn forget(&mut self, node: &str) -> Step {
         match self.nodes.remove(node) {
             Some(Node { state: State::Stopped | State::Dead, .. }) => Ok(()),
-            _ => Err(Property::NoStatement),
+            _ => Err(Breach::NoStatement),
         }
     }
 
@@ -72,7 +72,7 @@ impl Members {
     }
 
     pub fn declare_dead(&mut self, node: &str, seen: &Silence, t: f64) -> Step {
-        let lease = self.nodes.get(node).ok_or(Property::NoStatement)?.lease;
+        let lease = self.nodes.get(node).ok_or(Breach::NoStatement)?.lease;
         let signs = Signs {
             // The observer cannot have seen it for longer than it was.
             unchanged_for: Duration::from_secs_f64(seen.silence.max(0.0)),
@@ -83,9 +83,11 @@ impl Members {
             is_process_gone: seen.is_gone,
         };
         let dead_after = Duration::from_secs_f64(self.dead_after);
+        // What follows is judged by the row, whether or not it should say so.
+        self.turn(node, &[State::Running, State::Stopping], State::Dead, t)?;
         match judge(&signs, &Observer { connected_for: Duration::MAX, dead_after }) {
-            Liveness::Dead(_) => self.turn(node, &[State::Running, State::Stopping], State::Dead, t),
-            Liveness::Alive | Liveness::Suspect => Err(Property::LivingDeclared),
+            Liveness::Dead(_) => Ok(()),
+            Liveness::Alive | Liveness::Suspect => Err(Breach::LivingDeclared),
         }
     }
 
@@ -95,7 +97,7 @@ impl Members {
 
     fn turn(&mut self, node: &str, from: &[State], to: State, t: f64) -> Step {
         let row =
-            self.nodes.get_mut(node).filter(|row| from.contains(&row.state)).ok_or(Property::NoStatement)?;
+            self.nodes.get_mut(node).filter(|row| from.contains(&row.state)).ok_or(Breach::NoStatement)?;
         *row = Node { state: to, since: t, before: Some(row.state), lease: row.lease };
         Ok(())
     }

@@ -6,17 +6,17 @@ use std::path::{Path, PathBuf};
 
 use process_orchestrator::{OnCrash, Outcome, ProcessStatus};
 
+use super::breaches::Breach;
 use super::edits::{EDITS, Edit};
 use super::journal::{Definition, Event, QueueRow, read};
 use super::ledger::{Process, Queued, Record, Rows, Rule, Task};
 use super::members::{Silence, State, name_of};
-use super::properties::Property;
 
 /// What is refused, and where.
 #[derive(Debug)]
 struct Refusal {
     line: usize,
-    property: Property,
+    breach: Breach,
     what: String,
 }
 
@@ -31,8 +31,7 @@ struct Replay {
 }
 
 /// What nodes of the last release do not keep to yet.
-const NOT_KEPT_BY_OLD: [Property; 3] =
-    [Property::DeadClaims, Property::BegunWithoutClaim, Property::LivingDeclared];
+const NOT_KEPT_BY_OLD: [Breach; 3] = [Breach::DeadClaims, Breach::BegunWithoutClaim, Breach::LivingDeclared];
 
 /// All that is refused in a journal. After a refusal the rows are taken as the journal has them.
 fn replay(events: &[Event]) -> Vec<Refusal> {
@@ -52,11 +51,11 @@ impl Replay {
         if event.queue.is_some() || event.status.is_some() || !event.tasks.is_empty() {
             step = step.and_then(|()| judge(before.as_ref(), after, self.rows.processes.get(&event.process)));
         }
-        if let Err((property, more)) = step
-            && !(NOT_KEPT_BY_OLD.contains(&property) && self.is_by_old(event))
+        if let Err((breach, more)) = step
+            && !(NOT_KEPT_BY_OLD.contains(&breach) && self.is_by_old(event))
         {
             let what = format!("{} ... rows before: {before:?}, after: {after:?}{more}", event.line);
-            self.refusals.push(Refusal { line, property, what });
+            self.refusals.push(Refusal { line, breach, what });
         }
         if let Some(rows) = after {
             // The times of waits are by chance.
@@ -69,7 +68,7 @@ impl Replay {
         self.old.contains(name_of(&event.node)) || session.is_some_and(|name| self.old.contains(name))
     }
 
-    fn step(&mut self, event: &Event) -> Result<(), (Property, String)> {
+    fn step(&mut self, event: &Event) -> Result<(), (Breach, String)> {
         let Event { node, process, t, .. } = event;
         let rows = &mut self.rows;
         let record = Record {
@@ -113,7 +112,7 @@ impl Replay {
             "cancelled" => rows.end_cancelled(process),
             "move" => {
                 if event.from == "CLAIMED" {
-                    Err(Property::NoStatement)
+                    Err(Breach::NoStatement)
                 } else {
                     Ok(())
                 }
@@ -124,13 +123,13 @@ impl Replay {
                 if event.excuse.is_some() {
                     Ok(())
                 } else {
-                    Err(Property::TwoAlive)
+                    Err(Breach::TwoAlive)
                 }
             }
             "finish" => return rows.finish(),
-            _ => Err(Property::NoStatement),
+            _ => Err(Breach::NoStatement),
         };
-        step.map_err(|property| (property, String::new()))
+        step.map_err(|breach| (breach, String::new()))
     }
 
     /// Puts what has changed into the rows as the journal has them.
@@ -175,13 +174,13 @@ fn judge(
     before: Option<&Process>,
     after: Option<&Process>,
     ruled: Option<&Process>,
-) -> Result<(), (Property, String)> {
+) -> Result<(), (Breach, String)> {
     let queue = |rows: Option<&Process>| rows.and_then(|rows| rows.queue.clone());
     if let Some((was, is)) = queue(before).zip(queue(after))
         && was.node != is.node
         && is.version <= was.version
     {
-        return Err((Property::SameVersion, String::new()));
+        return Err((Breach::SameVersion, String::new()));
     }
     let mut ruled = ruled.cloned();
     if let Some((ruled, is)) = ruled.as_mut().and_then(|rows| rows.queue.as_mut()).zip(queue(after)) {
@@ -190,7 +189,7 @@ fn judge(
     if ruled.as_ref() == after {
         Ok(())
     } else {
-        Err((Property::NotAsDecided, format!(", by the rules: {ruled:?}")))
+        Err((Breach::NotAsDecided, format!(", by the rules: {ruled:?}")))
     }
 }
 
@@ -225,8 +224,8 @@ fn journals_of_chaos_runs_keep_the_rules() {
     };
     for (name, events) in all {
         let refusals = replay(&events);
-        for Refusal { line, property, what } in refusals.iter().take(SHOWN_MAX) {
-            println!("refused: {}: line {line}: {what}", property.as_str());
+        for Refusal { line, breach, what } in refusals.iter().take(SHOWN_MAX) {
+            println!("refused: {}: line {line}: {what}", breach.as_str());
         }
         assert!(refusals.is_empty(), "{name}: {} steps are refused", refusals.len());
     }
@@ -235,11 +234,11 @@ fn journals_of_chaos_runs_keep_the_rules() {
 #[test]
 fn a_journal_that_is_broken_by_an_edit_is_refused_with_the_property() {
     let good = read(&fs::read_to_string(folder().join("faults.jsonl")).unwrap());
-    let not_named = EDITS.iter().filter_map(|Edit { what, property, edit }| {
+    let not_named = EDITS.iter().filter_map(|Edit { what, breach, edit }| {
         let mut broken = good.clone();
         edit(&mut broken);
         match replay(&broken).first() {
-            Some(first) if first.property == *property => None,
+            Some(first) if first.breach == *breach => None,
             other => Some(format!("{what}: {other:?}")),
         }
     });
@@ -253,6 +252,6 @@ fn broken_journals_that_are_kept_are_refused_with_their_property() {
         let breaks =
             events[0].breaks.as_deref().unwrap_or_else(|| panic!("{name} does not say what it breaks"));
         let first = replay(&events).into_iter().next();
-        assert_eq!(first.as_ref().map(|it| it.property.as_str()), Some(breaks), "{name}: {first:?}");
+        assert_eq!(first.as_ref().map(|it| it.breach.as_str()), Some(breaks), "{name}: {first:?}");
     }
 }

@@ -1,7 +1,7 @@
-//! What has to hold, and the words in which a journal is refused that breaks it.
+//! What a journal can break, in the words in which it is refused: finer than the model's properties.
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Property {
+pub enum Breach {
     DeadClaims,
     TwoHolders,
     SameVersion,
@@ -24,7 +24,7 @@ pub enum Property {
     Stuck,
 }
 
-impl Property {
+impl Breach {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::DeadClaims => "a node claims that does not live",
@@ -52,4 +52,4 @@ impl Property {
 }
 
 /// One step that is allowed, or what it breaks.
-pub type Step = Result<(), Property>;
+pub type Step = Result<(), Breach>;
