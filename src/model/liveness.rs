@@ -16,6 +16,8 @@ pub struct Signs {
     pub had_lock: bool,
     /// Whether its session lock is held.
     pub is_locked: bool,
+    /// How long that lock has been seen gone, by the observer's clock.
+    pub unlocked_for: Duration,
     /// Its process ran on the observer's host and has ended.
     pub is_process_gone: bool,
 }
@@ -69,6 +71,10 @@ pub struct Sighting<T> {
     pub heartbeat: T,
     /// How long it has said that, as far as the observer has looked.
     pub unchanged_for: Duration,
+    /// Whether the node's lock was held.
+    pub is_locked: bool,
+    /// How long that has been gone, in the same way.
+    pub unlocked_for: Duration,
     /// When it was looked last, on the observer's clock.
     pub at: Duration,
 }
@@ -78,20 +84,25 @@ pub struct Sighting<T> {
 pub fn sight<T: PartialEq>(
     before: Option<&Sighting<T>>,
     heartbeat: T,
+    is_locked: bool,
     now: Duration,
     dead_after: Duration,
 ) -> Sighting<T> {
+    let since = |at: Duration| now.saturating_sub(at).min(dead_after / 3);
     let unchanged_for = match before {
-        Some(before) if before.heartbeat == heartbeat => {
-            before.unchanged_for + now.saturating_sub(before.at).min(dead_after / 3)
-        }
+        Some(before) if before.heartbeat == heartbeat => before.unchanged_for + since(before.at),
         _ => Duration::ZERO,
     };
-    Sighting { heartbeat, unchanged_for, at: now }
+    let unlocked_for = match before {
+        Some(before) if !before.is_locked && !is_locked => before.unlocked_for + since(before.at),
+        _ => Duration::ZERO,
+    };
+    Sighting { heartbeat, unchanged_for, is_locked, unlocked_for, at: now }
 }
 
 /// Judges a node by two limits: for how long it has been silent against its lease, and, once its lock is gone, against the
-/// shorter `dead_after`.
+/// shorter `dead_after`. That it is gone must have been seen for a while: a node that was cut off for long and is killed when it
+/// is heard again has an old heartbeat, and its guard needs a moment to end its commands.
 pub fn judge(signs: &Signs, observer: &Observer) -> Liveness {
     let has_lost_lock = signs.had_lock && !signs.is_locked;
     let is_settled = observer.connected_for >= observer.dead_after;
@@ -99,7 +110,11 @@ pub fn judge(signs: &Signs, observer: &Observer) -> Liveness {
         Liveness::Dead(Death::ProcessGone)
     } else if is_settled && signs.unchanged_for > signs.lease {
         Liveness::Dead(Death::LeaseExpired)
-    } else if is_settled && has_lost_lock && signs.unchanged_for > observer.dead_after {
+    } else if is_settled
+        && has_lost_lock
+        && signs.unlocked_for > observer.dead_after / 10
+        && signs.unchanged_for > observer.dead_after
+    {
         Liveness::Dead(Death::LockGone)
     } else if has_lost_lock {
         Liveness::Suspect
@@ -114,7 +129,8 @@ mod tests {
 
     fn signs(silence_s: u64, had_lock: bool, is_locked: bool) -> Signs {
         let (unchanged_for, lease) = (Duration::from_secs(silence_s), Duration::from_secs(300));
-        Signs { unchanged_for, lease, had_lock, is_locked, is_process_gone: false }
+        let unlocked_for = if is_locked { Duration::ZERO } else { unchanged_for };
+        Signs { unchanged_for, lease, had_lock, is_locked, unlocked_for, is_process_gone: false }
     }
 
     fn judged(signs: Signs, connected_s: u64) -> Liveness {
@@ -139,6 +155,15 @@ mod tests {
     }
 
     #[test]
+    fn a_lock_that_has_just_gone_is_not_enough() {
+        let unlocked_for =
+            |time| Signs { unlocked_for: Duration::from_millis(time), ..signs(11, true, false) };
+        assert_eq!(judged(unlocked_for(0), 60), Liveness::Suspect);
+        assert_eq!(judged(unlocked_for(1000), 60), Liveness::Suspect);
+        assert_eq!(judged(unlocked_for(1001), 60), Liveness::Dead(Death::LockGone));
+    }
+
+    #[test]
     fn an_observer_that_has_just_regained_the_database_declares_no_node_dead() {
         assert_eq!(judged(signs(1000, true, false), 9), Liveness::Suspect);
         assert_eq!(judged(signs(1000, true, true), 9), Liveness::Alive);
@@ -153,13 +178,25 @@ mod tests {
     #[test]
     fn a_heartbeat_ages_by_the_looks_at_it() {
         let s = Duration::from_secs;
-        let look = |before: &Sighting<u8>, heartbeat, at| sight(Some(before), heartbeat, s(at), s(12));
-        let first = sight(None, 7, s(100), s(12));
+        let look = |before: &Sighting<u8>, heartbeat, at| sight(Some(before), heartbeat, true, s(at), s(12));
+        let first = sight(None, 7, true, s(100), s(12));
         assert_eq!(first.unchanged_for, s(0), "whatever it was before");
         let second = look(&first, 7, 103);
         assert_eq!(second.unchanged_for, s(3));
         assert_eq!(look(&second, 8, 105).unchanged_for, s(0), "it came");
         assert_eq!(look(&second, 6, 105).unchanged_for, s(0), "the database's clock was set back");
         assert_eq!(look(&second, 7, 1000).unchanged_for, s(3 + 4), "the observer did not look for long");
+    }
+
+    #[test]
+    fn a_lock_is_gone_from_the_first_look_that_misses_it() {
+        let s = Duration::from_secs;
+        let look = |before: &Sighting<u8>, is_locked, at| sight(Some(before), 7, is_locked, s(at), s(12));
+        let held = sight(None, 7, true, s(100), s(12));
+        let missed = look(&held, false, 102);
+        assert_eq!(missed.unlocked_for, s(0));
+        assert_eq!(look(&missed, false, 103).unlocked_for, s(1));
+        assert_eq!(look(&missed, true, 103).unlocked_for, s(0));
+        assert_eq!(look(&missed, false, 1000).unlocked_for, s(4), "the observer did not look for long");
     }
 }

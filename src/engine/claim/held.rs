@@ -1,7 +1,7 @@
 //! The claims this node holds.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,8 @@ pub(crate) struct HeldClaims {
     /// Starts of a higher priority than this wake the node even while it has no room, as the database knows. A node begins
     /// with the priority that processes have by default.
     notify_above: AtomicI32,
+    /// A claim was asked for and not all that came of it is known here.
+    is_asking: AtomicBool,
 }
 
 /// Passes each time that the node learns that it was declared dead: what was claimed in one is not begun in the next.
@@ -58,6 +60,15 @@ impl HeldClaims {
     /// To be asked before a claim is made.
     pub(crate) fn epoch(&self) -> Epoch {
         self.lock().epoch
+    }
+
+    /// Until further notice the database may hold claims of ours that are not known here.
+    pub(crate) fn set_asking(&self, is_asking: bool) {
+        self.is_asking.store(is_asking, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_asking(&self) -> bool {
+        self.is_asking.load(Ordering::SeqCst)
     }
 
     /// `epoch` is what it was when the claim was asked for.

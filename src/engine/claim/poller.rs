@@ -89,7 +89,11 @@ impl Poller {
             let view = self.view();
             self.give_surplus_back(&view);
             let step = self.plan.next_step(&view);
-            let pause = self.carry_out(step).unwrap_or_else(|_| {
+            let claims = &self.parts.holdings.claims;
+            claims.set_asking(matches!(step, Step::Claim { .. } | Step::LookAbove { .. }));
+            let carried_out = self.carry_out(step);
+            self.parts.holdings.claims.set_asking(false);
+            let pause = carried_out.unwrap_or_else(|_| {
                 // The session has logged it.
                 self.plan.failed(!self.session.is_open());
                 Some(self.session.pause())

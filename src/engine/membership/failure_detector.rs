@@ -58,7 +58,10 @@ impl FailureDetector {
             .iter()
             .map(|peer| {
                 let before = self.sightings.get(&peer.node_id);
-                (peer.node_id.clone(), sight(before, peer.last_heartbeat, now, self.dead_after))
+                (
+                    peer.node_id.clone(),
+                    sight(before, peer.last_heartbeat, peer.is_locked, now, self.dead_after),
+                )
             })
             .collect();
         let judged: Vec<_> = peers.iter().map(|peer| (peer, judge(&self.signs(peer), &observer))).collect();
@@ -85,6 +88,10 @@ impl FailureDetector {
         self.sightings.get(&peer.node_id).map_or(Duration::ZERO, |it| it.unchanged_for)
     }
 
+    fn unlocked_for(&self, peer: &Peer) -> Duration {
+        self.sightings.get(&peer.node_id).map_or(Duration::ZERO, |it| it.unlocked_for)
+    }
+
     fn signs(&self, peer: &Peer) -> Signs {
         let is_neighbour = self.place.as_ref().zip(peer.place.as_ref()).is_some_and(|(ours, theirs)| {
             ours.boot_id == theirs.boot_id && ours.pid_namespace == theirs.pid_namespace
@@ -95,6 +102,7 @@ impl FailureDetector {
             lease: peer.lease,
             had_lock: peer.had_lock,
             is_locked: peer.is_locked,
+            unlocked_for: self.unlocked_for(peer),
             is_process_gone: is_neighbour && has_ended(peer.pid, started),
         }
     }

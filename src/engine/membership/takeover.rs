@@ -60,6 +60,11 @@ impl Takeover {
     /// A claim that two sweeps running find ours in the database and unknown here was lost between the two, whatever
     /// the way: it is treated as that of a dead node.
     fn end_orphaned_claims(&mut self, session: &mut Session) -> Result<(), StoreError> {
+        if self.holdings.claims.is_asking() {
+            // The answer to a claim may be on its way for as long as it likes: such a claim is not lost sight of.
+            self.orphaned.clear();
+            return Ok(());
+        }
         let mut unknown = session.query(|store| store.held_claims(&self.holdings.node_id))?;
         unknown.retain(|(id, version)| self.holdings.claims.version_of(id) != Some(*version));
         let orphaned: Vec<String> =

@@ -80,6 +80,7 @@ impl Members {
             had_lock: seen.had_lock,
             // A session that came back while the node was judged was not seen.
             is_locked: seen.locked.is_some_and(|age| age > self.dead_after),
+            unlocked_for: Duration::MAX,
             is_process_gone: seen.is_gone,
         };
         let dead_after = Duration::from_secs_f64(self.dead_after);

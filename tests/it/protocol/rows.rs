@@ -94,8 +94,6 @@ pub struct Rules {
     pub no_version_at_release: bool,
     /// The trail takes an execution a second time.
     pub no_key_in_trail: bool,
-    /// A node claims whatever its row says.
-    pub claims_while_dead: bool,
 }
 
 /// The bit of an execution. Eight attempts of a task are more than any case has.
@@ -141,8 +139,7 @@ impl Process {
 
     /// `queue/claim.sql`: `None` when there is nothing to claim.
     pub fn claim(&mut self, node: u8, row: NodeRow, is_paused: bool, rules: &Rules) -> Option<Claim> {
-        let is_alive = row == NodeRow::Running || rules.claims_while_dead;
-        if self.place != Place::Ready || self.is_cancel_requested || !is_alive {
+        if self.place != Place::Ready || self.is_cancel_requested || row != NodeRow::Running {
             return None;
         }
         if is_paused {
