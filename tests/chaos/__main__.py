@@ -59,8 +59,8 @@ def read_settings() -> Settings:
                         "all the time, beside the others, on the schema of the newer one")
     parser.add_argument("--old-nodes", type=int, default=1, metavar="N", help="how many of the nodes run it "
                         "(default: 1)")
-    parser.add_argument("--replay", metavar="PROGRAM", default="", help="the tests' program, which replays what happened "
-                        "through the rules of the protocol (default: it is built)")
+    parser.add_argument("--replay", metavar="PROGRAM", default="", help="the tests' program, which replays what "
+                        "happened through the rules of the protocol (default: it is built)")
     parser.add_argument("--no-replay", action="store_true", help="nothing is replayed")
     parser.add_argument("--postgresql", required=True, help=argparse.SUPPRESS)
     parser.add_argument("--keep", action="store_true", help="keep logs and journals also when all is well")

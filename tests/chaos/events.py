@@ -1,21 +1,22 @@
-"""All that happened in the database and to the commands, in one order: what tests/it/protocol replays through the rules.
+"""All that happened in the database and to the commands, in one order, for the replay through the rules.
 
-One line of JSON for each event, in the order of what happened: `t` in seconds since the run began, by the commit where it
-is one of the database; `n` and `tx` are its first change's number and its transaction there, `session` who did it, `asked`
-when: what the statement saw is no older.
+One line of JSON for each event, in the order of what happened: `t` in seconds since the run began, by the commit where
+it is one of the database; `n` and `tx` are its first change's number and its transaction there, `session` who did it,
+`asked` when: what the statement saw is no older. tests/it/protocol/replay.rs reads them.
 
-  settings  dead_after, lease of the nodes
-  join      a node has registered (`is_old`: of the last release); also stopping, stopped, declare (dead), rejoin, forget.
-            A declaration tells how long the node was silent, whether it had a lock, for how long the lock's session is
-            there (null: the lock is gone), and whether the node's program had ended
+  settings  dead_after of the nodes
+  join      a node has registered (`is_old`: of the last release); also stopping, stopped, declare (dead), rejoin,
+            forget. A declaration tells how long the node was silent, whether it had a lock, for how long the lock's
+            session is there (null: the lock is gone), and whether the node's program had ended
   start     of a process; retry (it goes again), claim, release, record, lost (recorded for a node that died), cancel
-            (wanted), cancelled (nobody held it), move (from one state of the queue to another); unknown: a change that no
-            statement of ours makes
+            (wanted), cancelled (nobody held it), move (from one state of the queue to another); unknown: a change
+            that no statement of ours makes
   begin     of a command, by itself; end, with its exit code; overlap: it found another one of its process alive
   finish    all nodes have ended, and nothing follows
 
-Those of a process carry what changed in its rows: `queue` (null: it has left the queue), `status`, `at` (the current task)
-and `tasks`. A `begin` or an `overlap` may carry an `excuse`: what was done to its node that nobody could help (excuses.py).
+Those of a process carry what changed in its rows: `queue` (null: it has left the queue), `status`, `at` (the current
+task) and `tasks`. A `begin` or an `overlap` may carry an `excuse`: what was done to its node that nobody could help
+(excuses.py).
 """
 
 import json
@@ -27,7 +28,7 @@ from database import Database
 from excuses import Excuses
 from journal import Journal
 from nodes import Node
-from settings import DEAD_AFTER, LEASE, Settings, uptime
+from settings import DEAD_AFTER, Settings, uptime
 
 SQL = os.path.join(os.path.dirname(os.path.abspath(__file__)), "events.sql")
 # The commands' clock shows hundredths of a second; what it shows is past. The two clocks run apart a little.
@@ -63,7 +64,7 @@ def install(database: Database) -> None:
 
 
 def exact_offset() -> float:
-    """As wall_offset, to a fraction of a millisecond: taken when the clock moves on, by the look that was least late."""
+    """As wall_offset, to a fraction of a millisecond: when the clock moves on, by the look that was least late."""
     return min(offset_at_tick() for _ in range(TICKS))
 
 
@@ -74,8 +75,8 @@ def offset_at_tick() -> float:
     return time.time() - now
 
 
-def export(settings: Settings, database: Database, nodes: List[Node], journals: Dict[str, Journal], excuses: Excuses,
-           offset: float, began: float) -> None:
+def export(settings: Settings, database: Database, nodes: List[Node], journals: Dict[str, Journal],
+           excuses: Excuses, offset: float, began: float) -> None:
     """`offset` is from the commands' clock to the wall's, which also shows `began`."""
     placed = list(of_database(read_changes(database), nodes, offset))
     commits: Dict[Tuple[str, int, int], List[Tuple[Place, Event]]] = {}
@@ -86,7 +87,7 @@ def export(settings: Settings, database: Database, nodes: List[Node], journals: 
         placed += of_commands(process, journal, commits, excuses, offset)
     placed.sort(key=lambda it: it[0])
     with open(settings.events, "w") as file:
-        file.write(line({"event": "settings", "dead_after": DEAD_AFTER, "lease": LEASE}))
+        file.write(line({"event": "settings", "dead_after": DEAD_AFTER}))
         for (at, _, _), event in placed:
             if "asked" in event:
                 event = {**event, "asked": round(event["asked"] - began, 6)}
@@ -101,10 +102,12 @@ def line(event: Event) -> str:
 
 
 def read_changes(database: Database) -> List[Change]:
-    rows = database.ask("SELECT n, tx, extract(epoch FROM pg_xact_commit_timestamp(xmin)) AS at, extract(epoch FROM asked) "
-                        "AS asked, session, relation, process, old, new FROM chaos.changes ORDER BY n")
-    return [Change(int(row["n"]), int(row["tx"]), float(row["at"]), float(row["asked"]), row["session"], row["relation"], row["process"],
-                   json.loads(row["old"] or "null"), json.loads(row["new"] or "null")) for row in rows]
+    rows = database.ask(
+        "SELECT n, tx, extract(epoch FROM pg_xact_commit_timestamp(xmin)) AS at, extract(epoch FROM asked) AS asked, "
+        "session, relation, process, old, new FROM chaos.changes ORDER BY n")
+    return [Change(int(row["n"]), int(row["tx"]), float(row["at"]), float(row["asked"]), row["session"],
+                   row["relation"], row["process"], json.loads(row["old"] or "null"),
+                   json.loads(row["new"] or "null")) for row in rows]
 
 
 def of_database(changes: List[Change], nodes: List[Node], offset: float) -> Iterator[Tuple[Place, Event]]:

@@ -1,5 +1,5 @@
-"""What operators do meanwhile: they cancel processes, pause a type and resume it, by SQL and by each program; amid faults,
-where a command may fail, they also have ended processes go again."""
+"""What operators do meanwhile: they cancel processes, pause a type and resume it, by SQL and by each program; amid
+faults, where a command may fail, they also have ended processes go again."""
 
 import os
 import random

@@ -94,7 +94,8 @@ class Run:
                           self.operators.retried)
         checker.run()
         problems += checker.violations + self._problems()
-        events.export(self.settings, self.database, self.nodes, read_all(self.settings)[0], excuses, exact_offset, began_at)
+        journals, _ = read_all(self.settings)
+        events.export(self.settings, self.database, self.nodes, journals, excuses, exact_offset, began_at)
         problems += self._replay()
         self._report(problems, checker, (time.monotonic() - began) / 60)
         return problems
@@ -197,8 +198,8 @@ class Run:
         print("chaos: seed {}: {:.1f} minutes, {:.1f} of them with {} faults ({}), {} node starts".format(
             self.settings.seed, minutes, self.injector.took / 60, sum(injected.values()), listed(injected),
             sum(node.starts for node in self.nodes)))
-        print("chaos: {} processes ({} of them to be cancelled, {} to go again), {} executions checked ({}), LOST: {}; {} "
-              "stale results; {} of a killed command's children met, {} overlaps excused, {} commands ended by an old "
+        print("chaos: {} processes ({} of them to be cancelled, {} to go again), {} executions checked ({}), LOST: {}; "
+              "{} stale results; {} of a killed command's children met, {} overlaps excused, {} commands ended by an old "
               "node's guard when it had come back".format(
                   self.settings.processes, len(self.operators.cancelled), len(self.operators.retried),
                   checker.counts["executions"], listed(dict(checker.outcomes)), listed(lost) or "none", stale,
