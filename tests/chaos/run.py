@@ -183,6 +183,8 @@ class Run:
         ended = subprocess.run([self.settings.replay, REPLAY, "--exact"], env=environment, stdout=subprocess.PIPE,
                                stderr=subprocess.STDOUT, universal_newlines=True, timeout=REPLAY_S_MAX)
         if ended.returncode == 0 and "1 passed" in ended.stdout:
+            with open(self.settings.events) as file:
+                print("chaos: {} steps replayed".format(sum(1 for _ in file)))
             return []
         return ["the replay of {}: {}".format(self.settings.events, line) for line in ended.stdout.splitlines()
                 if line.startswith("refused")] or ["the replay failed:\n" + ended.stdout]

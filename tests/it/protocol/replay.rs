@@ -245,6 +245,15 @@ fn a_journal_that_is_broken_by_an_edit_is_refused_with_the_property() {
     assert_eq!(not_named.collect::<Vec<_>>(), Vec::<String>::new());
 }
 
+#[test]
+fn a_node_of_the_last_release_may_do_what_that_release_does_wrong() {
+    let mut events = read(&fs::read_to_string(folder().join("broken/a-dead-node-claims.jsonl")).unwrap());
+    let claims_dead = |events: &[Event]| replay(events).iter().any(|it| it.breach == Breach::DeadClaims);
+    assert!(claims_dead(&events));
+    events.iter_mut().filter(|it| it.event == "join").for_each(|it| it.is_old = true);
+    assert!(!claims_dead(&events));
+}
+
 /// Each says in its first line what it breaks. More may follow from that.
 #[test]
 fn broken_journals_that_are_kept_are_refused_with_their_property() {
