@@ -59,6 +59,9 @@ def read_settings() -> Settings:
                         "all the time, beside the others, on the schema of the newer one")
     parser.add_argument("--old-nodes", type=int, default=1, metavar="N", help="how many of the nodes run it "
                         "(default: 1)")
+    parser.add_argument("--replay", metavar="PROGRAM", default="", help="the tests' program, which replays what "
+                        "happened through the rules of the protocol (default: it is built)")
+    parser.add_argument("--no-replay", action="store_true", help="nothing is replayed")
     parser.add_argument("--postgresql", required=True, help=argparse.SUPPRESS)
     parser.add_argument("--keep", action="store_true", help="keep logs and journals also when all is well")
     options = parser.parse_args()
@@ -69,12 +72,13 @@ def read_settings() -> Settings:
     processes = options.processes or max(1, round(options.minutes * PROCESSES_PER_MINUTE))
     seed = options.seed if options.seed is not None else random.randrange(1000000)
     # As root the server runs as somebody else, who has to get in.
+    replay = "" if options.no_replay or not options.replay else os.path.abspath(options.replay)
     folder = tempfile.mkdtemp(prefix="po-chaos.")
     os.chmod(folder, 0o711)
     return Settings(seed, options.minutes, options.nodes, processes, os.path.abspath(options.binary),
                     options.postgresql, folder, options.keep,
                     os.path.abspath(options.old_program) if options.old_program else "",
-                    options.old_nodes if options.old_program else 0)
+                    options.old_nodes if options.old_program else 0, replay)
 
 
 if __name__ == "__main__":

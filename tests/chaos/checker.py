@@ -16,11 +16,13 @@ Row = Dict[str, str]
 
 class Checker:
     def __init__(self, settings: Settings, database: Database, processes: List[Process], excuses: Excuses,
-                 offset: float, cancelled: Iterable[str] = ()) -> None:
+                 offset: float, cancelled: Iterable[str] = (), retried: Iterable[str] = ()) -> None:
         self.settings, self.database, self.excuses, self.offset = settings, database, excuses, offset
         self.processes = {it.process_id: it for it in processes}
         # Whoever was asked to be cancelled; some have ended before.
         self.cancelled = set(cancelled)
+        # Whoever was asked to go again: of these the rows alone do not tell what has to come of them; the replay does.
+        self.retried = set(retried)
         self.violations: List[str] = []
         self.outcomes: "Counter[str]" = Counter()
         self.counts: "Counter[str]" = Counter()
@@ -66,6 +68,13 @@ class Checker:
         for execution in trail:
             by_task[int(execution["task_index"])].append(execution)
             self.outcomes[execution["outcome"]] += 1
+        if process.process_id not in self.retried:
+            self._ending(process, row, tasks, by_task)
+        self._against_journal(process, trail, journal)
+        self._order(process, tasks, by_task, journal)
+        self._overlaps(process, journal)
+
+    def _ending(self, process: Process, row: Row, tasks: Dict[int, Row], by_task: Dict[int, List[Row]]) -> None:
         is_cancelled = row["status"] == "CANCELLED" and process.process_id in self.cancelled
         verdict = judge(process, by_task, is_cancelled)
         for problem in verdict.problems:
@@ -79,9 +88,6 @@ class Checker:
                 self._wrong(process.process_id, "task {} is {}, and by its executions (status, retries, attempts) "
                             "{}".format(index, seen, expected))
         self._context(process, row, by_task)
-        self._against_journal(process, trail, journal)
-        self._order(process, tasks, by_task, journal)
-        self._overlaps(process, journal)
 
     def _context(self, process: Process, row: Row, by_task: Dict[int, List[Row]]) -> None:
         """Each task that succeeded has passed on which attempt did it, and nobody else has."""
@@ -162,7 +168,8 @@ class Checker:
             if not any(end is not None and end < execution.place for end in ends):
                 self._wrong(process.process_id, "{} began before task {} had ended well".format(
                     shown(execution), before))
-            recorded = tasks.get(before, {}).get("completed")
+            is_first = process.process_id not in self.retried
+            recorded = tasks.get(before, {}).get("completed") if is_first else None
             if recorded and execution.began + self.offset < float(recorded) - CLOCK_S:
                 self._wrong(process.process_id, "{} began {:.3f} s before the success of task {} was recorded".format(
                     shown(execution), float(recorded) - execution.began - self.offset, before))

@@ -47,6 +47,8 @@ class Node:
         # When, by pid; one that is far has another to itself.
         self.killed: Dict[int, float] = {}
         self.stopped: Dict[int, float] = {}
+        # When it was seen that it had ended; of a killed one, when it was killed.
+        self.ended: List[float] = []
         self.frozen: List[int] = []
         self.problems: List[str] = []
 
@@ -118,6 +120,7 @@ class Node:
             if process is None:
                 return False
             at = uptime()
+            self.ended.append(at)
             was_there = process.poll() is None and send(self._first(process) or process.pid, signal.SIGKILL)
             if was_there:
                 self.killed[process.pid] = at
@@ -142,6 +145,7 @@ class Node:
             self.kill()
             return True
         with self.lock:
+            self.ended.append(uptime())
             # Before it was ready the signal ends it, or an absent database; another fault may have killed it.
             expected = [0, DATABASE_UNREACHABLE, *ENDED_BY_SIGTERM]
             if UNRECORDED in self.log_text():
@@ -177,6 +181,7 @@ class Node:
             if not self.is_wanted or self.process is None or self.process.poll() is None:
                 return
             code, pid = self.process.returncode, self.process.pid
+            self.ended.append(uptime())
             if code != DATABASE_UNREACHABLE:
                 self.problems.append("{} (pid {}) ended by itself with {}".format(self.name, pid, code))
             self._spawn()

@@ -8,13 +8,16 @@ import threading
 import time
 from typing import List, Optional, Tuple
 
+import events
 import faults
 import workload
 from checker import Checker
 from database import Database, DatabaseError
 from excuses import Excuses
 from faults import Fault, Injector
+from journal import read_all
 from nodes import Node, require_files
+from operations import Operators
 from processes import can_be_far, marked, send, wait_until_none_is_left
 from proxy import Network
 from settings import ChaosError, LEASE, Settings, uptime, wall_offset
@@ -25,6 +28,9 @@ NO_PROGRESS_S_MAX = 60
 # What a stopped node may leave is gone by then.
 LEFTOVERS_S_MAX = 5
 VIOLATIONS_SHOWN_MAX = 30
+# The test that replays what PROCESS_ORCHESTRATOR_JOURNAL names.
+REPLAY = "protocol::replay::journals_of_chaos_runs_keep_the_rules"
+REPLAY_S_MAX = 300
 # The machine stood still if a thread that wanted to look every 100 ms has not looked for so long.
 STALL_S = 1.0
 
@@ -48,6 +54,7 @@ class Run:
         self.schedule = self.plan_faults()
         self.injector = Injector(settings, self.database, self.nodes, self.schedule)
         self.starter = Starter(settings, self.database, self.waves)
+        self.operators = Operators(settings, self.database, [], is_amid_faults=True)
         self.stalls: List[Tuple[float, float]] = []
         self.is_tending = threading.Event()
         self.tender = threading.Thread(target=self._tend, name="tender", daemon=True)
@@ -66,22 +73,30 @@ class Run:
         self._write_schedule()
         self.database.start()
         offset = wall_offset()
+        exact_offset = events.exact_offset()
         self.prepare(self.settings.binary)
+        events.install(self.database)
         for node in self.nodes:
             node.start()
         self.is_tending.set()
         self.tender.start()
-        began = time.monotonic()
+        began, began_at = time.monotonic(), time.time()
         self.starter.begin()
         self.injector.begin()
+        self.operators.begin()
         self.starter.end()
         self.injector.end()
+        self.operators.end()
         problems = self._finish()
         excuses = Excuses(self.nodes, self.injector.isolations, self.injector.sessions_lost, self.stalls)
         processes = [process for wave in self.waves for process in wave.processes]
-        checker = Checker(self.settings, self.database, processes, excuses, offset)
+        checker = Checker(self.settings, self.database, processes, excuses, offset, self.operators.cancelled,
+                          self.operators.retried)
         checker.run()
         problems += checker.violations + self._problems()
+        journals, _ = read_all(self.settings)
+        events.export(self.settings, self.database, self.nodes, journals, excuses, exact_offset, began_at)
+        problems += self._replay()
         self._report(problems, checker, (time.monotonic() - began) / 60)
         return problems
 
@@ -160,6 +175,20 @@ class Run:
             problems += ["{}: {}".format(node.log, line) for line in node.log_text().splitlines() if "panicked" in line]
         return problems
 
+    def _replay(self) -> List[str]:
+        """Has the tests' program replay all that happened; what it refuses is a problem."""
+        if not self.settings.replay:
+            return []
+        environment = {**os.environ, "PROCESS_ORCHESTRATOR_JOURNAL": self.settings.events}
+        ended = subprocess.run([self.settings.replay, REPLAY, "--exact"], env=environment, stdout=subprocess.PIPE,
+                               stderr=subprocess.STDOUT, universal_newlines=True, timeout=REPLAY_S_MAX)
+        if ended.returncode == 0 and "1 passed" in ended.stdout:
+            with open(self.settings.events) as file:
+                print("chaos: {} steps replayed".format(sum(1 for _ in file)))
+            return []
+        return ["the replay of {}: {}".format(self.settings.events, line) for line in ended.stdout.splitlines()
+                if line.startswith("refused")] or ["the replay failed:\n" + ended.stdout]
+
     def _report(self, problems: List[str], checker: Checker, minutes: float) -> None:
         for problem in problems[:VIOLATIONS_SHOWN_MAX]:
             print("wrong: {}".format(problem), file=sys.stderr)
@@ -171,11 +200,12 @@ class Run:
         print("chaos: seed {}: {:.1f} minutes, {:.1f} of them with {} faults ({}), {} node starts".format(
             self.settings.seed, minutes, self.injector.took / 60, sum(injected.values()), listed(injected),
             sum(node.starts for node in self.nodes)))
-        print("chaos: {} processes, {} executions checked ({}), LOST: {}; {} stale results; {} of a killed command's "
-              "children met, {} overlaps excused, {} commands ended by an old node's guard when it had come back".format(
-                  self.settings.processes, checker.counts["executions"], listed(dict(checker.outcomes)),
-                  listed(lost) or "none", stale, checker.counts["waits"], checker.counts["overlaps excused"],
-                  checker.counts["swept"]))
+        print("chaos: {} processes ({} of them to be cancelled, {} to go again), {} executions checked ({}), LOST: {}; "
+              "{} stale results; {} of a killed command's children met, {} overlaps excused, {} commands ended by an old "
+              "node's guard when it had come back".format(
+                  self.settings.processes, len(self.operators.cancelled), len(self.operators.retried),
+                  checker.counts["executions"], listed(dict(checker.outcomes)), listed(lost) or "none", stale,
+                  checker.counts["waits"], checker.counts["overlaps excused"], checker.counts["swept"]))
         print("chaos: {}".format("{} WRONG".format(len(problems)) if problems else "all is as it should be"), flush=True)
 
     def clean_up(self) -> None:

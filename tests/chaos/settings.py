@@ -25,6 +25,8 @@ class Settings(NamedTuple):
     # So many of the nodes, the first ones, are of the last release.
     old_program: str = ""
     old_nodes: int = 0
+    # The program of the tests, which replays what happened; none: it is not replayed.
+    replay: str = ""
 
     def is_old(self, node: int) -> bool:
         return node < self.old_nodes
@@ -40,6 +42,10 @@ class Settings(NamedTuple):
     @property
     def journals(self) -> str:
         return os.path.join(self.folder, "journals")
+
+    @property
+    def events(self) -> str:
+        return os.path.join(self.folder, "events.jsonl")
 
     @property
     def types(self) -> str:

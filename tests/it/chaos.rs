@@ -21,6 +21,8 @@ fn nothing_is_lost_or_run_twice_under_a_schedule_of_faults() {
     let mut chaos = Command::new("scripts/chaos");
     // The last release is not at hand; what is tried is that a node of another program is run beside the others.
     chaos.args(["--binary", program, "--old-program", program, "--seed", SEED, "--minutes", MINUTES]);
+    // What happened is replayed by the program of this test.
+    chaos.arg("--replay").arg(std::env::current_exe().unwrap());
     let said = passes(&mut chaos);
     assert!(said.contains("all is as it should be"), "{said}");
 }

@@ -32,7 +32,7 @@ class RollingUpgrade(Run):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        self.operators = Operators(settings, self.database, settings.old_program)
+        self.operators = Operators(settings, self.database, [settings.old_program])
         self.watcher = measures.Watcher(self.database)
         self.starter.programs = [settings.old_program]
         self.steps: List[Step] = []

@@ -9,9 +9,19 @@
 //! ```
 //!
 //! A mutated rule of the product is a mutated rule here. What the model leaves out is said on the guide's page.
+//!
+//! What has really happened is held against the same rows: `replay` goes through the journal of a chaos run, `ledger` has the
+//! rows of all its processes, `members` those of the nodes.
 
+mod breaches;
 mod case;
+mod edits;
 mod explore;
+mod frame;
+mod journal;
+mod ledger;
+mod members;
+mod replay;
 mod rows;
 mod steps;
 mod table;

@@ -1,9 +1,11 @@
-"""What operators do meanwhile: they cancel processes, pause a type and resume it, by SQL and by each program."""
+"""What operators do meanwhile: they cancel processes, pause a type and resume it, by SQL and by each program; amid
+faults, where a command may fail, they also have ended processes go again."""
 
 import os
 import random
 import subprocess
 import threading
+import time
 from typing import Callable, Dict, List, NamedTuple, Optional, Set
 
 from database import Database, DatabaseError
@@ -17,7 +19,9 @@ BETWEEN_PAUSES_S = 4.0
 # Nodes hear of a pause at once and look every second; what they had claimed by then is begun.
 HEARD_S = 3.0
 CANCEL_EVERY_S = 0.7
+RETRY_EVERY_S = 1.5
 COMMAND_S_MAX = 60
+AGAIN_S = 0.2
 
 
 class Pause(NamedTuple):
@@ -26,17 +30,20 @@ class Pause(NamedTuple):
 
 
 class Operators:
-    def __init__(self, settings: Settings, database: Database, program: str) -> None:
-        self.settings, self.database = settings, database
+    def __init__(self, settings: Settings, database: Database, programs: List[str],
+                 is_amid_faults: bool = False) -> None:
+        self.settings, self.database, self.is_amid_faults = settings, database, is_amid_faults
         # The programs of the releases that know the schema as it is.
-        self.programs = [program]
+        self.programs = programs
         self.chance = random.Random("operators {}".format(settings.seed))
         self.pauses: List[Pause] = []
+        self.is_paused = False
         self.cancelled: Set[str] = set()
+        self.retried: Set[str] = set()
         self.problems: List[str] = []
         self.is_over = threading.Event()
         self.threads = [threading.Thread(target=self._guarded, args=(it,), name=it.__name__, daemon=True)
-                        for it in (self._pause, self._cancel)]
+                        for it in [self._pause, self._cancel] + [self._retry] * is_amid_faults]
 
     def begin(self) -> None:
         for thread in self.threads:
@@ -49,18 +56,39 @@ class Operators:
             thread.join()
 
     def _guarded(self, work: Callable[[], None]) -> None:
-        try:
-            work()
-        except (DatabaseError, subprocess.SubprocessError) as error:
-            self.problems.append("{} failed: {}".format(work.__name__, error))
+        while True:
+            try:
+                return work()
+            except (DatabaseError, subprocess.SubprocessError) as error:
+                if not self.is_amid_faults:
+                    self.problems.append("{} failed: {}".format(work.__name__, error))
+                    return
+            time.sleep(AGAIN_S)
 
     def _pause(self) -> None:
+        if self.is_paused:
+            self._resume()
         while not self.is_over.wait(BETWEEN_PAUSES_S):
+            self.is_paused = True
             self._do("pause", [PAUSED], "SELECT process_orchestrator.pause_process_type('{}')".format(PAUSED))
             began = uptime()
             self.is_over.wait(PAUSE_S)
             self.pauses.append(Pause(began, uptime()))
-            self._do("resume", [PAUSED], "SELECT process_orchestrator.resume_process_type('{}')".format(PAUSED))
+            self._resume()
+
+    def _resume(self) -> None:
+        self._do("resume", [PAUSED], "SELECT process_orchestrator.resume_process_type('{}')".format(PAUSED))
+        self.is_paused = False
+
+    def _retry(self) -> None:
+        while not self.is_over.wait(RETRY_EVERY_S):
+            rows = self.database.ask("SELECT process_id AS id FROM process_orchestrator.processes WHERE status IN "
+                                     "('FAILED', 'CANCELLED') AND process_type <> 'long' ORDER BY random() LIMIT 2")
+            for row in rows:
+                # Said before: the answer may be lost.
+                self.retried.add(row["id"])
+                self.database.execute("SELECT process_orchestrator.retry_processes(ARRAY['{}'], {})".format(
+                    row["id"], self.chance.choice(["NULL", "'task-0'"])))
 
     def _cancel(self) -> None:
         while not self.is_over.wait(CANCEL_EVERY_S):
