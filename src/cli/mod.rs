@@ -174,9 +174,10 @@ What the input options name is changed, the rest of a process's input stays as i
   process-orchestrator bench --history --scale 0.1 --plan
   process-orchestrator bench --starts 5")]
     Bench(bench::Options),
-    /// Print a script that completes commands and options in your shell
+    /// Print a script that completes commands, options, ids, types and tasks in your shell
     #[command(before_help = "Examples:
   process-orchestrator completions bash > ~/.local/share/bash-completion/completions/process-orchestrator
+  process-orchestrator completions zsh > ~/.zfunc/_process-orchestrator
   process-orchestrator completions fish > ~/.config/fish/completions/process-orchestrator.fish")]
     Completions(completions::Options),
     /// Print the manual page, or write one for each command
@@ -209,6 +210,10 @@ fn command() -> clap::Command {
 
 /// Does what the arguments say. The first of them is the program's own name.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if completions::answer_if_asked(&arguments, command) {
+        return ExitCode::SUCCESS;
+    }
     let matches = command().try_get_matches_from(arguments);
     let cli = match matches.and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches)) {
         Ok(cli) => cli,

@@ -20,6 +20,8 @@ const PLAN_RETRY: Sql = Sql::new(
 const RETRY_ONE: Sql = Sql::new("retry a process", "SELECT retry_process($1, $2, $3) AS task");
 const FINISHED_IDS: Sql =
     Sql::new("look for finished processes", include_str!("../../sql/control/finished_ids.sql"));
+const COUNT_FINISHED: Sql =
+    Sql::new("count finished processes", include_str!("../../sql/control/count_finished.sql"));
 
 crate::model::lifecycle::words! {
     /// What a retry did, or would do.
@@ -124,6 +126,16 @@ impl Store {
             .iter()
             .map(|row| Ok((get(row, "created_at", "a process")?, get(row, "process_id", "a process")?)))
             .collect()
+    }
+
+    /// How many [`finished_ids`](Self::finished_ids) there are.
+    pub fn count_finished(
+        &mut self,
+        status: ProcessStatus,
+        process_type: Option<&str>,
+    ) -> Result<i64, StoreError> {
+        let row = self.query_one(&COUNT_FINISHED, &[&status.as_str(), &process_type], "the processes")?;
+        get(&row, "how_many", "the processes")
     }
 }
 

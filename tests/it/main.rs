@@ -17,6 +17,7 @@ mod program;
 mod readme;
 mod scripts;
 mod servers;
+mod terminal;
 
 // What the tests of one folder use of another's.
 use commands::cli;

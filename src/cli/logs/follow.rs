@@ -26,7 +26,7 @@ use crate::store::read::ExecutionFilter;
 pub fn follow(session: &Session, wanted: Wanted<'_>, global: &GlobalOptions) -> Result<(), CliError> {
     let signals = Signals::listen()?;
     let mut follower = Follower {
-        printer: Printer::new(wanted.process_id, global),
+        printer: Printer::new(wanted.process_id, wanted.raw, global),
         wanted,
         global,
         told: HashSet::new(),

@@ -64,7 +64,7 @@ fn print_all(store: &mut Store, wanted: &Wanted<'_>, global: &GlobalOptions) -> 
         ExecutionFilter { task_index: wanted.task_index, attempt: wanted.attempt, output: false },
     )?;
     tell_unreadable(&ended.unreadable);
-    let mut printer = Printer::new(wanted.process_id, global);
+    let mut printer = Printer::new(wanted.process_id, wanted.raw, global);
     for execution in ended.iter() {
         printer.execution(&with_output(store, execution)?)?;
     }

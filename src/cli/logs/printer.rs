@@ -7,6 +7,7 @@ use super::tail::Piece;
 use crate::cli::error::CliError;
 use crate::cli::options::bulk::argument;
 use crate::cli::options::global::GlobalOptions;
+use crate::cli::screen::lines::Lines;
 use crate::cli::screen::terminal::{Face, message, print};
 use crate::cli::screen::text::{self, Clock};
 use crate::model::records::TaskExecution;
@@ -19,19 +20,26 @@ pub struct Printer {
     /// The program as it has to be called, and the process's id as its argument.
     program: String,
     id: String,
-    /// On a terminal: what was printed last did not end its line.
+    /// What the lines are shown by; `None` prints them as they are stored.
+    lines: Option<Lines>,
+    /// What was printed last did not end its line.
     is_mid_line: bool,
+    /// It was another one's: what follows begins a new line.
+    needs_break: bool,
 }
 
 impl Printer {
-    /// For the executions of a process.
-    pub fn new(process_id: &str, global: &GlobalOptions) -> Self {
+    /// For the executions of a process; `raw` leaves their output as it is.
+    pub fn new(process_id: &str, raw: bool, global: &GlobalOptions) -> Self {
+        let face = Face::stdout();
         Self {
-            face: Face::stdout(),
+            face,
             clock: Clock::system(),
             program: global.program(),
             id: argument(process_id),
+            lines: (!raw).then(|| Lines::new(face.way())),
             is_mid_line: false,
+            needs_break: false,
         }
     }
 
@@ -94,20 +102,40 @@ impl Printer {
         Ok(())
     }
 
-    /// The next heading or prompt begins its own line; what goes into a pipe stays as it was written.
+    /// The next heading or prompt begins its own line, and so does the next output. In a pipe the end of the last one stays
+    /// as it was written.
     ///
     /// # Errors
     /// When standard output can't be written.
     pub fn end_line(&mut self) -> Result<(), CliError> {
-        if std::mem::take(&mut self.is_mid_line) { print("\n") } else { Ok(()) }
+        if let Some(lines) = &mut self.lines {
+            let (rest, is_open) = lines.finish();
+            print(rest)?;
+            self.is_mid_line |= is_open;
+        }
+        match (std::mem::take(&mut self.is_mid_line), self.face.is_terminal) {
+            (true, true) => print("\n"),
+            (is_mid_line, _) => {
+                self.needs_break |= is_mid_line && self.lines.is_some();
+                Ok(())
+            }
+        }
     }
 
     fn text(&mut self, text: &str) -> Result<(), CliError> {
         if text.is_empty() {
             return Ok(());
         }
-        self.is_mid_line = self.face.is_terminal && !text.ends_with('\n');
-        print(self.face.lines(text).as_bytes())
+        if std::mem::take(&mut self.needs_break) {
+            print("\n")?;
+        }
+        match &mut self.lines {
+            None => {
+                self.is_mid_line = !text.ends_with('\n');
+                print(text)
+            }
+            Some(lines) => print(lines.take(text)),
+        }
     }
 }
 

@@ -25,6 +25,9 @@ pub struct Options {
     /// seconds
     #[arg(short, long, conflicts_with = "json")]
     pub follow: bool,
+    /// Print the output as it is stored, with its escape sequences and carriage returns
+    #[arg(long, conflicts_with = "json")]
+    pub raw: bool,
     /// Print one JSON document: {"process_id": id, "executions": [...], "running": the end of what the running one wrote,
     /// or null}
     #[arg(long)]
@@ -36,6 +39,7 @@ pub(super) struct Wanted<'o> {
     pub process_id: &'o str,
     pub task_index: Option<u32>,
     pub attempt: Option<u32>,
+    pub raw: bool,
     /// Of all tasks.
     names: Vec<String>,
 }
@@ -48,7 +52,7 @@ impl<'o> Wanted<'o> {
         let wanted = options.task.as_ref();
         let task_index = wanted.map(|task| find_task(&tasks, task, process_id)).transpose()?;
         let names = tasks.rows.into_iter().map(|task| task.name).collect();
-        Ok(Self { process_id, task_index, attempt: options.attempt, names })
+        Ok(Self { process_id, task_index, attempt: options.attempt, raw: options.raw, names })
     }
 
     pub fn holds(&self, task_index: u32, attempt: u32) -> bool {

@@ -81,10 +81,47 @@ fn run_that_is_interrupted_leaves_the_process_due_and_goes_on_later() {
     rest.read_to_string(&mut said).unwrap();
     assert!(said.contains("process held-1 is not finished and stays due"), "{said}");
     assert!(said.contains("run held.json --process-id held-1"), "{said}");
+    assert!(said.contains("\nor cancel it: process-orchestrator cancel held-1\n"), "{said}");
 
     fs::write(go, "").unwrap();
     let again = bench.run(&["run", &file, "--process-id", "held-1"]).expect(0);
     assert!(again.out.contains("Status    COMPLETED"), "{again:#?}");
+}
+
+#[test]
+fn a_run_that_is_interrupted_says_which_node_goes_on_and_how_to_cancel() {
+    let bench = Bench::with_tables("cli_run_goes_on");
+    let (go, begun) = (bench.folder.join("go"), bench.folder.join("begun"));
+    let wait = format!(": > '{}'; while [ ! -e '{}' ]; do sleep 0.02; done", begun.display(), go.display());
+    let file = bench.file(&ProcessType::new("held", "").add(script("wait", &wait)));
+    let config = NodeConfig { name: "worker-9".to_owned(), ..bench.database.config() };
+    let node = bench.database.node_with(config);
+    let mut run = bench.spawn(&["run", &file]);
+    let mut rest = until_line(&mut run, " wait IN_PROGRESS");
+    wait_until("the command to begin", || begun.exists().then_some(()));
+    let mut line = String::new();
+    signal(&run, "-INT");
+    rest.read_line(&mut line).unwrap();
+    signal(&run, "-INT");
+    assert_eq!(run.wait().unwrap().code(), Some(130));
+    let mut said = String::new();
+    rest.read_to_string(&mut said).unwrap();
+    let expected = "SIGINT: no longer waiting; node worker-9 goes on with process held-1: process-orchestrator show \
+                    held-1\nif it is to end: process-orchestrator cancel held-1\n";
+    assert!(said.ends_with(expected), "{said}");
+
+    // Another process of the same kind that this node has already.
+    let mut start = bench.spawn(&["start", "held", "--wait"]);
+    let mut rest = until_line(&mut start, " wait IN_PROGRESS");
+    signal(&start, "-TERM");
+    said.clear();
+    rest.read_to_string(&mut said).unwrap();
+    assert!(said.contains("process held-2 goes on: process-orchestrator show held-2\n"), "{said}");
+    assert!(said.ends_with("\nto end what was started: process-orchestrator cancel held-2\n"), "{said}");
+    assert_eq!(start.wait().unwrap().code(), Some(143));
+    fs::write(go, "").unwrap();
+    ["held-1", "held-2"].iter().for_each(|id| drop(bench.database.wait_for(id)));
+    node.stop();
 }
 
 #[test]
@@ -260,27 +297,6 @@ fn a_reader_that_goes_away_ends_the_command_quietly() {
     let mut said = String::new();
     list.stderr.take().unwrap().read_to_string(&mut said).unwrap();
     assert_eq!((list.wait().unwrap().code(), said.as_str()), (Some(0), ""));
-}
-
-#[test]
-fn logs_give_the_output_unchanged_and_json_gives_everything() {
-    let bench = Bench::new("cli_logs");
-    let file = bench.file(&one_task(r"printf 'a\033[1mb\r\nno end'"));
-    bench.run(&["run", &file]).expect(0);
-    assert_eq!(bench.run(&["logs", "one-task-1", "0"]).expect(0).out, "a\x1b[1mb\r\nno end");
-    let document = bench.run(&["logs", "one-task-1", "--attempt", "1", "--json"]).expect(0).json();
-    assert_eq!(document["executions"][0]["outcome"], "SUCCEEDED");
-    assert_eq!(bench.run(&["logs", "one-task-1", "--attempt", "2"]).expect(0).out, "");
-    let unknown = bench.run(&["logs", "one-task-1", "second"]).expect(3);
-    assert!(unknown.err.contains("has no task \"second\"; it has only"), "{unknown:#?}");
-}
-
-#[test]
-fn completions_are_for_every_shell() {
-    let bench = Bench::new("cli_completions");
-    for shell in ["bash", "zsh", "fish"] {
-        assert!(bench.run(&["completions", shell]).expect(0).out.contains("process-orchestrator"));
-    }
 }
 
 #[test]

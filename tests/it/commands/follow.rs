@@ -81,7 +81,7 @@ fn a_running_task_is_followed_to_the_end_of_its_process() {
     assert_eq!(seen, "first ä more\n");
     fs::write(go(&bench, "two"), "").unwrap();
     stdout.read_to_string(&mut seen).unwrap();
-    assert_eq!(seen, "first ä more\nendsent\n");
+    assert_eq!(seen, "first ä more\nend\nsent\n");
     let (code, said) = rest_of(&mut logs, &mut { stderr });
     assert_eq!(code, Some(0), "{said}");
     let starts: Vec<&str> = said.lines().filter_map(|line| line.split(" after ").next()).collect();
@@ -92,7 +92,7 @@ fn a_running_task_is_followed_to_the_end_of_its_process() {
 
     // What has ended is told as without --follow.
     let again = bench.run(&["logs", &id, "-f"]).expect(0);
-    assert_eq!(again.out, "first ä more\nendsent\n");
+    assert_eq!(again.out, "first ä more\nend\nsent\n");
     assert_eq!(bench.run(&["logs", &id]).expect(0).out, again.out);
 }
 
