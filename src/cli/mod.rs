@@ -214,6 +214,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     if completions::answer_if_asked(&arguments, command) {
         return ExitCode::SUCCESS;
     }
+    if arguments.iter().take_while(|it| *it != "--").any(|it| it == "--json") {
+        error::tell_as_json();
+    }
     let matches = command().try_get_matches_from(arguments);
     let cli = match matches.and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches)) {
         Ok(cli) => cli,
@@ -227,9 +230,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let code = match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            for line in error.lines() {
-                terminal::message(format!("error: {line}"));
-            }
+            terminal::tell(&error);
             ExitCode::from(error.exit_code())
         }
     };
@@ -239,6 +240,13 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// Help and version are data; anything else is a message, with clap's own words and exit code.
 fn usage(message: &clap::Error) -> ExitCode {
+    if message.use_stderr() && error::is_json() {
+        // The first paragraph says what is wrong; the rest is the usage, for people.
+        let text = message.render().to_string();
+        let told: Vec<&str> = text.trim_start_matches("error: ").split("\n\nUsage:").collect();
+        terminal::tell(&CliError::Usage(told[0].split_whitespace().collect::<Vec<_>>().join(" ")));
+        return ExitCode::from(2);
+    }
     // There is nobody to tell if a closed pipe does not take the help.
     _ = message.print();
     ExitCode::from(u8::try_from(message.exit_code()).unwrap_or(2))

@@ -44,7 +44,7 @@ pub struct Options {
     pub dry_run: bool,
     #[command(flatten)]
     pub consent: Consent,
-    /// Print one JSON document: {"dry_run", "processes": [{"process_id", "outcome", "status", "detail"}], "counts"}
+    /// Print one JSON document: {"dry_run", "processes": [{"process_id", "outcome", "status", "from_task"}], "counts"}
     #[arg(long)]
     pub json: bool,
 }
@@ -150,7 +150,7 @@ fn report(done: &[RetriedProcess], options: &Options, global: &GlobalOptions) ->
         let retried = done.iter().filter(|it| it.outcome == RetryOutcome::Retried);
         let verb = if options.dry_run { "would go again" } else { "goes again" };
         let line = |it: &RetriedProcess| {
-            let task = it.detail.as_deref().map(text::escape).unwrap_or_default();
+            let task = it.from_task.as_deref().map(text::escape).unwrap_or_default();
             format!("{} {verb} from task {task}", text::escape(&it.process_id))
         };
         print_lines(&retried.map(line).collect::<Vec<_>>())?;
@@ -167,7 +167,7 @@ fn report(done: &[RetriedProcess], options: &Options, global: &GlobalOptions) ->
 
 /// Why a process was not retried, and what to do.
 fn problem(process: &RetriedProcess, options: &Options, global: &GlobalOptions) -> Option<CliError> {
-    let RetriedProcess { process_id: id, outcome, status, detail } = process;
+    let RetriedProcess { process_id: id, outcome, status, detail, .. } = process;
     let detail = detail.as_deref().unwrap_or("none");
     let status = status.map_or("", |it| it.as_str());
     Some(match outcome {

@@ -107,6 +107,21 @@ pub enum RefusalReason {
 }
 
 impl RefusalReason {
+    /// The word for it that programs get, from the endpoint and the command line.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::UnknownProcessType => "unknown_process_type",
+            Self::InvalidInput => "invalid_input",
+            Self::MissingVariable => "missing_variable",
+            Self::ProcessIdTaken => "process_id_taken",
+            Self::InvalidProcessId => "invalid_process_id",
+            Self::InvalidStartTime => "invalid_start_time",
+            Self::UnknownProcess => "process_not_found",
+            Self::NotRetryable => "not_retryable",
+            Self::UnknownTask => "unknown_task",
+        }
+    }
+
     fn of(state: &SqlState) -> Option<Self> {
         match state.code() {
             "PO001" => Some(Self::UnknownProcessType),

@@ -50,7 +50,10 @@ pub struct RetriedProcess {
     pub outcome: RetryOutcome,
     /// Its status now; `None` if there is no such process.
     pub status: Option<ProcessStatus>,
-    /// The task it goes on from; or the variables that are missing; or the tasks that there are.
+    /// The task it goes on from, if it goes again.
+    pub from_task: Option<String>,
+    /// Why it does not: the variables that are missing, or the tasks that there are.
+    #[serde(skip)]
     pub detail: Option<String>,
 }
 
@@ -142,10 +145,8 @@ impl Store {
 fn read_retried(row: &Row) -> Result<RetriedProcess, StoreError> {
     let process_id: String = get(row, "process_id", "a process")?;
     let what = format!("process {process_id:?}");
-    Ok(RetriedProcess {
-        outcome: word(row, "outcome", &what, RetryOutcome::parse)?,
-        status: status_of(row, &what)?,
-        detail: get(row, "detail", &what)?,
-        process_id,
-    })
+    let outcome = word(row, "outcome", &what, RetryOutcome::parse)?;
+    let detail: Option<String> = get(row, "detail", &what)?;
+    let (from_task, detail) = if outcome == RetryOutcome::Retried { (detail, None) } else { (None, detail) };
+    Ok(RetriedProcess { outcome, status: status_of(row, &what)?, from_task, detail, process_id })
 }

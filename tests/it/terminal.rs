@@ -5,15 +5,24 @@ use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
+use std::thread::JoinHandle;
 
 use crate::common::PATIENCE;
+
+/// How soon the thread that reads sees that it is to end.
+const LOOK_MS: i32 = 20;
 
 /// A program on a terminal of 80 columns.
 pub struct Terminal {
     pub child: Child,
     keyboard: File,
     screen: Receiver<Vec<u8>>,
+    /// Whether the thread that reads it is to end.
+    is_closed: Arc<AtomicBool>,
+    watcher: JoinHandle<()>,
     /// All that it has shown.
     pub seen: String,
     /// How much of that was waited for.
@@ -51,16 +60,24 @@ impl Terminal {
         let keyboard = File::from(ours);
         let mut reader = keyboard.try_clone().unwrap();
         let (sender, screen) = channel();
-        std::thread::spawn(move || {
+        let is_closed = Arc::new(AtomicBool::new(false));
+        let is_over = Arc::clone(&is_closed);
+        let watcher = std::thread::spawn(move || {
             let mut bytes = [0; 4096];
-            // An error is the end: the last program has closed the terminal.
-            while let Ok(read @ 1..) = reader.read(&mut bytes) {
+            while !is_over.load(Ordering::SeqCst) {
+                let mut wanted = libc::pollfd { fd: reader.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+                // SAFETY: one descriptor, which is open.
+                if unsafe { libc::poll(&raw mut wanted, 1, LOOK_MS) } < 1 {
+                    continue;
+                }
+                // An error is the end: the last program has closed the terminal.
+                let Ok(read @ 1..) = reader.read(&mut bytes) else { return };
                 if sender.send(bytes[..read].to_vec()).is_err() {
                     return;
                 }
             }
         });
-        Self { child, keyboard, screen, seen: String::new(), read: 0 }
+        Self { child, keyboard, screen, is_closed, watcher, seen: String::new(), read: 0 }
     }
 
     pub fn type_in(&mut self, keys: &str) {
@@ -79,6 +96,14 @@ impl Terminal {
                 Err(error) => panic!("{part:?} was not shown ({error}): {:?}", self.seen),
             }
         }
+    }
+
+    /// Closes it, as somebody who closes the window.
+    pub fn close(self) -> Child {
+        let Self { child, is_closed, watcher, .. } = self;
+        is_closed.store(true, Ordering::SeqCst);
+        watcher.join().unwrap();
+        child
     }
 
     /// Waits for the end; the exit code and what was shown since.

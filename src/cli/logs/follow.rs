@@ -128,8 +128,7 @@ impl Follower<'_> {
             .as_ref()
             .is_none_or(|it| (it.task_index, it.attempt) != (live.task_index, live.attempt));
         if is_new {
-            self.printer.end_line()?;
-            self.printer.running(name, live);
+            self.printer.running(live)?;
         }
         let fresh = || Tail::new(live.task_index, live.attempt);
         let tail = if is_new { self.tail.insert(fresh()) } else { self.tail.get_or_insert_with(fresh) };

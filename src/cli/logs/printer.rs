@@ -24,8 +24,6 @@ pub struct Printer {
     lines: Option<Lines>,
     /// What was printed last did not end its line.
     is_mid_line: bool,
-    /// It was another one's: what follows begins a new line.
-    needs_break: bool,
 }
 
 impl Printer {
@@ -39,7 +37,6 @@ impl Printer {
             id: argument(process_id),
             lines: (!raw).then(|| Lines::new(face.way())),
             is_mid_line: false,
-            needs_break: false,
         }
     }
 
@@ -54,14 +51,13 @@ impl Printer {
     }
 
     /// The heading of one that runs.
-    pub fn running(&mut self, name: &str, live: &LiveExecution) {
+    ///
+    /// # Errors
+    /// When standard output can't be written.
+    pub fn running(&mut self, live: &LiveExecution) -> Result<(), CliError> {
         let since = self.clock.short(live.started_at);
-        message(format!(
-            "==> {}, attempt {}: running on {} since {since}",
-            text::escape(name),
-            live.attempt,
-            text::escape(&live.node)
-        ));
+        let (name, node) = (text::escape(&live.task_name), text::escape(&live.node));
+        self.remark(&format!("==> {name}, attempt {}: running on {node} since {since}", live.attempt))
     }
 
     /// What one has written since the last time.
@@ -92,42 +88,42 @@ impl Printer {
         self.remark(&heading(execution))
     }
 
-    /// A line on standard error.
+    /// A line on standard error, which begins its own line also where that is the same terminal, pipe or file.
     ///
     /// # Errors
     /// When standard output, whose last line it must not spoil, can't be written.
     pub fn remark(&mut self, line: &str) -> Result<(), CliError> {
-        self.end_line()?;
+        self.flush()?;
+        if std::mem::take(&mut self.is_mid_line) && (self.lines.is_some() || self.face.is_terminal) {
+            print("\n")?;
+        }
         message(line);
         Ok(())
     }
 
-    /// The next heading or prompt begins its own line, and so does the next output. In a pipe the end of the last one stays
-    /// as it was written.
+    /// The end of the output, for now: a prompt begins its own line. In a pipe its last line stays as it was written.
     ///
     /// # Errors
     /// When standard output can't be written.
     pub fn end_line(&mut self) -> Result<(), CliError> {
-        if let Some(lines) = &mut self.lines {
-            let (rest, is_open) = lines.finish();
-            print(rest)?;
-            self.is_mid_line |= is_open;
+        self.flush()?;
+        match self.face.is_terminal && std::mem::take(&mut self.is_mid_line) {
+            true => print("\n"),
+            false => Ok(()),
         }
-        match (std::mem::take(&mut self.is_mid_line), self.face.is_terminal) {
-            (true, true) => print("\n"),
-            (is_mid_line, _) => {
-                self.needs_break |= is_mid_line && self.lines.is_some();
-                Ok(())
-            }
-        }
+    }
+
+    /// Gives out what is there of a line that has not ended.
+    fn flush(&mut self) -> Result<(), CliError> {
+        let Some(lines) = &mut self.lines else { return Ok(()) };
+        let (rest, is_open) = lines.finish();
+        self.is_mid_line |= is_open;
+        print(rest)
     }
 
     fn text(&mut self, text: &str) -> Result<(), CliError> {
         if text.is_empty() {
             return Ok(());
-        }
-        if std::mem::take(&mut self.needs_break) {
-            print("\n")?;
         }
         match &mut self.lines {
             None => {

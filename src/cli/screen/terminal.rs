@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde::Serialize;
 
 use super::lines::Way;
-use crate::cli::error::CliError;
+use crate::cli::error::{self, CliError};
 use crate::store::read::Listed;
 
 /// Width of a terminal that doesn't tell.
@@ -178,6 +178,14 @@ pub fn message(line: impl AsRef<str>) {
     let line = line.as_ref();
     let shown = if Face::stderr().is_terminal { super::text::escape_lines(line) } else { line.into() };
     write_stderr(format!("{}{shown}\n", erase(&mut drawn)));
+}
+
+/// Tells an error on standard error: in lines for people or, beside data in JSON, as a line of JSON.
+pub fn tell(error: &CliError) {
+    match error::is_json() {
+        true => error.to_json().iter().for_each(|it| message(it.to_string())),
+        false => error.lines().iter().for_each(|line| message(format!("error: {line}"))),
+    }
 }
 
 /// Asks on standard error, where the answer is typed behind the question; true for `y` and `yes`.

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::common::{one_task, script, wait_until};
 use crate::program::{Bench, ended, signal, until_line};
+use crate::terminal::Terminal;
 
 fn two_tasks() -> ProcessType {
     ProcessType::new("two-tasks", "")
@@ -164,23 +165,68 @@ fn serve_runs_what_start_starts_and_stops_in_order() {
 #[test]
 fn a_closed_terminal_stops_a_node_in_order_unless_it_was_told_to_outlive_it() {
     let bench = Bench::with_tables("cli_hangup");
+    bench.database.register(&one_task("true"));
     for (starter, outlives) in [(&[][..], false), (&["nohup"][..], true)] {
-        let mut command = bench.started_by(starter, &["serve", "--no-http", "--executors", "1"]);
-        let mut serve = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut rest = until_line(&mut serve, " ready: node ");
-        signal(&serve, "-HUP");
+        let mut command = bench.started_by(
+            &[&["sh", "-c", "exec \"$0\" \"$@\" >> log 2>&1"], starter].concat(),
+            &["serve", "--no-http", "--executors", "1"],
+        );
+        let log = || fs::read_to_string(bench.folder.join("log")).unwrap_or_default();
+        let terminal = Terminal::start(&mut command);
+        wait_until("the node is ready", || log().contains(" ready: node ").then_some(()));
+        let mut child = terminal.close();
         if outlives {
-            bench.database.register(&one_task("true"));
             let id = bench.database.start("one-task", ProcessInputData::new());
             bench.database.wait_for(&id);
-            signal(&serve, "-TERM");
+            signal(&child, "-TERM");
         }
-        let mut said = String::new();
-        rest.read_to_string(&mut said).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(0));
         let expected = if outlives { "SIGTERM: no more processes" } else { "SIGHUP: no more processes" };
-        assert!(said.contains(expected) && said.ends_with("stopped\n"), "{said}");
-        assert_eq!(serve.wait().unwrap().code(), Some(0));
+        assert!(log().contains(expected) && log().ends_with("stopped\n"), "{}", log());
+        fs::remove_file(bench.folder.join("log")).unwrap();
     }
+}
+
+#[test]
+fn a_hangup_without_a_terminal_reads_the_process_types_again() {
+    let bench = Bench::with_tables("cli_reload");
+    let types = bench.folder.join("types");
+    fs::create_dir(&types).unwrap();
+    let write = |name: &str, command: &str| {
+        let document = ProcessType { name: name.to_owned(), ..one_task(command) };
+        fs::write(types.join(format!("{name}.json")), document.to_value().to_string()).unwrap();
+    };
+    ["one", "two", "three"].iter().for_each(|name| write(name, "true"));
+    let words = ["serve", "--no-http", "--executors", "1", "--process-types", "types"];
+    // A session of its own has no terminal, whatever this test was started from.
+    let mut command = bench.started_by(&["setsid"], &words);
+    let mut serve = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut rest = until_line(&mut serve, " ready: node ");
+    let mut reload = |expected: &str| {
+        signal(&serve, "-HUP");
+        let mut line = String::new();
+        while !line.contains(expected) {
+            line.clear();
+            assert!(rest.read_line(&mut line).unwrap() > 0, "no line with {expected:?}");
+        }
+    };
+    reload("SIGHUP: 3 process types read again, nothing has changed");
+    write("two", "echo changed");
+    write("four", "true");
+    reload("SIGHUP: \"four\" is new, \"two\" has changed; 2 process types as before");
+    let id = bench.database.start("two", ProcessInputData::new());
+    assert_eq!(bench.database.wait_for(&id).status, ProcessStatus::Completed);
+    let tasks = bench.database.store().tasks(&id).unwrap().rows;
+    assert_eq!(tasks[0].output.as_deref(), Some("changed\n"));
+    // A fault in one leaves all as they are.
+    write("one", "echo never");
+    fs::write(types.join("five.json"), "{}").unwrap();
+    reload("SIGHUP: types/five.json: tasks: is missing");
+    reload("SIGHUP: the process types stay as they are");
+    let one = bench.database.store().process_type("one").unwrap().unwrap();
+    assert!(!one.definition.to_string().contains("never"), "{one:?}");
+    signal(&serve, "-TERM");
+    assert_eq!(serve.wait().unwrap().code(), Some(0));
 }
 
 #[test]

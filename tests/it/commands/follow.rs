@@ -74,7 +74,7 @@ fn a_running_task_is_followed_to_the_end_of_its_process() {
     assert!(now.err.starts_with("==> load, attempt 1: running on "), "{now:#?}");
     assert_eq!(now.out, "first ");
     let now = bench.run(&["logs", &id, "--json"]).expect(0).json();
-    assert_eq!((&now["running"]["task_name"], &now["running"]["output_bytes"]), (&"load".into(), &7.into()));
+    assert_eq!((&now["live"]["task_name"], &now["live"]["output_bytes"]), (&"load".into(), &7.into()));
 
     fs::write(go(&bench, "one"), "").unwrap();
     read_until(&mut stdout, "ä more\n", &mut seen);

@@ -27,7 +27,10 @@ fn what_is_stored_is_given_as_it_is_only_where_that_is_asked_for() {
     let on_screen = shown("xterm", &[]);
     assert!(on_screen.ends_with("ms\r\na\x1b[1mb\x1b[0m\r\n100 %\r\nno end\r\n"), "{on_screen:?}");
     assert!(shown("dumb", &[]).ends_with("ms\r\nab\r\n100 %\r\nno end\r\n"), "no colours");
-    assert!(shown("xterm", &["--raw"]).contains("\x1b]0;title\x07\x1b[2Jno end"), "what is asked for is given");
+    assert!(
+        shown("xterm", &["--raw"]).contains("\x1b]0;title\x07\x1b[2Jno end"),
+        "what is asked for is given"
+    );
     let run = Terminal::start(bench.command(&["run", &file]).env("TERM", "dumb")).end();
     assert_eq!(run.0, Some(0), "{run:?}");
 }
@@ -60,7 +63,10 @@ fn an_attempt_or_a_task_that_is_not_there_is_not_found() {
     for more in [&[][..], &["--json"], &["--follow"], &["--raw"]] {
         let none = bench.run(&[&["logs", "one-task-1", "--attempt", "9"], more].concat()).expect(3);
         assert!(none.out.is_empty(), "{none:?}");
-        assert!(none.err.contains("has no attempt 9 of any task; the last one of task only is 1"), "{none:?}");
+        assert!(
+            none.err.contains("has no attempt 9 of any task; the last one of task only is 1"),
+            "{none:?}"
+        );
     }
     bench.run(&["start", "one-task"]).expect(0);
     let early = bench.run(&["logs", "one-task-2"]).expect(0);
