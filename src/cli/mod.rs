@@ -33,6 +33,7 @@ mod show;
 mod start;
 mod surroundings;
 mod types;
+mod usage;
 
 pub use surroundings::secrecy::keep_as_init;
 
@@ -217,10 +218,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     if arguments.iter().take_while(|it| *it != "--").any(|it| it == "--json") {
         error::tell_as_json();
     }
-    let matches = command().try_get_matches_from(arguments);
+    let matches = command().try_get_matches_from(&arguments);
     let cli = match matches.and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches)) {
         Ok(cli) => cli,
-        Err(message) => return usage(&message),
+        Err(message) => return usage::tell(&message, &arguments, command()),
     };
     let option = cli.global.log_level;
     logging::start(option.unwrap_or_else(|| cli.command.log_level()), option.is_some());
@@ -236,20 +237,6 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     message_queue::finish();
     code
-}
-
-/// Help and version are data; anything else is a message, with clap's own words and exit code.
-fn usage(message: &clap::Error) -> ExitCode {
-    if message.use_stderr() && error::is_json() {
-        // The first paragraph says what is wrong; the rest is the usage, for people.
-        let text = message.render().to_string();
-        let told: Vec<&str> = text.trim_start_matches("error: ").split("\n\nUsage:").collect();
-        terminal::tell(&CliError::Usage(told[0].split_whitespace().collect::<Vec<_>>().join(" ")));
-        return ExitCode::from(2);
-    }
-    // There is nobody to tell if a closed pipe does not take the help.
-    _ = message.print();
-    ExitCode::from(u8::try_from(message.exit_code()).unwrap_or(2))
 }
 
 /// Signals as they have to be before anything is spawned.

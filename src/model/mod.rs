@@ -11,6 +11,7 @@ pub mod input;
 pub mod json_schema;
 pub mod lifecycle;
 pub mod liveness;
+pub mod malformed;
 pub mod names;
 pub mod process_type;
 pub mod records;

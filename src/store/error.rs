@@ -291,7 +291,7 @@ fn describe(error: &postgres::Error, f: &mut fmt::Formatter<'_>) -> fmt::Result 
         for part in [answer.detail(), answer.hint()].into_iter().flatten() {
             write!(f, "; {part}")?;
         }
-        return Ok(());
+        return f.write_str(remedy_of(answer.code()));
     }
     write!(f, "{error}")?;
     let mut cause = error.source();
@@ -300,6 +300,18 @@ fn describe(error: &postgres::Error, f: &mut fmt::Formatter<'_>) -> fmt::Result 
         cause = inner.source();
     }
     Ok(())
+}
+
+/// What to do where PostgreSQL says only what is wrong.
+fn remedy_of(state: &SqlState) -> &'static str {
+    match *state {
+        SqlState::INSUFFICIENT_PRIVILEGE => {
+            "; doctor lists all rights that are missing; the owner of the tables grants them: process-orchestrator migrate \
+             --grant-to ROLE"
+        }
+        SqlState::UNDEFINED_OBJECT => "; make it first: a role with CREATE ROLE",
+        _ => "",
+    }
 }
 
 impl Error for StoreError {

@@ -8,7 +8,7 @@ use crate::cli::error::CliError;
 use crate::cli::options::bulk::argument;
 use crate::cli::options::global::GlobalOptions;
 use crate::cli::screen::lines::Lines;
-use crate::cli::screen::terminal::{Face, message, print};
+use crate::cli::screen::terminal::{Face, is_one_place, message, print};
 use crate::cli::screen::text::{self, Clock};
 use crate::model::records::TaskExecution;
 use crate::store::live::LiveExecution;
@@ -24,6 +24,8 @@ pub struct Printer {
     lines: Option<Lines>,
     /// What was printed last did not end its line.
     is_mid_line: bool,
+    /// Standard error goes to the same place.
+    is_shared: bool,
 }
 
 impl Printer {
@@ -37,6 +39,7 @@ impl Printer {
             id: argument(process_id),
             lines: (!raw).then(|| Lines::new(face.way())),
             is_mid_line: false,
+            is_shared: is_one_place(),
         }
     }
 
@@ -45,7 +48,7 @@ impl Printer {
     /// # Errors
     /// When standard output can't be written.
     pub fn execution(&mut self, execution: &TaskExecution) -> Result<(), CliError> {
-        self.remark(&heading(execution))?;
+        self.heading(&heading(execution))?;
         self.text(execution.output.as_deref().unwrap_or_default())?;
         self.end_line()
     }
@@ -57,7 +60,7 @@ impl Printer {
     pub fn running(&mut self, live: &LiveExecution) -> Result<(), CliError> {
         let since = self.clock.short(live.started_at);
         let (name, node) = (text::escape(&live.task_name), text::escape(&live.node));
-        self.remark(&format!("==> {name}, attempt {}: running on {node} since {since}", live.attempt))
+        self.heading(&format!("==> {name}, attempt {}: running on {node} since {since}", live.attempt))
     }
 
     /// What one has written since the last time.
@@ -88,17 +91,27 @@ impl Printer {
         self.remark(&heading(execution))
     }
 
-    /// A line on standard error, which begins its own line also where that is the same terminal, pipe or file.
+    /// What stands above an output: that of another one before it has ended its line by then.
+    fn heading(&mut self, line: &str) -> Result<(), CliError> {
+        self.begin_line(true)?;
+        message(line);
+        Ok(())
+    }
+
+    /// A line on standard error. It begins its own line where that goes to the same place as the output.
     ///
     /// # Errors
     /// When standard output, whose last line it must not spoil, can't be written.
     pub fn remark(&mut self, line: &str) -> Result<(), CliError> {
-        self.flush()?;
-        if std::mem::take(&mut self.is_mid_line) && (self.lines.is_some() || self.face.is_terminal) {
-            print("\n")?;
-        }
+        self.begin_line(false)?;
         message(line);
         Ok(())
+    }
+
+    fn begin_line(&mut self, is_for_output: bool) -> Result<(), CliError> {
+        self.flush()?;
+        let ends = self.face.is_terminal || (self.lines.is_some() && (is_for_output || self.is_shared));
+        if ends && std::mem::take(&mut self.is_mid_line) { print("\n") } else { Ok(()) }
     }
 
     /// The end of the output, for now: a prompt begins its own line. In a pipe its last line stays as it was written.

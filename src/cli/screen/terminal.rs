@@ -72,6 +72,18 @@ impl Face {
     }
 }
 
+/// Whether standard output and standard error go to the same file, pipe or terminal.
+pub fn is_one_place() -> bool {
+    use std::os::fd::AsFd;
+    use std::os::unix::fs::MetadataExt;
+    let place = |stream: std::os::fd::BorrowedFd<'_>| {
+        let file = std::fs::File::from(stream.try_clone_to_owned().ok()?);
+        file.metadata().ok().map(|it| (it.dev(), it.ino()))
+    };
+    let (out, error) = (place(io::stdout().as_fd()), place(io::stderr().as_fd()));
+    out.is_some() && out == error
+}
+
 /// A variable that is set to something.
 fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())

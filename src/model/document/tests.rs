@@ -116,7 +116,7 @@ fn malformed_json_names_line_and_column() {
         ),
         (
             "{\"name\":\n [1, 2",
-            "malformed JSON at line 2, column 6: EOF while parsing a list; the text ends too early: close what is \
+            "malformed JSON at line 2, column 6: the text ends too early; close what is \
              still open",
         ),
         (
@@ -134,7 +134,7 @@ fn malformed_json_names_line_and_column() {
         ),
         (
             "{\"a\": \"x\ny\"}",
-            "malformed JSON at line 2, column 0: control character (\\u0000-\\u001F) found while parsing a string; write \
+            "malformed JSON at line 2, column 0: a control character within a text; write \
              a line break in a text as \\n and a tab as \\t",
         ),
         (
@@ -143,7 +143,7 @@ fn malformed_json_names_line_and_column() {
         ),
         (
             "",
-            "malformed JSON at line 1, column 0: EOF while parsing a value; the text ends too early: close what is \
+            "malformed JSON at line 1, column 0: the text ends too early; close what is \
              still open",
         ),
     ] {
