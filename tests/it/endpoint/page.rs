@@ -294,8 +294,9 @@ fn a_browser_lists_type_and_note_tells_an_error_once_and_a_zone_with_each_time()
     assert!(time.split_once(' ').is_some_and(|(_, zone)| zone.contains(char::is_alphabetic)), "{time}");
     let document = shown(&browser, &database, endpoint.address(), "#/p/a%2F2");
     assert_eq!(document.matches("disk full<").count(), 1, "{document}");
+    let tasks = inside(&document, "id=\"tasks\"", "</tbody>");
     let pressed: Vec<&str> =
-        document.split("aria-pressed=\"").skip(1).map(|it| it.split('"').next().unwrap()).collect();
+        tasks.split("aria-pressed=\"").skip(1).map(|it| it.split('"').next().unwrap()).collect();
     assert_eq!(pressed, ["true"], "{document}");
 }
 
