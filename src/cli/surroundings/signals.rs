@@ -57,7 +57,8 @@ impl Signals {
         let thread = std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
             for signal in signals.forever() {
                 // The kernel takes the terminal away before it says so.
-                if signal == SIGHUP && can_reload && !(had_terminal && !platform::has_terminal()) {
+                let is_hangup = had_terminal && !platform::has_terminal();
+                if signal == SIGHUP && can_reload && !is_hangup {
                     // One that waits is enough, and nobody listens at the end.
                     _ = reload.try_send(());
                     continue;

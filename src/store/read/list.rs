@@ -21,6 +21,7 @@ const FEW: Sql = Sql::new(
     "list processes by metadata or the begin of their ids",
     include_str!("../../../sql/read/list_few.sql"),
 );
+const BY_SEARCH: Sql = Sql::new("search for processes", include_str!("../../../sql/read/list_by_search.sql"));
 const SEARCH_END: Sql =
     Sql::new("see how far a search goes", include_str!("../../../sql/read/search_end.sql"));
 const COUNT_CANDIDATES: Sql =
@@ -32,7 +33,7 @@ pub const PAGE_MAX: u32 = 1000;
 /// Up to so many processes are read and sorted for a page (30 ms); of more, a walk by creation meets a page's worth
 /// soon enough.
 const CANDIDATES_MAX: i64 = 10_000;
-/// A part of an id has no index: one page looks for it among so many processes, some 60 ms. The next page goes on.
+/// A part of an id has no index: one page looks for it among so many processes, some 100 ms. The next page goes on.
 const SEARCHED_MAX: i64 = 200_000;
 
 /// Which processes a list shows. Conditions that are not given leave all through.
@@ -344,18 +345,21 @@ impl Store {
             &conditions.metadata,
             &conditions.node_ids,
             &conditions.prefix,
-            &conditions.part,
         ];
         let end_time = end.map(|it| it.created_at);
         let end_id = end.map(|it| it.process_id.as_str());
         let sql = match path {
+            Path::Walk | Path::WalkFinished if conditions.part.is_none() => &WALK,
             Path::Walk | Path::WalkFinished => {
-                params.extend::<[&(dyn ToSql + Sync); 2]>([&end_time, &end_id]);
-                &WALK
+                params.extend::<[&(dyn ToSql + Sync); 3]>([&conditions.part, &end_time, &end_id]);
+                &BY_SEARCH
             }
-            Path::Few => &FEW,
+            Path::Few => {
+                params.push(&conditions.part);
+                &FEW
+            }
             Path::Queue => {
-                params.push(&reach.claimed_only);
+                params.extend::<[&(dyn ToSql + Sync); 2]>([&conditions.part, &reach.claimed_only]);
                 &UNFINISHED
             }
         };
