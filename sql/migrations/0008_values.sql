@@ -1,4 +1,4 @@
--- works from: 7
+-- works from: 6
 --
 -- An input means the same whoever starts the process. Kept, and compared with what is there, is its normal form: numbers
 -- and booleans in `config` and `metadata` are texts, what an object in them holds is named by its path, null is as good as

@@ -2,8 +2,9 @@
 -- $1 statuses or null, $2 process type or null, $3 and $4 creation time and id of the last one of the page before, or
 -- null, $5 how many at the most, $6 whether only failed and cancelled ones are asked for, $7 whether only finished
 -- ones, $8 finished since, $9 finished before, $10 started since, $11 started before, $12 created before, which the
--- caller infers from the others, $13 metadata that they hold, $14 ids of nodes they ran on or run on; each of these
--- may be null.
+-- caller infers from the others, $13 metadata that they hold, $14 ids of nodes they ran on or run on, $15 a LIKE
+-- pattern of how their ids begin; each of these may be null. sql/read/list_by_search.sql also has $16 a pattern of what
+-- their ids hold, $17 and $18 creation time and id of the last one to look at, or null.
 --
 -- Planned anew for each call: the parameters then count as constants, the conditions about them fold away, and each
 -- filter gets the path that suits it: failed and cancelled ones the index of those with an error, a type the index by
@@ -27,5 +28,6 @@ WHERE ($1::text[] IS NULL OR p.status = ANY ($1))
     -- A subquery with a limit is asked for each row of the walk; as a join it might read all executions first.
     AND ($14::text[] IS NULL OR s.picked_by = ANY ($14) OR (SELECT true FROM task_executions e
         WHERE e.process_id = p.process_id AND e.node_id = ANY ($14) LIMIT 1))
+    AND ($15::text IS NULL OR p.process_id LIKE $15)
 ORDER BY p.created_at DESC, p.process_id COLLATE "POSIX" DESC
 LIMIT $5

@@ -1,5 +1,5 @@
 -- A page of unfinished processes, newest first, from the queue: it holds a row for each of them and none of the history.
--- Parameters as in sql/read/list_processes.sql ($6 to $9 are not used), and $15 whether only those are asked for that have
+-- Parameters as in sql/read/list_processes.sql ($6 to $9 are not used), and $17 whether only those are asked for that have
 -- been claimed at least once.
 --
 -- The lateral subquery is one descent of the primary key for each row of the queue, whatever the plan believes the
@@ -20,6 +20,8 @@ WHERE ($1::text[] IS NULL OR p.status = ANY ($1))
     AND ($13::jsonb IS NULL OR p.input_data -> 'metadata' @> $13)
     AND ($14::text[] IS NULL OR s.picked_by = ANY ($14) OR (SELECT true FROM task_executions e
         WHERE e.process_id = s.task_instance AND e.node_id = ANY ($14) LIMIT 1))
-    AND (NOT $15::boolean OR s.version > 1)
+    AND ($15::text IS NULL OR s.task_instance LIKE $15)
+    AND ($16::text IS NULL OR s.task_instance LIKE $16)
+    AND (NOT $17::boolean OR s.version > 1)
 ORDER BY p.created_at DESC, p.process_id COLLATE "POSIX" DESC
 LIMIT $5

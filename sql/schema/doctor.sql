@@ -25,10 +25,27 @@ SELECT
     extract(epoch FROM now() - greatest(queue.last_autovacuum, queue.last_vacuum))::float8 AS queue_vacuum_s,
     (SELECT count(*) FROM pg_locks l JOIN pg_class c ON c.oid = l.relation JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE n.nspname = $1 AND l.mode IN ('AccessExclusiveLock', 'ExclusiveLock') AND l.granted) AS table_locks,
-    (SELECT string_agg(t.name || ' ' || p.privilege, ', ') FROM unnest(ARRAY['processes', 'tasks', 'task_executions',
-        'scheduled_tasks', 'nodes', 'process_types']) AS t (name), unnest(ARRAY['SELECT', 'INSERT', 'UPDATE']) AS p (privilege)
-        WHERE to_regclass(format('%I.%I', $1, t.name)) IS NOT NULL
-        AND NOT has_table_privilege(format('%I.%I', $1, t.name), p.privilege)) AS missing_rights
+    EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname = $1 AND c.relname = 'processes') AS has_tables,
+    -- By the catalogue, which shows the tables of a schema that this user may not enter. As grant_runtime.sql grants them.
+    (SELECT string_agg(missing.what, ', ' ORDER BY missing.place, missing.what) FROM (
+        SELECT 1 AS place, 'USAGE on the schema' AS what FROM pg_namespace n
+        WHERE n.nspname = $1 AND NOT has_schema_privilege(n.oid, 'USAGE')
+        UNION ALL
+        SELECT 2, string_agg(p.privilege, ' and ' ORDER BY p.place) || ' on ' || c.relname
+        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        CROSS JOIN (VALUES (1, 'SELECT'), (2, 'INSERT'), (3, 'UPDATE'), (4, 'DELETE')) AS p (place, privilege)
+        WHERE n.nspname = $1 AND c.relkind = 'r' AND NOT has_table_privilege(c.oid, p.privilege)
+            AND (c.relname <> 'schema_migrations' OR p.privilege = 'SELECT')
+        GROUP BY c.relname
+        UNION ALL
+        SELECT 3, 'USAGE on sequence ' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        -- A sequence's rights are asked for after its kind is known.
+        WHERE n.nspname = $1 AND CASE WHEN c.relkind = 'S' THEN NOT has_sequence_privilege(c.oid, 'USAGE') END
+        UNION ALL
+        SELECT DISTINCT 4, 'EXECUTE on function ' || f.proname FROM pg_proc f JOIN pg_namespace n ON n.oid = f.pronamespace
+        WHERE n.nspname = $1 AND NOT has_function_privilege(f.oid, 'EXECUTE')
+    ) AS missing) AS missing_rights
 FROM (SELECT) AS one
 LEFT JOIN LATERAL (
     SELECT extract(epoch FROM clock_timestamp() - xact_start)::float8 AS age_s, pid,

@@ -6,6 +6,7 @@ use serde_json::json;
 use super::error::CliError;
 use super::options::bulk::not_found;
 use super::options::bulk::{check_type, counted, fail_with, processes, statuses, user_name};
+use super::options::consent::{Consent, counted_in, of_type};
 use super::options::global::GlobalOptions;
 use super::progress::{self, Alarms, Wake};
 use super::screen::terminal::{message, print_json, print_lines};
@@ -39,6 +40,8 @@ pub struct Options {
     /// Only say what would be cancelled
     #[arg(long, conflicts_with = "wait")]
     pub dry_run: bool,
+    #[command(flatten)]
+    pub consent: Consent,
     /// Print one JSON document: {"dry_run", "processes": [{"process_id", "outcome", "status", "node"}], "counts"}
     #[arg(long)]
     pub json: bool,
@@ -59,6 +62,9 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
     if let Some(name) = &options.process_type {
         check_type(&mut store, name, global)?;
     }
+    if options.process_ids.is_empty() && !options.dry_run {
+        options.consent.get("cancelled", false, || question(&mut store, &filter))?;
+    }
     // Before it is done, so that a signal that comes right after finds us waiting.
     let signals = options.wait.then(Signals::listen).transpose()?;
     let mut done = match options.process_ids.is_empty() {
@@ -70,6 +76,13 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
         wait_for(&session, &mut done, &signals, options)?;
     }
     report(&done, options, global)
+}
+
+fn question(store: &mut Store, filter: &BulkFilter) -> Result<Option<String>, CliError> {
+    let count = usize::try_from(store.count_unfinished(filter)?).unwrap_or(0);
+    let status = filter.status.map(|it| format!("{it} ")).unwrap_or_default();
+    let which = of_type(filter.process_type.as_deref());
+    Ok((count > 0).then(|| format!("Cancel {}{which}?", counted_in(count, &status))))
 }
 
 fn by_ids(store: &mut Store, options: &Options) -> Result<Vec<CancelledProcess>, CliError> {

@@ -2,6 +2,9 @@
 
 use std::fmt;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::{Value, json};
 
 use crate::database::{ConnectError, SettingsError};
 use crate::engine::StartError;
@@ -24,6 +27,15 @@ pub enum CliError {
     NotFound(String),
     /// No database, or one that can't be used.
     Unreachable(String),
+    /// The database's functions have refused what was asked.
+    Refused {
+        /// The endpoint's word for it.
+        code: &'static str,
+        /// The exit code.
+        exit: u8,
+        /// What and why, and the remedy.
+        message: String,
+    },
     /// Anything else that failed.
     Failed(String),
     /// The command did its work, and what it reports is a failure: there is no more to be said.
@@ -32,6 +44,19 @@ pub enum CliError {
     Interrupted(i32),
     /// Standard output can't be written.
     Output(io::Error),
+}
+
+/// Set once, before any error.
+static IS_JSON: AtomicBool = AtomicBool::new(false);
+
+/// From now on errors are told as JSON, as the data that was asked for.
+pub fn tell_as_json() {
+    IS_JSON.store(true, Ordering::Relaxed);
+}
+
+/// Whether they are.
+pub fn is_json() -> bool {
+    IS_JSON.load(Ordering::Relaxed)
 }
 
 /// What a report that is printed already comes down to.
@@ -52,6 +77,7 @@ impl CliError {
             Self::Usage(_) | Self::Faults(_) | Self::Reported(Verdict::Faulty) => 2,
             Self::NotFound(_) => 3,
             Self::Unreachable(_) => 4,
+            Self::Refused { exit, .. } => *exit,
             // Signal numbers are below 128 on every system there is.
             Self::Interrupted(signal) => u8::try_from(128 + signal).unwrap_or(1),
         }
@@ -63,6 +89,7 @@ impl CliError {
             Self::Usage(message)
             | Self::NotFound(message)
             | Self::Unreachable(message)
+            | Self::Refused { message, .. }
             | Self::Failed(message) => vec![message.clone()],
             Self::Faults(all) => all
                 .iter()
@@ -73,6 +100,45 @@ impl CliError {
             }
             Self::Reported(_) | Self::Interrupted(_) | Self::Output(_) => Vec::new(),
         }
+    }
+
+    /// The word for programs, as the endpoint has it where it tells the same.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Usage(_) => "usage",
+            Self::Faults(_) | Self::Reported(Verdict::Faulty) => "bad_document",
+            Self::NotFound(_) => "not_found",
+            Self::Unreachable(_) => "database_unavailable",
+            Self::Refused { code, .. } => code,
+            Self::Failed(_) | Self::Reported(Verdict::Failed) => "failed",
+            Self::Interrupted(_) => "interrupted",
+            Self::Output(_) => "output",
+        }
+    }
+
+    /// The error for programs, as the endpoint has it: `{"error": {"code", "message"}}`, with the faults of documents one by
+    /// one; nothing where everything is said already.
+    pub fn to_json(&self) -> Option<Value> {
+        let lines = self.lines();
+        if lines.is_empty() {
+            return None;
+        }
+        let mut error = json!({ "code": self.code(), "message": lines.join("\n") });
+        if let Self::Faults(all) = self {
+            let of = |it: &Faults| {
+                let source = it.source.clone();
+                it.faults.clone().into_iter().map(move |fault| {
+                    json!({ "source": source, "path": fault.path, "problem": fault.problem, "remedy": fault.remedy })
+                })
+            };
+            error["faults"] = all.iter().flat_map(of).collect();
+        }
+        Some(json!({ "error": error }))
+    }
+
+    /// A process, a type or a task that is not there.
+    pub fn not_found(what: RefusalReason, message: String) -> Self {
+        Self::Refused { code: what.code(), exit: 3, message }
     }
 
     /// The fault of one document.
@@ -92,20 +158,24 @@ impl From<StoreError> for CliError {
         let message = phrase(&error);
         match &error {
             StoreError::Connect(_) => Self::Unreachable(message),
-            StoreError::Refused(refusal) => match refusal.reason {
-                RefusalReason::UnknownProcessType
-                | RefusalReason::UnknownProcess
-                | RefusalReason::UnknownTask => Self::NotFound(message),
-                RefusalReason::NotRetryable => Self::Failed(message),
-                RefusalReason::InvalidInput
-                | RefusalReason::MissingVariable
-                | RefusalReason::ProcessIdTaken
-                | RefusalReason::InvalidProcessId
-                | RefusalReason::InvalidStartTime => Self::Usage(message),
-            },
+            StoreError::Refused(refusal) => {
+                Self::Refused { code: refusal.reason.code(), exit: exit_code_of(refusal.reason), message }
+            }
             error if error.is_connection_lost() => Self::Unreachable(message),
             _ => Self::Failed(message),
         }
+    }
+}
+
+const fn exit_code_of(reason: RefusalReason) -> u8 {
+    match reason {
+        RefusalReason::UnknownProcessType | RefusalReason::UnknownProcess | RefusalReason::UnknownTask => 3,
+        RefusalReason::NotRetryable => 1,
+        RefusalReason::InvalidInput
+        | RefusalReason::MissingVariable
+        | RefusalReason::ProcessIdTaken
+        | RefusalReason::InvalidProcessId
+        | RefusalReason::InvalidStartTime => 2,
     }
 }
 
@@ -189,6 +259,19 @@ mod tests {
         let error = CliError::Faults(vec![faults.clone(), faults]);
         assert_eq!(error.lines().len(), 4);
         assert_eq!(error.lines()[0], "a.json: name: is bad; mend it");
+    }
+
+    #[test]
+    fn programs_get_what_the_endpoint_has() {
+        let told = refused(RefusalReason::ProcessIdTaken).to_json().expect("an error");
+        assert_eq!(told, json!({"error": {"code": "process_id_taken", "message": "what; do"}}));
+        let fault = Fault::new("tasks", "is bad", "mend it");
+        let error = CliError::faults(Faults { source: "a.json".to_owned(), faults: vec![fault] });
+        let told = error.to_json().expect("an error");
+        assert_eq!(told["error"]["code"], "bad_document");
+        let fault = json!({"source": "a.json", "path": "tasks", "problem": "is bad", "remedy": "mend it"});
+        assert_eq!(told["error"]["faults"], json!([fault]));
+        assert_eq!(CliError::Reported(Verdict::Failed).to_json(), None);
     }
 
     #[test]

@@ -19,9 +19,11 @@ use super::surroundings::session::{Need, Session};
 use crate::model::lifecycle::ProcessStatus;
 use crate::model::records::ProcessData;
 use crate::store::notes::Note;
-use crate::store::read::{Cursor, PAGE_MAX, ProcessFilter};
+use crate::store::read::{Cursor, PAGE_MAX, Page, ProcessFilter};
 use crate::store::{Store, StoreError};
 
+/// Looks of a search, each through some hundred thousand ids: seconds in all.
+const SEARCH_LOOKS_MAX: u32 = 50;
 /// Where help lists the options about times.
 const TIMES: &str = "Times";
 
@@ -38,8 +40,14 @@ pub struct Options {
     #[arg(long, value_name = "NODE")]
     pub node: Option<String>,
     /// Only those whose input holds this metadata; may be repeated
-    #[arg(long, value_name = "KEY=VALUE", value_parser = parse_pair)]
+    #[arg(long, value_name = "KEY=VALUE", value_parser = parse_pair, allow_hyphen_values = true)]
     pub metadata: Vec<(String, String)>,
+    /// Only those whose ids begin so
+    #[arg(long, value_name = "TEXT", value_parser = parse_part, allow_hyphen_values = true)]
+    pub id_prefix: Option<String>,
+    /// Only those whose ids hold this somewhere; all are looked through, the newest first
+    #[arg(long, value_name = "TEXT", value_parser = parse_part, allow_hyphen_values = true)]
+    pub search: Option<String>,
     /// Only those that began at this time or later: 2026-12-01T08:00:00Z, "2026-12-01 08:00" in your zone, or 2h for two
     /// hours ago; so for the others
     #[arg(long, value_name = "TIME", help_heading = TIMES, allow_hyphen_values = true, value_parser = when::parse_past)]
@@ -64,6 +72,14 @@ pub struct Options {
     pub json: bool,
 }
 
+/// A part of an id. Nothing would be in all of them.
+pub fn parse_part(text: &str) -> Result<String, String> {
+    match text.is_empty() {
+        true => Err("it is empty, which every id holds; write a part of an id, or leave it out".to_owned()),
+        false => Ok(text.to_owned()),
+    }
+}
+
 fn parse_cursor(text: &str) -> Result<Cursor, String> {
     Cursor::parse(text)
         .ok_or_else(|| "it is not what a list gave as its end; leave --after out to begin anew".to_owned())
@@ -85,10 +101,27 @@ impl Options {
             finished_since,
             finished_before,
             metadata: self.metadata.iter().map(|(key, value)| (key.clone(), value.clone().into())).collect(),
+            id_prefix: self.id_prefix.clone(),
+            search: self.search.clone(),
             after: self.after.clone(),
             limit: self.limit,
         })
     }
+}
+
+/// A page that is full, if there are enough: a search goes on where one look has ended.
+fn read_page(store: &mut Store, mut filter: ProcessFilter) -> Result<Page, StoreError> {
+    let mut page = store.processes(&filter)?;
+    for _ in 1..SEARCH_LOOKS_MAX {
+        let found = u32::try_from(page.processes.len() + page.unreadable.len()).unwrap_or(u32::MAX);
+        let (true, Some(next)) = (found < filter.limit, page.next.clone()) else { break };
+        (filter.limit, filter.after) = (filter.limit - found, Some(next));
+        let more = store.processes(&filter)?;
+        page.processes.extend(more.processes);
+        page.unreadable.extend(more.unreadable);
+        page.next = more.next;
+    }
+    Ok(page)
 }
 
 /// Prints one page of the list.
@@ -98,7 +131,7 @@ impl Options {
 pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
     let (_session, mut store) = Session::open(global, Need::Tables)?;
     let filter = options.filter(&mut store)?;
-    let page = store.processes(&filter)?;
+    let page = read_page(&mut store, filter)?;
     if page.processes.is_empty() {
         check_names(&mut store, options, global)?;
     }

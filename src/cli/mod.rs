@@ -33,6 +33,7 @@ mod show;
 mod start;
 mod surroundings;
 mod types;
+mod usage;
 
 pub use surroundings::secrecy::keep_as_init;
 
@@ -174,9 +175,10 @@ What the input options name is changed, the rest of a process's input stays as i
   process-orchestrator bench --history --scale 0.1 --plan
   process-orchestrator bench --starts 5")]
     Bench(bench::Options),
-    /// Print a script that completes commands and options in your shell
+    /// Print a script that completes commands, options, ids, types and tasks in your shell
     #[command(before_help = "Examples:
   process-orchestrator completions bash > ~/.local/share/bash-completion/completions/process-orchestrator
+  process-orchestrator completions zsh > ~/.zfunc/_process-orchestrator
   process-orchestrator completions fish > ~/.config/fish/completions/process-orchestrator.fish")]
     Completions(completions::Options),
     /// Print the manual page, or write one for each command
@@ -209,10 +211,17 @@ fn command() -> clap::Command {
 
 /// Does what the arguments say. The first of them is the program's own name.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let matches = command().try_get_matches_from(arguments);
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if completions::answer_if_asked(&arguments, command) {
+        return ExitCode::SUCCESS;
+    }
+    if arguments.iter().take_while(|it| *it != "--").any(|it| it == "--json") {
+        error::tell_as_json();
+    }
+    let matches = command().try_get_matches_from(&arguments);
     let cli = match matches.and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches)) {
         Ok(cli) => cli,
-        Err(message) => return usage(&message),
+        Err(message) => return usage::tell(&message, &arguments, command()),
     };
     let option = cli.global.log_level;
     logging::start(option.unwrap_or_else(|| cli.command.log_level()), option.is_some());
@@ -222,21 +231,12 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let code = match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            for line in error.lines() {
-                terminal::message(format!("error: {line}"));
-            }
+            terminal::tell(&error);
             ExitCode::from(error.exit_code())
         }
     };
     message_queue::finish();
     code
-}
-
-/// Help and version are data; anything else is a message, with clap's own words and exit code.
-fn usage(message: &clap::Error) -> ExitCode {
-    // There is nobody to tell if a closed pipe does not take the help.
-    _ = message.print();
-    ExitCode::from(u8::try_from(message.exit_code()).unwrap_or(2))
 }
 
 /// Signals as they have to be before anything is spawned.

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::error::CliError;
 use super::options::bulk::{check_type, processes, statuses};
+use super::options::consent::{Consent, counted_in, of_type};
 use super::options::global::GlobalOptions;
 use super::screen::terminal::{print, print_json};
 use super::screen::text::Clock;
@@ -15,6 +16,9 @@ use crate::model::duration::{parse_duration, show_duration};
 use crate::model::lifecycle::ProcessStatus;
 use crate::store::Store;
 use crate::store::prune::PruneFilter;
+
+/// A shorter age leaves nothing out that has ended.
+const EVERYTHING_AGE: Duration = Duration::from_secs(1);
 
 /// What to delete.
 #[derive(Debug, Args)]
@@ -32,6 +36,8 @@ pub struct Options {
     /// Only say how many would be deleted
     #[arg(long)]
     pub dry_run: bool,
+    #[command(flatten)]
+    pub consent: Consent,
     /// Print one JSON document: {"dry_run", "older_than", "processes": how many}
     #[arg(long)]
     pub json: bool,
@@ -59,6 +65,12 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
         statuses: options.status.clone(),
         process_type: options.process_type.clone(),
     };
+    if !options.dry_run {
+        let is_everything = options.older_than < EVERYTHING_AGE
+            && filter.statuses.is_empty()
+            && filter.process_type.is_none();
+        options.consent.get("deleted", is_everything, || question(&mut store, &filter))?;
+    }
     let (count, oldest) = match options.dry_run {
         true => {
             let prunable = store.prunable(&filter)?;
@@ -80,6 +92,20 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
             print(format!("would delete {count}, the oldest ended {}\n", Clock::system().full(oldest)))
         }
     }
+}
+
+fn question(store: &mut Store, filter: &PruneFilter) -> Result<Option<String>, CliError> {
+    let count = usize::try_from(store.prunable(filter)?.processes).unwrap_or(usize::MAX);
+    let statuses: Vec<&str> = filter.statuses.iter().map(|it| it.as_str()).collect();
+    let status = if statuses.is_empty() { String::new() } else { format!("{} ", statuses.join(" and ")) };
+    let which = of_type(filter.process_type.as_deref());
+    let age = match show_duration(filter.older_than) {
+        _ if filter.older_than.is_zero() => "all that have ended".to_owned(),
+        age => format!("those that ended more than {age} ago"),
+    };
+    Ok((count > 0).then(|| {
+        format!("Delete {}{which}, {age}, with all that is recorded of them?", counted_in(count, &status))
+    }))
 }
 
 /// One small transaction after the other, so that nobody waits for locks and an interrupt loses nothing.

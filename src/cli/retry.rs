@@ -6,6 +6,7 @@ use serde_json::json;
 use super::error::CliError;
 use super::options::bulk::not_found;
 use super::options::bulk::{argument, check_type, counted, fail_with, input_options, processes, statuses};
+use super::options::consent::{Consent, counted_in, of_type};
 use super::options::global::GlobalOptions;
 use super::options::input::InputOptions;
 use super::screen::terminal::{message, print_json, print_lines};
@@ -41,7 +42,9 @@ pub struct Options {
     /// Only say what would be retried
     #[arg(long)]
     pub dry_run: bool,
-    /// Print one JSON document: {"dry_run", "processes": [{"process_id", "outcome", "status", "detail"}], "counts"}
+    #[command(flatten)]
+    pub consent: Consent,
+    /// Print one JSON document: {"dry_run", "processes": [{"process_id", "outcome", "status", "from_task"}], "counts"}
     #[arg(long)]
     pub json: bool,
 }
@@ -69,11 +72,24 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
     if let Some(name) = &options.process_type {
         check_type(&mut store, name, global)?;
     }
+    if is_by_filter && !options.dry_run {
+        options.consent.get("retried", false, || question(&mut store, options))?;
+    }
     let done = match is_by_filter {
         true => by_filter(&mut store, options, &retry)?,
         false => by_ids(&mut store, options, &retry)?,
     };
     report(&done, options, global)
+}
+
+fn question(store: &mut Store, options: &Options) -> Result<Option<String>, CliError> {
+    let status = options.status.unwrap_or(ProcessStatus::Failed);
+    let name = options.process_type.as_deref();
+    let found = u64::try_from(store.count_finished(status, name)?).unwrap_or(0);
+    let count = usize::try_from(options.limit.map_or(found, |limit| limit.min(found))).unwrap_or(usize::MAX);
+    let task = options.from_task.as_ref().map(|task| format!(" from task {task:?} on")).unwrap_or_default();
+    let which = of_type(name);
+    Ok((count > 0).then(|| format!("Retry {}{which}{task}?", counted_in(count, &format!("{status} ")))))
 }
 
 fn by_ids(
@@ -134,7 +150,7 @@ fn report(done: &[RetriedProcess], options: &Options, global: &GlobalOptions) ->
         let retried = done.iter().filter(|it| it.outcome == RetryOutcome::Retried);
         let verb = if options.dry_run { "would go again" } else { "goes again" };
         let line = |it: &RetriedProcess| {
-            let task = it.detail.as_deref().map(text::escape).unwrap_or_default();
+            let task = it.from_task.as_deref().map(text::escape).unwrap_or_default();
             format!("{} {verb} from task {task}", text::escape(&it.process_id))
         };
         print_lines(&retried.map(line).collect::<Vec<_>>())?;
@@ -151,7 +167,7 @@ fn report(done: &[RetriedProcess], options: &Options, global: &GlobalOptions) ->
 
 /// Why a process was not retried, and what to do.
 fn problem(process: &RetriedProcess, options: &Options, global: &GlobalOptions) -> Option<CliError> {
-    let RetriedProcess { process_id: id, outcome, status, detail } = process;
+    let RetriedProcess { process_id: id, outcome, status, detail, .. } = process;
     let detail = detail.as_deref().unwrap_or("none");
     let status = status.map_or("", |it| it.as_str());
     Some(match outcome {

@@ -2,17 +2,18 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 
 use super::error::{CliError, Verdict};
-use super::options::bulk::{argument, refused};
+use super::options::bulk::{NODES_MAX, argument, has_running_node, refused};
 use super::options::documents::{self, is_file_like};
 use super::options::global::GlobalOptions;
 use super::options::input::InputOptions;
 use super::progress::{self, Alarms, Wake};
 use super::screen::terminal::{Face, message};
-use super::screen::{background, text};
+use super::screen::{background, lines, text};
 use super::show::Record;
 use super::surroundings::session::{Need, Session};
 use super::surroundings::signals::{self, Signals};
@@ -20,11 +21,16 @@ use super::surroundings::stopping;
 use crate::database::holds_password;
 use crate::engine::{CommandRunners, Node, NodeConfig, Scope, guard, new_node_id};
 use crate::model::lifecycle::ProcessStatus;
-use crate::model::records::TaskData;
+use crate::model::records::{ProcessData, TaskData};
+use crate::store::Store;
 use crate::store::start::StartRequest;
 
 /// Lines of a failed task's output that are shown; the rest is in `logs`.
 const OUTPUT_LINES_MAX: usize = 10;
+
+/// How long a node that runs may take to take over what was given back: it looks every second by default.
+const TAKEN_WITHIN: Duration = Duration::from_millis(1_500);
+const LOOK_PAUSE: Duration = Duration::from_millis(50);
 
 /// What to run.
 #[derive(Debug, Args)]
@@ -81,11 +87,12 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
     let record = Record::read(&mut store, id, global)?;
     match woken? {
         Some(signal) if !record.process.status.is_final() => {
-            // Our own node has given it back: whoever holds it now runs it on.
-            match &record.process.picked_by {
-                Some(node) => message(runs_elsewhere(id, node, global, signal)),
-                None => message(go_on(id, options, global, signal)),
-            }
+            // Our own node has given it back.
+            let who = who_goes_on(&mut store, &record.process, &signals)?;
+            message(match who {
+                Some(node) => runs_elsewhere(id, &node, global, signal),
+                None => go_on(id, options, global, signal),
+            });
             Err(CliError::Interrupted(signal))
         }
         _ => report(&record, options.json, global),
@@ -127,14 +134,35 @@ fn execute(
     }
 }
 
+/// The node that goes on with a process that ours has given back: the one that has it, after a moment in which one of
+/// those that run may take it; `None` if none does. Another signal ends the moment.
+fn who_goes_on(
+    store: &mut Store,
+    process: &ProcessData,
+    signals: &Signals,
+) -> Result<Option<String>, CliError> {
+    let mut holder = process.picked_by.clone();
+    let until = Instant::now() + TAKEN_WITHIN;
+    let is_due = process.execution_time.is_none_or(|due| due <= jiff::Timestamp::now());
+    while holder.is_none() && is_due && Instant::now() < until && has_running_node(store)? {
+        if signals.receiver().recv_timeout(LOOK_PAUSE).is_ok() {
+            break;
+        }
+        holder = store.process(&process.process_id)?.and_then(|it| it.picked_by);
+    }
+    let nodes = store.running_nodes(NODES_MAX)?;
+    let name = |id: String| nodes.iter().find(|it| it.node_id == id).map_or(id, |it| it.name.clone());
+    Ok(holder.map(name))
+}
+
 fn runs_elsewhere(id: &str, node: &str, global: &GlobalOptions, signal: i32) -> String {
+    let (program, argument) = (global.program(), argument(id));
     format!(
-        "{}: no longer waiting; node {} runs process {} on: {} show {}",
+        "{}: no longer waiting; node {} goes on with process {}: {program} show {argument}\nif it is to end: {program} \
+         cancel {argument}",
         signals::name(signal),
         text::escape(node),
         text::escape(id),
-        global.program(),
-        argument(id)
     )
 }
 
@@ -154,9 +182,10 @@ fn go_on(id: &str, options: &Options, global: &GlobalOptions, signal: i32) -> St
     };
     format!(
         "{}: process {} is not finished and stays due. Go on with it here: {again}\nor have a node run it with all \
-         others: {program} serve",
+         others: {program} serve\nor cancel it: {program} cancel {}",
         signals::name(signal),
-        text::escape(id)
+        text::escape(id),
+        argument(id)
     )
 }
 
@@ -174,18 +203,19 @@ fn report(record: &Record, json: bool, global: &GlobalOptions) -> Result<(), Cli
 
 /// The end of a failed task's output, and how to see all of it.
 fn failure_lines(task: &TaskData, process_id: &str, global: &GlobalOptions) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    let output: Vec<&str> = task.output.as_deref().unwrap_or_default().lines().collect();
+    let mut told = vec![String::new()];
+    let output = lines::plain(task.output.as_deref().unwrap_or_default());
+    let output: Vec<&str> = output.lines().collect();
     let name = text::escape(&task.name);
     if output.is_empty() {
-        lines.push(format!("{name} wrote nothing"));
+        told.push(format!("{name} wrote nothing"));
     } else {
         let tail = &output[output.len().saturating_sub(OUTPUT_LINES_MAX)..];
         let which = if tail.len() == output.len() { "output" } else { "last output" };
-        lines.push(format!("{which} of {name}:"));
-        lines.extend(tail.iter().map(|line| format!("  {}", text::escape(line))));
+        told.push(format!("{which} of {name}:"));
+        told.extend(tail.iter().map(|line| format!("  {}", text::escape(line))));
     }
     let words = [argument(process_id), shell_words::quote(&task.name).into_owned()];
-    lines.push(format!("all of it: {} logs {}", global.program(), words.join(" ")));
-    lines
+    told.push(format!("all of it: {} logs {}", global.program(), words.join(" ")));
+    told
 }

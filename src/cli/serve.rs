@@ -24,6 +24,7 @@ use crate::engine::{
 };
 use crate::http::{Endpoint, HttpError, TokenFile};
 use crate::model::duration::{parse_duration, show_duration};
+use crate::store::types::Registered;
 
 /// Reached from this machine only: whoever reaches it can read every input and output.
 const LISTEN_DEFAULT: &str = "127.0.0.1:8710";
@@ -44,7 +45,7 @@ const RETENTION_MIN: Duration = Duration::from_secs(1);
 /// How to serve.
 #[derive(Debug, Args)]
 pub struct Options {
-    /// A process type's JSON file, or a directory of them, registered at the start; may be repeated
+    /// A process type's JSON file, or a directory of them, registered at the start and again at SIGHUP; may be repeated
     /// [env: PROCESS_ORCHESTRATOR_PROCESS_TYPES, several separated by colons]
     #[arg(long, value_name = "PATH")]
     pub process_types: Vec<PathBuf>,
@@ -197,7 +198,7 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
         return documents::all_or_faults(documents).map(drop);
     }
     let token = if options.no_http { None } else { options.endpoint.open(options.listen)? };
-    let signals = Signals::listen()?;
+    let signals = Signals::listen_for_reloads()?;
     let (session, mut store) = Session::open_as(global, Need::Migrated, Some(&options.node_name()))?;
     types::register_documents(&mut store, documents)?;
     drop(store);
@@ -222,7 +223,8 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
     };
     message(ready_line(&node.health(), endpoint.as_ref().map(Endpoint::address), &session));
     let reporter = ServiceManager::of_environment().report(node.health()).map_err(StartError::from)?;
-    let outcome = until_signal(&signals, &node, &retention_failed);
+    let reload = || reload(&session, options);
+    let outcome = until_signal(&signals, &node, &retention_failed, reload);
     // The endpoint answers to the end: whoever asks sees that the node is stopping.
     reporter.stopping(options.drain_timeout);
     let stopped = match outcome {
@@ -275,8 +277,13 @@ fn start_retention(
     options.retention.map(start).transpose()
 }
 
-/// The first signal, or the message of a thread that failed.
-fn until_signal(signals: &Signals, node: &Node, retention_failed: &Receiver<String>) -> Result<i32, String> {
+/// The first signal, or the message of a thread that failed; reloads in between.
+fn until_signal(
+    signals: &Signals,
+    node: &Node,
+    retention_failed: &Receiver<String>,
+    reload: impl Fn(),
+) -> Result<i32, String> {
     let mut failed = node.failed().clone();
     let mut retention_failed = retention_failed.clone();
     loop {
@@ -285,6 +292,9 @@ fn until_signal(signals: &Signals, node: &Node, retention_failed: &Receiver<Stri
             recv(signals.receiver()) -> signal => {
                 return signal.map_err(|_| "the thread that hears signals has ended".to_owned());
             }
+            recv(signals.reloads()) -> asked => if asked.is_ok() {
+                reload();
+            },
             recv(failed) -> problem => match problem {
                 Ok(problem) => return Err(problem),
                 Err(_) => failed = never(),
@@ -295,6 +305,38 @@ fn until_signal(signals: &Signals, node: &Node, retention_failed: &Receiver<Stri
             },
         }
     }
+}
+
+/// Registers the process types of the files again. Nothing changes if one of them has a fault.
+fn reload(session: &Session, options: &Options) {
+    match try_reload(session, options) {
+        Ok(told) => log::info!("SIGHUP: {told}"),
+        Err(error) => {
+            error.lines().iter().for_each(|line| log::error!("SIGHUP: {line}"));
+            log::error!("SIGHUP: the process types stay as they are");
+        }
+    }
+}
+
+fn try_reload(session: &Session, options: &Options) -> Result<String, CliError> {
+    let process_types = documents::load(&options.type_paths())?;
+    if process_types.is_empty() {
+        return Ok("no process types to read again: none are named by --process-types".to_owned());
+    }
+    let mut store = session.open_store("reload")?;
+    let done = types::register_all(&mut store, &process_types)?;
+    let of = |wanted| {
+        done.iter().filter(move |(_, change)| *change == wanted).map(|(name, _)| format!("{name:?}"))
+    };
+    let news: Vec<String> = of(Registered::New)
+        .map(|name| format!("{name} is new"))
+        .chain(of(Registered::Changed).map(|name| format!("{name} has changed")))
+        .collect();
+    let same = stopping::counted(of(Registered::Unchanged).count(), "process type");
+    Ok(match news.is_empty() {
+        true => format!("{same} read again, nothing has changed"),
+        false => format!("{}; {same} as before", news.join(", ")),
+    })
 }
 
 fn ready_line(health: &Health, address: Option<SocketAddr>, session: &Session) -> String {

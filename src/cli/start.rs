@@ -1,12 +1,10 @@
 //! `start`: processes that a node somewhere runs.
 
-use std::time::Duration;
-
 use clap::Args;
 use serde_json::{Value, json};
 
 use super::error::{CliError, Verdict};
-use super::options::bulk::{argument, refused, unknown_type};
+use super::options::bulk::{argument, has_running_node, refused, unknown_type};
 use super::options::documents::is_file_like;
 use super::options::global::GlobalOptions;
 use super::options::input::InputOptions;
@@ -22,11 +20,8 @@ use crate::store::Store;
 use crate::store::progress::EndedProcess;
 use crate::store::start::{StartOptions, StartRequest};
 
-/// A node that has not renewed its row for so long is taken for gone in hints: many heartbeats, which come every
-/// two seconds.
-const NODE_SILENCE_MAX: Duration = Duration::from_secs(15);
-/// Nodes that are looked at for that.
-const NODES_MAX: u32 = 100;
+/// Ids that are repeated in a command to copy.
+const IDS_SHOWN_MAX: usize = 5;
 
 /// What to start.
 #[derive(Debug, Args)]
@@ -123,12 +118,7 @@ fn read_many(
 
 /// Waiting for processes that nobody runs looks like a hang, and starting them like success.
 fn warn_without_node(store: &mut Store, waits: bool, global: &GlobalOptions) -> Result<(), CliError> {
-    let now = store.now()?;
-    let is_running = store
-        .running_nodes(NODES_MAX)?
-        .iter()
-        .any(|node| node.state == "RUNNING" && text::between(node.last_heartbeat, now) < NODE_SILENCE_MAX);
-    if !is_running {
+    if !has_running_node(store)? {
         let what = if waits { "waiting" } else { "what is started stays due" };
         message(format!(
             "no node is running now: {what} until somebody starts one ({} serve)",
@@ -174,16 +164,29 @@ fn wait_for(
     match woken {
         Wake::Ended(ended) => report(ids, &ended, json),
         Wake::Signal(signal) => {
-            let program = global.program();
-            let hint = match ids {
-                [id] => format!("{program} show {}", argument(id)),
-                _ => format!("{program} list"),
-            };
-            message(format!("{}: no longer waiting; the processes go on: {hint}", signals::name(signal)));
+            let is_running = has_running_node(&mut session.open_store("result")?)?;
+            message(no_longer_waiting(ids, is_running, signal, &global.program()));
             Err(CliError::Interrupted(signal))
         }
         Wake::NodeFailed(problem) => Err(CliError::Failed(problem)),
     }
+}
+
+/// Who waits no longer, what becomes of the processes, and the commands that look at them and end them.
+fn no_longer_waiting(ids: &[String], is_running: bool, signal: i32, program: &str) -> String {
+    let name = signals::name(signal);
+    let (what, goes, stays) = match ids {
+        [id] => (format!("process {}", text::escape(id)), "goes on", "stays due"),
+        _ => (format!("the {} processes", ids.len()), "go on", "stay due"),
+    };
+    let fate = if is_running { goes.to_owned() } else { format!("{stays}, no node is running") };
+    let all: Vec<String> = ids.iter().map(|id| argument(id)).collect();
+    let (look, end) = match ids.len() {
+        1 => (format!("{program} show {}", all[0]), format!("{program} cancel {}", all[0])),
+        2..=IDS_SHOWN_MAX => (format!("{program} list"), format!("{program} cancel {}", all.join(" "))),
+        _ => (format!("{program} list"), format!("{program} cancel ID…")),
+    };
+    format!("{name}: no longer waiting; {what} {fate}: {look}\nto end what was started: {end}")
 }
 
 /// Prints the results in the order of the ids.

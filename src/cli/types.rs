@@ -14,6 +14,7 @@ use super::screen::table::{Fit, Table};
 use super::screen::terminal::{Size, message, print_json, print_lines, print_list, tell_unreadable};
 use super::screen::text::{self, Clock};
 use super::surroundings::session::{Need, Session};
+use super::surroundings::stopping;
 use crate::model::json_schema::process_type_schema;
 use crate::model::process_type::{ProcessType, TaskDefinition};
 use crate::model::records::ProcessTypeData;
@@ -288,7 +289,9 @@ const fn change_word(change: Registered) -> &'static str {
 fn validate(options: &FileOptions) -> Result<(), CliError> {
     if !options.json {
         let documents = documents::load(&options.paths)?;
-        let ok = |it: &ProcessType| format!("{} OK, {} tasks", text::escape(&it.name), it.tasks.len());
+        let ok = |it: &ProcessType| {
+            format!("{} OK, {}", text::escape(&it.name), stopping::counted(it.tasks.len(), "task"))
+        };
         return print_lines(&documents.iter().map(ok).collect::<Vec<_>>());
     }
     let documents = documents::read(&options.paths);

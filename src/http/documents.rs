@@ -1,10 +1,7 @@
-//! The JSON documents of lists, and of what a running command shows.
+//! The JSON documents of lists.
 
 use serde::Serialize;
-use serde_json::{Value, json};
-
-use crate::command::tail_text;
-use crate::store::live::LiveExecution;
+use serde_json::Value;
 
 #[derive(Serialize)]
 pub(super) struct ProcessPage<T> {
@@ -47,20 +44,4 @@ impl<T: Serialize> Serialize for Rows<T> {
         }
         rows.serialize(serializer)
     }
-}
-
-/// What a running command shows, its output as text.
-pub(super) fn live(it: &LiveExecution) -> Value {
-    json!({
-        "task_index": it.task_index,
-        "attempt": it.attempt,
-        "node": it.node,
-        "started_at": it.started_at,
-        "updated_at": it.updated_at,
-        "printed_at": it.printed_at,
-        "output_bytes": it.output_bytes,
-        "output": tail_text(&it.tail, it.output_bytes > it.tail.len() as u64),
-        "cpu_ms": it.cpu_ms,
-        "memory_bytes": it.memory_bytes,
-    })
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::answer::{Answer, Problem, quoted, to_json};
 use super::cache::Cached;
 use super::counts::{Counter, Counts};
-use super::documents::{self, Executions, ProcessPage, Rows, Tasks};
+use super::documents::{Executions, ProcessPage, Rows, Tasks};
 use super::node_health::NodeHealth;
 use super::readers::Readers;
 use super::request::guard;
@@ -22,6 +22,7 @@ use super::writes;
 use super::{metrics, page};
 use crate::failpoint::{self, Point};
 use crate::model::records::StatusCounts;
+use crate::store::live::LiveExecution;
 use crate::store::read::{ExecutionFilter, Listed, ProcessFilter};
 
 /// Nodes on `/nodes`, the latest first: those that have ended are kept for a while, and every start is a new one.
@@ -261,7 +262,7 @@ impl Service {
             Ok(is_known.then_some(live))
         })?;
         let live = live.ok_or_else(|| no_such_process(&id))?;
-        Answer::ok(&json!({ "live": live.as_ref().map(documents::live) }))
+        Answer::ok(&json!({ "live": live.as_ref().map(LiveExecution::to_value) }))
     }
 }
 

@@ -30,16 +30,16 @@ pub(super) fn problem_of(error: &StoreError) -> Problem {
 
 /// What the schema's functions refuse, in HTTP's words.
 fn refused(refusal: &Refusal) -> Problem {
-    let (status, code) = match refusal.reason {
-        RefusalReason::UnknownProcessType => (422, "unknown_process_type"),
-        RefusalReason::InvalidInput => (422, "invalid_input"),
-        RefusalReason::MissingVariable => (422, "missing_variable"),
-        RefusalReason::ProcessIdTaken => (409, "process_id_taken"),
-        RefusalReason::InvalidProcessId => (422, "invalid_process_id"),
-        RefusalReason::InvalidStartTime => (422, "invalid_start_time"),
-        RefusalReason::UnknownProcess => (404, "process_not_found"),
-        RefusalReason::NotRetryable => (409, "not_retryable"),
-        RefusalReason::UnknownTask => (422, "unknown_task"),
+    let status = match refusal.reason {
+        RefusalReason::UnknownProcess => 404,
+        RefusalReason::ProcessIdTaken | RefusalReason::NotRetryable => 409,
+        RefusalReason::UnknownProcessType
+        | RefusalReason::InvalidInput
+        | RefusalReason::MissingVariable
+        | RefusalReason::InvalidProcessId
+        | RefusalReason::InvalidStartTime
+        | RefusalReason::UnknownTask => 422,
     };
+    let code = refusal.reason.code();
     Problem::new(status, code, format!("{}; {}", refusal.message, refusal.remedy))
 }

@@ -57,6 +57,7 @@ pub struct Queued {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TaskFacts {
     /// Its place, from 0.
+    #[serde(rename = "task_index")]
     pub index: u32,
     /// Its name.
     pub name: String,

@@ -14,6 +14,7 @@ pub mod jsonb;
 pub mod lease;
 pub mod lifecycle;
 pub mod liveness;
+pub mod malformed;
 pub mod names;
 pub mod process_type;
 pub mod records;

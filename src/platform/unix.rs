@@ -53,6 +53,11 @@ pub fn ignores_hangup() -> bool {
     }
 }
 
+/// Whether this program has a terminal that can be closed on it. One that was is none any more.
+pub fn has_terminal() -> bool {
+    std::fs::File::open("/dev/tty").is_ok()
+}
+
 /// Has a write to a full pipe fail instead of wait for a reader.
 pub fn never_block(pipe: &io::PipeWriter) -> io::Result<()> {
     let fd = pipe.as_raw_fd();

@@ -20,6 +20,8 @@ const END_CANCELLED: Sql =
     Sql::new("end cancelled processes", "SELECT process_id FROM end_cancelled_processes() AS e (process_id)");
 const UNFINISHED_IDS: Sql =
     Sql::new("look for unfinished processes", include_str!("../../sql/control/unfinished_ids.sql"));
+const COUNT_UNFINISHED: Sql =
+    Sql::new("count unfinished processes", include_str!("../../sql/control/count_unfinished.sql"));
 
 /// Most processes that one call of [`Store::cancel_processes`] or [`Store::retry_processes`] should name: the rows stay
 /// locked for a moment, and a node that wants one of them waits for all.
@@ -136,6 +138,13 @@ impl Store {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let params: [&(dyn ToSql + Sync); 4] = [&filter.process_type, &status, &after, &limit];
         self.query_column(&UNFINISHED_IDS, &params, "task_instance", "a process")
+    }
+
+    /// How many [`unfinished_ids`](Self::unfinished_ids) there are.
+    pub fn count_unfinished(&mut self, filter: &BulkFilter) -> Result<i64, StoreError> {
+        let status = filter.status.map(ProcessStatus::as_str);
+        let row = self.query_one(&COUNT_UNFINISHED, &[&filter.process_type, &status], "the processes")?;
+        get(&row, "how_many", "the processes")
     }
 }
 

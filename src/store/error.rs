@@ -107,6 +107,21 @@ pub enum RefusalReason {
 }
 
 impl RefusalReason {
+    /// The word for it that programs get, from the endpoint and the command line.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::UnknownProcessType => "unknown_process_type",
+            Self::InvalidInput => "invalid_input",
+            Self::MissingVariable => "missing_variable",
+            Self::ProcessIdTaken => "process_id_taken",
+            Self::InvalidProcessId => "invalid_process_id",
+            Self::InvalidStartTime => "invalid_start_time",
+            Self::UnknownProcess => "process_not_found",
+            Self::NotRetryable => "not_retryable",
+            Self::UnknownTask => "unknown_task",
+        }
+    }
+
     fn of(state: &SqlState) -> Option<Self> {
         match state.code() {
             "PO001" => Some(Self::UnknownProcessType),
@@ -276,7 +291,7 @@ fn describe(error: &postgres::Error, f: &mut fmt::Formatter<'_>) -> fmt::Result 
         for part in [answer.detail(), answer.hint()].into_iter().flatten() {
             write!(f, "; {part}")?;
         }
-        return Ok(());
+        return f.write_str(remedy_of(answer.code()));
     }
     write!(f, "{error}")?;
     let mut cause = error.source();
@@ -285,6 +300,18 @@ fn describe(error: &postgres::Error, f: &mut fmt::Formatter<'_>) -> fmt::Result 
         cause = inner.source();
     }
     Ok(())
+}
+
+/// What to do where PostgreSQL says only what is wrong.
+fn remedy_of(state: &SqlState) -> &'static str {
+    match *state {
+        SqlState::INSUFFICIENT_PRIVILEGE => {
+            "; doctor lists all rights that are missing; the owner of the tables grants them: process-orchestrator migrate \
+             --grant-to ROLE"
+        }
+        SqlState::UNDEFINED_OBJECT => "; make it first: a role with CREATE ROLE",
+        _ => "",
+    }
 }
 
 impl Error for StoreError {

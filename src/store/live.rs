@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde_json::{Value, json};
 
 use super::row::{count, get, time};
 use super::{Sql, Store, StoreError};
+use crate::command::tail_text;
 
 const SHOW: Sql =
     Sql::new("show the output of running commands", include_str!("../../sql/read/live_show.sql"));
@@ -50,6 +52,8 @@ pub struct LiveOutput {
 pub struct LiveExecution {
     /// Its place in the process.
     pub task_index: u32,
+    /// The task's name.
+    pub task_name: String,
     /// Which execution of the task.
     pub attempt: u32,
     /// The node that runs it.
@@ -68,6 +72,25 @@ pub struct LiveExecution {
     pub cpu_ms: Option<f64>,
     /// The largest resident size until then.
     pub memory_bytes: Option<u64>,
+}
+
+impl LiveExecution {
+    /// For programs, its output as text.
+    pub fn to_value(&self) -> Value {
+        json!({
+            "task_index": self.task_index,
+            "task_name": self.task_name,
+            "attempt": self.attempt,
+            "node": self.node,
+            "started_at": self.started_at,
+            "updated_at": self.updated_at,
+            "printed_at": self.printed_at,
+            "output_bytes": self.output_bytes,
+            "output": tail_text(&self.tail, self.output_bytes > self.tail.len() as u64),
+            "cpu_ms": self.cpu_ms,
+            "memory_bytes": self.memory_bytes,
+        })
+    }
 }
 
 impl Store {
@@ -119,6 +142,7 @@ impl Store {
             let unsigned = |value: i64| u64::try_from(value).unwrap_or(0);
             Ok(LiveExecution {
                 task_index: count(row, "task_index", &what)?,
+                task_name: get(row, "task_name", &what)?,
                 attempt: count(row, "attempt", &what)?,
                 node: get(row, "node_id", &what)?,
                 started_at: time(row, "started_at", &what)?,

@@ -20,6 +20,8 @@ const PLAN_RETRY: Sql = Sql::new(
 const RETRY_ONE: Sql = Sql::new("retry a process", "SELECT retry_process($1, $2, $3) AS task");
 const FINISHED_IDS: Sql =
     Sql::new("look for finished processes", include_str!("../../sql/control/finished_ids.sql"));
+const COUNT_FINISHED: Sql =
+    Sql::new("count finished processes", include_str!("../../sql/control/count_finished.sql"));
 
 crate::model::lifecycle::words! {
     /// What a retry did, or would do.
@@ -48,7 +50,10 @@ pub struct RetriedProcess {
     pub outcome: RetryOutcome,
     /// Its status now; `None` if there is no such process.
     pub status: Option<ProcessStatus>,
-    /// The task it goes on from; or the variables that are missing; or the tasks that there are.
+    /// The task it goes on from, if it goes again.
+    pub from_task: Option<String>,
+    /// Why it does not: the variables that are missing, or the tasks that there are.
+    #[serde(skip)]
     pub detail: Option<String>,
 }
 
@@ -125,15 +130,23 @@ impl Store {
             .map(|row| Ok((get(row, "created_at", "a process")?, get(row, "process_id", "a process")?)))
             .collect()
     }
+
+    /// How many [`finished_ids`](Self::finished_ids) there are.
+    pub fn count_finished(
+        &mut self,
+        status: ProcessStatus,
+        process_type: Option<&str>,
+    ) -> Result<i64, StoreError> {
+        let row = self.query_one(&COUNT_FINISHED, &[&status.as_str(), &process_type], "the processes")?;
+        get(&row, "how_many", "the processes")
+    }
 }
 
 fn read_retried(row: &Row) -> Result<RetriedProcess, StoreError> {
     let process_id: String = get(row, "process_id", "a process")?;
     let what = format!("process {process_id:?}");
-    Ok(RetriedProcess {
-        outcome: word(row, "outcome", &what, RetryOutcome::parse)?,
-        status: status_of(row, &what)?,
-        detail: get(row, "detail", &what)?,
-        process_id,
-    })
+    let outcome = word(row, "outcome", &what, RetryOutcome::parse)?;
+    let detail: Option<String> = get(row, "detail", &what)?;
+    let (from_task, detail) = if outcome == RetryOutcome::Retried { (detail, None) } else { (None, detail) };
+    Ok(RetriedProcess { outcome, status: status_of(row, &what)?, from_task, detail, process_id })
 }

@@ -18,6 +18,7 @@ mod protocol;
 mod readme;
 mod scripts;
 mod servers;
+mod terminal;
 
 // What the tests of one folder use of another's.
 use commands::cli;

@@ -195,25 +195,41 @@ pub fn of_schema(state: Result<(), StoreError>, program: &str) -> Check {
         Err(error @ StoreError::SchemaMissing { .. }) => {
             Check::fail("schema", error.to_string(), format!("make or update the tables: {program} migrate"))
         }
-        Err(error) => Check::fail("schema", error.to_string(), "use a binary of the schema's version"),
+        Err(error @ (StoreError::SchemaNewer { .. } | StoreError::MigrationChanged { .. })) => {
+            Check::fail("schema", error.to_string(), "use a binary of the schema's version")
+        }
+        Err(error) => unseen("schema", &error),
     }
 }
 
-/// What the node's user may do.
-pub fn of_rights(state: &Examination) -> Check {
-    match &state.missing_rights {
+/// What the node's user may do, as far as there are tables: all that it lacks.
+pub fn of_rights(state: &Examination, program: &str) -> Option<Check> {
+    if !state.has_tables {
+        return None;
+    }
+    let user = &state.user_name;
+    Some(match &state.missing_rights {
         Some(missing) => Check::fail(
             "rights",
-            format!("user {:?} lacks: {missing}", state.user_name),
-            "grant them as the owner of the tables (see `process-orchestrator help security`)",
+            format!("user {user:?} lacks: {missing}"),
+            format!(
+                "grant them all as the owner of the tables: {program} migrate --grant-to {}; one that only reads needs \
+                 --grant-read-to (see `process-orchestrator help security`)",
+                shell_words::quote(user)
+            ),
         ),
         None if state.is_superuser && !state.is_local => Check::warn(
             "rights",
-            format!("user {:?} is a superuser", state.user_name),
+            format!("user {user:?} is a superuser"),
             "give nodes a user of their own (see `process-orchestrator help security`)",
         ),
-        None => Check::ok("rights", format!("user {:?} may read and write the tables", state.user_name)),
-    }
+        None => Check::ok("rights", format!("user {user:?} may read and write the tables")),
+    })
+}
+
+/// What could not be looked at, mostly for a right that is missing.
+pub fn unseen(name: &'static str, error: &StoreError) -> Check {
+    Check { remedy: None, ..Check::fail(name, format!("failed to {error}"), "") }
 }
 
 /// Whether nodes hear of new processes at once.
@@ -413,6 +429,7 @@ mod tests {
             queue_dead: Some(20),
             queue_vacuum_s: None,
             table_locks: 0,
+            has_tables: true,
             missing_rights: None,
         }
     }
@@ -425,7 +442,7 @@ mod tests {
     /// The checks that are not ok, with their verdicts.
     fn complaints(state: &Examination, clocks: Clocks) -> Vec<(&'static str, Level)> {
         let mut checks = of_server(state, "there", clocks);
-        checks.push(of_rights(state));
+        checks.extend(of_rights(state, "process-orchestrator"));
         checks.extend(of_queue(state));
         for check in checks.iter().filter(|it| it.verdict != Level::Ok) {
             assert!(check.remedy.is_some(), "{check:?} has no remedy");

@@ -68,14 +68,22 @@ fn examine(
     } else {
         checks::of_wake_ups(&wake_up(&*session.source(), session.schema()))
     });
+    checks.extend(checks::of_rights(&state, &global.program()));
     if has_tables {
-        checks.push(checks::of_rights(&state));
         checks.extend(checks::of_queue(&state));
-        checks.push(checks::of_nodes(&store.nodes(NODES_MAX)?, &store.status()?, Timestamp::now()));
-        let types = store.process_types()?;
-        checks.push(checks::of_paused(&types));
-        checks.push(checks::of_documents(&types));
-        checks.push(checks::of_commands(&types));
+        // One that can't be looked at is told, and the others are looked at.
+        checks.push(match (store.nodes(NODES_MAX), store.status()) {
+            (Ok(nodes), Ok(status)) => checks::of_nodes(&nodes, &status, Timestamp::now()),
+            (Err(error), _) | (_, Err(error)) => checks::unseen("nodes", &error),
+        });
+        match store.process_types() {
+            Ok(types) => checks.extend([
+                checks::of_paused(&types),
+                checks::of_documents(&types),
+                checks::of_commands(&types),
+            ]),
+            Err(error) => checks.push(checks::unseen("process types", &error)),
+        }
     }
     Ok(())
 }

@@ -26,7 +26,7 @@ use crate::store::read::ExecutionFilter;
 pub fn follow(session: &Session, wanted: Wanted<'_>, global: &GlobalOptions) -> Result<(), CliError> {
     let signals = Signals::listen()?;
     let mut follower = Follower {
-        printer: Printer::new(wanted.process_id, global),
+        printer: Printer::new(wanted.process_id, wanted.raw, global),
         wanted,
         global,
         told: HashSet::new(),
@@ -128,8 +128,7 @@ impl Follower<'_> {
             .as_ref()
             .is_none_or(|it| (it.task_index, it.attempt) != (live.task_index, live.attempt));
         if is_new {
-            self.printer.end_line()?;
-            self.printer.running(name, live);
+            self.printer.running(live)?;
         }
         let fresh = || Tail::new(live.task_index, live.attempt);
         let tail = if is_new { self.tail.insert(fresh()) } else { self.tail.get_or_insert_with(fresh) };

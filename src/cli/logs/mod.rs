@@ -12,8 +12,10 @@ use self::tail::Tail;
 pub use self::wanted::Options;
 use self::wanted::{Wanted, with_output};
 use super::error::CliError;
+use super::options::bulk::argument;
 use super::options::global::GlobalOptions;
 use super::screen::terminal::{message, print_json, tell_unreadable};
+use super::screen::text;
 use super::surroundings::session::{Need, Session};
 use crate::store::Store;
 use crate::store::read::ExecutionFilter;
@@ -37,24 +39,33 @@ fn document(store: &mut Store, wanted: &Wanted<'_>) -> Result<(), CliError> {
         wanted.process_id,
         ExecutionFilter { task_index: wanted.task_index, attempt: wanted.attempt, output: true },
     )?;
-    let running = wanted.live(store)?.map(|live| {
-        json!({
-            "task_index": live.task_index,
-            "task_name": wanted.name(live.task_index),
-            "attempt": live.attempt,
-            "node": live.node,
-            "started_at": live.started_at,
-            "updated_at": live.updated_at,
-            "output_bytes": live.output_bytes,
-            "output_tail": String::from_utf8_lossy(&live.tail),
-        })
-    });
+    let live = wanted.live(store)?.map(|live| live.to_value());
     let mut document =
-        json!({ "process_id": wanted.process_id, "executions": executions.rows, "running": running });
+        json!({ "process_id": wanted.process_id, "executions": executions.rows, "live": live });
     if !executions.unreadable.is_empty() {
         document["unreadable"] = executions.unreadable.into();
     }
     print_json(&document)
+}
+
+/// Why nothing is there to print.
+fn nothing_yet(wanted: &Wanted<'_>, global: &GlobalOptions) -> String {
+    let id = text::escape(wanted.process_id);
+    let what = match wanted.task_index {
+        Some(index) => format!("task {} of process {id}", text::escape(wanted.name(index))),
+        None => format!("process {id}"),
+    };
+    match (wanted.status.is_final(), wanted.has_begun) {
+        (true, _) => format!("no command of {what} was run: the process is {}", wanted.status),
+        (false, true) => {
+            format!("the command of {what} has shown nothing so far; it is shown every two seconds")
+        }
+        (false, false) => format!(
+            "no command of {what} has begun yet; why it waits: {} explain {}",
+            global.program(),
+            argument(wanted.process_id)
+        ),
+    }
 }
 
 /// Those that have ended, then the end of what the running one has written.
@@ -64,18 +75,18 @@ fn print_all(store: &mut Store, wanted: &Wanted<'_>, global: &GlobalOptions) -> 
         ExecutionFilter { task_index: wanted.task_index, attempt: wanted.attempt, output: false },
     )?;
     tell_unreadable(&ended.unreadable);
-    let mut printer = Printer::new(wanted.process_id, global);
+    let mut printer = Printer::new(wanted.process_id, wanted.raw, global);
     for execution in ended.iter() {
         printer.execution(&with_output(store, execution)?)?;
     }
     if let Some(live) = wanted.live(store)? {
-        printer.running(wanted.name(live.task_index), &live);
+        printer.running(&live)?;
         let piece = Tail::new(live.task_index, live.attempt).take(live.output_bytes, &live.tail);
         printer.piece(&piece, wanted.name(live.task_index), live.attempt)?;
         return printer.end_line();
     }
     if ended.is_empty() && ended.unreadable.is_empty() {
-        message("no such execution has ended yet");
+        message(nothing_yet(wanted, global));
     }
     Ok(())
 }

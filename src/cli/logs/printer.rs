@@ -7,7 +7,8 @@ use super::tail::Piece;
 use crate::cli::error::CliError;
 use crate::cli::options::bulk::argument;
 use crate::cli::options::global::GlobalOptions;
-use crate::cli::screen::terminal::{Face, message, print};
+use crate::cli::screen::lines::Lines;
+use crate::cli::screen::terminal::{Face, is_one_place, message, print};
 use crate::cli::screen::text::{self, Clock};
 use crate::model::records::TaskExecution;
 use crate::store::live::LiveExecution;
@@ -19,19 +20,26 @@ pub struct Printer {
     /// The program as it has to be called, and the process's id as its argument.
     program: String,
     id: String,
-    /// On a terminal: what was printed last did not end its line.
+    /// What the lines are shown by; `None` prints them as they are stored.
+    lines: Option<Lines>,
+    /// What was printed last did not end its line.
     is_mid_line: bool,
+    /// Standard error goes to the same place.
+    is_shared: bool,
 }
 
 impl Printer {
-    /// For the executions of a process.
-    pub fn new(process_id: &str, global: &GlobalOptions) -> Self {
+    /// For the executions of a process; `raw` leaves their output as it is.
+    pub fn new(process_id: &str, raw: bool, global: &GlobalOptions) -> Self {
+        let face = Face::stdout();
         Self {
-            face: Face::stdout(),
+            face,
             clock: Clock::system(),
             program: global.program(),
             id: argument(process_id),
+            lines: (!raw).then(|| Lines::new(face.way())),
             is_mid_line: false,
+            is_shared: is_one_place(),
         }
     }
 
@@ -40,20 +48,19 @@ impl Printer {
     /// # Errors
     /// When standard output can't be written.
     pub fn execution(&mut self, execution: &TaskExecution) -> Result<(), CliError> {
-        self.remark(&heading(execution))?;
+        self.heading(&heading(execution))?;
         self.text(execution.output.as_deref().unwrap_or_default())?;
         self.end_line()
     }
 
     /// The heading of one that runs.
-    pub fn running(&mut self, name: &str, live: &LiveExecution) {
+    ///
+    /// # Errors
+    /// When standard output can't be written.
+    pub fn running(&mut self, live: &LiveExecution) -> Result<(), CliError> {
         let since = self.clock.short(live.started_at);
-        message(format!(
-            "==> {}, attempt {}: running on {} since {since}",
-            text::escape(name),
-            live.attempt,
-            text::escape(&live.node)
-        ));
+        let (name, node) = (text::escape(&live.task_name), text::escape(&live.node));
+        self.heading(&format!("==> {name}, attempt {}: running on {node} since {since}", live.attempt))
     }
 
     /// What one has written since the last time.
@@ -84,30 +91,60 @@ impl Printer {
         self.remark(&heading(execution))
     }
 
-    /// A line on standard error.
-    ///
-    /// # Errors
-    /// When standard output, whose last line it must not spoil, can't be written.
-    pub fn remark(&mut self, line: &str) -> Result<(), CliError> {
-        self.end_line()?;
+    /// What stands above an output: that of another one before it has ended its line by then.
+    fn heading(&mut self, line: &str) -> Result<(), CliError> {
+        self.begin_line(true)?;
         message(line);
         Ok(())
     }
 
-    /// The next heading or prompt begins its own line; what goes into a pipe stays as it was written.
+    /// A line on standard error. It begins its own line where that goes to the same place as the output.
+    ///
+    /// # Errors
+    /// When standard output, whose last line it must not spoil, can't be written.
+    pub fn remark(&mut self, line: &str) -> Result<(), CliError> {
+        self.begin_line(false)?;
+        message(line);
+        Ok(())
+    }
+
+    fn begin_line(&mut self, is_for_output: bool) -> Result<(), CliError> {
+        self.flush()?;
+        let ends = self.face.is_terminal || (self.lines.is_some() && (is_for_output || self.is_shared));
+        if ends && std::mem::take(&mut self.is_mid_line) { print("\n") } else { Ok(()) }
+    }
+
+    /// The end of the output, for now: a prompt begins its own line. In a pipe its last line stays as it was written.
     ///
     /// # Errors
     /// When standard output can't be written.
     pub fn end_line(&mut self) -> Result<(), CliError> {
-        if std::mem::take(&mut self.is_mid_line) { print("\n") } else { Ok(()) }
+        self.flush()?;
+        match self.face.is_terminal && std::mem::take(&mut self.is_mid_line) {
+            true => print("\n"),
+            false => Ok(()),
+        }
+    }
+
+    /// Gives out what is there of a line that has not ended.
+    fn flush(&mut self) -> Result<(), CliError> {
+        let Some(lines) = &mut self.lines else { return Ok(()) };
+        let (rest, is_open) = lines.finish();
+        self.is_mid_line |= is_open;
+        print(rest)
     }
 
     fn text(&mut self, text: &str) -> Result<(), CliError> {
         if text.is_empty() {
             return Ok(());
         }
-        self.is_mid_line = self.face.is_terminal && !text.ends_with('\n');
-        print(self.face.lines(text).as_bytes())
+        match &mut self.lines {
+            None => {
+                self.is_mid_line = !text.ends_with('\n');
+                print(text)
+            }
+            Some(lines) => print(lines.take(text)),
+        }
     }
 }
 

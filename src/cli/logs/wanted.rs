@@ -5,10 +5,11 @@ use clap::Args;
 use crate::cli::error::CliError;
 use crate::cli::options::bulk::not_found;
 use crate::cli::options::global::GlobalOptions;
+use crate::model::lifecycle::ProcessStatus;
 use crate::model::records::{TaskData, TaskExecution};
 use crate::store::live::LiveExecution;
 use crate::store::read::ExecutionFilter;
-use crate::store::{Store, StoreError};
+use crate::store::{RefusalReason, Store, StoreError};
 
 /// Which executions.
 #[derive(Debug, Args)]
@@ -25,8 +26,11 @@ pub struct Options {
     /// seconds
     #[arg(short, long, conflicts_with = "json")]
     pub follow: bool,
-    /// Print one JSON document: {"process_id": id, "executions": [...], "running": the end of what the running one wrote,
-    /// or null}
+    /// Print the output as it is stored, with its escape sequences and carriage returns
+    #[arg(long, conflicts_with = "json")]
+    pub raw: bool,
+    /// Print one JSON document: {"process_id": id, "executions": [...], "live": the end of what the running one wrote, or
+    /// null}
     #[arg(long)]
     pub json: bool,
 }
@@ -36,6 +40,11 @@ pub(super) struct Wanted<'o> {
     pub process_id: &'o str,
     pub task_index: Option<u32>,
     pub attempt: Option<u32>,
+    pub raw: bool,
+    /// The process's status when it was looked for.
+    pub status: ProcessStatus,
+    /// Whether any command of these was begun.
+    pub has_begun: bool,
     /// Of all tasks.
     names: Vec<String>,
 }
@@ -43,12 +52,28 @@ pub(super) struct Wanted<'o> {
 impl<'o> Wanted<'o> {
     pub fn find(store: &mut Store, options: &'o Options, global: &GlobalOptions) -> Result<Self, CliError> {
         let process_id = &options.process_id;
-        store.process(process_id)?.ok_or_else(|| not_found(process_id, global))?;
+        let process = store.process(process_id)?.ok_or_else(|| not_found(process_id, global))?;
         let tasks = store.tasks_without_output(process_id)?;
         let wanted = options.task.as_ref();
         let task_index = wanted.map(|task| find_task(&tasks, task, process_id)).transpose()?;
+        // Who follows may wait for an attempt that comes.
+        let may_come = options.follow && !process.status.is_final();
+        if let Some(attempt) = options.attempt.filter(|_| !may_come) {
+            let asked = |it: &&TaskData| task_index.is_none_or(|index| it.task_index == index);
+            check_attempt(tasks.iter().filter(asked), attempt, process_id, task_index.is_some())?;
+        }
+        let has_begun =
+            tasks.iter().any(|it| it.attempt > 0 && task_index.is_none_or(|index| it.task_index == index));
         let names = tasks.rows.into_iter().map(|task| task.name).collect();
-        Ok(Self { process_id, task_index, attempt: options.attempt, names })
+        Ok(Self {
+            status: process.status,
+            has_begun,
+            process_id,
+            task_index,
+            attempt: options.attempt,
+            raw: options.raw,
+            names,
+        })
     }
 
     pub fn holds(&self, task_index: u32, attempt: u32) -> bool {
@@ -82,11 +107,29 @@ fn find_task(tasks: &[TaskData], wanted: &str, process_id: &str) -> Result<u32, 
         || wanted.parse().ok().and_then(|index: u32| tasks.iter().find(|task| task.task_index == index));
     by_name.or_else(by_index).map(|task| task.task_index).ok_or_else(|| {
         let names: Vec<&str> = tasks.iter().map(|task| task.name.as_str()).collect();
-        CliError::NotFound(format!(
-            "process {process_id:?} has no task {wanted:?}; it has {}",
-            names.join(", ")
-        ))
+        CliError::not_found(
+            RefusalReason::UnknownTask,
+            format!("process {process_id:?} has no task {wanted:?}; it has {}", names.join(", ")),
+        )
     })
+}
+
+/// Fails unless one of these tasks has had so many attempts.
+fn check_attempt<'t>(
+    tasks: impl Iterator<Item = &'t TaskData>,
+    attempt: u32,
+    process_id: &str,
+    is_one: bool,
+) -> Result<(), CliError> {
+    let most = tasks.max_by_key(|it| it.attempt);
+    let Some(task) = most.filter(|it| it.attempt < attempt) else { return Ok(()) };
+    let name = &task.name;
+    let of = if is_one { format!("of task {name}") } else { "of any task".to_owned() };
+    let last = match task.attempt {
+        0 => "none has begun yet".to_owned(),
+        last => format!("the last one of task {name} is {last}"),
+    };
+    Err(CliError::NotFound(format!("process {process_id:?} has no attempt {attempt} {of}; {last}")))
 }
 
 #[cfg(test)]

@@ -1,18 +1,38 @@
 //! What commands on several processes share: which processes are meant, and how it is told what was done.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use super::global::GlobalOptions;
 use crate::cli::error::CliError;
-use crate::cli::screen::terminal::message;
+use crate::cli::screen::terminal::tell;
+use crate::cli::screen::text;
 use crate::model::lifecycle::ProcessStatus;
 use crate::model::suggest::closest;
 use crate::store::{RefusalReason, Store, StoreError};
 
 /// Names that are told of all that are known.
 const KNOWN_MAX: usize = 20;
+
+/// A node that has not renewed its row for so long is taken for gone in hints: many heartbeats, which come every
+/// two seconds.
+const NODE_SILENCE_MAX: Duration = Duration::from_secs(15);
+/// Nodes that are looked at for hints.
+pub const NODES_MAX: u32 = 100;
+
+/// Whether there is a node that would take what is due.
+///
+/// # Errors
+/// When the database fails.
+pub fn has_running_node(store: &mut Store) -> Result<bool, StoreError> {
+    let now = store.now()?;
+    let nodes = store.running_nodes(NODES_MAX)?;
+    Ok(nodes
+        .iter()
+        .any(|node| node.state == "RUNNING" && text::between(node.last_heartbeat, now) < NODE_SILENCE_MAX))
+}
 
 /// Reads one of these statuses, in any letter case.
 pub fn statuses(allowed: &'static [ProcessStatus]) -> impl TypedValueParser<Value = ProcessStatus> {
@@ -52,15 +72,18 @@ pub fn unknown_type(store: &mut Store, name: &str, global: &GlobalOptions) -> Cl
             )
         }
     };
-    CliError::NotFound(format!("unknown process type {name:?}; {remedy}"))
+    CliError::not_found(RefusalReason::UnknownProcessType, format!("unknown process type {name:?}; {remedy}"))
 }
 
 /// An id that names nothing, with the way to those that do.
 pub fn not_found(process_id: &str, global: &GlobalOptions) -> CliError {
-    CliError::NotFound(format!(
-        "no process has the id {process_id:?}; see them all: {} list",
+    // A part of an id is what people have at hand.
+    let part = shell_words::quote(process_id);
+    let message = format!(
+        "no process has the id {process_id:?}; see them all: {0} list; or those with a part of it: {0} list --search={part}",
         global.program()
-    ))
+    );
+    CliError::not_found(RefusalReason::UnknownProcess, message)
 }
 
 /// What the database has refused to start, with a remedy in the words of the command line.
@@ -128,9 +151,7 @@ pub fn fail_with(mut problems: Vec<CliError>) -> Result<(), CliError> {
     problems.reverse();
     problems.sort_by_key(CliError::exit_code);
     let Some(worst) = problems.pop() else { return Ok(()) };
-    for problem in problems.iter().flat_map(CliError::lines) {
-        message(format!("error: {problem}"));
-    }
+    problems.iter().for_each(tell);
     Err(worst)
 }
 

@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::cli::error::CliError;
 use crate::model::faults::{Fault, Faults};
 use crate::model::input::ProcessInputData;
+use crate::model::malformed::malformed;
 use crate::model::names::{PROCESS_ID_REMEDY, process_id_problem};
 use crate::store::start::StartRequest;
 
@@ -149,7 +150,12 @@ impl InputOptions {
         let line = std::str::from_utf8(line.trim_ascii_end())
             .map_err(|_| fault("", "is not UTF-8".to_owned(), "save the file as UTF-8"))?;
         let mut value: Value = serde_json::from_str(line)
-            .map_err(|cause| fault("", malformed(&cause), "write one JSON object a line"))?;
+            // The line is the file's, which the message names.
+            .map_err(|cause| {
+                let (what, remedy) = malformed(&cause);
+                let problem = format!("malformed JSON at column {}: {what}", cause.column());
+                fault("", problem, &format!("{remedy}; each line is one JSON object"))
+            })?;
         let process_id = match value.as_object_mut().and_then(|keys| keys.shift_remove("process_id")) {
             None | Some(Value::Null) => None,
             Some(Value::String(id)) => Some(id),
@@ -179,14 +185,6 @@ impl InputOptions {
             Err(Faults { source: source.to_owned(), faults: missing })
         }
     }
-}
-
-/// What is wrong with a line of JSON, by its column: the line is the file's, which the message names.
-fn malformed(error: &serde_json::Error) -> String {
-    let whole = error.to_string();
-    let place = format!(" at line {} column {}", error.line(), error.column());
-    let what = whole.strip_suffix(&place).unwrap_or(&whole);
-    format!("malformed JSON at column {}: {what}", error.column())
 }
 
 /// Whether an input supplies what a process type names as required, such as `config.batch_size`.
@@ -313,7 +311,8 @@ mod tests {
             "in.jsonl:3: input_file: 7 is not a text",
             "in.jsonl:3: x: unknown key",
             "in.jsonl:4: process_id: 5 is not a text; quote it",
-            "in.jsonl:5: malformed JSON at column 2: expected ident; write one JSON object a line",
+            "in.jsonl:5: malformed JSON at column 2: an unknown word; put text in double quotes; only true, false and null \
+             go without; each line is one JSON object",
             "in.jsonl:6: an array is not an input",
         ]) {
             assert!(fault.starts_with(expected), "{fault:?} does not start with {expected:?}");

@@ -1,6 +1,7 @@
 //! What the user says: global options, inputs, process types, times, which processes are meant.
 
 pub mod bulk;
+pub mod consent;
 pub mod documents;
 pub mod endpoint;
 pub mod global;

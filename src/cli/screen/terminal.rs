@@ -5,7 +5,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
-use crate::cli::error::CliError;
+use super::lines::Way;
+use crate::cli::error::{self, CliError};
 use crate::store::read::Listed;
 
 /// Width of a terminal that doesn't tell.
@@ -60,10 +61,27 @@ impl Face {
         }
     }
 
-    /// Text of several lines from the database: made safe for a terminal, left as it is for a pipe or file.
-    pub fn lines<'t>(&self, text: &'t str) -> std::borrow::Cow<'t, str> {
-        if self.is_terminal { super::text::escape_lines(text) } else { text.into() }
+    /// How the output of commands is shown here, line by line.
+    pub fn way(&self) -> Way {
+        let columns = Size::of_stdout().map_or(COLUMNS_DEFAULT, |size| size.columns);
+        Way {
+            is_terminal: self.is_terminal,
+            has_color: self.has_color,
+            redraws: self.can_redraw.then_some(columns),
+        }
     }
+}
+
+/// Whether standard output and standard error go to the same file, pipe or terminal.
+pub fn is_one_place() -> bool {
+    use std::os::fd::AsFd;
+    use std::os::unix::fs::MetadataExt;
+    let place = |stream: std::os::fd::BorrowedFd<'_>| {
+        let file = std::fs::File::from(stream.try_clone_to_owned().ok()?);
+        file.metadata().ok().map(|it| (it.dev(), it.ino()))
+    };
+    let (out, error) = (place(io::stdout().as_fd()), place(io::stderr().as_fd()));
+    out.is_some() && out == error
 }
 
 /// A variable that is set to something.
@@ -174,6 +192,30 @@ pub fn message(line: impl AsRef<str>) {
     write_stderr(format!("{}{shown}\n", erase(&mut drawn)));
 }
 
+/// Tells an error on standard error: in lines for people or, beside data in JSON, as a line of JSON.
+pub fn tell(error: &CliError) {
+    match error::is_json() {
+        true => error.to_json().iter().for_each(|it| message(it.to_string())),
+        false => error.lines().iter().for_each(|line| message(format!("error: {line}"))),
+    }
+}
+
+/// Asks on standard error, where the answer is typed behind the question; true for `y` and `yes`.
+///
+/// # Errors
+/// When standard input can't be read.
+pub fn ask(question: &str) -> Result<bool, CliError> {
+    write_stderr(format!("{} [y/N] ", super::text::escape(question)));
+    super::message_queue::finish();
+    let mut answer = String::new();
+    let failed = |cause| CliError::Failed(format!("failed to read the answer: {cause}"));
+    io::stdin().read_line(&mut answer).map_err(failed)?;
+    if !answer.ends_with('\n') {
+        write_stderr("\n".to_owned());
+    }
+    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+}
+
 /// Standard error for log records: they stand above a live view too.
 pub struct LogWriter;
 
@@ -242,11 +284,5 @@ mod tests {
         assert!(face(true, &[("LANG", "de_DE.UTF-8")]).has_unicode);
         assert!(!face(true, &[("LANG", "de_DE.ISO-8859-1")]).has_unicode);
         assert!(face(true, &[("LANG", "de_DE.ISO-8859-1"), ("LC_ALL", "C.utf8")]).has_unicode);
-    }
-
-    #[test]
-    fn control_characters_are_for_pipes_only() {
-        assert_eq!(face(true, &[]).lines("a\x1b[2J\n"), "a\\x1b[2J\n");
-        assert_eq!(face(false, &[]).lines("a\x1b[2J\n"), "a\x1b[2J\n");
     }
 }

@@ -15,16 +15,18 @@ const NO_PROCESS: &str = "2147483647";
 pub(super) struct LockFile {
     /// The server's process; `None` when the file is broken.
     pub pid: Option<u32>,
+    /// Where its socket is.
+    pub sockets: String,
     /// `starting`, `ready`, `stopping`, `standby`.
     pub status: String,
 }
 
 impl LockFile {
-    /// Line 1 is the process id (negative for a single-user server), line 8 the status.
+    /// Line 1 is the process id (negative for a single-user server), line 5 the socket's directory, line 8 the status.
     fn parse(text: &str) -> Self {
         let line = |number: usize| text.lines().nth(number).unwrap_or("").trim();
         let pid = line(0).parse::<i64>().ok().and_then(|pid| u32::try_from(pid.abs()).ok());
-        Self { pid, status: line(7).to_string() }
+        Self { pid, sockets: line(4).to_string(), status: line(7).to_string() }
     }
 
     /// The cluster's file, if it has one.
@@ -66,9 +68,13 @@ mod tests {
     #[test]
     fn the_lock_file_is_read_whole_or_broken() {
         let text = "4711\n/data\n1700000000\n5432\n/data/run\n\n  123  456\nready   \n";
-        assert_eq!(LockFile::parse(text), LockFile { pid: Some(4711), status: "ready".into() });
+        let expected = LockFile { pid: Some(4711), sockets: "/data/run".into(), status: "ready".into() };
+        assert_eq!(LockFile::parse(text), expected);
         assert_eq!(LockFile::parse("-12\n/data\n").pid, Some(12));
-        assert_eq!(LockFile::parse(""), LockFile { pid: None, status: String::new() });
+        assert_eq!(
+            LockFile::parse(""),
+            LockFile { pid: None, sockets: String::new(), status: String::new() }
+        );
         assert_eq!(LockFile::parse("garbage\n").pid, None);
     }
 }

@@ -32,6 +32,7 @@ pub use self::error::{ClusterError, ClusterFailure};
 use self::binaries::Binaries;
 use self::error::{Outcome, cannot};
 use self::layout::Layout;
+use self::lock_file::LockFile;
 use self::server::Server;
 use self::waiting::Waiting;
 use super::connect::Patience;
@@ -82,6 +83,15 @@ impl PrivateCluster {
         let running = cluster.server.ensure_running();
         give_back(&decision);
         running.map(|()| cluster)
+    }
+
+    /// How to connect to the server of `data_dir` if it is up, for who would rather go without than start it. Nothing
+    /// keeps it from ending meanwhile.
+    pub fn settings_if_running(data_dir: &Path) -> Option<ConnectionSettings> {
+        let layout = Layout { root: std::fs::canonicalize(data_dir).ok()? };
+        let (_, cluster) = layout.existing_cluster().ok()??;
+        let file = LockFile::read(&cluster).ok()??;
+        (file.status == "ready").then(|| Server::settings_for(Path::new(&file.sockets)))
     }
 
     /// How to connect. Holds while the cluster is open.

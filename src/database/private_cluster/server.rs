@@ -6,7 +6,7 @@ use std::fs::OpenOptions;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
@@ -61,7 +61,12 @@ enum Sight {
 impl Server {
     /// How to connect.
     pub fn settings(&self) -> ConnectionSettings {
-        ConnectionSettings::for_socket(&self.sockets, PORT, launch::USER, launch::USER)
+        Self::settings_for(&self.sockets)
+    }
+
+    /// How to connect to a server whose socket is in this directory.
+    pub fn settings_for(sockets: &Path) -> ConnectionSettings {
+        ConnectionSettings::for_socket(sockets, PORT, launch::USER, launch::USER)
     }
 
     /// Returns once the server lets us in, starting it if it isn't there.

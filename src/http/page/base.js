@@ -15,8 +15,8 @@ const number = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
 // has no width. Shown, so that nothing hides behind it.
 const STEERING = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
 const visible = (text) => String(text).replace(STEERING, (mark) => "‹U+" + mark.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0") + "›");
-// Colours of terminals mean nothing here, and a carriage return is a progress bar's next state. All else is shown.
-const plain = (text) => visible(text.replace(/\u001b\[[0-9;:]*[mK]/g, "").replace(/\r\n?/g, "\n"));
+// Colours of terminals mean nothing here, and of a progress bar its last state is left. All else is shown.
+const plain = (text) => visible(text.replace(/\u001b\[[0-9;:]*[mK]/g, "").replace(/\r+(?=\n|$)/g, "").replace(/[^\n]*\r/g, ""));
 
 function duration(seconds) {
   if (seconds === null || seconds === undefined || !isFinite(seconds)) return "";
@@ -44,7 +44,7 @@ const since = (time) => (time ? Math.max(0, (now() - Date.parse(time)) / 1000) :
 const between = (from, to) => (from ? Math.max(0, ((to ? Date.parse(to) : now()) - Date.parse(from)) / 1000) : null);
 
 // Made once: making one takes longer than a hundred uses.
-const TIME = { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" };
+const TIME = { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23", timeZoneName: "short" };
 const timeOfDay = new Intl.DateTimeFormat(undefined, TIME);
 const dayAndTime = new Intl.DateTimeFormat(undefined, { year: "numeric", month: "2-digit", day: "2-digit", ...TIME });
 function clock(time) {
@@ -77,9 +77,13 @@ function svgElement(tag, properties, text) {
   return made;
 }
 
+// What goes on as it was is appended to: a selection in it stays.
 function setText(id, text) {
   const place = $(id);
-  if (place.textContent !== text) place.textContent = text;
+  const [was, node] = [place.textContent, place.firstChild];
+  if (was === text) return;
+  if (was && text.startsWith(was) && place.childNodes.length === 1 && node instanceof Text) node.appendData(text.slice(was.length));
+  else place.textContent = text;
 }
 
 const status = (word) => element("span", { class: "status " + word }, word);
@@ -96,7 +100,15 @@ function rebuild(id, facts, build) {
   build($(id));
 }
 
-// Rows are made anew only where something in them has changed. `facts` is all that a row is made of.
+// What has changed of one is put into its place; the rest stays, and with it focus and selection.
+function renew(old, fresh) {
+  if (old.isEqualNode(fresh)) return;
+  const [was, is] = [old.firstChild, fresh.firstChild];
+  if (old.childNodes.length === 1 && fresh.childNodes.length === 1 && was instanceof Text && is instanceof Text) was.data = is.data;
+  else replaceFocused(old, fresh);
+}
+
+// Cells are made anew only where something in them has changed. `facts` is all that a row is made of.
 function fill(id, items, key, facts, cells) {
   const body = $(id);
   const names = [...body.closest("table").tHead.rows[0].cells].map((it) => it.textContent);
@@ -111,8 +123,13 @@ function fill(id, items, key, facts, cells) {
       [...fresh.cells].forEach((it, n) => { it.setAttribute("role", "cell"); it.dataset.name = names[n]; });
       fresh.dataset.key = its;
       fresh.dataset.print = print;
-      if (row) replaceFocused(row, fresh);
-      row = fresh;
+      if (row && row.cells.length === fresh.cells.length) {
+        [...fresh.cells].forEach((it, n) => renew(row.cells[n], it));
+        row.dataset.print = print;
+      } else {
+        if (row) row.replaceWith(fresh);
+        row = fresh;
+      }
     }
     if (body.rows[i] !== row) body.insertBefore(row, body.rows[i] || null);
   });
@@ -121,9 +138,9 @@ function fill(id, items, key, facts, cells) {
   if (none) none.hidden = items.length > 0;
 }
 
-function replaceFocused(row, fresh) {
-  const had = [...row.querySelectorAll("a, button")].indexOf(document.activeElement);
-  row.replaceWith(fresh);
+function replaceFocused(old, fresh) {
+  const had = [...old.querySelectorAll("a, button")].indexOf(document.activeElement);
+  old.replaceWith(fresh);
   const next = had < 0 ? null : fresh.querySelectorAll("a, button")[had];
   if (next) next.focus({ preventScroll: true });
 }

@@ -17,7 +17,7 @@ function showFilters() {
   fields.node.value = filters.get("node") || "";
   for (const name of TIMES) fields[name].value = filters.get(name) ? local(filters.get(name)) : "";
   const metadata = [...filters].filter(([name]) => name.startsWith("metadata."));
-  fields.metadata.value = metadata.map(([name, value]) => name.slice("metadata.".length) + "=" + value).join(" ");
+  fields.metadata.value = metadata.map(([name, value]) => name.slice("metadata.".length) + "=" + value).join("\n");
   if (["node", ...TIMES].some((name) => filters.get(name)) || metadata.length) $("more").open = true;
 }
 
@@ -29,9 +29,9 @@ $("filters").addEventListener("submit", (event) => {
   const filters = new URLSearchParams();
   for (const name of ["status", "type", "node"]) if (fields[name].value.trim()) filters.set(name, fields[name].value.trim());
   for (const name of TIMES) if (fields[name].value) filters.set(name, new Date(fields[name].value).toISOString());
-  for (const pair of fields.metadata.value.trim().split(/\s+/).filter(Boolean)) {
+  for (const pair of fields.metadata.value.split("\n").filter((it) => it.trim())) {
     const [key, ...value] = pair.split("=");
-    filters.set("metadata." + key, value.join("="));
+    filters.set("metadata." + key.trim(), value.join("="));
   }
   go(filters);
 });
@@ -108,7 +108,7 @@ function arrive(isFirst) {
   if (changed) {
     forget();
     // What another process has shown is no answer to this one.
-    for (const id of ["p-id", "p-error", "output"]) setText(id, "");
+    for (const id of ["p-id", "p-error", "output", "output-of"]) setText(id, "");
     if (here !== undefined) setText("p-id", visible(here));
     for (const id of ["tasks", "p-facts", "gantt", "p-context", "p-input"]) { $(id).replaceChildren(); built.delete(id); }
     for (const id of ["p-cancel", "p-retry", "p-from"]) $(id).disabled = true;

@@ -165,7 +165,7 @@ function showRunning(found, picked) {
   if (!picked) runningAsked = RUNNING_ASKED[0];
   const shown = running.slice(0, RUNNING_ROWS);
   fill("running", shown, (it) => it.process_id, (it) => [it.process_id, it.current_task_index, wholeSeconds(since(it.started_at)), nodeName(it.picked_by), taskName(it)], (it) => [
-    cell("", link(it.process_id)),
+    cell("id", link(it.process_id)),
     taskName(it) + (it.current_task_index + 1) + " of " + it.total_tasks,
     cell("nowrap", wholeSeconds(since(it.started_at))),
     nodeName(it.picked_by),
@@ -178,23 +178,37 @@ function showRunning(found, picked) {
 function showFailed(found) {
   const shown = [...found].sort((a, b) => Date.parse(b.completed_at) - Date.parse(a.completed_at)).slice(0, FAILED_ROWS);
   fill("failed", shown, (it) => it.process_id, (it) => [it.process_id, it.completed_at, it.error_message], (it) => [
-    cell("", link(it.process_id)),
+    cell("id", link(it.process_id)),
     cell("nowrap", clock(it.completed_at)),
     error(it.error_message),
   ]);
 }
 
+// What an unfinished process waits for, or why one has failed.
+function noteOf(it) {
+  if (it.completed_at) return it.error_message ? visible(it.error_message) : "";
+  if (it.picked_by) return "on " + nodeName(it.picked_by);
+  if (pausedTypes().includes(it.process_type)) return "its type is paused";
+  const later = it.execution_time && Date.parse(it.execution_time) > now();
+  if (!later) return "waits for a free executor";
+  return (it.started_at ? "again " : "due ") + clock(it.execution_time);
+}
+
+const NO_PROCESS = "There is no process yet. Start one: process-orchestrator run FILE --input-file …, or process-orchestrator start TYPE for a node to run.";
+
 function showList(list, filters) {
-  fill("list", list.processes, (it) => it.process_id, (it) => [it.process_id, it.status, it.current_task_index, it.error_message, it.completed_at || wholeSeconds(since(it.started_at))], (it) => [
-    cell("", link(it.process_id)),
+  fill("list", list.processes, (it) => it.process_id, (it) => [it.process_id, it.status, it.current_task_index, noteOf(it), it.completed_at || wholeSeconds(since(it.started_at))], (it) => [
+    cell("id", link(it.process_id)),
+    visible(it.process_type),
     cell("", status(it.status)),
     cell("nowrap", done(it) + " of " + it.total_tasks),
     cell("nowrap", clock(it.created_at)),
     cell("nowrap", it.completed_at ? duration(between(it.started_at, it.completed_at)) : wholeSeconds(between(it.started_at))),
-    error(it.error_message),
+    cell("wide" + (it.error_message ? " error" : ""), element("div", { class: "clamp" }, noteOf(it))),
   ]);
   const trouble = list.trouble || (list.unreadable || []).join("; ");
-  setText("list-none", trouble ? visible(trouble) : "No process is like that.");
+  const none = filters.toString() ? "No process is like that: change the filters." : NO_PROCESS;
+  setText("list-none", trouble ? visible(trouble) : none);
   $("list-none").classList.toggle("error", Boolean(trouble));
   if (trouble) $("list-none").hidden = false;
   $("older").disabled = !list.next;

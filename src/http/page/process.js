@@ -32,7 +32,7 @@ async function showProcess(id) {
   showTimeline(process, tasks, executions, running);
   showTasks(process, tasks, executions, running);
   if (!chosen) chosen = firstChoice(tasks, executions, running);
-  await showOutput(id, tasks, executions, running);
+  await showOutput(process, tasks, executions, running);
   rebuild("p-context", [id, process.process_context], (it) => { it.textContent = visible(exactly(process, "process_context")); });
   rebuild("p-input", [id, process.input_data], (it) => { it.textContent = visible(exactly(process, "input_data")); });
   return running !== null;
@@ -124,7 +124,10 @@ function showFacts(process, tasks) {
   ].filter(([, value]) => value !== "");
   rebuild("p-facts", facts, (it) => {
     const shown = (name, value) => (name === "Status" ? status(value) : value);
-    it.replaceChildren(...facts.map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, shown(name, value)))));
+    const fresh = facts.map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, shown(name, value))));
+    const isSame = it.children.length === fresh.length && fresh.every((one, n) => one.firstChild.isEqualNode(it.children[n].firstChild));
+    if (isSame) fresh.forEach((one, n) => renew(it.children[n].lastChild, one.lastChild));
+    else it.replaceChildren(...fresh);
   });
   $("p-error").hidden = !process.error_message;
   setText("p-error", visible(process.error_message || ""));
@@ -185,14 +188,15 @@ function drawTimeline(svg, width, process, tasks, executions, running) {
 
 function showTasks(process, tasks, executions, running) {
   const latest = (task) => (running && running.task_index === task.task_index ? running : (executions.get(task.task_index) || []).slice(-1)[0]);
-  const facts = (it) => [it.name, it.status, it.attempt, latest(it), chosen && chosen.task === it.task_index, running === latest(it) && wholeSeconds(running ? running.duration_ms / 1000 : 0)];
+  const facts = (it) => [it.name, it.status, it.attempt, latest(it), Boolean(chosen && chosen.task === it.task_index), process.error_message, running === latest(it) && wholeSeconds(running ? running.duration_ms / 1000 : 0)];
   fill("tasks", tasks, (it) => process.process_id + " " + it.task_index, facts, (it) => {
     const last = latest(it);
     const own = it.status === "FAILED" || it.status === "WAITING_RETRY";
     const why = it.status === "WAITING_RETRY" ? "again " + clock(process.execution_time) + ": " : "";
     const state = cell("", status(it.status), last && last.exit_code ? " exit code " + last.exit_code : "", last && last.signal ? " signal " + last.signal : "");
-    const is = chosen && chosen.task === it.task_index;
-    const show = element("button", { type: "button", "aria-pressed": String(is), "aria-label": "Show the output of " + visible(it.name) }, last && last.output_bytes !== null ? bytes(last.output_bytes) : "…");
+    const is = Boolean(chosen && chosen.task === it.task_index);
+    const size = last && last.output_bytes !== null ? bytes(last.output_bytes) : "…";
+    const show = element("button", { type: "button", "aria-pressed": String(is), "aria-label": size + ", show the output of " + visible(it.name) }, size);
     show.addEventListener("click", () => choose(it.task_index, null));
     return [
       visible(it.task_index + 1 + ". " + it.name),
@@ -203,10 +207,13 @@ function showTasks(process, tasks, executions, running) {
       cell("nowrap", usage(last)),
       last ? nodeName(last.node) : "",
       last ? show : "",
-      error(own ? why + (it.error_message || (last && last.error_message) || "") : ""),
+      error(own ? why + untold(process, it.error_message || (last && last.error_message)) : ""),
     ];
   });
 }
+
+// What the process's own error tells is not told again.
+const untold = (process, error) => (!error || (process.error_message || "").includes(error) ? "" : error);
 
 function usage(execution) {
   if (!execution) return "";
@@ -223,7 +230,8 @@ function choose(task, attempt) {
 
 // ---- the output of one execution
 
-async function showOutput(id, tasks, executions, running) {
+async function showOutput(process, tasks, executions, running) {
+  const id = process.process_id;
   const card = $("output-card");
   const task = chosen ? tasks[chosen.task] : null;
   card.hidden = !task;
@@ -234,7 +242,10 @@ async function showOutput(id, tasks, executions, running) {
   showAttempts(task, ran, running && running.task_index === task.task_index ? running : null, one);
   setText("h-output", "Output of " + visible(task.name));
   if (!one) { setText("output-command", visible(task.command)); setText("output-note", "It has not run yet."); setText("output", ""); shownOutput = null; return; }
-  setText("output-of", "Attempt " + one.attempt + ": " + one.outcome + (one.error_message ? ": " + visible(one.error_message) : ""));
+  // The task's row has its latest error, the process's is above.
+  const row = tasks[chosen.task].error_message || "";
+  const why = row === one.error_message ? "" : untold(process, one.error_message);
+  setText("output-of", "Attempt " + one.attempt + ": " + one.outcome + (why ? ": " + visible(why) : ""));
   if (isRunning) {
     shownOutput = null;
     setText("output-command", visible(task.command));
@@ -282,7 +293,8 @@ $("attempt").addEventListener("change", () => choose(chosen.task, Number($("atte
 async function give(what, body, said) {
   const id = place().process;
   if (!id) return;
-  if (!sessionStorage.getItem("token")) { openToken(); return; }
+  // The click goes on once there is a token.
+  if (!sessionStorage.getItem("token")) { openToken(() => { if (place().process === id) give(what, body, said); }); return; }
   setText("p-done", "…");
   try {
     setText("p-done", visible(said(await order(path(id, "/" + what), body))));
@@ -294,7 +306,7 @@ async function give(what, body, said) {
 
 const CANCELLED = { CANCELLED: "Cancelled.", REQUESTED: "Its node has been told: it ends the command.", FINISHED: "It had ended before." };
 $("p-cancel").addEventListener("click", () => {
-  if (sessionStorage.getItem("token") && !confirm("Cancel " + visible(place().process) + "? Its running command is ended.")) return;
+  if (!confirm("Cancel " + visible(place().process) + "? Its running command is ended.")) return;
   give("cancel", { reason: "on the status page" }, (it) => CANCELLED[it.outcome] || it.outcome);
 });
 $("p-retry").addEventListener("click", () => {
@@ -302,19 +314,23 @@ $("p-retry").addEventListener("click", () => {
   give("retry", from ? { from_task: from } : {}, (it) => "It goes again from " + it.from_task + ".");
 });
 
-function openToken() {
+let afterToken = null;
+function openToken(then) {
   const dialog = $("token-dialog");
+  afterToken = then;
   dialog.returnValue = "";
   $("token").value = sessionStorage.getItem("token") || "";
   dialog.showModal();
 }
-$("token-button").addEventListener("click", openToken);
+$("token-button").addEventListener("click", () => openToken(null));
 $("token-dialog").addEventListener("close", () => {
-  const [token, wish] = [$("token").value.trim(), $("token-dialog").returnValue];
+  const [token, wish, then] = [$("token").value.trim(), $("token-dialog").returnValue, afterToken];
   $("token").value = "";
+  afterToken = null;
   if (wish === "forget") sessionStorage.removeItem("token");
   if (wish === "keep" && token) sessionStorage.setItem("token", token);
   showToken();
+  if (wish === "keep" && token && then) then();
 });
 const showToken = () => setText("token-button", sessionStorage.getItem("token") ? "Token ✓" : "Token…");
 

@@ -17,6 +17,8 @@ const FILTERS: &[&str] = &[
     "started_before",
     "finished_since",
     "finished_before",
+    "id_prefix",
+    "search",
     "limit",
     "after",
 ];
@@ -28,7 +30,10 @@ pub(in crate::http) fn set_all(route: &mut Route, path: &str, query: &str) -> Re
     let mut seen = Vec::new();
     for pair in query.split('&').filter(|it| !it.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let (name, value) = (decode_query(name)?, decode_query(value)?);
+        let name = decode_query(name)?;
+        // Metadata is any text that the database can hold.
+        let is_any = name.starts_with(METADATA);
+        let value = if is_any { decode_query_text(value)? } else { decode_query(value)? };
         if seen.contains(&name) {
             return Err(bad_parameter(format!(
                 "parameter {} is there more than once; give it once",
@@ -41,7 +46,7 @@ pub(in crate::http) fn set_all(route: &mut Route, path: &str, query: &str) -> Re
     Ok(())
 }
 
-/// An empty value counts as not given, as a form sends it.
+/// An empty value counts as not given, as a form sends it; one of metadata may be empty itself.
 fn set_parameter(route: &mut Route, path: &str, name: &str, value: &str) -> Result<(), Problem> {
     let known: &[&str] = match route {
         Route::Processes(_) => FILTERS,
@@ -49,7 +54,8 @@ fn set_parameter(route: &mut Route, path: &str, name: &str, value: &str) -> Resu
         Route::Executions { .. } => &["output", "task", "attempt"],
         _ => &[],
     };
-    let is_metadata = matches!(route, Route::Processes(_)) && name.starts_with(METADATA);
+    let is_metadata =
+        matches!(route, Route::Processes(_)) && name.len() > METADATA.len() && name.starts_with(METADATA);
     if !known.contains(&name) && !is_metadata {
         let remedy = match route {
             _ if known.is_empty() => "it takes none".into(),
@@ -62,7 +68,7 @@ fn set_parameter(route: &mut Route, path: &str, name: &str, value: &str) -> Resu
             format!("{path} has no parameter {}; {remedy}", quoted(name)),
         ));
     }
-    if value.is_empty() {
+    if value.is_empty() && !is_metadata {
         return Ok(());
     }
     match route {
@@ -112,6 +118,8 @@ fn set_filter(filter: &mut ProcessFilter, name: &str, value: &str) -> Result<(),
         "started_before" => filter.started_before = Some(time(name, value)?),
         "finished_since" => filter.finished_since = Some(time(name, value)?),
         "finished_before" => filter.finished_before = Some(time(name, value)?),
+        "id_prefix" => filter.id_prefix = Some(value.to_owned()),
+        "search" => filter.search = Some(value.to_owned()),
         "limit" => match value.parse() {
             Ok(limit @ 1..=PAGE_MAX) if value.bytes().all(|it| it.is_ascii_digit()) => filter.limit = limit,
             _ => return Err(bad_value(name, value, &format!("give a number from 1 to {PAGE_MAX}"))),
@@ -145,11 +153,32 @@ fn time(name: &str, value: &str) -> Result<Timestamp, Problem> {
 }
 
 fn decode_query(text: &str) -> Result<String, Problem> {
-    decode(text, true).map_err(|problem| bad_parameter(format!("in the query, {}: {problem}", quoted(text))))
+    decode(text, true).map_err(|problem| bad_in_query(text, problem))
 }
 
-/// Percent-decodes; in a query, `+` is a space. Nothing that is asked for here has control characters.
+/// The same for a text of several lines.
+fn decode_query_text(text: &str) -> Result<String, Problem> {
+    let decoded = decode_text(text, true).and_then(|it| match it.contains('\0') {
+        true => Err("it holds a NUL, which no text in the database does"),
+        false => Ok(it),
+    });
+    decoded.map_err(|problem| bad_in_query(text, problem))
+}
+
+fn bad_in_query(text: &str, problem: &str) -> Problem {
+    bad_parameter(format!("in the query, {}: {problem}", quoted(text)))
+}
+
+/// Percent-decodes; in a query, `+` is a space. Names and ids have no control characters.
 pub(in crate::http) fn decode(text: &str, plus_is_space: bool) -> Result<String, &'static str> {
+    let text = decode_text(text, plus_is_space)?;
+    if text.chars().any(char::is_control) {
+        return Err("it holds a control character");
+    }
+    Ok(text)
+}
+
+fn decode_text(text: &str, plus_is_space: bool) -> Result<String, &'static str> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
@@ -165,11 +194,7 @@ pub(in crate::http) fn decode(text: &str, plus_is_space: bool) -> Result<String,
             other => other,
         });
     }
-    let text = String::from_utf8(bytes).map_err(|_| "it is not UTF-8 once decoded")?;
-    if text.chars().any(char::is_control) {
-        return Err("it holds a control character");
-    }
-    Ok(text)
+    String::from_utf8(bytes).map_err(|_| "it is not UTF-8 once decoded")
 }
 
 /// Percent-encodes all but what stands for itself in any part of a path.

@@ -13,7 +13,7 @@ pub(in crate::http) const PATHS: &[(&str, &str)] = &[
     (
         "/processes?status=&type=&limit=&after=",
         "processes, newest first; give \"next\" as after for the next page; also filtered by node, started_since, \
-         started_before, finished_since, finished_before and metadata.KEY",
+         started_before, finished_since, finished_before, id_prefix, search (a part of the id) and metadata.KEY",
     ),
     ("/processes/{id}", "one process; percent-encode the id, its slashes too"),
     ("/processes/{id}/tasks?output=", "its tasks in their order; output=false leaves their output out"),
@@ -263,9 +263,12 @@ mod tests {
             started_before: "2026-01-01T02:00:00+01:00".parse().ok(),
             finished_since: "2026-01-02T00:00:00.5Z".parse().ok(),
             finished_before: "2026-01-03T00:00:00Z".parse().ok(),
-            metadata: [("order id".to_owned(), "7".into()), ("a.b".to_owned(), "x=y".into())]
+            metadata: [("order id", "7"), ("a.b", "x=y"), ("none", ""), ("lines", " a\n b ")]
+                .map(|(key, value)| (key.to_owned(), value.into()))
                 .into_iter()
                 .collect(),
+            id_prefix: Some("p-".into()),
+            search: Some("0%_".into()),
             limit: 7,
             after: Cursor::parse("1700000000000000.p+1"),
         };
@@ -273,7 +276,8 @@ mod tests {
         let target = "/processes?status=failed,IN_PROGRESS&type=a+b%2Fc%26d&limit=7&after=1700000000000000.p%2B1\
                       &node=n+1&started_since=2026-01-01T00:00:00Z&started_before=2026-01-01T02:00:00+01:00\
                       &finished_since=2026-01-02T00:00:00.5Z&finished_before=2026-01-03T00:00:00%2B00:00\
-                      &metadata.order+id=7&metadata.a.b=x=y";
+                      &metadata.order+id=7&metadata.a.b=x=y\
+                      &metadata.none=&metadata.lines=+a%0A+b+&id_prefix=p-&search=0%25_";
         assert_eq!(filter(target), expected);
         assert_eq!(filter("/processes?status=&type=&limit=&after="), ProcessFilter::default());
         assert_eq!(filter("/processes?&&limit=1000&"), ProcessFilter { limit: 1000, ..Default::default() });
@@ -300,6 +304,7 @@ mod tests {
             ("limit=1&limit=2", ["\"limit\"", "more than once", "once"]),
             ("type=%zz", ["query", "\"%zz\"", "%25"]),
             ("type=%00", ["query", "\"%00\"", "control character"]),
+            ("metadata.a=%00", ["query", "\"%00\"", "NUL"]),
         ] {
             let (status, code, message) = refused(&format!("/processes?{query}"));
             assert_eq!((status, code), (400, "bad_parameter"), "{query}");

@@ -60,18 +60,8 @@ pub fn shown_text(text: &str) -> String {
 }
 
 fn malformed(error: &serde_json::Error) -> Fault {
+    let (what, remedy) = crate::model::malformed::malformed(error);
     let (line, column) = (error.line(), error.column());
-    let whole = error.to_string();
-    let what = whole.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&whole);
-    let remedy = match what {
-        _ if error.is_eof() => "the text ends too early: close what is still open",
-        "trailing comma" => "remove the comma before the closing bracket",
-        "trailing characters" => "one file holds one document: remove what follows it",
-        "key must be a string" => "put the key in double quotes",
-        "expected value" => "write a value: text in double quotes, a number, true, false, [ ] or { }",
-        _ if what.starts_with("control character") => "write a line break in a text as \\n and a tab as \\t",
-        _ => "correct the JSON there",
-    };
     Fault::new("", format!("malformed JSON at line {line}, column {column}: {what}"), remedy)
 }
 

@@ -51,6 +51,7 @@ columns! {
         queue_dead: Option<i64>,
         queue_vacuum_s: Option<f64>,
         table_locks: i64,
+        has_tables: bool,
         missing_rights: Option<String>,
     }
 }

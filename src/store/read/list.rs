@@ -17,8 +17,13 @@ use crate::store::{Sql, Store, StoreError};
 const WALK: Sql = Sql::new("list processes", include_str!("../../../sql/read/list_processes.sql"));
 const UNFINISHED: Sql =
     Sql::new("list unfinished processes", include_str!("../../../sql/read/list_unfinished.sql"));
-const BY_METADATA: Sql =
-    Sql::new("list processes by metadata", include_str!("../../../sql/read/list_by_metadata.sql"));
+const FEW: Sql = Sql::new(
+    "list processes by metadata or the begin of their ids",
+    include_str!("../../../sql/read/list_few.sql"),
+);
+const BY_SEARCH: Sql = Sql::new("search for processes", include_str!("../../../sql/read/list_by_search.sql"));
+const SEARCH_END: Sql =
+    Sql::new("see how far a search goes", include_str!("../../../sql/read/search_end.sql"));
 const COUNT_CANDIDATES: Sql =
     Sql::new("see how many processes to look at", include_str!("../../../sql/read/count_candidates.sql"));
 const NODES_NAMED: Sql = Sql::new("find a node", include_str!("../../../sql/nodes/nodes_named.sql"));
@@ -28,6 +33,8 @@ pub const PAGE_MAX: u32 = 1000;
 /// Up to so many processes are read and sorted for a page (30 ms); of more, a walk by creation meets a page's worth
 /// soon enough.
 const CANDIDATES_MAX: i64 = 10_000;
+/// A part of an id has no index: one page looks for it among so many processes, some 100 ms. The next page goes on.
+const SEARCHED_MAX: i64 = 200_000;
 
 /// Which processes a list shows. Conditions that are not given leave all through.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +56,11 @@ pub struct ProcessFilter {
     pub finished_before: Option<Timestamp>,
     /// Only those whose input holds all of this metadata.
     pub metadata: Map<String, Value>,
+    /// Only those whose ids begin so.
+    pub id_prefix: Option<String>,
+    /// Only those whose ids hold this somewhere. Of a long history one page is what is found among the 200,000 newest,
+    /// maybe nothing, and `next` is where the search goes on.
+    pub search: Option<String>,
     /// Only those after this place, which the page before gave as `next`.
     pub after: Option<Cursor>,
     /// At most this many; no more than [`PAGE_MAX`] are given.
@@ -66,6 +78,8 @@ impl Default for ProcessFilter {
             finished_since: None,
             finished_before: None,
             metadata: Map::new(),
+            id_prefix: None,
+            search: None,
             after: None,
             limit: 100,
         }
@@ -146,8 +160,15 @@ enum Path {
     WalkFinished,
     /// The queue.
     Queue,
-    /// The index of metadata.
-    Metadata,
+    /// The index of metadata, or that of ids by their begin.
+    Few,
+}
+
+impl Path {
+    /// Whether it goes through processes by their creation, as far as it has to.
+    const fn is_walk(self) -> bool {
+        matches!(self, Self::Walk | Self::WalkFinished)
+    }
 }
 
 /// What the filter says of which processes can be in it at all. Pure.
@@ -182,9 +203,9 @@ impl Reach {
         // A condition on when or where they ran has an index's help for finished ones only.
         let is_apart = filter.started_since.is_some() || filter.node.is_some() || self.with_error_only;
         match (self.unfinished, self.finished) {
-            _ if !filter.metadata.is_empty() => {
+            _ if !filter.metadata.is_empty() || filter.id_prefix.is_some() => {
                 if is_few {
-                    &[Path::Metadata]
+                    &[Path::Few]
                 } else {
                     &[Path::Walk]
                 }
@@ -208,6 +229,9 @@ impl Reach {
 struct Conditions {
     statuses: Option<Vec<&'static str>>,
     metadata: Option<Value>,
+    /// Patterns of LIKE: how ids begin, what they hold.
+    prefix: Option<String>,
+    part: Option<String>,
     node_ids: Option<Vec<String>>,
     finished_since: Option<Timestamp>,
     created_before: Option<Timestamp>,
@@ -223,11 +247,27 @@ impl Store {
             return Ok(Page { processes: Vec::new(), unreadable: Vec::new(), next: None });
         };
         let candidates = self.candidates(filter, reach)?;
+        let paths = reach.paths(filter, candidates);
+        let end = match conditions.part.is_some() && paths.iter().any(|it| it.is_walk()) {
+            true => self.search_end(filter)?,
+            false => None,
+        };
         let mut found = Vec::new();
-        for path in reach.paths(filter, candidates) {
-            found.extend(self.page_by(*path, filter, reach, &conditions)?);
+        for path in paths {
+            found.extend(self.page_by(*path, filter, reach, &conditions, end.as_ref())?);
         }
-        Ok(page_of(found, limit as usize))
+        let mut page = page_of(found, limit as usize);
+        page.next = page.next.or(end);
+        Ok(page)
+    }
+
+    /// The last process that one page's search looks at; `None` if that is the oldest of all.
+    fn search_end(&mut self, filter: &ProcessFilter) -> Result<Option<Cursor>, StoreError> {
+        let after_time = filter.after.as_ref().map(|it| it.created_at);
+        let after_id = filter.after.as_ref().map(|it| it.process_id.as_str());
+        let params: [&(dyn ToSql + Sync); 4] =
+            [&filter.process_type, &after_time, &after_id, &(SEARCHED_MAX - 1)];
+        self.query_opt(&SEARCH_END, &params)?.map(|row| read_place(&row)).transpose()
     }
 
     /// Whether there is a node of this id or name; those that ended more than seven days ago are forgotten.
@@ -241,6 +281,8 @@ impl Store {
         let mut conditions = Conditions {
             statuses: (!statuses.is_empty()).then_some(statuses),
             metadata: (!filter.metadata.is_empty()).then(|| Value::Object(filter.metadata.clone())),
+            prefix: filter.id_prefix.as_ref().map(|it| format!("{}%", literal(it))),
+            part: filter.search.as_ref().map(|it| format!("%{}%", literal(it))),
             node_ids: None,
             // What has been started since then has not ended before.
             finished_since: filter.finished_since.max(filter.started_since),
@@ -260,13 +302,14 @@ impl Store {
     /// How many processes the filter's best starting point leaves, counted no further than is of interest.
     fn candidates(&mut self, filter: &ProcessFilter, reach: Reach) -> Result<i64, StoreError> {
         let metadata = (!filter.metadata.is_empty()).then(|| Value::Object(filter.metadata.clone()));
-        if metadata.is_none() && !reach.unfinished {
+        let prefix = filter.id_prefix.as_ref().map(|it| format!("{}%", literal(it)));
+        if metadata.is_none() && prefix.is_none() && !reach.unfinished {
             return Ok(0);
         }
         let counted = CANDIDATES_MAX + 1;
         let row = self.query_opt(
             &COUNT_CANDIDATES,
-            &[&metadata, &filter.process_type, &counted, &reach.claimed_only],
+            &[&metadata, &filter.process_type, &counted, &reach.claimed_only, &prefix],
         )?;
         row.map_or(Ok(0), |row| get(&row, "how_many", "the candidates"))
     }
@@ -277,6 +320,7 @@ impl Store {
         filter: &ProcessFilter,
         reach: Reach,
         conditions: &Conditions,
+        end: Option<&Cursor>,
     ) -> Result<Vec<Found>, StoreError> {
         let after_time = filter.after.as_ref().map(|it| it.created_at);
         let after_id = filter.after.as_ref().map(|it| it.process_id.as_str());
@@ -300,12 +344,22 @@ impl Store {
             &conditions.created_before,
             &conditions.metadata,
             &conditions.node_ids,
+            &conditions.prefix,
         ];
+        let end_time = end.map(|it| it.created_at);
+        let end_id = end.map(|it| it.process_id.as_str());
         let sql = match path {
-            Path::Walk | Path::WalkFinished => &WALK,
-            Path::Metadata => &BY_METADATA,
+            Path::Walk | Path::WalkFinished if conditions.part.is_none() => &WALK,
+            Path::Walk | Path::WalkFinished => {
+                params.extend::<[&(dyn ToSql + Sync); 3]>([&conditions.part, &end_time, &end_id]);
+                &BY_SEARCH
+            }
+            Path::Few => {
+                params.push(&conditions.part);
+                &FEW
+            }
             Path::Queue => {
-                params.push(&reach.claimed_only);
+                params.extend::<[&(dyn ToSql + Sync); 2]>([&conditions.part, &reach.claimed_only]);
                 &UNFINISHED
             }
         };
@@ -317,12 +371,20 @@ fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp
     one.into_iter().chain(other).min()
 }
 
-fn read_found(row: &Row) -> Result<Found, StoreError> {
-    let place = Cursor {
+/// A text as a pattern of LIKE that only it matches.
+pub(super) fn literal(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
+}
+
+fn read_place(row: &Row) -> Result<Cursor, StoreError> {
+    Ok(Cursor {
         created_at: get(row, "created_at", "a process")?,
         process_id: get(row, "process_id", "a process")?,
-    };
-    Ok(Found { place, process: read_process(row).map_err(|error| problem_of(&error)) })
+    })
+}
+
+fn read_found(row: &Row) -> Result<Found, StoreError> {
+    Ok(Found { place: read_place(row)?, process: read_process(row).map_err(|error| problem_of(&error)) })
 }
 
 /// The newest of what several paths gave. A process that ended in between is in two of them: the later look counts.

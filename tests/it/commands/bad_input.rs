@@ -58,10 +58,8 @@ fn faulty_documents() -> Vec<(String, Vec<String>)> {
         ),
         (
             "{\"name\": \"x\",\n".to_owned(),
-            owned(&[
-                "malformed JSON at line 2, column 0: EOF while parsing a value; the text ends too early: close \
-                what is still open",
-            ]),
+            owned(&["malformed JSON at line 2, column 0: the text ends too early; close \
+                what is still open"]),
         ),
         (
             document(""),
@@ -292,7 +290,7 @@ fn bad_lines_of_many_inputs_are_told_by_file_and_line_and_nothing_is_started() {
         (br#"{"config": {"n": 1}}"#, ""),
         (
             b"{\"config\":",
-            "malformed JSON at column 10: EOF while parsing a value; write one JSON object a line",
+            "malformed JSON at column 10: the text ends too early; close what is still open; each line is one JSON object",
         ),
         (b"{\"user_id\": \"\xff\"}", "is not UTF-8; save the file as UTF-8"),
         (b"7", "7 is not an input; write an object such as "),

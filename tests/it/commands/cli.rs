@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::common::{one_task, script, wait_until};
 use crate::program::{Bench, ended, signal, until_line};
+use crate::terminal::Terminal;
 
 fn two_tasks() -> ProcessType {
     ProcessType::new("two-tasks", "")
@@ -81,10 +82,47 @@ fn run_that_is_interrupted_leaves_the_process_due_and_goes_on_later() {
     rest.read_to_string(&mut said).unwrap();
     assert!(said.contains("process held-1 is not finished and stays due"), "{said}");
     assert!(said.contains("run held.json --process-id held-1"), "{said}");
+    assert!(said.contains("\nor cancel it: process-orchestrator cancel held-1\n"), "{said}");
 
     fs::write(go, "").unwrap();
     let again = bench.run(&["run", &file, "--process-id", "held-1"]).expect(0);
     assert!(again.out.contains("Status    COMPLETED"), "{again:#?}");
+}
+
+#[test]
+fn a_run_that_is_interrupted_says_which_node_goes_on_and_how_to_cancel() {
+    let bench = Bench::with_tables("cli_run_goes_on");
+    let (go, begun) = (bench.folder.join("go"), bench.folder.join("begun"));
+    let wait = format!(": > '{}'; while [ ! -e '{}' ]; do sleep 0.02; done", begun.display(), go.display());
+    let file = bench.file(&ProcessType::new("held", "").add(script("wait", &wait)));
+    let config = NodeConfig { name: "worker-9".to_owned(), ..bench.database.config() };
+    let node = bench.database.node_with(config);
+    let mut run = bench.spawn(&["run", &file]);
+    let mut rest = until_line(&mut run, " wait IN_PROGRESS");
+    wait_until("the command to begin", || begun.exists().then_some(()));
+    let mut line = String::new();
+    signal(&run, "-INT");
+    rest.read_line(&mut line).unwrap();
+    signal(&run, "-INT");
+    assert_eq!(run.wait().unwrap().code(), Some(130));
+    let mut said = String::new();
+    rest.read_to_string(&mut said).unwrap();
+    let expected = "SIGINT: no longer waiting; node worker-9 goes on with process held-1: process-orchestrator show \
+                    held-1\nif it is to end: process-orchestrator cancel held-1\n";
+    assert!(said.ends_with(expected), "{said}");
+
+    // Another process of the same kind that this node has already.
+    let mut start = bench.spawn(&["start", "held", "--wait"]);
+    let mut rest = until_line(&mut start, " wait IN_PROGRESS");
+    signal(&start, "-TERM");
+    said.clear();
+    rest.read_to_string(&mut said).unwrap();
+    assert!(said.contains("process held-2 goes on: process-orchestrator show held-2\n"), "{said}");
+    assert!(said.ends_with("\nto end what was started: process-orchestrator cancel held-2\n"), "{said}");
+    assert_eq!(start.wait().unwrap().code(), Some(143));
+    fs::write(go, "").unwrap();
+    ["held-1", "held-2"].iter().for_each(|id| drop(bench.database.wait_for(id)));
+    node.stop();
 }
 
 #[test]
@@ -127,23 +165,68 @@ fn serve_runs_what_start_starts_and_stops_in_order() {
 #[test]
 fn a_closed_terminal_stops_a_node_in_order_unless_it_was_told_to_outlive_it() {
     let bench = Bench::with_tables("cli_hangup");
+    bench.database.register(&one_task("true"));
     for (starter, outlives) in [(&[][..], false), (&["nohup"][..], true)] {
-        let mut command = bench.started_by(starter, &["serve", "--no-http", "--executors", "1"]);
-        let mut serve = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut rest = until_line(&mut serve, " ready: node ");
-        signal(&serve, "-HUP");
+        let mut command = bench.started_by(
+            &[&["sh", "-c", "exec \"$0\" \"$@\" >> log 2>&1"], starter].concat(),
+            &["serve", "--no-http", "--executors", "1"],
+        );
+        let log = || fs::read_to_string(bench.folder.join("log")).unwrap_or_default();
+        let terminal = Terminal::start(&mut command);
+        wait_until("the node is ready", || log().contains(" ready: node ").then_some(()));
+        let mut child = terminal.close();
         if outlives {
-            bench.database.register(&one_task("true"));
             let id = bench.database.start("one-task", ProcessInputData::new());
             bench.database.wait_for(&id);
-            signal(&serve, "-TERM");
+            signal(&child, "-TERM");
         }
-        let mut said = String::new();
-        rest.read_to_string(&mut said).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(0));
         let expected = if outlives { "SIGTERM: no more processes" } else { "SIGHUP: no more processes" };
-        assert!(said.contains(expected) && said.ends_with("stopped\n"), "{said}");
-        assert_eq!(serve.wait().unwrap().code(), Some(0));
+        assert!(log().contains(expected) && log().ends_with("stopped\n"), "{}", log());
+        fs::remove_file(bench.folder.join("log")).unwrap();
     }
+}
+
+#[test]
+fn a_hangup_without_a_terminal_reads_the_process_types_again() {
+    let bench = Bench::with_tables("cli_reload");
+    let types = bench.folder.join("types");
+    fs::create_dir(&types).unwrap();
+    let write = |name: &str, command: &str| {
+        let document = ProcessType { name: name.to_owned(), ..one_task(command) };
+        fs::write(types.join(format!("{name}.json")), document.to_value().to_string()).unwrap();
+    };
+    ["one", "two", "three"].iter().for_each(|name| write(name, "true"));
+    let words = ["serve", "--no-http", "--executors", "1", "--process-types", "types"];
+    // A session of its own has no terminal, whatever this test was started from.
+    let mut command = bench.started_by(&["setsid"], &words);
+    let mut serve = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut rest = until_line(&mut serve, " ready: node ");
+    let mut reload = |expected: &str| {
+        signal(&serve, "-HUP");
+        let mut line = String::new();
+        while !line.contains(expected) {
+            line.clear();
+            assert!(rest.read_line(&mut line).unwrap() > 0, "no line with {expected:?}");
+        }
+    };
+    reload("SIGHUP: 3 process types read again, nothing has changed");
+    write("two", "echo changed");
+    write("four", "true");
+    reload("SIGHUP: \"four\" is new, \"two\" has changed; 2 process types as before");
+    let id = bench.database.start("two", ProcessInputData::new());
+    assert_eq!(bench.database.wait_for(&id).status, ProcessStatus::Completed);
+    let tasks = bench.database.store().tasks(&id).unwrap().rows;
+    assert_eq!(tasks[0].output.as_deref(), Some("changed\n"));
+    // A fault in one leaves all as they are.
+    write("one", "echo never");
+    fs::write(types.join("five.json"), "{}").unwrap();
+    reload("SIGHUP: types/five.json: tasks: is missing");
+    reload("SIGHUP: the process types stay as they are");
+    let one = bench.database.store().process_type("one").unwrap().unwrap();
+    assert!(!one.definition.to_string().contains("never"), "{one:?}");
+    signal(&serve, "-TERM");
+    assert_eq!(serve.wait().unwrap().code(), Some(0));
 }
 
 #[test]
@@ -260,27 +343,6 @@ fn a_reader_that_goes_away_ends_the_command_quietly() {
     let mut said = String::new();
     list.stderr.take().unwrap().read_to_string(&mut said).unwrap();
     assert_eq!((list.wait().unwrap().code(), said.as_str()), (Some(0), ""));
-}
-
-#[test]
-fn logs_give_the_output_unchanged_and_json_gives_everything() {
-    let bench = Bench::new("cli_logs");
-    let file = bench.file(&one_task(r"printf 'a\033[1mb\r\nno end'"));
-    bench.run(&["run", &file]).expect(0);
-    assert_eq!(bench.run(&["logs", "one-task-1", "0"]).expect(0).out, "a\x1b[1mb\r\nno end");
-    let document = bench.run(&["logs", "one-task-1", "--attempt", "1", "--json"]).expect(0).json();
-    assert_eq!(document["executions"][0]["outcome"], "SUCCEEDED");
-    assert_eq!(bench.run(&["logs", "one-task-1", "--attempt", "2"]).expect(0).out, "");
-    let unknown = bench.run(&["logs", "one-task-1", "second"]).expect(3);
-    assert!(unknown.err.contains("has no task \"second\"; it has only"), "{unknown:#?}");
-}
-
-#[test]
-fn completions_are_for_every_shell() {
-    let bench = Bench::new("cli_completions");
-    for shell in ["bash", "zsh", "fish"] {
-        assert!(bench.run(&["completions", shell]).expect(0).out.contains("process-orchestrator"));
-    }
 }
 
 #[test]

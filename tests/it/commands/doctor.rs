@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::common::{one_task, script};
-use crate::program::{Bench, Ended};
+use crate::program::{Bench, Ended, ended};
 
 fn verdicts(ended: &Ended) -> Vec<(String, String)> {
     let checks = ended.json()["checks"].as_array().unwrap().clone();
@@ -55,4 +55,55 @@ fn without_a_database_the_doctor_says_so() {
     let away = bench.run(&["doctor", "--database-url", "postgresql://me@127.0.0.1:1/db"]).expect(4);
     assert!(away.out.contains("fail  database"), "{away:#?}");
     assert!(away.out.contains("connection refused"), "{away:#?}");
+}
+
+#[test]
+fn all_rights_that_are_missing_are_told_at_once_and_the_rest_is_looked_at() {
+    let bench = Bench::with_tables("doctor_rights");
+    let schema = &bench.database.schema;
+    let role = format!("{schema}_role");
+    let mut owner = bench.database.sql();
+    owner
+        .batch_execute(&format!(
+            "CREATE ROLE \"{role}\" LOGIN; GRANT USAGE ON SCHEMA \"{schema}\" TO \"{role}\""
+        ))
+        .unwrap();
+    let sockets: String = owner.query_one("SHOW unix_socket_directories", &[]).unwrap().get(0);
+    let sockets = sockets.trim_matches('"');
+    // As the one who may connect to the suite's own server, and then be no more than that role.
+    let doctor = |words: &[&str]| {
+        let mut command = bench.command(&[&["doctor"], words].concat());
+        let url = format!("host='{sockets}' user=postgres dbname=postgres options='-c role={role}'");
+        ended(command.env("DATABASE_URL", url))
+    };
+    let nothing = doctor(&["--json"]).expect(1);
+    let rights = |told: &Ended| {
+        let all = told.json()["checks"].as_array().unwrap().clone();
+        all.iter().find(|it| it["name"] == "rights").unwrap()["found"].as_str().unwrap().to_owned()
+    };
+    for part in [
+        "SELECT and INSERT and UPDATE and DELETE on processes",
+        "on tasks",
+        "on nodes",
+        "SELECT on schema_migrations",
+        "sequence process_number",
+    ] {
+        assert!(rights(&nothing).contains(part), "{part}: {nothing:?}");
+    }
+    assert_eq!(verdict(&nothing, "schema"), "fail");
+    let grant = format!(
+        "GRANT SELECT ON ALL TABLES IN SCHEMA \"{schema}\" TO \"{role}\"; REVOKE SELECT ON \"{schema}\".nodes, \"{schema}\".process_types FROM \"{role}\""
+    );
+    owner.batch_execute(&grant).unwrap();
+    let some = doctor(&["--json"]).expect(1);
+    assert_eq!(verdict(&some, "schema"), "ok");
+    for name in ["nodes", "process types", "rights"] {
+        assert_eq!(verdict(&some, name), "fail", "{some:?}");
+    }
+    assert!(rights(&some).contains("SELECT and INSERT and UPDATE and DELETE on nodes"), "{some:?}");
+    assert!(rights(&some).contains("INSERT and UPDATE and DELETE on tasks"), "{some:?}");
+    assert!(doctor(&[]).out.contains("migrate --grant-to"));
+    bench.run(&["migrate", "--grant-to", &role]).expect(0);
+    assert_eq!(verdict(&doctor(&["--json"]), "rights"), "ok");
+    owner.batch_execute(&format!("DROP OWNED BY \"{role}\"; DROP ROLE \"{role}\"")).unwrap();
 }

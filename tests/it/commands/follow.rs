@@ -74,14 +74,14 @@ fn a_running_task_is_followed_to_the_end_of_its_process() {
     assert!(now.err.starts_with("==> load, attempt 1: running on "), "{now:#?}");
     assert_eq!(now.out, "first ");
     let now = bench.run(&["logs", &id, "--json"]).expect(0).json();
-    assert_eq!((&now["running"]["task_name"], &now["running"]["output_bytes"]), (&"load".into(), &7.into()));
+    assert_eq!((&now["live"]["task_name"], &now["live"]["output_bytes"]), (&"load".into(), &7.into()));
 
     fs::write(go(&bench, "one"), "").unwrap();
     read_until(&mut stdout, "ä more\n", &mut seen);
     assert_eq!(seen, "first ä more\n");
     fs::write(go(&bench, "two"), "").unwrap();
     stdout.read_to_string(&mut seen).unwrap();
-    assert_eq!(seen, "first ä more\nendsent\n");
+    assert_eq!(seen, "first ä more\nend\nsent\n");
     let (code, said) = rest_of(&mut logs, &mut { stderr });
     assert_eq!(code, Some(0), "{said}");
     let starts: Vec<&str> = said.lines().filter_map(|line| line.split(" after ").next()).collect();
@@ -92,7 +92,7 @@ fn a_running_task_is_followed_to_the_end_of_its_process() {
 
     // What has ended is told as without --follow.
     let again = bench.run(&["logs", &id, "-f"]).expect(0);
-    assert_eq!(again.out, "first ä more\nendsent\n");
+    assert_eq!(again.out, "first ä more\nend\nsent\n");
     assert_eq!(bench.run(&["logs", &id]).expect(0).out, again.out);
 }
 

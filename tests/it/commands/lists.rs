@@ -1,11 +1,14 @@
 //! Filters of the list of processes, held against a plain look at every process.
 
 use jiff::{SignedDuration, Timestamp};
+use process_orchestrator::http::Endpoint;
 use process_orchestrator::store::Store;
 use process_orchestrator::store::read::ProcessFilter;
 use process_orchestrator::{ProcessData, ProcessStatus};
 
-use crate::common::TestDatabase;
+use crate::common::{TestDatabase, one_task};
+use crate::http::get_ok;
+use crate::program::Bench;
 
 /// 300 processes of three types in every status, over ten hours; two nodes, one of which has been there twice.
 const FILL: &str = "
@@ -65,6 +68,8 @@ fn fits(process: &ProcessData, ran_on: &str, filter: &ProcessFilter) -> bool {
         && since(process.completed_at, filter.finished_since)
         && before(process.completed_at, filter.finished_before)
         && filter.metadata.iter().all(|(key, value)| process.input_data["metadata"][key] == *value)
+        && filter.id_prefix.as_ref().is_none_or(|it| process.process_id.starts_with(it))
+        && filter.search.as_ref().is_none_or(|it| process.process_id.contains(it))
         && (nodes.contains(&ran_on) || process.picked_by.as_deref().is_some_and(|it| nodes.contains(&it)))
 }
 
@@ -93,6 +98,11 @@ fn filters() -> Vec<ProcessFilter> {
         ProcessFilter { finished_since: ago(400), finished_before: ago(200), ..none() },
         ProcessFilter { metadata: metadata("order", "7"), ..none() },
         ProcessFilter { metadata: metadata("source", "legacy"), ..none() },
+        ProcessFilter { metadata: metadata("order", ""), ..none() },
+        ProcessFilter { id_prefix: Some("p-2".to_owned()), ..none() },
+        ProcessFilter { id_prefix: Some("p_".to_owned()), ..none() },
+        ProcessFilter { search: Some("-1".to_owned()), ..none() },
+        ProcessFilter { search: Some("%7".to_owned()), ..none() },
     ];
     let mut all = single.clone();
     for (place, one) in single.iter().enumerate() {
@@ -105,6 +115,8 @@ fn filters() -> Vec<ProcessFilter> {
                 started_before: one.started_before.or(other.started_before),
                 finished_since: one.finished_since.or(other.finished_since),
                 finished_before: one.finished_before.or(other.finished_before),
+                id_prefix: one.id_prefix.clone().or_else(|| other.id_prefix.clone()),
+                search: one.search.clone().or_else(|| other.search.clone()),
                 metadata: one.metadata.clone().into_iter().chain(other.metadata.clone()).collect(),
                 ..none()
             });
@@ -133,4 +145,64 @@ fn every_filter_gives_what_a_look_at_each_process_gives() {
     }
     assert!(matched > 2000, "the filters matched {matched} only");
     assert!(store.knows_node("here").unwrap() && !store.knows_node("nobody").unwrap());
+}
+
+/// More than one look goes through.
+const LONG_HISTORY: &str = "
+    INSERT INTO processes (process_id, process_type, status, total_tasks, completed_at, created_at)
+    SELECT 'p-' || n, 't', 'COMPLETED', 1, now(), now() - n * interval '1 second' FROM generate_series(1, 200300) AS n";
+
+#[test]
+fn a_part_of_an_id_is_searched_for_in_looks_that_end_and_by_the_command_through_all() {
+    let bench = Bench::with_tables("lists_search");
+    bench.database.sql().batch_execute(LONG_HISTORY).unwrap();
+    let mut store = bench.database.store();
+    let filter = ProcessFilter { search: Some("-200250".to_owned()), ..ProcessFilter::default() };
+    let page = store.processes(&filter).unwrap();
+    assert_eq!(page.processes, []);
+    let next = page.next.expect("where it goes on");
+    assert!(next.to_string().ends_with(".p-200000"), "{next}");
+    let page = store.processes(&ProcessFilter { after: Some(next), ..filter.clone() }).unwrap();
+    assert_eq!((page.processes.len(), page.next), (1, None));
+    // An index leads there at once.
+    let filter =
+        ProcessFilter { id_prefix: Some("p-20025".to_owned()), search: Some("50".to_owned()), ..filter };
+    let page = store.processes(&filter).unwrap();
+    assert_eq!((page.processes.len(), page.next), (1, None));
+    let list = |words: &[&str]| -> Vec<String> {
+        let page = bench.run(&[&["list", "--json"], words].concat()).expect(0).json();
+        assert!(page["next"].is_null(), "{page}");
+        let ids = page["processes"].as_array().unwrap().iter();
+        ids.map(|it| it["process_id"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(list(&["--search", "200250"]), ["p-200250"]);
+    assert_eq!(list(&["--search", "20025"]).len(), 12, "20025, 120025, and 200250 to 200259");
+    assert_eq!(list(&["--id-prefix", "p-20025", "--search", "59"]), ["p-200259"]);
+    assert_eq!(list(&["--id-prefix", "-20025"]), [""; 0]);
+    let refused = bench.run(&["list", "--search", ""]).expect(2);
+    assert!(refused.err.contains("write a part of an id"), "{refused:?}");
+}
+
+#[test]
+fn metadata_is_any_text_and_may_be_empty() {
+    let bench = Bench::with_tables("lists_metadata");
+    bench.database.register(&one_task("true"));
+    for (id, value) in [("empty", ""), ("blanks", " a  b "), ("lines", "a\nb=c"), ("other", "x")] {
+        let metadata = format!("order id={value}");
+        bench.run(&["start", "one-task", "--process-id", id, "--metadata", &metadata]).expect(0);
+    }
+    let source = std::sync::Arc::clone(&bench.database.source);
+    let listen = ([127, 0, 0, 1], 0).into();
+    let endpoint = Endpoint::start(listen, source, bench.database.schema.clone(), None, None).unwrap();
+    for (id, value, encoded) in
+        [("empty", "", ""), ("blanks", " a  b ", "+a++b+"), ("lines", "a\nb=c", "a%0Ab=c")]
+    {
+        let listed = bench.run(&["list", "--json", "--metadata", &format!("order id={value}")]).expect(0);
+        let page = get_ok(&endpoint, &format!("/processes?metadata.order+id={encoded}"));
+        for page in [listed.json(), page] {
+            assert_eq!(page["processes"].as_array().map(Vec::len), Some(1), "{page}");
+            assert_eq!(page["processes"][0]["process_id"], id);
+        }
+    }
+    endpoint.stop();
 }

@@ -257,6 +257,62 @@ fn a_browser_shows_a_process_with_its_tasks_and_what_it_prints() {
     assert!(content(&document, "p-context").contains("&lt;img src=x"), "{document}");
 }
 
+#[test]
+fn a_browser_lists_type_and_note_tells_an_error_once_and_a_zone_with_each_time() {
+    let Some(browser) = browser() else { return };
+    let database = Database::new();
+    database.start_processes(4);
+    database.sql(FILL);
+    database.sql(
+        "UPDATE processes SET status = 'FAILED', started_at = now(), completed_at = now(),
+            error_message = 'task \"first\" failed: disk full' WHERE process_id = 'a/2';
+         UPDATE tasks SET status = 'FAILED', attempt = 1, started_at = now(), completed_at = now(),
+            error_message = 'disk full' WHERE process_id = 'a/2' AND task_index = 0;
+         INSERT INTO task_executions (process_id, task_index, attempt, node_id, command, outcome, exit_code, started_at,
+            completed_at, duration_ms, output, output_bytes, error_message)
+         VALUES ('a/2', 0, 1, 'n-1', 'true', 'FAILED', 1, now(), now(), 1.5, 'x', 1, 'disk full');
+         DELETE FROM scheduled_tasks WHERE task_instance = 'a/2';
+         UPDATE scheduled_tasks SET execution_time = now() + interval '1 day' WHERE task_instance = 'a/3'",
+    );
+    let endpoint = endpoint_on(&database);
+    let document = shown(&browser, &database, endpoint.address(), "");
+    let list = inside(&document, "id=\"list\"", "</tbody>");
+    let rows: Vec<&str> = list.split("</tr>").collect();
+    let row =
+        |id: &str| rows.iter().find(|it| it.contains(&format!(">{id}<"))).unwrap_or_else(|| panic!("{list}"));
+    for (id, note) in [
+        ("a/1", ">on here<"),
+        ("a/2", "failed: disk full<"),
+        ("a/3", ">due "),
+        ("a/4", ">waits for a free executor<"),
+    ] {
+        assert!(row(id).contains(note) && row(id).contains("data-name=\"Type\">a<"), "{id}: {}", row(id));
+    }
+    // The browser's own zone, whatever that is called here.
+    let created = row("a/1").split("data-name=\"Created\">").nth(1).unwrap();
+    let time = created.split('<').next().unwrap();
+    assert!(time.split_once(' ').is_some_and(|(_, zone)| zone.contains(char::is_alphabetic)), "{time}");
+    let document = shown(&browser, &database, endpoint.address(), "#/p/a%2F2");
+    assert_eq!(document.matches("disk full<").count(), 1, "{document}");
+    let tasks = inside(&document, "id=\"tasks\"", "</tbody>");
+    let pressed: Vec<&str> =
+        tasks.split("aria-pressed=\"").skip(1).map(|it| it.split('"').next().unwrap()).collect();
+    assert_eq!(pressed, ["true"], "{document}");
+}
+
+#[test]
+fn a_browser_without_processes_says_what_to_type() {
+    let Some(browser) = browser() else { return };
+    let database = Database::new();
+    let endpoint = endpoint_on(&database);
+    let document = shown(&browser, &database, endpoint.address(), "");
+    assert!(content(&document, "list-none").contains("process-orchestrator run FILE"), "{document}");
+    let document = shown(&browser, &database, endpoint.address(), "#/?status=FAILED&metadata.a+b=");
+    assert_eq!(content(&document, "list-none"), "No process is like that: change the filters.");
+    // The pair stands in its field as it is in the address.
+    assert!(document.contains("<details id=\"more\" open"), "{document}");
+}
+
 fn is_harmless(document: &str) {
     assert!(document.contains("&lt;img src=x"), "the hostile text is shown: {document}");
     assert!(!document.contains("<img") && !document.contains("<title>harmed"), "{document}");

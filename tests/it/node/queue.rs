@@ -140,6 +140,23 @@ fn a_lost_execution_keeps_its_time_and_says_since_when_it_waits() {
     );
 }
 
+#[test]
+fn what_is_started_for_a_time_that_has_passed_waits_from_its_start_on() {
+    let database = TestDatabase::new("queue_past_start");
+    database.register(&one_task("true"));
+    let options = StartOptions { start_at: "2020-01-01T00:00:00Z".parse().ok(), ..StartOptions::default() };
+    let mut store = database.store();
+    store.start_processes("one-task", &[StartRequest::default()], options).unwrap();
+    let status = store.status().unwrap();
+    assert_eq!(status.due, 1);
+    assert!(status.oldest_due_age_seconds.is_some_and(|age| age < 60.0), "{status:?}");
+    let batch = store.claim_due("node-a", &ClaimRequest::of(1)).unwrap();
+    let Claimed::Ready(claim, _) = &batch.claimed[0] else { panic!("{batch:?}") };
+    assert!(claim.queue_delay < Duration::from_secs(60), "{claim:?}");
+    // Its place among the others is that of its time.
+    assert!(claim.due_ago > Duration::from_secs(86_400), "{claim:?}");
+}
+
 /// Rows of one type by their state.
 fn states(database: &TestDatabase, process_type: &str) -> String {
     let query = "SELECT coalesce(string_agg(state || ' ' || n, ', ' ORDER BY state), '') FROM \

@@ -122,8 +122,12 @@ fn help_prints_what_a_command_prints_of_itself() {
         assert_eq!((refused.status.code(), refused.stdout.len()), (Some(2), 0), "{words:?}");
         assert!(text(refused.stderr).starts_with("error: no such command: \""), "{words:?}");
     }
-    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
-        let script = text(program(&["completions", shell]).stdout);
+    let topics = text(program(&["complete", "zsh", "process-orchestrator help "]).stdout);
+    for (shell, script) in ["elvish", "powershell"]
+        .map(|shell| (shell, text(program(&["completions", shell]).stdout)))
+        .into_iter()
+        .chain([("zsh", topics)])
+    {
         assert!(script.contains("process_types") && script.contains("performance"), "{shell}: {script}");
     }
 }

@@ -1,9 +1,10 @@
--- A page of processes, newest first, of those few that hold the metadata asked for.
+-- A page of processes, newest first, of those few that hold the metadata asked for, or whose ids begin so.
 -- Parameters as in sql/read/list_processes.sql.
 --
 -- `found` keeps the plan from walking the processes by creation until it has met enough of these.
 WITH found AS MATERIALIZED (
-    SELECT process_id FROM processes WHERE input_data -> 'metadata' @> $13::jsonb
+    SELECT process_id FROM processes
+    WHERE ($13::jsonb IS NULL OR input_data -> 'metadata' @> $13) AND ($15::text IS NULL OR process_id LIKE $15)
 )
 SELECT p.process_id, p.process_type, p.status, p.current_task_index, p.total_tasks, p.priority, p.started_at,
     p.completed_at, p.error_message, p.input_data, p.process_context, p.created_at, p.updated_at,
@@ -23,5 +24,6 @@ WHERE ($1::text[] IS NULL OR p.status = ANY ($1))
     AND ($12::timestamptz IS NULL OR p.created_at < $12)
     AND ($14::text[] IS NULL OR s.picked_by = ANY ($14) OR (SELECT true FROM task_executions e
         WHERE e.process_id = p.process_id AND e.node_id = ANY ($14) LIMIT 1))
+    AND ($16::text IS NULL OR p.process_id LIKE $16)
 ORDER BY p.created_at DESC, p.process_id COLLATE "POSIX" DESC
 LIMIT $5
