@@ -20,7 +20,7 @@ WITH mine AS (
 ), audit AS (
     INSERT INTO task_executions (process_id, task_index, attempt, node_id, outcome, started_at, completed_at, duration_ms,
         output_bytes, error_message)
-    SELECT process_id, task_index, attempt, $1, $5, started_at, now(), extract(epoch FROM now() - started_at) * 1000, 0, $4
+    SELECT process_id, task_index, attempt, $1, $5::text, started_at, now(), extract(epoch FROM now() - started_at) * 1000, 0, $4
     FROM task
     WHERE $5::text IS NOT NULL
     ON CONFLICT DO NOTHING

@@ -150,6 +150,7 @@ fn what_is_started_for_a_time_that_has_passed_waits_from_its_start_on() {
     let status = store.status().unwrap();
     assert_eq!(status.due, 1);
     assert!(status.oldest_due_age_seconds.is_some_and(|age| age < 60.0), "{status:?}");
+    database.lives("node-a");
     let batch = store.claim_due("node-a", &ClaimRequest::of(1)).unwrap();
     let Claimed::Ready(claim, _) = &batch.claimed[0] else { panic!("{batch:?}") };
     assert!(claim.queue_delay < Duration::from_secs(60), "{claim:?}");
