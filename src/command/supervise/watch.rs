@@ -61,7 +61,8 @@ impl<'a> Watch<'a> {
         let notes_lasting = invocation.lasting.is_some();
         Self {
             state: State::new(
-                began,
+                // The timeout is the command's: what the node took to start it (frozen, or short of memory) does not count.
+                Instant::now(),
                 invocation.timeout,
                 invocation.grace,
                 notes_lasting,

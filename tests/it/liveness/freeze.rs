@@ -1,9 +1,10 @@
 //! Nodes that are frozen, or whose heartbeat does not get through.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use process_orchestrator::platform::processes::is_alive;
-use process_orchestrator::{Outcome, ProcessInputData, ProcessStatus, ProcessType};
+use process_orchestrator::{Outcome, ProcessInputData, ProcessStatus, ProcessType, TaskDefinition};
 
 use super::{Served, pids_in, until_there};
 use crate::common::{one_task, script, wait_until};
@@ -62,6 +63,25 @@ fn a_frozen_node_is_taken_over_and_when_it_wakes_ends_its_commands_changes_nothi
     assert!(node.starts_with("frozen-"), "{node}");
     assert_eq!(bench.database.count("nodes WHERE state = 'RUNNING' AND name = 'frozen'"), 1);
     frozen.stop();
+}
+
+#[test]
+fn what_a_node_takes_to_start_a_command_is_not_of_its_timeout() {
+    let bench = Bench::with_tables("slow_start");
+    let task = TaskDefinition { timeout_minutes: 0.3 / 60.0, ..script("only", "true") };
+    bench.database.register(&ProcessType::new("short", "").add(task));
+    let rule = format!("before-spawn@1=hold:{}", bench.folder.display());
+    let variables = [("PROCESS_ORCHESTRATOR_FAILPOINTS", &*rule)];
+    let mut node = Served::start(&bench, "slow", LIVENESS, &variables);
+    let id = bench.database.start("short", ProcessInputData::new());
+    wait_until("it is about to start", || bench.folder.join("before-spawn.reached").exists().then_some(()));
+    // As if it were frozen there for longer than the timeout.
+    let held = Instant::now();
+    wait_until("the timeout would be over", || (held.elapsed() > Duration::from_millis(400)).then_some(()));
+    fs::write(bench.folder.join("before-spawn.go"), "").unwrap();
+    bench.database.wait_for(&id);
+    assert_eq!(outcomes(&bench, &id), [Outcome::Succeeded]);
+    node.stop();
 }
 
 #[test]

@@ -31,7 +31,8 @@ fn assert_unusable(bench: &Bench, url: &str, file: &str, parts: &[&str]) {
         let mut command = bench.command(words);
         let refused = without_canary(ended(command.env("DATABASE_URL", url))).expect(4);
         let begin = if words.contains(&"--json") { "{\"error\":{" } else { "error: " };
-        let error = refused.err.lines().find(|line| line.starts_with(begin)).map(|line| line.replace("\\\"", "\""));
+        let error =
+            refused.err.lines().find(|line| line.starts_with(begin)).map(|line| line.replace("\\\"", "\""));
         let error = error.unwrap_or_else(|| panic!("{words:?}: {refused:#?}"));
         for part in parts {
             assert!(error.contains(part), "{words:?} should say {part:?}: {refused:#?}");
