@@ -124,11 +124,8 @@ impl Session {
         }
     }
 
-    /// The heartbeat's own session says nothing of the others.
     fn note_answer(&self, is_answer: bool) {
-        if self.thread != CoreThread::Heartbeat {
-            self.sessions.health.answers.note(is_answer);
-        }
+        self.sessions.health.answers.note(self.thread, is_answer);
     }
 
     fn note_success(&mut self) {

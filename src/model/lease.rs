@@ -15,8 +15,10 @@ pub struct LeaseView {
     pub is_declared_dead: bool,
     /// The session that held the node's lock is gone, and no other holds it yet.
     pub is_lock_lost: bool,
-    /// For how long the database has answered other threads of the node without a failure; `None` when it does not
-    /// answer them at the moment.
+    /// It has let go for that reason since the last heartbeat that arrived: whatever it hears, others may be at it.
+    pub is_fenced_for_lock: bool,
+    /// For how long the database has answered one of the node's other threads without a failure; `None` when it answers
+    /// none of them at the moment.
     pub answered_for: Option<Duration>,
 }
 
@@ -34,14 +36,17 @@ pub enum Expiry {
 /// Whether a node has to let go of everything, and why: others may take its claims from now on, or have. A third of the
 /// lease is left for commands to die and for clocks that run apart.
 ///
-/// While the database answers nobody, nobody can be declared dead by a lock that is gone: then the whole lease counts.
+/// While the database answers no thread of the node, it is taken for away, and then nobody can be declared dead by a lock that
+/// is gone: the whole lease counts. When it is back, the heartbeat has half of `dead_after` to reach it; others that had lost
+/// it too judge nobody for the whole of that.
 pub fn expiry(view: &LeaseView) -> Option<Expiry> {
-    let limit = view.dead_after * 5 / 6;
+    let is_about_to_die = view.age > view.dead_after * 5 / 6;
+    let is_answered = view.answered_for.is_some_and(|time| time > view.dead_after / 2);
     if view.is_declared_dead {
         Some(Expiry::DeclaredDead)
     } else if view.age > view.length * 2 / 3 {
         Some(Expiry::NotRenewed)
-    } else if view.is_lock_lost && view.age > limit && view.answered_for.is_some_and(|time| time > limit) {
+    } else if view.is_fenced_for_lock || view.is_lock_lost && is_about_to_die && is_answered {
         Some(Expiry::LockLost)
     } else {
         None
@@ -81,6 +86,7 @@ mod tests {
             age: Duration::from_secs(age_s),
             is_declared_dead: false,
             is_lock_lost: false,
+            is_fenced_for_lock: false,
             answered_for: Some(Duration::from_secs(1000)),
         }
     }
@@ -101,8 +107,10 @@ mod tests {
         assert_eq!(lost(10, Some(1000)), None, "others wait for 12 s");
         assert_eq!(lost(11, Some(1000)), Some(Expiry::LockLost));
         assert_eq!(lost(11, None), None, "the database answers nobody");
-        assert_eq!(lost(100, Some(10)), None, "it has just come back: others wait for 12 s, too");
-        assert_eq!(lost(100, Some(11)), Some(Expiry::LockLost));
+        assert_eq!(lost(100, Some(6)), None, "it has just come back");
+        assert_eq!(lost(100, Some(7)), Some(Expiry::LockLost));
+        let fenced = LeaseView { is_fenced_for_lock: true, answered_for: None, ..view(11) };
+        assert_eq!(expiry(&fenced), Some(Expiry::LockLost), "until it has beaten");
     }
 
     #[test]

@@ -24,7 +24,12 @@ const TAKE_LOCK: Sql = Sql::new("take this node's lock", "SELECT pg_try_advisory
 const PEERS: Sql = Sql::new("look after the other nodes", include_str!("../../sql/nodes/peers.sql"));
 const DEAD_NEIGHBOURS: Sql = Sql::new(
     "look for dead nodes of this host",
-    "SELECT node_id, pid, pid_started FROM nodes WHERE state = 'DEAD' AND boot_id = $1 AND pid_namespace = $2",
+    "SELECT node_id, pid, pid_started FROM nodes WHERE state = 'DEAD' AND boot_id = $1 AND pid_namespace = $2 \
+     AND node_id <> ALL ($3) ORDER BY last_heartbeat DESC LIMIT 100",
+);
+const IS_ALIVE: Sql = Sql::new(
+    "look whether this node was declared dead",
+    "SELECT EXISTS (SELECT FROM nodes WHERE node_id = $1 AND state IN ('RUNNING', 'STOPPING')) AS is_alive",
 );
 const DECLARE_DEAD: Sql = Sql::new("declare a node dead", include_str!("../../sql/nodes/declare_dead.sql"));
 const REPAIR_NODES: Sql =
@@ -190,9 +195,14 @@ impl Store {
             .map_err(|source| StoreError::database("keep a session", source))
     }
 
-    /// Nodes of this host and boot that were declared dead.
-    pub fn dead_neighbours(&mut self, place: &Place) -> Result<Vec<Neighbour>, StoreError> {
-        let rows = self.query(&DEAD_NEIGHBOURS, &[&place.boot_id, &place.pid_namespace])?;
+    /// Whether the row of a node says that it lives.
+    pub fn is_alive(&mut self, node_id: &str) -> Result<bool, StoreError> {
+        get(&self.query_one(&IS_ALIVE, &[&node_id], "this node")?, "is_alive", "this node")
+    }
+
+    /// Nodes of this host and boot that were declared dead, but for those `known`.
+    pub fn dead_neighbours(&mut self, place: &Place, known: &[String]) -> Result<Vec<Neighbour>, StoreError> {
+        let rows = self.query(&DEAD_NEIGHBOURS, &[&place.boot_id, &place.pid_namespace, &known])?;
         let neighbour = |row: &Row| {
             let node_id = get(row, "node_id", "a node")?;
             Ok(Neighbour {

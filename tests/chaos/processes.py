@@ -66,7 +66,7 @@ def marked(names: List[str]) -> Dict[int, str]:
         if not entry.isdigit():
             continue
         words = words_of(int(entry))
-        is_guard = words[1:2] == [b"__guard"] and b"".join(words[2:3]).startswith(guards)
+        is_guard = words[1:2] in ([b"__guard"], [b"__guard2"]) and b"".join(words[2:3]).startswith(guards)
         if is_guard or any(it.startswith(marks) for it in read(int(entry), "environ").split(b"\0")):
             found[int(entry)] = b" ".join(words).decode(errors="replace")
     return found

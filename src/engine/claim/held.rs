@@ -1,7 +1,7 @@
 //! The claims this node holds.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,13 +16,18 @@ pub(crate) struct HeldClaims {
     /// Starts of a higher priority than this wake the node even while it has no room, as the database knows. A node begins
     /// with the priority that processes have by default.
     notify_above: AtomicI32,
-    /// A claim was asked for and not all that came of it is known here.
-    is_asking: AtomicBool,
+    /// Counts the begins and ends of requests for claims; odd: not all that has come of one is known here.
+    requests: AtomicU64,
 }
 
 /// Passes each time that the node learns that it was declared dead: what was claimed in one is not begun in the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Epoch(u64);
+
+/// Whether what was asked for when the count was `then` has been answered by `now`.
+pub(crate) const fn is_request_over(then: u64, now: u64) -> bool {
+    then % 2 == 0 || now > then
+}
 
 #[derive(Default)]
 struct Claims {
@@ -62,13 +67,14 @@ impl HeldClaims {
         self.lock().epoch
     }
 
-    /// Until further notice the database may hold claims of ours that are not known here.
-    pub(crate) fn set_asking(&self, is_asking: bool) {
-        self.is_asking.store(is_asking, Ordering::SeqCst);
+    /// A request for claims begins, or all that came of it is known here.
+    pub(crate) fn note_request(&self, is_claim: bool) {
+        self.requests.fetch_add(u64::from(is_claim), Ordering::SeqCst);
     }
 
-    pub(crate) fn is_asking(&self) -> bool {
-        self.is_asking.load(Ordering::SeqCst)
+    /// Tells one request for claims from the next, see [`is_request_over`].
+    pub(crate) fn requests(&self) -> u64 {
+        self.requests.load(Ordering::SeqCst)
     }
 
     /// `epoch` is what it was when the claim was asked for.

@@ -32,6 +32,8 @@ const LOOK_AGAIN_DOUBLINGS_MAX: u32 = 20;
 pub(super) enum Step {
     /// Settle which claims are ours: a connection was lost while we claimed.
     Reconcile,
+    /// See whether others have declared this node dead: its lock is lost.
+    LookAtSelf,
     /// Make what was scheduled and is due ready.
     Promote,
     /// Hold what is ready of paused types.
@@ -66,6 +68,8 @@ pub(super) struct View {
     pub(super) now: Instant,
     /// Others may take its claims: it claims nothing.
     pub(super) is_lease_expired: bool,
+    /// How often to look at the node's own row: while its lock is lost.
+    pub(super) look_at_self_every: Option<Duration>,
     pub(super) executors: usize,
     /// How many claims may wait for an executor.
     pub(super) ahead: usize,
@@ -131,6 +135,7 @@ pub(super) struct Plan {
     /// Looks in a row that found the queue drained.
     drained_looks: u32,
     look_above_at: Option<Instant>,
+    look_at_self_at: Instant,
     look_elsewhere_at: Instant,
     lingers_since: Option<Instant>,
 }
@@ -153,11 +158,25 @@ impl Plan {
             drained_looks: 0,
             look_above_at: None,
             look_elsewhere_at: now,
+            look_at_self_at: now,
             lingers_since: None,
         }
     }
 
     pub(super) fn next_step(&mut self, view: &View) -> Step {
+        let step = self.next_step_with_lock(view);
+        let Some(every) = view.look_at_self_every.filter(|_| !view.is_lease_expired) else { return step };
+        if view.now >= self.look_at_self_at {
+            self.look_at_self_at = view.now + every;
+            return Step::LookAtSelf;
+        }
+        match step {
+            Step::Wait(time) => Step::Wait(time.min(every)),
+            other => other,
+        }
+    }
+
+    fn next_step_with_lock(&mut self, view: &View) -> Step {
         if view.is_lease_expired {
             return Step::Wait(self.poll_interval);
         }
@@ -359,6 +378,7 @@ mod tests {
         View {
             now,
             is_lease_expired: false,
+            look_at_self_every: None,
             executors: 8,
             ahead: 0,
             urgent_ahead: 0,

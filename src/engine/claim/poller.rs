@@ -90,9 +90,10 @@ impl Poller {
             self.give_surplus_back(&view);
             let step = self.plan.next_step(&view);
             let claims = &self.parts.holdings.claims;
-            claims.set_asking(matches!(step, Step::Claim { .. } | Step::LookAbove { .. }));
+            let is_claim = matches!(step, Step::Claim { .. } | Step::LookAbove { .. });
+            claims.note_request(is_claim);
             let carried_out = self.carry_out(step);
-            self.parts.holdings.claims.set_asking(false);
+            self.parts.holdings.claims.note_request(is_claim);
             let pause = carried_out.unwrap_or_else(|_| {
                 // The session has logged it.
                 self.plan.failed(!self.session.is_open());
@@ -144,6 +145,7 @@ impl Poller {
         View {
             now,
             is_lease_expired: lease.is_expired(),
+            look_at_self_every: lease.is_lock_lost().then_some(config.dead_after / 10),
             executors: config.executors,
             ahead,
             urgent_ahead: self.end_rate.urgent_ahead(now),
@@ -160,6 +162,12 @@ impl Poller {
         match step {
             Step::Wait(time) => return Ok(Some(time)),
             Step::Reconcile => self.reconcile()?,
+            Step::LookAtSelf => {
+                self.epoch = self.parts.holdings.claims.epoch();
+                let node = &self.parts.holdings.node_id;
+                let is_alive = self.session.query(|store| store.is_alive(node))?;
+                self.heed_death(!is_alive);
+            }
             Step::Promote => self.promote()?,
             Step::HoldPaused => {
                 let may_be_more = self.session.write(|store| store.hold_paused())?;
@@ -254,9 +262,9 @@ impl Poller {
         let began = Instant::now();
         self.epoch = self.parts.holdings.claims.epoch();
         let batch = self.ask_for_claims(limit, limit_beside_room, scan)?;
-        if batch.is_node_dead && self.epoch == self.parts.holdings.claims.epoch() {
-            // The heartbeat has not heard of it: no need to wait for it to end the commands.
-            self.parts.lease.declared_dead();
+        if batch.is_node_dead {
+            self.heed_death(true);
+            return Ok(batch);
         }
         let claimed = &batch.claimed;
         let limit = if batch.is_room_elsewhere { limit_beside_room } else { limit };
@@ -274,6 +282,13 @@ impl Poller {
         }
         health.note_poll();
         Ok(batch)
+    }
+
+    /// The heartbeat may not have heard that the node was declared dead: no need to wait for it to end the commands.
+    fn heed_death(&self, is_dead: bool) {
+        if is_dead && self.epoch == self.parts.holdings.claims.epoch() {
+            self.parts.lease.declared_dead();
+        }
     }
 
     fn ask_for_claims(

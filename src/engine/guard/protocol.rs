@@ -6,8 +6,9 @@ use std::time::Duration;
 pub const IS_AVAILABLE: bool = cfg!(target_os = "linux");
 
 /// The first argument of a guard; the node's id is the second, its lease in milliseconds the third, and the fourth when the
-/// last heartbeat was sent, in milliseconds since boot.
-pub(super) const ARGUMENT: &str = "__guard";
+/// last heartbeat was sent, in milliseconds since boot. Changed with what is said, so that a program that was replaced by one of
+/// another release fails at once instead of misunderstanding its node.
+pub(super) const ARGUMENT: &str = "__guard2";
 
 /// What a node writes into the pipe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

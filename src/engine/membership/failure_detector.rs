@@ -1,6 +1,6 @@
 //! Looks which other nodes live, and declares the dead ones dead.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -25,7 +25,7 @@ pub(crate) struct FailureDetector {
     /// Where its own clock begins.
     began: Instant,
     /// Dead nodes of this host whose commands were ended.
-    swept: HashSet<String>,
+    swept: Vec<String>,
 }
 
 /// What a look at the other nodes found.
@@ -44,7 +44,7 @@ impl FailureDetector {
             dead_after,
             sightings: HashMap::new(),
             began: Instant::now(),
-            swept: HashSet::new(),
+            swept: Vec::new(),
         }
     }
 
@@ -69,16 +69,18 @@ impl FailureDetector {
             .collect();
         let judged: Vec<_> = peers.iter().map(|peer| (peer, judge(&self.signs(peer), &observer))).collect();
         let is_any_suspect = judged.iter().any(|it| it.1 == Liveness::Suspect);
+        let is_gone = |it: &&(&Peer, Liveness)| it.1 == Liveness::Dead(Death::ProcessGone);
+        let gone: Vec<String> = judged.iter().filter(is_gone).map(|it| it.0.node_id.clone()).collect();
+        if !gone.is_empty() {
+            // First: once they are declared dead, others run their processes, also if this node dies now.
+            self.end_commands_of(gone);
+            failpoint::hit(Point::BeforeDeclaration);
+        }
         self.end_commands_of_dead_neighbours(session)?;
         let mut has_declared = false;
         for (peer, liveness) in judged {
             let Liveness::Dead(death) = liveness else { continue };
             let (node_id, silent_s) = (&peer.node_id, self.unchanged_for(peer).as_secs_f64());
-            if death == Death::ProcessGone {
-                // First: once it is declared dead, others run its processes, also if this node dies now.
-                end_commands_of(std::slice::from_ref(node_id));
-                failpoint::hit(Point::BeforeDeclaration);
-            }
             if session.write(|store| store.declare_dead(peer))? {
                 has_declared = true;
                 let why = death.as_str();
@@ -91,14 +93,18 @@ impl FailureDetector {
     /// A node of another host may have declared one of ours dead whose guard has died with it.
     fn end_commands_of_dead_neighbours(&mut self, session: &mut Session) -> Result<(), StoreError> {
         let Some(place) = &self.place else { return Ok(()) };
-        let mut dead = session.query(|store| store.dead_neighbours(place))?;
-        dead.retain(|it| has_ended(it.pid, it.pid_started) && !self.swept.contains(&it.node_id));
-        if !dead.is_empty() {
-            let ids: Vec<String> = dead.into_iter().map(|it| it.node_id).collect();
-            end_commands_of(&ids);
-            self.swept.extend(ids);
-        }
+        let mut dead = session.query(|store| store.dead_neighbours(place, &self.swept))?;
+        dead.retain(|it| has_ended(it.pid, it.pid_started));
+        self.end_commands_of(dead.into_iter().map(|it| it.node_id).collect());
         Ok(())
+    }
+
+    /// Of each node once: what could not be killed then will not be by a second try.
+    fn end_commands_of(&mut self, mut node_ids: Vec<String>) {
+        node_ids.retain(|it| !self.swept.contains(it));
+        if !node_ids.is_empty() && end_commands_of(&node_ids) {
+            self.swept.extend(node_ids);
+        }
     }
 
     fn unchanged_for(&self, peer: &Peer) -> Duration {
@@ -125,19 +131,23 @@ impl FailureDetector {
     }
 }
 
-/// If its guard was killed too, a node that died on this host has left its commands running.
-fn end_commands_of(node_ids: &[String]) {
+/// If its guard was killed too, a node that died on this host has left its commands running. Whether they were looked for.
+fn end_commands_of(node_ids: &[String]) -> bool {
     let node_id = node_ids.join(" ");
     if !guard::IS_AVAILABLE {
-        return;
+        return true;
     }
     match guard::kill_commands_of(node_ids) {
         Ok(swept) if swept.killed > 0 || swept.left > 0 => {
             let (killed, left) = (swept.killed, swept.left);
             warn!("commands of a dead node killed node_id={node_id} killed={killed} left={left}");
+            true
         }
-        Ok(_) => {}
-        Err(error) => warn!("commands of dead node {node_id} may still run: {error}"),
+        Ok(_) => true,
+        Err(error) => {
+            warn!("commands of dead node {node_id} may still run: {error}");
+            false
+        }
     }
 }
 
@@ -175,7 +185,7 @@ mod tests {
             dead_after: Duration::ZERO,
             sightings: HashMap::new(),
             began: Instant::now(),
-            swept: HashSet::new(),
+            swept: Vec::new(),
         };
         for (place, is_gone) in [(Some(place("here")), true), (Some(place("there")), false), (None, false)] {
             assert_eq!(detector.signs(&peer(place)).is_process_gone, is_gone);

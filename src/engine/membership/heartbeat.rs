@@ -57,7 +57,7 @@ impl Heartbeat {
             // Before the database, which may keep us waiting.
             self.guard.iter().for_each(|guard| guard.keep_alive());
             let beat = self.beat();
-            self.lease.note_lock(self.lock.is_lost(&self.session));
+            self.note_lock();
             let pause = match beat {
                 Ok(pause) => pause,
                 Err(error) => {
@@ -163,6 +163,8 @@ impl Heartbeat {
         self.holdings.slots.wait_until_idle(COMMANDS_END_MAX);
         self.takeover.take_over(&mut self.session)?;
         if self.session.write(|store| Ok(store.rejoin(node_id)? || store.register_again(identity)?))? {
+            // An answer that was still on its way says nothing of the node as it is now.
+            self.holdings.claims.revoke_all();
             self.note_renewal(sent);
             info!("node goes on node_id={node_id}");
             self.holdings.wakeups.request_full_scan();
@@ -170,12 +172,21 @@ impl Heartbeat {
         Ok(())
     }
 
+    /// Without its lock the poller looks whether others have declared the node dead.
+    fn note_lock(&self) {
+        let (is_lost, was_lost) = (self.lock.is_lost(&self.session), self.lease.is_lock_lost());
+        self.lease.note_lock(is_lost);
+        if is_lost && !was_lost {
+            self.holdings.wakeups.wake();
+        }
+    }
+
     fn note_renewal(&self, sent: Duration) {
         // The guard first: what it does not know to be over it ends, and with the lease commands begin.
         self.guard.iter().for_each(|guard| guard.renewed(sent));
         let was_expired = self.lease.is_expired();
-        self.lease.note_lock(self.lock.is_lost(&self.session));
         self.lease.renew(sent);
+        self.note_lock();
         if was_expired {
             self.holdings.wakeups.wake();
         }
@@ -185,6 +196,8 @@ impl Heartbeat {
         let (node_id, mut held) = (&self.identity.node_id, self.holdings.claims.snapshot());
         // Of a process that was claimed anew, the claims have the new version only.
         held.extend(self.holdings.slots.running());
+        held.sort_unstable();
+        held.dedup();
         if held.is_empty() {
             return Ok(());
         }

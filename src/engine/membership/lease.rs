@@ -20,6 +20,8 @@ pub(crate) struct Lease {
     /// When it was renewed late.
     lapsed_ms: AtomicU64,
     is_lock_lost: AtomicBool,
+    /// It has let go because of that, and was not renewed since.
+    is_fenced_for_lock: AtomicBool,
     /// What the other threads hear from the database.
     answers: Arc<Answers>,
 }
@@ -34,6 +36,7 @@ impl Lease {
             is_dead: AtomicBool::new(false),
             lapsed_ms: AtomicU64::new(0),
             is_lock_lost: AtomicBool::new(false),
+            is_fenced_for_lock: AtomicBool::new(false),
             answers,
         }
     }
@@ -45,6 +48,7 @@ impl Lease {
         }
         self.renewed_ms.store(millis(sent), Ordering::SeqCst);
         self.is_dead.store(false, Ordering::SeqCst);
+        self.is_fenced_for_lock.store(false, Ordering::SeqCst);
     }
 
     pub(crate) fn declared_dead(&self) {
@@ -56,16 +60,25 @@ impl Lease {
         self.is_lock_lost.store(is_lost, Ordering::SeqCst);
     }
 
+    pub(crate) fn is_lock_lost(&self) -> bool {
+        self.is_lock_lost.load(Ordering::SeqCst)
+    }
+
     /// Whether the node has to let go of everything, and why.
     pub(crate) fn expiry(&self) -> Option<Expiry> {
-        expiry(&LeaseView {
+        let expiry = expiry(&LeaseView {
             length: self.length,
             dead_after: self.dead_after,
             age: self.age(),
             is_declared_dead: self.is_dead.load(Ordering::SeqCst),
-            is_lock_lost: self.is_lock_lost.load(Ordering::SeqCst),
+            is_lock_lost: self.is_lock_lost(),
+            is_fenced_for_lock: self.is_fenced_for_lock.load(Ordering::SeqCst),
             answered_for: self.answers.lasting(self.dead_after),
-        })
+        });
+        if expiry == Some(Expiry::LockLost) {
+            self.is_fenced_for_lock.store(true, Ordering::SeqCst);
+        }
+        expiry
     }
 
     pub(crate) fn is_expired(&self) -> bool {
@@ -102,6 +115,7 @@ fn millis(time: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::health::thread_watchdog::CoreThread;
 
     #[test]
     fn a_lease_is_expired_after_two_thirds_or_when_the_node_is_declared_dead() {
@@ -133,22 +147,27 @@ mod tests {
     }
 
     #[test]
-    fn a_node_without_its_lock_is_fenced_while_the_database_answers_its_other_threads() {
+    fn a_node_without_its_lock_is_fenced_while_the_database_answers_its_other_threads_and_stays_so() {
         let (ms, dead_after) = (Duration::from_millis, Duration::from_millis(60));
         let answers = Arc::<Answers>::default();
         let lease = Lease::new(Duration::from_secs(300), dead_after, Arc::clone(&answers));
-        answers.note(true);
+        let answer = |is_answer| answers.note(CoreThread::Poller, is_answer);
+        answer(true);
         std::thread::park_timeout(ms(70));
+        answer(true);
         assert_eq!(lease.expiry(), None, "its lock is there");
         lease.note_lock(true);
-        answers.note(false);
+        answer(false);
         assert_eq!(lease.expiry(), None, "the database answers nobody");
-        answers.note(true);
+        answer(true);
         assert_eq!(lease.expiry(), None, "it has just come back");
-        std::thread::park_timeout(ms(55));
-        answers.note(true);
+        std::thread::park_timeout(ms(40));
+        answer(true);
         assert_eq!(lease.expiry(), Some(Expiry::LockLost));
+        answer(false);
         lease.note_lock(false);
+        assert_eq!(lease.expiry(), Some(Expiry::LockLost), "until it has beaten");
+        lease.renew(time_since_boot());
         assert_eq!(lease.expiry(), None);
     }
 }

@@ -14,6 +14,8 @@ pub(crate) struct NodeLock {
     key: i32,
     state: State,
     connected_since: Option<Instant>,
+    /// Which of the session's connections that is.
+    connection: u64,
 }
 
 /// The lock as the present connection sees it.
@@ -31,12 +33,12 @@ enum State {
 
 impl NodeLock {
     pub(crate) fn new(key: i32) -> Self {
-        Self { key, state: State::Untried, connected_since: None }
+        Self { key, state: State::Untried, connected_since: None, connection: 0 }
     }
 
     /// Takes it unless this connection has it.
     pub(crate) fn take(&mut self, session: &mut Session, lease: Duration) -> Result<(), StoreError> {
-        if !session.is_open() {
+        if self.is_of_another_connection(session) {
             (self.state, self.connected_since) = (State::Untried, None);
         }
         if matches!(self.state, State::Held | State::Unavailable) {
@@ -53,6 +55,7 @@ impl NodeLock {
             Ok(if store.take_node_lock(key)? { State::Held } else { State::Elsewhere })
         })?;
         self.connected_since.get_or_insert_with(Instant::now);
+        self.connection = session.connections();
         if self.state == State::Elsewhere && was_untried {
             debug!("a session of ours that the server has not ended yet holds the node's lock");
         }
@@ -66,7 +69,13 @@ impl NodeLock {
 
     /// Whether the session that held the lock is gone, and no other holds it yet.
     pub(crate) fn is_lost(&self, session: &Session) -> bool {
-        self.state != State::Unavailable && (self.state == State::Untried || !session.is_open())
+        self.state != State::Unavailable
+            && (self.state == State::Untried || self.is_of_another_connection(session))
+    }
+
+    /// A round may lose its connection and open another before it ends.
+    fn is_of_another_connection(&self, session: &Session) -> bool {
+        !session.is_open() || session.connections() != self.connection
     }
 
     pub(crate) fn connected_for(&self) -> Duration {

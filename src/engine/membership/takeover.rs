@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use log::{error, info, warn};
 
 use super::record_lost::lost_result;
+use crate::engine::claim::held::is_request_over;
 use crate::engine::config::NodeConfig;
 use crate::engine::health::node_health::Health;
 use crate::engine::holdings::Holdings;
@@ -25,8 +26,8 @@ pub(crate) struct Takeover {
     holdings: Arc<Holdings>,
     health: Arc<Health>,
     last_sweep: Option<Instant>,
-    /// Claims that were ours in the database at the last sweep and unknown here.
-    orphaned: Vec<(String, i64)>,
+    /// Claims that were ours in the database at the last sweep and unknown here, each with the requests for claims by then.
+    orphaned: Vec<((String, i64), u64)>,
 }
 
 impl Takeover {
@@ -61,15 +62,15 @@ impl Takeover {
     /// A claim that two sweeps running find ours in the database and unknown here was lost between the two, whatever
     /// the way: it is treated as that of a dead node.
     fn end_orphaned_claims(&mut self, session: &mut Session) -> Result<(), StoreError> {
-        if self.holdings.claims.is_asking() {
-            // The answer to a claim may be on its way for as long as it likes: such a claim is not lost sight of.
-            self.orphaned.clear();
-            return Ok(());
-        }
         let mut unknown = session.query(|store| store.held_claims(&self.holdings.node_id))?;
+        // The answer to a claim may be on its way for as long as it likes: such a claim is not lost sight of.
+        let requests = self.holdings.claims.requests();
         unknown.retain(|(id, version)| self.holdings.claims.version_of(id) != Some(*version));
-        let orphaned: Vec<String> =
-            unknown.iter().filter(|it| self.orphaned.contains(it)).map(|it| it.0.clone()).collect();
+        let is_lost = |it: &(String, i64)| {
+            let before = self.orphaned.iter().find(|before| before.0 == *it);
+            before.is_some_and(|(_, then)| is_request_over(*then, requests))
+        };
+        let orphaned: Vec<String> = unknown.iter().filter(|it| is_lost(it)).map(|it| it.0.clone()).collect();
         if !orphaned.is_empty() {
             let mut claims =
                 session.query(|store| store.orphaned_claims(&self.holdings.node_id, &orphaned))?;
@@ -78,7 +79,11 @@ impl Takeover {
             warn!("claims of this node that it had lost were ended processes={ended}");
             self.holdings.wakeups.request_full_scan();
         }
-        self.orphaned = unknown;
+        let first_seen = |it: (String, i64)| {
+            let before = self.orphaned.iter().find(|before| before.0 == it).map(|it| it.1);
+            (it, before.unwrap_or(requests))
+        };
+        self.orphaned = unknown.into_iter().map(first_seen).collect();
         Ok(())
     }
 

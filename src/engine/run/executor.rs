@@ -9,6 +9,7 @@ use super::permits::{RunPermit, RunPermits};
 use super::runner::{RunReport, Runner, Work};
 use super::slots::Slot;
 use crate::command::Lasting;
+use crate::engine::claim::held::Epoch;
 use crate::engine::health::node_health::Health;
 use crate::engine::holdings::Holdings;
 use crate::engine::membership::lease::Lease;
@@ -21,7 +22,7 @@ use crate::platform::time_since_boot;
 pub(crate) enum Done {
     /// The command ran, or could not be started.
     Ran(Box<(Work, RunReport)>),
-    /// The node drains or its lease has expired: the command was not begun.
+    /// The node drains, its lease has expired or the claim was revoked: the command was not begun.
     NotBegun(Box<Work>),
 }
 
@@ -80,7 +81,10 @@ impl Executor {
         let view = BeginView {
             is_draining: self.shutdown.is_draining(),
             is_lease_expired: self.lease.is_expired(),
-            is_claim_current: self.holdings.claims.is_current(&work.claim),
+            // A command of a claim of before may take its time to die.
+            is_claim_current: self.holdings.claims.is_current(&work.claim)
+                && !(self.holdings.claims.epoch() != Epoch::default()
+                    && self.holdings.slots.is_beside(slot, work)),
         };
         if !may_begin(view) {
             return None;

@@ -58,6 +58,15 @@ impl Slots {
         self.0.iter().filter_map(claim).collect()
     }
 
+    /// Whether a command of this process runs in another slot than this one.
+    pub(crate) fn is_beside(&self, own: &Slot, work: &Work) -> bool {
+        let is_of_process = |it: &Running| *it.execution.0 == *work.claim.process_id;
+        self.0
+            .iter()
+            .filter(|slot| !std::ptr::eq(*slot, own))
+            .any(|slot| slot.lock().as_ref().is_some_and(is_of_process))
+    }
+
     /// Waits until no command runs, `time` at the most.
     pub(crate) fn wait_until_idle(&self, time: Duration) {
         let until = Instant::now() + time;

@@ -91,7 +91,7 @@ impl ByHand {
     fn start(node_id: &NodeId) -> Self {
         let (reader, pipe) = pipe().unwrap();
         let mut command = Command::new(program());
-        command.args(["__guard", &node_id.0]).env_clear().stdin(reader).stderr(Stdio::piped());
+        command.args(["__guard2", &node_id.0]).env_clear().stdin(reader).stderr(Stdio::piped());
         Self { process: command.spawn().unwrap(), pipe }
     }
 
@@ -282,7 +282,7 @@ fn a_program_that_cannot_be_the_guard_is_named() {
 fn a_guard_started_by_hand_without_a_pipe_kills_nobody() {
     let node = NodeId::new("by_hand");
     let (_command, pids) = node.run("echo $$; exec sleep 600");
-    let output = Command::new(program()).args(["__guard", &node.0]).stdin(Stdio::null()).output().unwrap();
+    let output = Command::new(program()).args(["__guard2", &node.0]).stdin(Stdio::null()).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("its standard input is no pipe"), "{said}");
     assert_eq!(output.status.code(), Some(1));
@@ -307,7 +307,7 @@ fn guards_of(node_id: &str) -> Vec<u32> {
     let pids = fs::read_dir("/proc").unwrap().filter_map(|e| e.unwrap().file_name().to_str()?.parse().ok());
     pids.filter(|pid| {
         let command_line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        String::from_utf8_lossy(&command_line).contains(&format!("\0__guard\0{node_id}\0")) && is_alive(*pid)
+        String::from_utf8_lossy(&command_line).contains(&format!("\0__guard2\0{node_id}\0")) && is_alive(*pid)
     })
     .collect()
 }

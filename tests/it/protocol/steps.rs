@@ -1,7 +1,7 @@
 //! What can happen next, and what it does.
 
 use process_orchestrator::OnCrash;
-use process_orchestrator::model::lease::{BeginView, guard_patience, may_begin};
+use process_orchestrator::model::lease::{BeginView, Expiry, guard_patience, may_begin};
 use process_orchestrator::model::lifecycle::{
     Ending, Outcome, ProcessStatus, TaskPosition, after_execution, after_loss,
 };
@@ -341,6 +341,9 @@ impl World {
     pub fn after(&self, step: Step, case: &Case) -> Result<Self, Property> {
         let mut next = *self;
         next.take(step, case)?;
+        for node in &mut next.nodes {
+            node.is_fenced_for_lock |= node.life == Life::Up && node.expiry(case) == Some(Expiry::LockLost);
+        }
         next.normalize();
         Ok(next)
     }
@@ -526,6 +529,7 @@ impl World {
         }
         let node = &mut self.nodes[n];
         (node.lease_age, node.guard_age, node.is_declared) = (age, age, false);
+        node.is_fenced_for_lock = false;
         if case.broken == Broken::GuardFromReading {
             node.guard_age = 0;
         }

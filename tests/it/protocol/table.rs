@@ -96,6 +96,10 @@ pub const TABLE: &[Row] = &[
         "session dropped and the node cut off",
         Case { tasks: 1, ..Case::of(&[(DropSession, 1), (Cut, 1)]) },
     ),
+    except(
+        "heartbeat cut off, then all of the node",
+        Case { tasks: 1, ..Case::of(&[(CutKeeper, 1), (Cut, 1)]) },
+    ),
     holds("database restarted", Case { tasks: 1, ..Case::of(&[(Restart, 1)]) }),
     holds("answer to a claim lost", Case::of(&[(LoseClaim, 1)])),
     large("answer to a claim lost, then cut", Case { tasks: 1, ..Case::of(&[(LoseClaim, 1), (Cut, 1)]) }),

@@ -89,6 +89,8 @@ pub struct Node {
     pub lease_age: u8,
     pub guard_age: u8,
     pub is_declared: bool,
+    /// It has let go because its lock is lost.
+    pub is_fenced_for_lock: bool,
     /// It has had its heartbeat since the last tick.
     pub has_beaten: bool,
     /// A heartbeat's answer on its way: whether it was accepted, and how long ago it was sent.
@@ -143,6 +145,7 @@ impl Node {
             lease_age: 0,
             guard_age: 0,
             is_declared: false,
+            is_fenced_for_lock: false,
             has_beaten: true,
             late_beat: None,
             sightings: [None; NODES],
@@ -170,6 +173,7 @@ impl Node {
             age: seconds(self.lease_age),
             is_declared_dead: self.is_declared,
             is_lock_lost: !case.has_pooler && !self.has_session && case.broken != Broken::KeeperAlone,
+            is_fenced_for_lock: self.is_fenced_for_lock,
             answered_for: self.answered_for.map(seconds),
         })
     }

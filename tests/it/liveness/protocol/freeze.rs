@@ -50,7 +50,7 @@ fn guard_of(node: &Served) -> Option<u32> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         let parent = stat.rsplit_once(") ").and_then(|it| it.1.split(' ').nth(1).map(str::to_owned));
         let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        parent == Some(node.pid().to_string()) && line.contains("\0__guard\0") && is_alive(pid)
+        parent == Some(node.pid().to_string()) && line.contains("\0__guard2\0") && is_alive(pid)
     })
 }
 
