@@ -215,6 +215,7 @@ impl Node {
             shutdown: Arc::clone(&shutdown),
             health: Arc::clone(&health),
             pace: Pace::default(),
+            quarantines: Vec::new(),
         };
         let claiming = PollerParts {
             holdings: Arc::clone(&holdings),

@@ -104,11 +104,11 @@ impl HeldClaims {
     }
 
     /// The command of the claim's last task has ended.
-    pub(crate) fn note_finishing(&self, claim: &Claim) {
+    pub(crate) fn note_finishing(&self, process_id: &str, version: i64) {
         let mut claims = self.lock();
         let claims = &mut *claims;
-        if let Some(held) = claims.by_process.get_mut(&claim.process_id)
-            && held.version == claim.version
+        if let Some(held) = claims.by_process.get_mut(process_id)
+            && held.version == version
             && !std::mem::replace(&mut held.is_finishing, true)
         {
             claims.finishing += 1;
@@ -204,16 +204,16 @@ mod tests {
     fn a_claim_whose_last_command_has_ended_needs_no_executor_and_is_held_all_the_same() {
         let claims = HeldClaims::default();
         [claim("a", 1), claim("b", 1)].iter().for_each(|it| claims.insert(it, Epoch::default()));
-        claims.note_finishing(&claim("a", 1));
-        claims.note_finishing(&claim("a", 1));
-        claims.note_finishing(&claim("b", 2));
-        claims.note_finishing(&claim("c", 1));
+        claims.note_finishing("a", 1);
+        claims.note_finishing("a", 1);
+        claims.note_finishing("b", 2);
+        claims.note_finishing("c", 1);
         assert_eq!((claims.len(), claims.occupying()), (2, 1));
         claims.remove("a", 2);
         assert_eq!((claims.len(), claims.occupying()), (2, 1), "another version");
         claims.insert(&claim("a", 3), Epoch::default());
         assert_eq!((claims.len(), claims.occupying()), (2, 2), "claimed anew");
-        claims.note_finishing(&claim("a", 3));
+        claims.note_finishing("a", 3);
         claims.remove("a", 3);
         assert_eq!((claims.len(), claims.occupying()), (1, 1));
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 use log::{error, info, warn};
 use serde_json::{Map, Value};
 
@@ -47,6 +47,18 @@ pub(crate) struct Recorder {
     pub(crate) shutdown: Arc<Shutdown>,
     pub(crate) health: Arc<Health>,
     pub(crate) pace: Pace,
+    pub(crate) quarantines: Vec<Quarantine>,
+}
+
+/// A process that is to end because its rows can't be read or its result can't be written.
+pub(crate) struct Quarantine {
+    process_id: Arc<str>,
+    version: i64,
+    /// What the trail is to say of the execution that was under way.
+    under_way: Option<Outcome>,
+    reason: String,
+    /// The database refuses even that.
+    is_refused: bool,
 }
 
 impl Recorder {
@@ -54,8 +66,18 @@ impl Recorder {
     pub(crate) fn run(mut self) {
         loop {
             self.session.rests();
-            let Ok(first) = self.done.recv() else { return };
+            let first = if self.quarantines.is_empty() {
+                self.done.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            } else {
+                self.done.recv_timeout(self.session.pause())
+            };
             self.session.works();
+            self.try_quarantines();
+            let first = match first {
+                Ok(first) => first,
+                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
             let (ran, not_begun) = self.gather(first);
             if ran.works.iter().any(Work::is_of_last_task) {
                 // Others are claimed while these are recorded.
@@ -258,43 +280,58 @@ impl Recorder {
                 return false;
             }
             Ok(None) if result.transition.claim == ClaimMove::Keep => {
-                self.quarantine(&result, None, "failed to read the next task: its row is missing");
+                self.quarantine(&result, None, "failed to read the next task: its row is missing".to_owned());
             }
             Ok(_) => self.holdings.claims.remove(&result.process_id, result.version),
-            Err(error) => self.quarantine(&result, None, &format!("failed to {error}")),
+            Err(error) => self.quarantine(&result, None, format!("failed to {error}")),
         }
         true
     }
 
     /// The process can't go on: it ends as FAILED with the reason. Its claim stays held until the database has said so: taken
     /// for one that was never begun, it would be given back without a word of what has run.
-    fn quarantine(&mut self, result: &TaskResult, under_way: Option<Outcome>, reason: &str) {
-        let (id, node) = (&result.process_id, Arc::clone(&self.holdings.node_id));
-        loop {
-            match self.session.write(|store| store.quarantine(&node, id, result.version, reason, under_way)) {
-                Ok(true) => error!("process quarantined process_id={id:?}: {reason}"),
-                // Cancelled at the very end of its task; or taken over while we did not hear whether our result was
-                // recorded: others go on with it.
-                Ok(false) => info!("process_id={id:?} is no longer this node's: cancelled or taken over"),
-                Err(error) if error.is_refused_value() => {
+    fn quarantine(&mut self, result: &TaskResult, under_way: Option<Outcome>, reason: String) {
+        let (process_id, version) = (Arc::clone(&result.process_id), result.version);
+        // It needs no executor any more.
+        self.holdings.claims.note_finishing(&process_id, version);
+        self.quarantines.push(Quarantine { process_id, version, under_way, reason, is_refused: false });
+        self.try_quarantines();
+    }
+
+    /// Tries each once; the others' results do not wait for a row that somebody has locked.
+    fn try_quarantines(&mut self) {
+        for mut it in std::mem::take(&mut self.quarantines) {
+            let is_over =
+                self.shutdown.phase() >= if it.is_refused { Phase::Draining } else { Phase::GivingUp };
+            if is_over {
+                self.shutdown.give_up(1);
+            } else if it.is_refused || !self.is_quarantined(&mut it) {
+                self.quarantines.push(it);
+                continue;
+            }
+            self.holdings.claims.remove(&it.process_id, it.version);
+        }
+    }
+
+    fn is_quarantined(&mut self, it: &mut Quarantine) -> bool {
+        let (node, id, reason) = (Arc::clone(&self.holdings.node_id), &it.process_id, &it.reason);
+        match self.session.write(|store| store.quarantine(&node, id, it.version, reason, it.under_way)) {
+            Ok(true) => error!("process quarantined process_id={id:?}: {reason}"),
+            // Cancelled at the very end of its task, taken over, or done by a try whose answer was lost.
+            Ok(false) => {
+                info!("process_id={id:?} is no longer this node's: others go on with it, or it has ended")
+            }
+            Err(error) => {
+                it.is_refused = error.is_refused_value();
+                if it.is_refused {
                     error!(
                         "process_id={id:?} stays claimed until this node stops, after {reason}: failed to {error}"
                     );
-                    return;
                 }
-                Err(_) if self.shutdown.phase() < Phase::GivingUp => {
-                    self.session.rests();
-                    std::thread::park_timeout(self.session.pause());
-                    continue;
-                }
-                Err(error) => {
-                    warn!("process_id={id:?} stays claimed after {reason}: failed to {error}");
-                    self.shutdown.give_up(1);
-                }
+                return false;
             }
-            self.holdings.claims.remove(id, result.version);
-            return;
         }
+        true
     }
 
     fn release(&mut self, works: &[Work]) {
@@ -341,7 +378,7 @@ impl Recorder {
 
     fn abandon(&mut self, batch: &Batch, error: &StoreError) {
         for result in &batch.results {
-            self.quarantine(result, Some(result.execution.outcome), &format!("failed to {error}"));
+            self.quarantine(result, Some(result.execution.outcome), format!("failed to {error}"));
         }
         self.holdings.wakeups.wake();
     }
@@ -413,6 +450,7 @@ mod tests {
             permits: Arc::new(RunPermits::new(1)),
             preemption: Arc::default(),
             pace: Pace::default(),
+            quarantines: Vec::new(),
             holdings,
             done,
             requests,

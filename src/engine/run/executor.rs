@@ -53,7 +53,7 @@ impl Executor {
                 let result = match self.execute(slot, &mut *runner, &work, &permit) {
                     Some(report) => {
                         if work.is_of_last_task() {
-                            self.holdings.claims.note_finishing(&work.claim);
+                            self.holdings.claims.note_finishing(&work.claim.process_id, work.claim.version);
                         }
                         Done::Ran(Box::new((work, report)))
                     }
