@@ -5,7 +5,7 @@
 //! another environment (`env -i`, `sudo`), those that overwrite theirs, and those of which the system shows nothing
 //! to us (of another user, or kept from being looked at).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,8 @@ use crate::platform::guarding::{Pinned, PinnedSignal};
 /// forks faster than one scan goes through `/proc` is stopped a generation at a time; after this many it is
 /// killed as far as it is known, which slows it too.
 const FREEZE_SCANS_MAX: u32 = 20;
+/// How often one scan reads the list of processes: where others start all the time there are always new ones.
+const LISTINGS_MAX: u32 = 20;
 /// A process that starts a child and ends can be missed by one scan, with its child, if ids have just begun anew
 /// from the bottom; that it happens twice in a row is as good as impossible.
 const CLEAN_SCANS: u32 = 2;
@@ -112,25 +114,36 @@ impl<'a> Sweep<'a> {
         Ok(all)
     }
 
-    /// Goes through all processes once and signals the marked ones.
+    /// Goes through all processes and signals the marked ones. A listing is a moment's: what starts others and ends may be
+    /// gone when its turn comes. So the list is read again for those that have come since, until there are none; they are few,
+    /// and looked at sooner.
     fn scan(&mut self, signal: PinnedSignal) -> io::Result<Found> {
-        let mut found = Found::default();
-        for pid in all_processes()? {
-            let pid = pid?;
-            if pid == self.own_pid {
-                continue;
+        let (mut found, mut known) = (Found::default(), HashSet::from([self.own_pid]));
+        for _ in 0..LISTINGS_MAX {
+            let before = known.len();
+            for pid in all_processes()? {
+                let pid = pid?;
+                if known.insert(pid) {
+                    self.look_and_signal(pid, signal, &mut found);
+                }
             }
-            match self.look(pid) {
-                Sight::Hidden => {}
-                Sight::Unsettled => found.has_unsettled = true,
-                Sight::Seen => match self.signal(pid, signal) {
-                    Ok(true) => drop(found.signalled.insert(pid)),
-                    Ok(false) => {}
-                    Err(_) => found.refused += 1,
-                },
+            if known.len() == before {
+                break;
             }
         }
         Ok(found)
+    }
+
+    fn look_and_signal(&mut self, pid: i32, signal: PinnedSignal, found: &mut Found) {
+        match self.look(pid) {
+            Sight::Hidden => {}
+            Sight::Unsettled => found.has_unsettled = true,
+            Sight::Seen => match self.signal(pid, signal) {
+                Ok(true) => drop(found.signalled.insert(pid)),
+                Ok(false) => {}
+                Err(_) => found.refused += 1,
+            },
+        }
     }
 
     /// Says whether it was signalled; it was not if it has ended meanwhile.

@@ -89,6 +89,7 @@ impl Executor {
         if !may_begin(view) {
             return None;
         }
+        slot.note_begun();
         permit.begin_work();
         let began = time_since_boot();
         let mut report = runner.run(work, &slot.interrupt, &slot.live, Lasting(&|| permit.pass_on()));

@@ -28,6 +28,8 @@ struct Running {
     execution: Execution,
     version: i64,
     began: Instant,
+    /// It was seen that the command may begin.
+    has_begun: bool,
 }
 
 impl Slots {
@@ -60,7 +62,7 @@ impl Slots {
 
     /// Whether a command of this process runs in another slot than this one.
     pub(crate) fn is_beside(&self, own: &Slot, work: &Work) -> bool {
-        let is_of_process = |it: &Running| *it.execution.0 == *work.claim.process_id;
+        let is_of_process = |it: &Running| it.has_begun && *it.execution.0 == *work.claim.process_id;
         self.0
             .iter()
             .filter(|slot| !std::ptr::eq(*slot, own))
@@ -96,8 +98,14 @@ impl Slot {
     pub(crate) fn occupy(&self, work: &Work) -> Occupied<'_> {
         let Work { claim, task, .. } = work;
         let execution = (claim.process_id.to_string(), task.index, task.attempt);
-        *self.lock() = Some(Running { execution, version: claim.version, began: Instant::now() });
+        *self.lock() =
+            Some(Running { execution, version: claim.version, began: Instant::now(), has_begun: false });
         Occupied(self)
+    }
+
+    /// The command that it is occupied with begins.
+    pub(crate) fn note_begun(&self) {
+        self.lock().iter_mut().for_each(|it| it.has_begun = true);
     }
 
     /// Which execution it runs and how much that has printed, if it has run for `at_least`.
