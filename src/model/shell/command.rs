@@ -1,5 +1,7 @@
 //! One command of a script, and what its variables are to the programs that read them.
 
+use std::collections::HashMap;
+
 use super::code::{Code, code_words, loses_environment};
 use super::interpreters::{base_name, is_posix_shell, runs_another};
 use super::vocabulary::is_assignment;
@@ -80,9 +82,10 @@ impl<'s> Command<'s> {
             |word: &Word<'_>| word.is_opening() || !word.is_quoted && is_assignment(&word.text).is_some();
         let begin = self.words.iter().position(|word| !is_prefix(word)).unwrap_or(self.words.len());
         let texts: Vec<&str> = self.words[begin..].iter().map(|word| word.text.as_str()).collect();
-        let codes = code_words(&texts, true);
+        let codes: HashMap<usize, Code<'_>> =
+            code_words(&texts, true).into_iter().map(|code| (code.index + begin, code)).collect();
         for (index, word) in self.words.iter().enumerate() {
-            let code = codes.iter().find(|code| code.index + begin == index);
+            let code = codes.get(&index);
             for &(variable, is_in_single_quotes) in &word.variables {
                 let variable = variable.to_owned();
                 match code {

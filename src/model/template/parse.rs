@@ -29,7 +29,7 @@ pub enum Part<'t> {
 }
 
 /// What a template may ask for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Variable<'t> {
     /// `${input_file}`
     InputFile,
