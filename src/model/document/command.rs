@@ -257,7 +257,7 @@ fn script(reader: &mut Reader, at: &str, script: &str, shell: &[String], is_unsa
             Misplaced::Code(variable, program) if !is_unsafe => {
                 let problem =
                     format!("{variable} stands in code that {program} reads, and its value would be read as code too");
-                let remedy = match shell::is_posix_shell(&program) || ["eval", "trap"].contains(&program.as_str()) {
+                let remedy = match shell::is_posix_shell(&program) || ["eval", "trap", "source"].contains(&program.as_str()) {
                     true => format!("put that code in single quotes, and the variable in double quotes within; or write {TRUSTED}"),
                     false => format!("pass the value as an argument of its own, and have the code read it there; or write {TRUSTED}"),
                 };
