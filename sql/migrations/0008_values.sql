@@ -151,7 +151,10 @@ AS $function$
         SELECT match[1] AS name FROM regexp_matches(replace(texts.template, '$${', ''), '\$\{([^}]*)\}', 'g') AS match
     ) AS found
     WHERE t.process_id = missing_variables.process_id AND t.task_index >= missing_variables.from_index
-        AND position(':-' IN found.name) = 0 AND found.name !~ '^(input_file|output_dir|user_id|(config|metadata)\.[^-]+)-'
+        AND position(':-' IN found.name) = 0
+        -- As `split_default` in src/model/template/parse.rs: in a key, a dash before a letter begins no default.
+        AND found.name !~ '^(input_file|output_dir|user_id)-'
+        AND found.name !~ '^(config|metadata)\..+-(?![A-Za-z_]|[^\x01-\x7f])'
         AND CASE
             WHEN found.name LIKE 'config.%' THEN missing_variables.input -> 'config' ->> substr(found.name, 8)
             WHEN found.name LIKE 'metadata.%' THEN missing_variables.input -> 'metadata' ->> substr(found.name, 10)

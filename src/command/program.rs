@@ -11,6 +11,9 @@ use super::invocation::Invocation;
 use crate::model::shell;
 use crate::platform;
 
+/// A longer name (PATH_MAX of Linux) is no word of a shell: it comes from an input, and is not looked into.
+const NAME_BYTES_MAX: usize = 4_096;
+
 /// Why a command could not be started.
 #[derive(Debug)]
 pub struct SpawnFault {
@@ -80,7 +83,9 @@ pub fn find<'a>(
 /// What to do about a name that only a shell understands; validation has let it pass in an array, and older releases
 /// anywhere.
 fn meant_for_a_shell(name: &str) -> Option<String> {
-    let why = if shell::is_shell_word(name) {
+    let why = if name.len() > NAME_BYTES_MAX {
+        return None; // no shell's word: it comes from an input
+    } else if shell::is_shell_word(name) {
         "it is a shell's own word"
     } else if let Some((variable, _)) = shell::is_assignment(name) {
         return Some(format!(

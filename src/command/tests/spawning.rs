@@ -174,6 +174,8 @@ fn no_such_program() {
             &[&format!("no such program: `{word}` is in none of"), part],
         );
     }
+    let report = run(&[&"*".repeat(100_000), "x"], |_| {});
+    assert_refused(&report, &["install it, or give its full path"]);
     let folder = Folder::new();
     let report = run(&["./configure"], |it| it.working_directory = Some(folder.0.clone()));
     let place = format!("`./configure` does not exist in the working directory `{}`", folder.0.display());

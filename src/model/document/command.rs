@@ -9,6 +9,7 @@ use crate::model::template::{self, Part, pieces};
 pub(super) const COMMAND_REMEDY: &str =
     "write the program and its arguments, such as \"sort ${input_file}\" or [\"sort\", \"${input_file}\"]";
 const TRUSTED: &str = "\"unsafe_interpolation\": true if whoever gives the value may run any command";
+const LITERAL: &str = "if it is meant literally, put it in single quotes or write the command as an array";
 /// Of what only a shell understands, as much is shown.
 const FINDINGS_SHOWN: usize = 3;
 
@@ -125,6 +126,9 @@ fn shown(findings: &[Finding]) -> String {
         if !texts.contains(&finding.text.as_str()) {
             texts.push(&finding.text);
         }
+        if texts.len() > FINDINGS_SHOWN {
+            break;
+        }
     }
     let more = texts.len() > FINDINGS_SHOWN;
     texts.truncate(FINDINGS_SHOWN);
@@ -139,6 +143,12 @@ fn shown(findings: &[Finding]) -> String {
 fn remedy(findings: &[Finding]) -> String {
     let first = |kind| findings.iter().find(|it| it.kind == kind).map(|it| it.text.as_str());
     let shell = if first(Kind::Bash).is_some() { "\"bash\"" } else { "true" };
+    // Other programs have patterns and braces of their own, JSON among them.
+    let is_pattern =
+        |it: &Finding| it.kind == Kind::Glob || it.kind == Kind::Bash && !it.text.starts_with('$');
+    if findings.iter().all(is_pattern) {
+        return format!("{LITERAL}; add \"shell\": {shell} to have a shell expand it");
+    }
     let mut remedy = format!("add \"shell\": {shell} to have a shell run it");
     if let Some((name, value)) = first(Kind::Assignment).and_then(shell::is_assignment) {
         let value = if value.contains(['$', '"', '\'', '\\', ' ']) { "…" } else { value };
@@ -153,7 +163,8 @@ fn remedy(findings: &[Finding]) -> String {
     if first(Kind::Builtin) == Some("cd") {
         remedy.push_str("; name the directory in \"working_directory\"");
     }
-    remedy.push_str("; if it is meant literally, put it in single quotes or write the command as an array");
+    remedy.push_str("; ");
+    remedy.push_str(LITERAL);
     remedy
 }
 
@@ -246,7 +257,7 @@ fn script(reader: &mut Reader, at: &str, script: &str, shell: &[String], is_unsa
             Misplaced::Code(variable, program) if !is_unsafe => {
                 let problem =
                     format!("{variable} stands in code that {program} reads, and its value would be read as code too");
-                let remedy = match shell::is_posix_shell(&program) || ["eval", "trap"].contains(&program.as_str()) {
+                let remedy = match shell::is_posix_shell(&program) || ["eval", "trap", "source"].contains(&program.as_str()) {
                     true => format!("put that code in single quotes, and the variable in double quotes within; or write {TRUSTED}"),
                     false => format!("pass the value as an argument of its own, and have the code read it there; or write {TRUSTED}"),
                 };

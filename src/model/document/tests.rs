@@ -375,7 +375,7 @@ fn bad_directories_and_environments_are_faults() {
             "\"environment\": []",
             "environment: an array is not an environment; write an object such as {\"LANG\": \"C\"}",
         ),
-        ("\"environment\": {\"N\": 7}", "environment.N: 7 is not a text; quote it: \"7\""),
+        ("\"environment\": {\"N\": 7}", "environment.N: a number is not a text; put it in quotes"),
         ("\"environment\": {\"N\": true}", "environment.N: true is not a text; quote it: \"true\""),
         (
             "\"environment\": {\"A=B\": \"\"}",

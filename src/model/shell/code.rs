@@ -5,6 +5,11 @@ use super::interpreters::{
     is_posix_shell, named, runs_another,
 };
 
+/// Behind these words a program may stand.
+const OPENING: &[&str] = &["--", "run", "exec"];
+/// As many programs of one command are looked at: each may read all words behind it.
+const PROGRAMS_MAX: usize = 20;
+
 /// A word that is read as code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Code<'w> {
@@ -25,11 +30,26 @@ pub fn code_words<'w, W: AsRef<str>>(words: &'w [W], is_in_script: bool) -> Vec<
         found.extend(builtin.code(&words[1..]).into_iter().map(|at| (0, at + 1)));
     }
     let has_wrapper = words.first().is_some_and(|first| runs_another(first));
-    for (at, word) in words.iter().enumerate() {
-        let Some(interpreter) = named(INTERPRETERS, word) else { continue };
-        let is_anywhere = is_posix_shell(word) || ANYWHERE.contains(&base_name(word));
-        if at == 0 || has_wrapper || is_anywhere {
-            found.extend(interpreter.code(&words[at + 1..]).into_iter().map(|code| (at, at + 1 + code)));
+    let is_opening = |word: &&str| OPENING.contains(word) || runs_another(word);
+    let opening = words.iter().position(is_opening).unwrap_or(words.len());
+    let mut is_code = vec![false; words.len()];
+    let programs = words.iter().enumerate().filter_map(|(at, word)| {
+        let interpreter = named(INTERPRETERS, word)?;
+        let is_shell = is_posix_shell(word);
+        // In `brew install ruby -e X` it is a value, in `firejail bash -c X` hardly.
+        let is_usual = is_shell || ANYWHERE.contains(&base_name(word));
+        let is_program = match at {
+            0 => is_shell || !is_own(word),
+            _ => has_wrapper || is_usual && (opening < at || word.contains('/') || is_shell && at == 1),
+        };
+        is_program.then_some((at, interpreter))
+    });
+    for (at, interpreter) in programs.take(PROGRAMS_MAX) {
+        for code in interpreter.code(&words[at + 1..]) {
+            let index = at + 1 + code;
+            if !std::mem::replace(&mut is_code[index], true) {
+                found.push((at, index));
+            }
         }
     }
     let loses = loses_environment(&words);
@@ -43,6 +63,11 @@ pub fn code_words<'w, W: AsRef<str>>(words: &'w [W], is_in_script: bool) -> Vec<
             Code { index, program, reads_environment: reads && !loses }
         })
         .collect()
+}
+
+/// Whether it is a program in the working directory, which may be named as another is.
+fn is_own(word: &str) -> bool {
+    word.strip_prefix("./").is_some_and(|name| !name.contains('/'))
 }
 
 /// Whether what such a command runs does not have the command's environment.
@@ -229,11 +254,32 @@ mod tests {
             ("su - user -c X", "X"),
             ("runuser -u user -c X", "X"),
             ("flock file -c X", "+X"),
+            ("conda run -n x python -c X", "X"),
+            ("bundle exec ruby -e X", "X"),
+            ("npx -- bash -c X", "+X"),
+            ("tool sudo -u x bash -c X", "X"),
+            ("tool --with /usr/bin/python3 -c X", "X"),
+            ("firejail bash -c X", "+X"),
+            (".venv/bin/python -c X", "X"),
+            ("./bash -c X", "+X"),
         ] {
             assert_eq!(code(command, false).join(" "), expected, "{command}");
         }
         assert_eq!(code("eval X Y", true), ["+X", "+Y"]);
         assert_eq!(code("trap X EXIT", true), ["+X"]);
+    }
+
+    #[test]
+    fn many_programs_in_one_command_cost_no_time() {
+        let begin = std::time::Instant::now();
+        for piece in ["python -c ", "env python -c ", "/bin/sh -c X ", "find -exec perl -e X -e X "] {
+            let text = piece.repeat(3_000);
+            let found = code_words(&text.split(' ').collect::<Vec<_>>(), false).len();
+            assert!((1..=text.split(' ').count()).contains(&found), "{piece}");
+            crate::model::shell::in_words(&text);
+            crate::model::shell::misplaced(&text);
+        }
+        assert!(begin.elapsed() < std::time::Duration::from_secs(20), "{:?}", begin.elapsed());
     }
 
     #[test]
@@ -262,6 +308,12 @@ mod tests {
             "echo eval X",
             "eval X",
             "curl -c X",
+            "conda install python -c X",
+            "brew install ruby -e X",
+            "nix-shell -p python3 -c X",
+            "tool --shell bash -c X",
+            "./node -e X",
+            "./perl -e X",
             "bash",
             "bash -c",
             "",

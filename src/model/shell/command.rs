@@ -1,5 +1,7 @@
 //! One command of a script, and what its variables are to the programs that read them.
 
+use std::collections::HashMap;
+
 use super::code::{Code, code_words, loses_environment};
 use super::interpreters::{base_name, is_posix_shell, runs_another};
 use super::vocabulary::is_assignment;
@@ -22,6 +24,8 @@ pub enum Misplaced {
 pub(super) struct Command<'s> {
     pub words: Vec<Word<'s>>,
     pub is_in_word: bool,
+    /// What the next word is.
+    pub next: Role,
     pub here_documents: Vec<HereDocument>,
 }
 
@@ -31,6 +35,18 @@ pub(super) struct Word<'s> {
     /// As they are written, and whether in single quotes.
     pub variables: Vec<(&'s str, bool)>,
     pub is_quoted: bool,
+    pub role: Role,
+}
+
+/// What a word is for its command.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Role {
+    #[default]
+    Argument,
+    /// A file behind `<` or `>`, or the number before it.
+    Target,
+    /// Behind `<<<`.
+    HereString,
 }
 
 pub(super) struct HereDocument {
@@ -40,13 +56,18 @@ pub(super) struct HereDocument {
     pub has_tabs: bool,
 }
 
+/// These print their arguments.
+const PRINTERS: &[&str] = &["echo", "printf"];
+/// These print what they read, more or less.
+const PASSERS: &[&str] = &["cat", "tee", "sed", "tr", "grep", "head", "tail", "sort", "uniq", "envsubst"];
+
 /// Behind these a command begins.
 const OPENING: &[&str] = &["if", "then", "elif", "else", "while", "until", "do", "!", "{", "time"];
 
 impl<'s> Command<'s> {
     pub fn word(&mut self) -> &mut Word<'s> {
         if !self.is_in_word {
-            self.words.push(Word::default());
+            self.words.push(Word { role: std::mem::take(&mut self.next), ..Word::default() });
             self.is_in_word = true;
         }
         let last = self.words.len() - 1;
@@ -73,16 +94,51 @@ impl<'s> Command<'s> {
         }
     }
 
-    /// Notes its variables that stand where they can't mean their values; returns the program that reads its standard
-    /// input as code, if one does.
-    pub fn judge(&self, found: &mut Vec<Misplaced>) -> Option<Code<'static>> {
+    /// Behind a word that `<` or `>` follows: the digits of `2>` are no argument.
+    pub fn redirect(&mut self) {
+        if self.is_in_word
+            && let Some(last) = self.words.last_mut()
+            && !last.is_quoted
+            && last.variables.is_empty()
+            && !last.text.is_empty()
+            && last.text.chars().all(|c| c.is_ascii_digit())
+        {
+            last.role = Role::Target;
+        }
+        self.next = Role::Target;
+    }
+
+    /// The program and its arguments, each with its place.
+    fn arguments(&self) -> (Vec<usize>, Vec<&str>) {
         let is_prefix =
             |word: &Word<'_>| word.is_opening() || !word.is_quoted && is_assignment(&word.text).is_some();
-        let begin = self.words.iter().position(|word| !is_prefix(word)).unwrap_or(self.words.len());
-        let texts: Vec<&str> = self.words[begin..].iter().map(|word| word.text.as_str()).collect();
-        let codes = code_words(&texts, true);
+        let words = self.words.iter().enumerate().filter(|(_, word)| word.role == Role::Argument);
+        words.skip_while(|(_, word)| is_prefix(word)).map(|(at, word)| (at, word.text.as_str())).unzip()
+    }
+
+    /// The program that reads as code what a file named by the next word holds, if it does.
+    pub fn reader_of_file(&self) -> Option<Code<'static>> {
+        match self.arguments().1.as_slice() {
+            ["source" | "."] => Some(Code { index: 0, program: "source", reads_environment: true }),
+            words => reader_of_input(words),
+        }
+    }
+
+    /// Notes its variables that stand where they can't mean their values; `sink` is the program that reads what it prints
+    /// as code. Returns the one that reads its standard input as code, if one does.
+    pub fn judge(&self, sink: Option<Code<'static>>, found: &mut Vec<Misplaced>) -> Option<Code<'static>> {
+        let (places, texts) = self.arguments();
+        let program = texts.first().copied().map(base_name).unwrap_or_default();
+        let printed = sink.filter(|_| PRINTERS.contains(&program));
+        let reader = reader_of_input(&texts).or(sink.filter(|_| PASSERS.contains(&program)));
+        let codes: HashMap<usize, Code<'_>> =
+            code_words(&texts, true).into_iter().map(|code| (places[code.index], code)).collect();
         for (index, word) in self.words.iter().enumerate() {
-            let code = codes.iter().find(|code| code.index + begin == index);
+            let code = match word.role {
+                Role::Target => None,
+                Role::HereString => reader,
+                Role::Argument => codes.get(&index).copied().or(printed),
+            };
             for &(variable, is_in_single_quotes) in &word.variables {
                 let variable = variable.to_owned();
                 match code {
@@ -99,7 +155,7 @@ impl<'s> Command<'s> {
                 }
             }
         }
-        reader_of_input(&texts)
+        reader
     }
 }
 
@@ -112,7 +168,12 @@ impl Word<'_> {
 /// A shell or a language that is given no script reads its standard input.
 fn reader_of_input(words: &[&str]) -> Option<Code<'static>> {
     const READERS: &[&str] =
-        &["sh", "bash", "dash", "ksh", "zsh", "python", "perl", "ruby", "node", "php", "ssh"];
+        &["sh", "bash", "dash", "ksh", "zsh", "python", "perl", "ruby", "node", "php", "ssh", "su"];
+    if let [sudo, .., "-i" | "-s" | "--login" | "--shell"] = words
+        && base_name(sudo) == "sudo"
+    {
+        return Some(Code { index: 0, program: "sudo", reads_environment: false });
+    }
     let name = |word: &&str| READERS.iter().find(|reader| **reader == base_name(word)).copied();
     let most = if words.first().is_some_and(|first| runs_another(first)) { words.len() } else { 1 };
     let (at, program) = words.iter().take(most).enumerate().find_map(|(at, word)| Some((at, name(word)?)))?;
@@ -122,6 +183,8 @@ fn reader_of_input(words: &[&str]) -> Option<Code<'static>> {
         let is_shell =
             |code: &Code<'_>| is_posix_shell(words[code.index].split(' ').next().unwrap_or_default());
         codes.first().is_none_or(is_shell)
+    } else if program == "su" {
+        codes.is_empty()
     } else {
         let is_file = |word: &&str| !word.starts_with(['-', '+']);
         codes.is_empty() && (!words[at + 1..].iter().any(is_file) || words[at + 1..].contains(&"-s"))

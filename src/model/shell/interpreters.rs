@@ -153,7 +153,8 @@ pub(super) const BUILTINS: &[Interpreter] = &[
     Interpreter { names: &["trap"], plain: Plain::Code, ..USUAL },
 ];
 
-/// These are taken for programs wherever they stand; others only at the beginning and behind what runs another program.
+/// These, and shells, are taken for programs behind `--` and the like too; others only at the beginning and in a command
+/// that begins with what runs another program.
 pub(super) const ANYWHERE: &[&str] = &["python", "perl", "ruby"];
 
 /// Programs that run another one, which they are given. Behind them awk is a program; in `grep awk FILE` it is none.
@@ -198,6 +199,13 @@ const WRAPPERS: &[&str] = &[
     "tini",
     "dumb-init",
     "caffeinate",
+    "firejail",
+    "proxychains",
+    "parallel",
+    "chronic",
+    "cgexec",
+    "unbuffer",
+    "faketime",
 ];
 
 /// Programs whose children do not have the environment of the command.

@@ -18,7 +18,7 @@ pub use interpreters::{base_name, is_posix_shell, option_for_code};
 pub use script::misplaced;
 pub use stored::{names_in_script, words_of_script};
 pub use vocabulary::{is_assignment, is_shell_word};
-pub use words::{Finding, Kind, in_text, in_words};
+pub use words::{Finding, Kind, in_text, in_value, in_words};
 
 /// Bytes of one argument or variable that Linux takes with its end (MAX_ARG_STRLEN is 32 pages, its NUL included).
 pub const ARGUMENT_BYTES_MAX: usize = 131_071;

@@ -5,7 +5,7 @@
 //! code, the shell puts the value into the code.
 
 use super::code::Code;
-use super::command::{Command, HereDocument, Misplaced, Word};
+use super::command::{Command, HereDocument, Misplaced, Role, Word};
 use crate::model::template::{Part, pieces};
 
 /// Deeper nesting is no script that people write; what stands in it is not looked at.
@@ -21,7 +21,7 @@ pub fn misplaced(script: &str) -> Vec<Misplaced> {
         }
     }
     let end = items.len();
-    let mut scan = Scan { items, at: 0, end, depth: 0, found: Vec::new() };
+    let mut scan = Scan { items, at: 0, end, depth: 0, sink: None, found: Vec::new() };
     scan.code(Until::End);
     scan.found
 }
@@ -50,6 +50,8 @@ struct Scan<'s> {
     /// Here-documents are read by themselves.
     end: usize,
     depth: usize,
+    /// What reads the output of the commands that come next as code.
+    sink: Option<Code<'static>>,
     found: Vec<Misplaced>,
 }
 
@@ -80,7 +82,10 @@ impl<'s> Scan<'s> {
             self.at = self.items.len();
             self.end = self.at;
         }
+        let sink = self.sink.take();
         let mut command = Command::default();
+        // What stands before the last `|`.
+        let mut pipeline: Vec<Command<'s>> = Vec::new();
         // They begin on the next line.
         let mut documents: Vec<(HereDocument, Option<Code<'static>>)> = Vec::new();
         let (mut cases, mut open) = (0, 0);
@@ -98,27 +103,46 @@ impl<'s> Scan<'s> {
                 ' ' | '\t' => cases += command.end_word(),
                 '\n' => {
                     cases += command.end_word();
-                    documents.extend(self.end_command(&mut command));
+                    // Behind a `|` it goes on; the documents begin nevertheless.
+                    if command.words.is_empty() && !pipeline.is_empty() {
+                        let here = pipeline.iter_mut().flat_map(|it| std::mem::take(&mut it.here_documents));
+                        documents.extend(here.map(|document| (document, None)));
+                    } else {
+                        documents.extend(self.end_pipeline(&mut pipeline, &mut command, sink));
+                    }
                     for (document, reader) in documents.drain(..) {
                         self.here_document(&document, reader);
                     }
                 }
                 '#' if !command.is_in_word && !is_arithmetic => self.comment(until),
                 // `2>&1` is no end.
-                '&' if self.is_behind(2, &['<', '>']) => cases += command.end_word(),
+                '&' if self.is_behind(2, &['<', '>']) || self.peek() == Some('>') => {
+                    cases += command.end_word()
+                }
+                '|' if self.is_behind(2, &['>']) => {}
+                '|' if !self.next_if('|') => {
+                    self.next_if('&');
+                    cases += command.end_word();
+                    pipeline.push(std::mem::take(&mut command));
+                }
                 ';' | '&' | '|' => {
                     cases += command.end_word();
-                    documents.extend(self.end_command(&mut command));
+                    documents.extend(self.end_pipeline(&mut pipeline, &mut command, sink));
                 }
                 '<' if self.peek() == Some('<') && !is_arithmetic => {
                     cases += command.end_word();
                     self.at += 1;
-                    if !self.next_if('<') {
+                    if self.next_if('<') {
+                        command.next = Role::HereString;
+                    } else {
                         let document = self.here_word();
                         command.here_documents.push(document);
                     }
                 }
-                '<' | '>' => cases += command.end_word(),
+                '<' | '>' => {
+                    command.redirect();
+                    cases += command.end_word();
+                }
                 '(' if is_arithmetic => open += 1,
                 ')' if is_arithmetic && open > 0 => open -= 1,
                 // A subshell at the beginning of `$((` was none.
@@ -129,13 +153,17 @@ impl<'s> Scan<'s> {
                     break;
                 }
                 '(' => {
+                    command.next = Role::Argument;
+                    if self.is_behind(2, &['<']) {
+                        self.sink = command.reader_of_file();
+                    }
                     let is_first = command.words.iter().all(|word| word.is_opening() || word.text == "for");
                     let is_arithmetic = is_first && !command.is_in_word && self.next_if('(');
                     self.code(if is_arithmetic { Until::Parentheses } else { Until::Parenthesis });
                 }
                 ')' => {
                     cases += command.end_word();
-                    documents.extend(self.end_command(&mut command));
+                    documents.extend(self.end_pipeline(&mut pipeline, &mut command, sink));
                     // In a `case` it ends a pattern.
                     if until == Until::Parenthesis && cases <= 0 {
                         break;
@@ -145,7 +173,7 @@ impl<'s> Scan<'s> {
             }
         }
         command.end_word();
-        self.end_command(&mut command);
+        self.end_pipeline(&mut pipeline, &mut command, sink);
         self.depth -= 1;
     }
 
@@ -316,12 +344,25 @@ impl<'s> Scan<'s> {
         self.end
     }
 
-    /// Judges the command that ends here; returns its here-documents, each with the program that reads it as code, if one
-    /// does.
-    fn end_command(&mut self, command: &mut Command<'s>) -> Vec<(HereDocument, Option<Code<'static>>)> {
-        let command = std::mem::take(command);
-        let reader = command.judge(&mut self.found);
-        command.here_documents.into_iter().map(|document| (document, reader)).collect()
+    /// Judges the commands of the pipeline that ends here, from its last on: `sink` reads what that one prints. Returns
+    /// their here-documents, each with the program that reads it as code, if one does.
+    fn end_pipeline(
+        &mut self,
+        pipeline: &mut Vec<Command<'s>>,
+        last: &mut Command<'s>,
+        mut sink: Option<Code<'static>>,
+    ) -> Vec<(HereDocument, Option<Code<'static>>)> {
+        pipeline.push(std::mem::take(last));
+        let (mut found, mut documents) = (Vec::new(), Vec::new());
+        for command in pipeline.drain(..).rev() {
+            let mut of_command = Vec::new();
+            sink = command.judge(sink, &mut of_command);
+            found.push(of_command);
+            documents.extend(command.here_documents.into_iter().rev().map(|document| (document, sink)));
+        }
+        self.found.extend(found.into_iter().rev().flatten());
+        documents.reverse();
+        documents
     }
 }
 
@@ -368,6 +409,12 @@ mod tests {
             "echo bash <<EOF\n${config.x}\nEOF",
             "python3 tool.py <<EOF\n${config.x}\nEOF",
             "grep awk ${input_file}; ssh ${config.host} uptime",
+            "echo \"${config.x}\" | sort > log; bash <<< 'rm \"${config.x}\"'",
+            "echo 'rm \"${config.x}\"' | bash; cat <<'EOF' | sh\nrm \"${config.x}\"\nEOF",
+            "echo \"${config.x}\" || sh; echo \"${config.x}\" | bash tool.sh; cat \"${input_file}\" | bash",
+            "echo \"${config.x}\" | python3 -c 'import sys' 2>&1 | tee \"${output_dir}/log\"",
+            "diff <(echo \"${config.x}\") b; su - x -c 'cat' <<EOF\n${config.x}\nEOF",
+            "bash tool.sh < \"${input_file}\" &> \"${output_dir}/log\"",
             "case ${config.x} in a) echo 'a';; *) echo \"${config.x}\";; esac",
         ] {
             assert_eq!(misplaced(script), [], "{script}");
@@ -416,6 +463,17 @@ mod tests {
             ("ssh host 'bash -s' <<EOF\n${config.x}\nEOF", code("ssh")),
             ("ssh host bash <<EOF\n${config.x}\nEOF", code("ssh")),
             ("ssh host <<'EOF'\n${config.x}\nEOF", here("EOF")),
+            ("bash <<< \"rm ${config.x}\"", code("bash")),
+            ("cat <<EOF | bash\nrm ${config.x}\nEOF", code("bash")),
+            ("cat <<EOF | tee log |& sh -s\nrm ${config.x}\nEOF", code("sh")),
+            ("echo \"rm ${config.x}\" | sh", code("sh")),
+            ("true && printf 'rm %s' \"${config.x}\" |\n  ssh host", code("ssh")),
+            ("source <(echo \"${config.x}\")", code("source")),
+            ("bash <(echo \"${config.x}\" | sort)", code("bash")),
+            ("bash 2> log <<EOF\nrm ${config.x}\nEOF", code("bash")),
+            ("bash &> log <<EOF\nrm ${config.x}\nEOF", code("bash")),
+            ("su - x <<EOF\n${config.x}\nEOF", code("su")),
+            ("sudo -u x -i <<EOF\n${config.x}\nEOF", code("sudo")),
         ] {
             assert_eq!(misplaced(script), expected, "{script}");
         }

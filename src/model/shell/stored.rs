@@ -1,9 +1,9 @@
 //! A script that another program than `sh -c` runs, as the tables have it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::model::process_type::TaskDefinition;
-use crate::model::template::{Part, free_name, pieces};
+use crate::model::template::{Names, Part, pieces};
 
 /// The command and the environment that run the task's script by its shell; nothing for a task that `sh -c` or no shell
 /// runs. Nodes need not know of other shells than `sh`: to them, those of older releases included, it is an ordinary
@@ -40,19 +40,17 @@ pub fn names_in_script(script: &str) -> Vec<String> {
 fn with_references(script: &str) -> (String, Vec<(String, String)>) {
     let mut text = String::with_capacity(script.len());
     let mut variables: Vec<(String, String)> = Vec::new();
+    let (mut names, mut known) = (Names::default(), HashMap::new());
     for (piece, part) in pieces(script) {
         let Ok(Part::Variable { variable, .. }) = part else {
             text.push_str(piece);
             continue;
         };
-        let name = match variables.iter().find(|(_, known)| known == piece) {
-            Some((name, _)) => name.clone(),
-            None => {
-                let name = free_name(variable, &variables);
-                variables.push((name.clone(), piece.to_owned()));
-                name
-            }
-        };
+        let name = known.entry(piece).or_insert_with(|| {
+            let name = names.free(variable);
+            variables.push((name.clone(), piece.to_owned()));
+            name
+        });
         text.push_str(&format!("$${{{name}}}"));
     }
     (text, variables)
@@ -99,6 +97,26 @@ mod tests {
             (expected[0].1.clone(), "y z".to_owned())
         );
         assert_eq!((value("LANG").as_str(), environment.len()), ("C", 4));
+    }
+
+    #[test]
+    fn many_defaults_of_one_key_cost_no_time() {
+        let begin = std::time::Instant::now();
+        let script: String = (0..20_000).map(|n| format!("${{config.a:-{n}}}")).collect();
+        let names = names_in_script(&script);
+        assert_eq!((names.len(), names[19_999].as_str()), (20_000, "PO_CONFIG_A_20000"));
+        let input = ProcessInputData::new();
+        let context = Map::new();
+        let scope = Scope {
+            process_id: "p-1",
+            process_type: "p",
+            task_name: "a",
+            input: &input,
+            context: &context,
+            env: |_| None,
+        };
+        assert_eq!(render_script(&script, &scope).unwrap().1.len(), 20_000);
+        assert!(begin.elapsed() < std::time::Duration::from_secs(20), "{:?}", begin.elapsed());
     }
 
     #[test]

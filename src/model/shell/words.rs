@@ -1,5 +1,7 @@
 //! What only a shell would understand, in a command that none runs.
 
+use std::collections::HashSet;
+
 use super::code::code_words;
 use super::vocabulary::{is_assignment, is_name_start, is_shell_word};
 
@@ -35,6 +37,12 @@ pub enum Kind {
 
 /// What is opened is looked for no further: a longer list is none, and a text of nothing but brackets costs no time.
 const CLOSED_WITHIN_CHARS: usize = 1_000;
+/// As many braces of a word are looked at.
+const BRACES_MAX: usize = 100;
+/// As much of a word is told: a copy for each of its characters would fill the memory.
+const TOLD_CHARS: usize = 40;
+/// As many operators of a word are told, and variables.
+const TOLD_OF_WORD: usize = 4;
 
 /// How a character is protected.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -72,9 +80,9 @@ pub fn in_words(command: &str) -> Vec<Finding> {
     }
     // In code that another program reads, `$NAME` in double quotes is that program's.
     let texts: Vec<String> = words.iter().map(Word::text).collect();
-    let codes = code_words(&texts, false);
+    let codes: HashSet<usize> = code_words(&texts, false).into_iter().map(|code| code.index).collect();
     for (index, word) in words.iter().enumerate() {
-        judge(word, codes.iter().any(|code| code.index == index), &mut found);
+        judge(word, codes.contains(&index), &mut found);
     }
     if words.last().map(|word| word.line) != words.first().map(|word| word.line) {
         found.push(Finding { kind: Kind::Lines, text: "several lines".to_owned() });
@@ -94,7 +102,7 @@ pub fn in_text(text: &str) -> Vec<Finding> {
             Some('`') if !found.iter().any(|it| it.text == "`") => {
                 let is_closed = (i + 1..word.glyphs.len()).any(|later| at(later) == Some('`'));
                 if is_closed {
-                    found.push(Finding { kind: Kind::Operator, text: "`".to_owned() });
+                    note(&mut found, Kind::Operator, std::iter::once('`'));
                 }
             }
             // As in the value of PATH: what follows a colon is a directory of its own.
@@ -104,13 +112,42 @@ pub fn in_text(text: &str) -> Vec<Finding> {
                     .take_while(|c| c.is_ascii_alphanumeric() || "_-".contains(*c))
                     .count();
                 if at(i + 1 + name) == Some('/') || name == 0 && matches!(at(i + 1), None | Some(':')) {
-                    found.push(Finding { kind: Kind::Tilde, text: "~".to_owned() });
+                    note(&mut found, Kind::Tilde, std::iter::once('~'));
                 }
             }
             _ => {}
         }
     }
     found
+}
+
+/// What only a shell understands in the value of an environment variable. Such values are passwords, hashes and patterns
+/// of other programs as well, so it is only what can hardly be anything else: `$NAME` in capitals, `$(`, and `~/` at the
+/// beginning.
+pub fn in_value(text: &str) -> Option<Finding> {
+    let word = Word { glyphs: glyphs_of_text(text), line: 0 };
+    let at = |i: usize| word.at(i);
+    if at(0) == Some('~') && at(1) == Some('/') {
+        return Some(Finding { kind: Kind::Tilde, text: "~/".to_owned() });
+    }
+    // `$2y$10$…`, `$argon2id$v=19$…`
+    let is_hash = text.strip_prefix('$').and_then(|rest| rest.split_once('$')).is_some_and(|(method, _)| {
+        !method.is_empty() && method.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+    });
+    let mut found = Vec::new();
+    for i in (0..word.glyphs.len()).filter(|_| !is_hash) {
+        let is_single = at(i) == Some('$') && i.checked_sub(1).and_then(at) != Some('$');
+        if is_single && dollar(&word, i, "", &mut found) > 0 {
+            let told = found.pop().filter(|it| {
+                it.kind == Kind::Operator
+                    || it.text.len() > 2 && !it.text.contains(|c: char| c.is_ascii_lowercase())
+            });
+            if told.is_some() {
+                return told;
+            }
+        }
+    }
+    None
 }
 
 /// Our variables are literal: what stands in them is ours to read.
@@ -225,41 +262,118 @@ impl Word {
             text.windows(4).position(|it| it[0].is_ascii_alphanumeric() && it[1..] == [':', '/', '/']);
         found.map_or(usize::MAX, |at| at + 4)
     }
+
+    /// The `?` of an address without `http://`: of `localhost:8080/x?y=1&z=2`, `db.example.com/x?y=1`.
+    fn query(&self) -> usize {
+        let is_mark = |it: &Glyph| *it == ('?', Quote::Bare);
+        let Some(mark) = self.glyphs.iter().position(is_mark) else { return usize::MAX };
+        let before: String = self.glyphs[..mark].iter().map(|(c, _)| c).collect();
+        let before = before.rsplit('=').next().unwrap_or_default();
+        let Some((host, _)) = before.split_once('/') else { return usize::MAX };
+        let is_host = match host.rsplit_once(':') {
+            Some((_, port)) => !port.is_empty() && port.chars().all(|c| c.is_ascii_digit()),
+            None => host.rsplit_once('.').is_some_and(|(name, domain)| {
+                !name.is_empty() && domain.len() > 1 && domain.chars().all(|c| c.is_ascii_alphabetic())
+            }),
+        };
+        let has_value = self.glyphs[mark..].iter().any(|(c, _)| *c == '=');
+        if is_host && has_value { mark } else { usize::MAX }
+    }
+}
+
+/// Notes a finding of a word, unless there are enough of its kind.
+fn note(told: &mut Vec<Finding>, kind: Kind, text: impl Iterator<Item = char>) {
+    let most = if matches!(kind, Kind::Operator | Kind::Variable) { TOLD_OF_WORD } else { 1 };
+    if told.iter().filter(|it| it.kind == kind).count() < most {
+        told.push(Finding { kind, text: text.take(TOLD_CHARS).collect() });
+    }
 }
 
 fn judge(word: &Word, is_code: bool, found: &mut Vec<Finding>) {
-    let address = word.address();
+    let (address, query) = (word.address(), word.query());
     let last = word.glyphs.len() - usize::from(!word.glyphs.is_empty());
-    let finding = |kind| Finding { kind, text: word.text() };
+    let mut brackets = Brackets::new(word);
+    let mut braces = 0;
+    let mut told = Vec::new();
     let mut i = 0;
     while let Some(&(c, quote)) = word.glyphs.get(i) {
-        match (c, quote) {
-            ('$' | '`', Quote::Double) if is_code => {}
+        let is_whole = match (c, quote) {
+            ('$' | '`', Quote::Double) if is_code => None,
             ('|' | '<' | '>', Quote::Bare) | ('`', Quote::Bare | Quote::Double) => {
-                i = operator(word, i, found);
+                i = operator(word, i, &mut told);
                 continue;
             }
-            ('&', Quote::Bare) if word.at(i + 1) == Some('&') => i = operator(word, i, found) - 1,
+            ('&', Quote::Bare) if word.at(i + 1) == Some('&') => {
+                i = operator(word, i, &mut told);
+                continue;
+            }
+            ('&', Quote::Bare) if i > query && i != last => None,
             ('&' | ';' | '(' | ')', Quote::Bare) if i < address || (i == last && c != ')') => {
-                i = operator(word, i, found);
+                i = operator(word, i, &mut told);
                 continue;
             }
-            ('$', Quote::Bare | Quote::Double) => i += dollar(word, i, "?@#!$", found),
-            ('*' | '?', Quote::Bare) if i < address => found.push(finding(Kind::Glob)),
-            ('[', Quote::Bare)
-                if i < address
-                    && (i + 2..=last.min(i + CLOSED_WITHIN_CHARS)).any(|end| word.at(end) == Some(']')) =>
-            {
-                found.push(finding(Kind::Glob));
+            ('$', Quote::Bare | Quote::Double) => {
+                i += dollar(word, i, "?@#!$", &mut told);
+                None
             }
-            ('~', Quote::Bare) if is_home(word, i) => found.push(finding(Kind::Tilde)),
-            (_, Quote::Opening) => found.push(finding(Kind::Bash)),
-            ('{', Quote::Bare) if i < address && is_brace_expansion(word, i) => {
-                found.push(finding(Kind::Bash))
+            ('*', Quote::Bare) if i < address && brackets.are_for_files(i) => Some(Kind::Glob),
+            ('?', Quote::Bare) if i < address && i != last && i != query && brackets.are_for_files(i) => {
+                Some(Kind::Glob)
             }
-            _ => {}
+            ('[', Quote::Bare) if i < address && brackets.is_glob(i) => Some(Kind::Glob),
+            ('~', Quote::Bare) if is_home(word, i) => Some(Kind::Tilde),
+            (_, Quote::Opening) => Some(Kind::Bash),
+            ('{', Quote::Bare) if i < address && braces < BRACES_MAX => {
+                braces += 1;
+                is_brace_expansion(word, i).then_some(Kind::Bash)
+            }
+            _ => None,
+        };
+        if let Some(kind) = is_whole {
+            note(&mut told, kind, word.glyphs.iter().map(|(c, _)| *c));
         }
         i += 1;
+    }
+    found.append(&mut told);
+}
+
+/// Tells the patterns of file names from what looks like them, and what a shell passes on unchanged as no file has such a
+/// name: lists such as `lib/*:app.jar`, `HOST:*.csv`, `--include=*.rs`, `list[0]`, `name[extra]`.
+struct Brackets<'w> {
+    word: &'w Word,
+    has_colon: bool,
+    has_slash: bool,
+    /// Where the `=` of an option is.
+    equals: usize,
+    /// The next `]`.
+    close: usize,
+}
+
+impl<'w> Brackets<'w> {
+    fn new(word: &'w Word) -> Self {
+        let place = |wanted| (0..word.glyphs.len()).find(|&i| word.at(i) == Some(wanted));
+        let equals = place('=').filter(|_| word.at(0) == Some('-')).unwrap_or(usize::MAX);
+        Self { word, has_colon: place(':').is_some(), has_slash: place('/').is_some(), equals, close: 0 }
+    }
+
+    /// Whether a pattern at `i` can be one for files.
+    fn are_for_files(&self, i: usize) -> bool {
+        !self.has_colon && i < self.equals
+    }
+
+    /// Whether the `[` at `open` begins such a pattern. It is asked from the left to the right.
+    fn is_glob(&mut self, open: usize) -> bool {
+        let (word, end) = (self.word, self.word.glyphs.len());
+        if self.close < open + 2 {
+            self.close = (open + 2..end).find(|&i| word.at(i) == Some(']')).unwrap_or(end);
+        }
+        if self.close == end || !self.are_for_files(open) {
+            return false;
+        }
+        let is_index = (open + 1..self.close).all(|i| word.at(i).is_some_and(|c| c.is_ascii_digit()));
+        // `file[0-9].csv`, but not `test_sum[x-y]`.
+        let is_range = word.at(open + 2) == Some('-') && (self.close - open) % 3 == 1 && self.close + 1 < end;
+        !is_index && (self.has_slash || is_range)
     }
 }
 
@@ -274,18 +388,19 @@ fn operator(word: &Word, start: usize, found: &mut Vec<Finding>) -> usize {
     let is_whole =
         matches!(word.at(start), Some('<' | '>')) && digits(0..start) && digits(end..word.glyphs.len());
     let text = if is_whole { text(0..word.glyphs.len()) } else { text(start..end) };
-    found.push(Finding { kind: Kind::Operator, text });
+    note(found, Kind::Operator, text.chars());
     end.max(start + 1)
 }
 
 /// `~`, `~/x`, `~user` at the start of a word, and what stands for a directory behind `=`.
 fn is_home(word: &Word, i: usize) -> bool {
-    let name: String = (i + 1..).map_while(|i| word.at(i).filter(|c| *c != '/')).collect();
-    let end = i + 1 + name.chars().count();
-    let is_ended = end >= word.glyphs.len() || word.at(end) == Some('/');
     match i.checked_sub(1).map(|before| word.at(before)) {
-        None => is_ended && (name.is_empty() || name.starts_with(is_name_start)),
-        Some(Some('=')) => name.is_empty() && word.at(end) == Some('/'),
+        None => {
+            let end = (1..).find(|&i| word.at(i).is_none_or(|c| c == '/')).unwrap_or(1);
+            let is_ended = end >= word.glyphs.len() || word.at(end) == Some('/');
+            is_ended && (end == 1 || word.at(1).is_some_and(is_name_start))
+        }
+        Some(Some('=')) => word.at(i + 1) == Some('/'),
         Some(_) => false,
     }
 }
@@ -332,7 +447,7 @@ fn dollar(word: &Word, i: usize, specials: &str, found: &mut Vec<Finding>) -> us
         _ => return 0,
     };
     let length = text.chars().count();
-    found.push(Finding { kind, text: format!("${text}") });
+    note(found, kind, std::iter::once('$').chain(text.chars()));
     length
 }
 
@@ -340,6 +455,24 @@ fn dollar(word: &Word, i: usize, specials: &str, found: &mut Vec<Finding>) -> us
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_text_of_a_mebibyte_costs_neither_time_nor_memory() {
+        let begin = std::time::Instant::now();
+        for piece in [
+            "*", "?*", "~", "=~", "[", "[1", "{", "{,}", "$A", "`", "$(", "|x", "a>", "$a$B", "x:~",
+            "\"$A\"", "a* ",
+        ] {
+            let bytes = if piece.len() == 1 { 1 << 20 } else { 1 << 17 };
+            let text = piece.repeat(bytes / piece.len());
+            let found = [in_words(&text), in_text(&text), in_value(&text).into_iter().collect()].concat();
+            let words = text.split(' ').count();
+            assert!(found.len() <= 30 + 5 * words, "{piece}: {}", found.len());
+            assert!(found.iter().all(|it| it.text.chars().count() <= TOLD_CHARS), "{piece}");
+        }
+        // Before, a single one of them took minutes; what is left is mostly the building without optimization.
+        assert!(begin.elapsed() < std::time::Duration::from_secs(60), "{:?}", begin.elapsed());
+    }
 
     proptest! {
         // What it judges are the words that are run.

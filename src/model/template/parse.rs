@@ -29,7 +29,7 @@ pub enum Part<'t> {
 }
 
 /// What a template may ask for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Variable<'t> {
     /// `${input_file}`
     InputFile,
@@ -198,15 +198,22 @@ impl<'t> Parts<'t> {
 
 impl<'t> Variable<'t> {
     /// The same with what stands before a dash in its key, and what stands after it as the default for a missing value:
-    /// `${config.size-100}`. What is meant only if there is no value of the whole name.
+    /// `${config.size-100}`. What is meant only if there is no value of the whole name. Many keys hold a dash, so one
+    /// before a letter is part of the key: in `${config.out-dir}` a missing value must not become the text `dir`. The
+    /// function `missing_variables` of the database has the same rule.
     pub fn split_default(self) -> Option<(Self, &'t str)> {
-        let split = |key: &'t str| key.split_once('-').filter(|(shorter, _)| !shorter.is_empty());
+        let is_of_key = |c: char| c.is_ascii_alphabetic() || c == '_' || !c.is_ascii();
+        let split = |key: &'t str| {
+            let mut dashes = key.match_indices('-').map(|(at, _)| (&key[..at], &key[at + 1..]));
+            dashes.find(|(shorter, default)| !shorter.is_empty() && !default.starts_with(is_of_key))
+        };
         match self {
             Self::Config(key) => split(key).map(|(key, default)| (Self::Config(key), default)),
             Self::Metadata(key) => split(key).map(|(key, default)| (Self::Metadata(key), default)),
             Self::ProcessContext(key) => {
                 split(key).map(|(key, default)| (Self::ProcessContext(key), default))
             }
+            Self::Env(key) => split(key).map(|(key, default)| (Self::Env(key), default)),
             _ => None,
         }
     }
@@ -221,7 +228,12 @@ impl<'t> Variable<'t> {
             Some(("metadata", key)) => Ok(Self::Metadata(key)),
             Some(("processContext", key)) => Ok(Self::ProcessContext(key)),
             Some(("env", key)) if environment::is_private(key) => Err(TemplateError::Private(key.to_owned())),
-            Some(("env", key)) => Ok(Self::Env(key)),
+            Some(("env", key)) => match Self::Env(key).split_default() {
+                Some((Self::Env(key), _)) if environment::is_private(key) => {
+                    Err(TemplateError::Private(key.to_owned()))
+                }
+                _ => Ok(Self::Env(key)),
+            },
             _ => Err(TemplateError::Unknown(inside.to_owned())),
         }
     }
@@ -417,6 +429,11 @@ mod tests {
             (
                 "${env.PGPASSWORD}",
                 "the variable ${env.PGPASSWORD} is the node's own, and no command is given it; give the command what it \
+                 needs in a file, or by a variable of another name",
+            ),
+            (
+                "${env.DATABASE_URL-/}",
+                "the variable ${env.DATABASE_URL} is the node's own, and no command is given it; give the command what it \
                  needs in a file, or by a variable of another name",
             ),
             (

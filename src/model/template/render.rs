@@ -1,7 +1,7 @@
 //! Puts values in the place of variables.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 
 use serde_json::{Map, Value};
@@ -211,7 +211,8 @@ pub fn render_script(
     let template = Template::parse(script)?;
     let mut rendered = String::with_capacity(script.len());
     let mut environment: Vec<(String, String)> = Vec::new();
-    let mut known: Vec<(Variable<'_>, usize)> = Vec::new();
+    let mut names = Names::default();
+    let mut known: HashMap<(Variable<'_>, Cow<'_, str>), usize> = HashMap::new();
     for part in &template.parts {
         let (variable, default) = match *part {
             Part::Text(piece) => {
@@ -222,15 +223,10 @@ pub fn render_script(
         };
         let value = scope.value_or(variable, default)?;
         // One variable with two defaults may have two values, and then needs two names.
-        let earlier = known.iter().find(|(it, at)| *it == variable && environment[*at].1 == value);
-        let at = match earlier {
-            Some((_, at)) => *at,
-            None => {
-                known.push((variable, environment.len()));
-                environment.push((free_name(variable, &environment), value.into_owned()));
-                environment.len() - 1
-            }
-        };
+        let at = *known.entry((variable, value)).or_insert_with_key(|(variable, value)| {
+            environment.push((names.free(*variable), value.clone().into_owned()));
+            environment.len() - 1
+        });
         rendered.push_str("${");
         rendered.push_str(&environment[at].0);
         rendered.push('}');
@@ -238,24 +234,36 @@ pub fn render_script(
     Ok((rendered, environment))
 }
 
-/// The name of the environment variable that stands for `variable` in a script: readable and not yet taken.
-pub fn free_name(variable: Variable<'_>, taken: &[(String, String)]) -> String {
-    let (group, key) = match variable {
-        Variable::Config(key) => ("CONFIG_", Cow::Borrowed(key)),
-        Variable::Metadata(key) => ("METADATA_", Cow::Borrowed(key)),
-        Variable::ProcessContext(key) => ("PROCESS_CONTEXT_", Cow::Borrowed(key)),
-        Variable::Env(key) => ("ENV_", Cow::Borrowed(key)),
-        plain => ("", Cow::Owned(plain.to_string())),
-    };
-    let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
-    let name: String = "PO_".chars().chain(group.chars()).chain(key.chars().map(plain)).collect();
-    let mut free = name.clone();
-    let mut number = 1;
-    while taken.iter().any(|(it, _)| *it == free) {
-        number += 1;
-        free = format!("{name}_{number}");
+/// The names of the environment variables that stand for the variables of a script.
+#[derive(Debug, Default)]
+pub struct Names {
+    taken: HashSet<String>,
+    /// The last number behind each name.
+    numbers: HashMap<String, usize>,
+}
+
+impl Names {
+    /// One for `variable`: readable and not yet taken.
+    pub fn free(&mut self, variable: Variable<'_>) -> String {
+        let (group, key) = match variable {
+            Variable::Config(key) => ("CONFIG_", Cow::Borrowed(key)),
+            Variable::Metadata(key) => ("METADATA_", Cow::Borrowed(key)),
+            Variable::ProcessContext(key) => ("PROCESS_CONTEXT_", Cow::Borrowed(key)),
+            Variable::Env(key) => ("ENV_", Cow::Borrowed(key)),
+            plain => ("", Cow::Owned(plain.to_string())),
+        };
+        let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
+        let name: String = "PO_".chars().chain(group.chars()).chain(key.chars().map(plain)).collect();
+        let mut free = name.clone();
+        let number = self.numbers.entry(name).or_insert(1);
+        while self.taken.contains(&free) {
+            *number += 1;
+            free.truncate("PO_".len() + group.len() + key.chars().count());
+            free.push_str(&format!("_{number}"));
+        }
+        self.taken.insert(free.clone());
+        free
     }
-    free
 }
 
 /// What the input must supply when a process of this type starts: the names of all variables that

@@ -269,6 +269,20 @@ fn a_default_after_a_dash_is_not_asked_for() {
     database.wait_for(&id);
     node.stop();
     assert_eq!(database.store().tasks(&id).unwrap().rows[0].output.as_deref(), Some("  me\n"));
+    let missing = "SELECT missing_variables($1, 0, '{}')";
+    for (variable, expected) in [
+        ("${config.out-dir}", Some("${config.out-dir}")),
+        ("${metadata.a-_x}", Some("${metadata.a-_x}")),
+        ("${config.a-ü}", Some("${config.a-ü}")),
+        ("${config.out-dir-10} ${config.d-/tmp} ${config.e-} ${config.n--x} ${output_dir-out}", None),
+    ] {
+        database
+            .sql()
+            .execute("UPDATE tasks SET command = $1 WHERE process_id = $2", &[&variable, &id])
+            .unwrap();
+        let told: Option<String> = database.sql().query_one(missing, &[&id]).unwrap().get(0);
+        assert_eq!(told.as_deref(), expected, "{variable}");
+    }
 }
 
 #[test]

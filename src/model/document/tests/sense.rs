@@ -52,7 +52,14 @@ fn what_only_a_shell_understands_is_refused_with_the_remedy() {
         ("ls file?.csv", "file?.csv"),
         ("ls file[0-9].csv", "file[0-9].csv"),
         ("ls ${output_dir}/*.csv", "${output_dir}/*.csv"),
-        ("grep --include=*.rs x .", "--include=*.rs"),
+        ("cp *.csv backup", "*.csv"),
+        ("rm /tmp/x/*", "/tmp/x/*"),
+        ("cat file?.txt", "file?.txt"),
+        ("cat /data/part[ab]", "/data/part[ab]"),
+        ("cat ${output_dir:-/x}/*", "${output_dir:-/x}/*"),
+        ("curl localhost:8080/x?y=1&z=2&", "&"),
+        ("make a.sh/x&ls", "&"),
+        ("curl -d {\"a\":1,\"b\":2} x", "{a:1,b:2}"),
         ("find . -name *.csv", "*.csv"),
         ("cat ~/x", "~/x"),
         ("ls ~", "~"),
@@ -90,20 +97,23 @@ fn what_only_a_shell_understands_is_refused_with_the_remedy() {
         let found = command(text);
         let shown = crate::model::document::tree::shown_text(text);
         assert_eq!(found.len(), 1, "{text}: {found:#?}");
-        let start = format!(
-            "tasks[0].command: {shown} holds {held}, which only a shell understands; add \"shell\": "
-        );
+        let start = format!("tasks[0].command: {shown} holds {held}, which only a shell understands; ");
         assert!(found[0].starts_with(&start), "{text}: {found:#?}\n{start}");
-        let end = "; if it is meant literally, put it in single quotes or write the command as an array";
-        assert!(found[0].ends_with(end), "{found:#?}");
+        for part in [
+            "add \"shell\": ",
+            "if it is meant literally, put it in single quotes or write the command as an array",
+        ] {
+            assert!(found[0].contains(part), "{found:#?}");
+        }
         assert_eq!(script(text), Vec::<String>::new(), "as a script");
         if let Ok(words) = shell_words::split(text) {
             assert_eq!(faults_of(&json!({ "command": words })), Vec::<String>::new(), "as an array");
         }
     }
     for (text, remedy) in [
-        ("ls *", "add \"shell\": true to have a shell run it; if"),
-        ("ls {a,b}", "add \"shell\": \"bash\" to have a shell run it; if"),
+        ("ls *", "as an array; add \"shell\": true to have a shell expand it"),
+        ("ls {a,b}", "as an array; add \"shell\": \"bash\" to have a shell expand it"),
+        ("ls * | wc", "add \"shell\": true to have a shell run it; if"),
         ("A=1 env", "write a variable as \"environment\": {\"A\": \"1\"}; if"),
         ("echo $HOME", "for the node's own variable write ${env.HOME}; if"),
         ("ls ~/x", "for the home directory of the node's user write ${env.HOME}; if"),
@@ -129,6 +139,22 @@ fn what_means_itself_is_left_alone() {
         "xargs -I {} echo {}",
         "curl -o x http://host:80/a?b=c&d=e;f=(g)#h",
         "curl --url=https://x/?a=[1]&b=* -s",
+        "ffmpeg -i a -map [v] -map 0:a:0? b",
+        "jq .[0] f",
+        "jq .a[] f",
+        "kubectl get pods -o jsonpath={.items[0].x}",
+        "tar --exclude=*.o -cf a.tar .",
+        "grep --include=*.rs --include=?[ab]/*.rs x .",
+        "java -cp lib/*:app.jar Main",
+        "scp host:*.csv .",
+        "mvn -Dtest=Foo* test",
+        "pytest t.py::test_b[x-y]",
+        "pip install a[b]",
+        "tr [:lower:] [:upper:]",
+        "curl localhost:8080/x?y=1&z=2",
+        "curl --url=db.example.com/x?y=1&z=2 -s",
+        "curl ${config.host}:80/x?y=1&z=2",
+        "echo What?",
         "aws s3 ls s3://bucket/*.csv",
         "git show HEAD~1 stash@{1} a^b",
         "docker ps --format={{.ID}},{{.Names}}",
@@ -385,8 +411,8 @@ fn surroundings_that_only_a_shell_would_understand_are_refused() {
     for (task, expected) in [
         (
             json!({"environment": {"PATH": "/opt/x:$PATH"}}),
-            "environment.PATH: \"/opt/x:$PATH\" holds $PATH, which only a shell understands; write ${env.PATH} for the node's \
-             own variable; if it is meant literally, write ${config.text:-$PATH}",
+            "environment.PATH: holds $PATH, which only a shell understands; write ${env.PATH} for the node's own variable; a text \
+             that is meant literally can be set where the node is started, as commands have its environment",
         ),
         (
             json!({"working_directory": "~/data"}),
@@ -400,8 +426,7 @@ fn surroundings_that_only_a_shell_would_understand_are_refused() {
         ),
         (
             json!({"environment": {"DAY": "$(date +%F)"}}),
-            "environment.DAY: \"$(date +%F)\" holds $(, which only a shell understands; have a command with \"shell\": true \
-             find the value; if it is meant literally, write it as a default, such as ${config.text:-`x`}",
+            "environment.DAY: holds $(, which only a shell understands; have a command with \"shell\": true find the value",
         ),
         (
             json!({"environment": {"PROCESS_ID": "7"}}),
@@ -433,7 +458,44 @@ fn surroundings_that_only_a_shell_would_understand_are_refused() {
         assert_eq!(faults_of(&task), Vec::<String>::new(), "{environment}");
     }
     for value in ["~", "~bob/x", "a:~/b", "~:a", "`id`", "$_x"] {
-        assert_eq!(faults_of(&json!({"command": "true", "environment": {"A": value}})).len(), 1, "{value}");
+        assert_eq!(faults_of(&json!({"command": "true", "working_directory": value})).len(), 1, "{value}");
+    }
+    // Passwords, hashes and patterns of other programs.
+    for value in [
+        "pa$word",
+        "a$$b",
+        "pa$$WORD",
+        "$2y$10$abc",
+        "$2y$10$AB/cd",
+        "$apr1$abc",
+        "$argon2id$v=19",
+        "$argon2id$v=19$AB+",
+        "$time $msg",
+        "`id`",
+        "~",
+        "a:~/b",
+        "$A",
+    ] {
+        assert_eq!(
+            faults_of(&json!({"command": "true", "environment": {"A": value}})),
+            Vec::<String>::new(),
+            "{value}"
+        );
+    }
+    for value in json!(["s3cret$HOME", "~/s3cret", "s3cret$(x)", "s3cret $a $b $c $d $e $PATH"])
+        .as_array()
+        .expect("list")
+    {
+        let found = faults_of(&json!({"command": "true", "environment": {"A": value}}));
+        assert_eq!(found.len(), 1, "{value}");
+        assert!(!found[0].contains("s3cret") && !found[0].contains("config.text"), "{found:?}");
+    }
+    for value in [json!("s3cret\0"), json!("${s3cret x"), json!(5309337)] {
+        let document =
+            json!({"name": "p", "tasks": [{"name": "a", "command": "true", "environment": {"A": value}}]});
+        let found = faults(&document.to_string());
+        assert_eq!(found.len(), 1, "{value}");
+        assert!(!found[0].contains("s3cret") && !found[0].contains("5309337"), "{found:?}");
     }
 }
 

@@ -79,10 +79,18 @@ fn defaults_stand_in_as_in_the_shell() {
     // With a dash alone an empty value is one; a key that holds a dash goes first.
     assert_eq!(words("x ${config.none-7} ${config.none-} ${config.empty-7}"), ["x", "7", "", ""]);
     assert_eq!(
-        words("x ${config.batch-size} ${config.batch_size-7} ${user_id-me}"),
-        ["x", "200", "100", "u1"]
+        words("x ${config.batch-size} ${config.batch_size-7} ${user_id-me} ${config.out-dir-10}"),
+        ["x", "200", "100", "u1", "10"]
     );
-    assert_eq!(words("x ${processContext.none-a-b} ${processContext.nothing-7}"), ["x", "a-b", "7"]);
+    assert_eq!(words("x ${processContext.none-/a-b} ${processContext.nothing-7}"), ["x", "/a-b", "7"]);
+    assert_eq!(words("x ${env.NONE-1} ${env.HOME-1} ${metadata.none--x}"), ["x", "1", "/home/user", "-x"]);
+    // A dash before a letter is part of the key.
+    for name in
+        ["config.out-dir", "metadata.batch_size-_x", "config.a-über", "env.NONE-x", "processContext.rows-x"]
+    {
+        let told = message(&format!("rm -rf ${{{name}}}"));
+        assert!(told.ends_with(&format!("give it a default in the command: ${{{name}:-VALUE}}")), "{told}");
+    }
     let empty = Sample { input: ProcessInputData::new().user_id("").output_dir(""), context: Map::new() };
     let rendered = render_words("x ${user_id:-me} ${user_id-me} ${output_dir-/out}", &empty.scope());
     assert_eq!(rendered.expect("rendered"), ["x", "me", "me", "/out"]);
@@ -223,10 +231,11 @@ fn required_input_is_what_has_no_default_anywhere() {
     task.environment.insert("K".to_owned(), "${metadata.m} ${user_id:-x}".to_owned());
     let mut script = TaskDefinition::new("b", "echo '${config.c}' \"it's ${processContext.x}\"");
     script.shell = true;
-    let process_type = ProcessType::new("t", "").add(task).add(script);
+    let dashes = TaskDefinition::new("c", "run ${config.out-dir} ${config.n-10} ${config.e-} ${user_id-me}");
+    let process_type = ProcessType::new("t", "").add(task).add(script).add(dashes);
     assert_eq!(
         required_input(&process_type),
-        ["config.b", "config.c", "input_file", "metadata.m", "output_dir"]
+        ["config.b", "config.c", "config.out-dir", "input_file", "metadata.m", "output_dir"]
     );
 }
 
