@@ -26,7 +26,7 @@ pub(crate) struct Epoch(u64);
 
 /// Whether what was asked for when the count was `then` has been answered by `now`.
 pub(crate) const fn is_request_over(then: u64, now: u64) -> bool {
-    then % 2 == 0 || now > then
+    then.is_multiple_of(2) || now > then
 }
 
 #[derive(Default)]
