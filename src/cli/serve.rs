@@ -316,6 +316,7 @@ fn start_reloads(session: &Session, options: &Options, signals: &Signals) -> Res
 
 /// Registers the process types of the files again. Nothing changes if one of them has a fault.
 fn reload(source: &dyn ConnectionSource, schema: &str, options: &Options) {
+    log::info!("SIGHUP: reading the process types again");
     match try_reload(source, schema, options) {
         Ok(told) => log::info!("SIGHUP: {told}"),
         Err(error) => {
