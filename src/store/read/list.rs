@@ -239,8 +239,9 @@ struct Conditions {
     rows: i64,
 }
 
-/// The metadata as it is kept, and as the release before kept it of inputs with numbers and booleans: of processes that
-/// had ended by the eighth migration it still is so. Nothing for none.
+/// The metadata as it is kept, and as the release before kept it of inputs with numbers and booleans: most processes that
+/// were there at the eighth migration still have them. Of many such values only some are looked for in both forms.
+/// Nothing for none.
 fn forms_of(metadata: &Map<String, Value>) -> Option<Vec<Value>> {
     const FORMS_MAX: usize = 16;
     let mut forms = vec![Map::new()];
@@ -262,10 +263,10 @@ fn forms_of(metadata: &Map<String, Value>) -> Option<Vec<Value>> {
 /// What is written as `jsonb` writes it, so without an exponent.
 fn number_or_boolean(text: &str) -> Option<Value> {
     const CHARS_MAX: usize = 400;
-    let is_short = text.len() <= CHARS_MAX && !text.contains(['e', 'E']) || text == "true" || text == "false";
+    let is_plain = text.len() <= CHARS_MAX && !text.contains(['e', 'E']) || text == "true" || text == "false";
     serde_json::from_str(text)
         .ok()
-        .filter(|value: &Value| is_short && (value.is_number() || value.is_boolean()))
+        .filter(|value: &Value| is_plain && (value.is_number() || value.is_boolean()))
 }
 
 impl Store {

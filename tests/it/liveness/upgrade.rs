@@ -206,9 +206,9 @@ fn migrations_lock_no_more_than_they_change() {
             ORDER BY c.relname, array_position(ARRAY['AccessExclusiveLock', 'ShareRowExclusiveLock', 'ShareLock', \
                 'RowExclusiveLock'], l.mode)) AS strongest";
         let locks: Option<String> = bench.database.sql().query_one(query, &[]).unwrap().get(0);
-        assert_eq!(locks.as_deref(), Some(expected), "{version}");
         signal(&migrate, "-KILL");
         assert_eq!(migrate.wait().unwrap().signal(), Some(9));
+        assert_eq!(locks.as_deref(), Some(expected), "{version}");
     }
 }
 
