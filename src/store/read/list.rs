@@ -437,3 +437,25 @@ fn page_of(mut found: Vec<Found>, limit: usize) -> Page {
     }
     Page { processes, unreadable, next }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metadata_is_looked_for_in_each_of_its_forms() {
+        let forms = |pairs: &[(&str, &str)]| {
+            let metadata =
+                pairs.iter().map(|(key, value)| ((*key).to_owned(), Value::from(*value))).collect();
+            forms_of(&metadata).map(|forms| Value::Array(forms).to_string())
+        };
+        assert_eq!(forms(&[]), None);
+        assert_eq!(forms(&[("a", "x"), ("b", "1e3")]).as_deref(), Some(r#"[{"a":"x","b":"1e3"}]"#));
+        assert_eq!(
+            forms(&[("a", "7"), ("b", "true")]).as_deref(),
+            Some(r#"[{"a":"7","b":"true"},{"a":7,"b":"true"},{"a":"7","b":true},{"a":7,"b":true}]"#)
+        );
+        let many: Vec<_> = ["a", "b", "c", "d", "e", "f", "g"].map(|key| (key, "1")).into();
+        assert_eq!(forms(&many).map(|it| it.matches('{').count()), Some(16));
+    }
+}
