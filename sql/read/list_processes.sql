@@ -2,7 +2,7 @@
 -- $1 statuses or null, $2 process type or null, $3 and $4 creation time and id of the last one of the page before, or
 -- null, $5 how many at the most, $6 whether only failed and cancelled ones are asked for, $7 whether only finished
 -- ones, $8 finished since, $9 finished before, $10 started since, $11 started before, $12 created before, which the
--- caller infers from the others, $13 metadata that they hold, $14 ids of nodes they ran on or run on, $15 a LIKE
+-- caller infers from the others, $13 metadata of which they hold one, $14 ids of nodes they ran on or run on, $15 a LIKE
 -- pattern of how their ids begin; each of these may be null. sql/read/list_by_search.sql also has $16 a pattern of what
 -- their ids hold, $17 and $18 creation time and id of the last one to look at, or null.
 --
@@ -24,7 +24,7 @@ WHERE ($1::text[] IS NULL OR p.status = ANY ($1))
     AND ($10::timestamptz IS NULL OR p.started_at >= $10)
     AND ($11::timestamptz IS NULL OR p.started_at < $11)
     AND ($12::timestamptz IS NULL OR p.created_at < $12)
-    AND ($13::jsonb IS NULL OR p.input_data -> 'metadata' @> $13)
+    AND ($13::jsonb[] IS NULL OR p.input_data -> 'metadata' @> ANY ($13))
     -- A subquery with a limit is asked for each row of the walk; as a join it might read all executions first.
     AND ($14::text[] IS NULL OR s.picked_by = ANY ($14) OR (SELECT true FROM task_executions e
         WHERE e.process_id = p.process_id AND e.node_id = ANY ($14) LIMIT 1))

@@ -18,12 +18,14 @@ use super::surroundings::session::{Need, Session};
 use super::surroundings::signals::{self, Signals};
 use super::surroundings::stopping;
 use super::{prune, types};
+use crate::database::ConnectionSource;
 use crate::engine::{
     CommandRunners, Health, INTERVAL_MAX, INTERVAL_MIN, Node, NodeConfig, Retention, StartError,
     check_settings, guard,
 };
 use crate::http::{Endpoint, HttpError, TokenFile};
 use crate::model::duration::{parse_duration, show_duration};
+use crate::store::Store;
 use crate::store::types::Registered;
 
 /// Reached from this machine only: whoever reaches it can read every input and output.
@@ -43,7 +45,7 @@ const CLOCKS: &str = "Clocks (the defaults suit most)";
 const RETENTION_MIN: Duration = Duration::from_secs(1);
 
 /// How to serve.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct Options {
     /// A process type's JSON file, or a directory of them, registered at the start and again at SIGHUP; may be repeated
     /// [env: PROCESS_ORCHESTRATOR_PROCESS_TYPES, several separated by colons]
@@ -223,8 +225,8 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
     };
     message(ready_line(&node.health(), endpoint.as_ref().map(Endpoint::address), &session));
     let reporter = ServiceManager::of_environment().report(node.health()).map_err(StartError::from)?;
-    let reload = || reload(&session, options);
-    let outcome = until_signal(&signals, &node, &retention_failed, reload);
+    start_reloads(&session, options, &signals)?;
+    let outcome = until_signal(&signals, &node, &retention_failed);
     // The endpoint answers to the end: whoever asks sees that the node is stopping.
     reporter.stopping(options.drain_timeout);
     let stopped = match outcome {
@@ -277,13 +279,8 @@ fn start_retention(
     options.retention.map(start).transpose()
 }
 
-/// The first signal, or the message of a thread that failed; reloads in between.
-fn until_signal(
-    signals: &Signals,
-    node: &Node,
-    retention_failed: &Receiver<String>,
-    reload: impl Fn(),
-) -> Result<i32, String> {
+/// The first signal, or the message of a thread that failed.
+fn until_signal(signals: &Signals, node: &Node, retention_failed: &Receiver<String>) -> Result<i32, String> {
     let mut failed = node.failed().clone();
     let mut retention_failed = retention_failed.clone();
     loop {
@@ -292,9 +289,6 @@ fn until_signal(
             recv(signals.receiver()) -> signal => {
                 return signal.map_err(|_| "the thread that hears signals has ended".to_owned());
             }
-            recv(signals.reloads()) -> asked => if asked.is_ok() {
-                reload();
-            },
             recv(failed) -> problem => match problem {
                 Ok(problem) => return Err(problem),
                 Err(_) => failed = never(),
@@ -307,9 +301,23 @@ fn until_signal(
     }
 }
 
+/// Reloads when asked to, one at a time, on a thread of its own: while the database is away a reload may take long, and
+/// nothing waits for it, the end of the program included.
+fn start_reloads(session: &Session, options: &Options, signals: &Signals) -> Result<(), CliError> {
+    let asked = signals.reloads().clone();
+    let (source, schema, options) = (session.source(), session.schema().to_owned(), options.clone());
+    let run = move || asked.iter().for_each(|()| reload(&*source, &schema, &options));
+    std::thread::Builder::new()
+        .name("reload".to_owned())
+        .spawn(run)
+        .map(drop)
+        .map_err(|cause| CliError::Failed(format!("failed to start the thread that reloads: {cause}")))
+}
+
 /// Registers the process types of the files again. Nothing changes if one of them has a fault.
-fn reload(session: &Session, options: &Options) {
-    match try_reload(session, options) {
+fn reload(source: &dyn ConnectionSource, schema: &str, options: &Options) {
+    log::info!("SIGHUP: reading the process types again");
+    match try_reload(source, schema, options) {
         Ok(told) => log::info!("SIGHUP: {told}"),
         Err(error) => {
             error.lines().iter().for_each(|line| log::error!("SIGHUP: {line}"));
@@ -318,12 +326,12 @@ fn reload(session: &Session, options: &Options) {
     }
 }
 
-fn try_reload(session: &Session, options: &Options) -> Result<String, CliError> {
+fn try_reload(source: &dyn ConnectionSource, schema: &str, options: &Options) -> Result<String, CliError> {
     let process_types = documents::load(&options.type_paths())?;
     if process_types.is_empty() {
         return Ok("no process types to read again: none are named by --process-types".to_owned());
     }
-    let mut store = session.open_store("reload")?;
+    let mut store = Store::open(source, "reload", schema)?;
     let done = types::register_all(&mut store, &process_types)?;
     let of = |wanted| {
         done.iter().filter(move |(_, change)| *change == wanted).map(|(name, _)| format!("{name:?}"))

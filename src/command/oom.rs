@@ -3,25 +3,62 @@
 use std::fs;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-/// What was counted when somebody looked last.
-static SEEN: Mutex<Option<u64>> = Mutex::new(None);
+static SEEN: Mutex<Option<Seen>> = Mutex::new(None);
+
+/// What was counted last, and until when it was still so.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    count: u64,
+    at: Instant,
+}
+
+/// What the kernel has killed for lack of memory since somebody looked last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Killed {
+    /// How many processes.
+    pub count: u64,
+    /// How long ago the look before was: it may have happened at any time since.
+    pub within: Duration,
+}
 
 /// Takes down what was killed before this node's first command.
 pub fn note_start() {
     let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
     if seen.is_none() {
-        *seen = count();
+        *seen = count().map(Seen::now);
     }
 }
 
 /// How many processes the kernel has killed for lack of memory since somebody looked last; none where it can't be told.
 /// Of several commands that are killed at the same moment only one is told.
-pub fn killed_since_last_look() -> Option<u64> {
+pub fn killed_since_last_look() -> Option<Killed> {
     let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
-    let now = count()?;
+    let now = Seen::now(count()?);
     let before = seen.replace(now)?;
-    Some(now.saturating_sub(before))
+    Some(Killed { count: now.count.saturating_sub(before.count), within: now.at - before.at })
+}
+
+/// A command has failed of something else: where nothing was killed since the last look, what is killed later will have
+/// been so since now. What was killed is left for the command that it was.
+pub fn note_other_failure() {
+    let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let (Some(before), Some(now)) = (seen.as_mut(), count()) {
+        before.pass(now);
+    }
+}
+
+impl Seen {
+    fn now(count: u64) -> Self {
+        Self { count, at: Instant::now() }
+    }
+
+    fn pass(&mut self, count: u64) {
+        if self.count == count {
+            self.at = Instant::now();
+        }
+    }
 }
 
 /// Those of this process's own control group, else (version 1, or none) those of the whole machine.
@@ -40,6 +77,16 @@ fn parse(counters: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_look_without_news_moves_the_time_and_one_with_news_leaves_it() {
+        let began = Instant::now() - Duration::from_secs(3);
+        let mut seen = Seen { count: 2, at: began };
+        seen.pass(3);
+        assert_eq!(seen.at, began, "what was killed in between may have been at any time since then");
+        seen.pass(2);
+        assert!(seen.at > began);
+    }
 
     #[test]
     fn the_kernels_counter_is_read_from_both_files() {

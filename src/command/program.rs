@@ -80,6 +80,15 @@ pub fn find<'a>(
     }))
 }
 
+/// Whether the file that is named so, with a slash, names an interpreter in its first line.
+pub fn is_script(name: &str, working_directory: Option<&Path>) -> bool {
+    let mut begin = [0; 2];
+    name.contains('/')
+        && File::open(seen_from(working_directory, Path::new(name)))
+            .and_then(|mut file| file.read_exact(&mut begin))
+            .is_ok_and(|()| begin == *b"#!")
+}
+
 /// What to do about a name that only a shell understands; validation has let it pass in an array, and older releases
 /// anywhere.
 fn meant_for_a_shell(name: &str) -> Option<String> {

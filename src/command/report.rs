@@ -9,11 +9,12 @@ use super::interrupt::Reason;
 use super::invocation::Invocation;
 use super::oom;
 use super::output;
-use super::program::{SpawnFault, shown};
+use super::program::{self, SpawnFault, shown};
 use super::reason;
 use super::supervise::{Cause, Ended};
 use super::usage;
 use crate::model::lifecycle::Outcome;
+use crate::model::shell;
 use crate::platform::{self, Reaped};
 
 /// How a command went.
@@ -100,7 +101,8 @@ impl Report {
         let mut report = Self { output_bytes, ..Self::blank(Outcome::Failed, began) };
         report.output = ended.capture.into_text();
         let name = shown(invocation.program());
-        let last_words = || report.output.as_deref().map_or(String::new(), last_words);
+        let last_words =
+            |end| report.output.as_deref().map_or(String::new(), |output| last_words(output, end));
         match ended.reaped {
             Ok(reaped) => {
                 report.exit_code = reaped.exit_code;
@@ -110,12 +112,16 @@ impl Report {
                 if reaped.exit_code == Some(0) {
                     report.outcome = Outcome::Succeeded;
                 } else {
-                    let how = describe_end(&reaped);
+                    let how = describe_end(&reaped, || runs_script(invocation));
                     let memory = match killing(&reaped) {
                         true => lack_of_memory(report.peak_memory_bytes, oom::killed_since_last_look()),
-                        false => String::new(),
+                        false => {
+                            oom::note_other_failure();
+                            String::new()
+                        }
                     };
-                    report.error_message = Some(format!("{name} {how}{memory}{}", last_words()));
+                    let last_words = last_words(End::of(&reaped));
+                    report.error_message = Some(format!("{name} {how}{memory}{last_words}"));
                 }
             }
             Err(e) => report.error_message = Some(format!("failed to watch {name} to its end: {e}")),
@@ -128,7 +134,7 @@ impl Report {
         }
         if let Some(cause) = ended.cause {
             let how = describe_cause(cause, &name, ended.was_killed, invocation);
-            let last_words = if cause == Cause::Timeout { last_words() } else { String::new() };
+            let last_words = if cause == Cause::Timeout { last_words(End::Timeout) } else { String::new() };
             report.outcome = cause.outcome();
             report.error_message = Some(format!("{how}{last_words}"));
         }
@@ -162,13 +168,37 @@ impl Report {
     }
 }
 
-fn describe_end(ended: &Reaped) -> String {
+/// What ended a command, as far as it tells what its last words are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Timeout,
+    Signal,
+    ExitCode,
+}
+
+impl End {
+    /// That of a command whose shell waited for what a signal has ended is a signal's too.
+    fn of(ended: &Reaped) -> Self {
+        let is_of_signal = |code: i32| platform::signal_name(code - platform::SHELL_SIGNAL_BASE).is_some();
+        if ended.exit_code.is_none_or(is_of_signal) { Self::Signal } else { Self::ExitCode }
+    }
+}
+
+/// Whether a shell is at work somewhere in it. Others have codes above 128 of their own: git's 129 is wrong usage.
+fn runs_script(invocation: &Invocation<'_>) -> bool {
+    let names_shell = |word: &String| shell::is_posix_shell(shell::base_name(word));
+    invocation.argv.iter().any(names_shell)
+        || program::is_script(invocation.program(), invocation.working_directory.as_deref())
+}
+
+fn describe_end(ended: &Reaped, runs_script: impl FnOnce() -> bool) -> String {
     match (ended.exit_code, ended.signal) {
+        // Whatever hands on SIGKILL's code does so as shells do.
         (Some(code), _) => match platform::signal_name(code - platform::SHELL_SIGNAL_BASE) {
-            Some(name) => {
+            Some(name) if killing(ended) || runs_script() => {
                 format!("ended with exit code {code} (a shell's code for a command ended by {name})")
             }
-            None => format!("ended with exit code {code}"),
+            _ => format!("ended with exit code {code}"),
         },
         (None, Some(signal)) => {
             let name = platform::signal_name(signal).map_or(String::new(), |name| format!(" ({name})"));
@@ -209,23 +239,33 @@ fn killing(ended: &Reaped) -> bool {
 }
 
 /// What SIGKILL from nobody known often means, with what is known for it.
-fn lack_of_memory(peak_bytes: Option<u64>, killed_by_kernel: Option<u64>) -> String {
+fn lack_of_memory(peak_bytes: Option<u64>, killed_by_kernel: Option<oom::Killed>) -> String {
     const MIB: f64 = 1024.0 * 1024.0;
+    /// Longer ago, it may have been another command's.
+    const JUST_MAX: Duration = Duration::from_secs(60);
     let peak = peak_bytes.map(|bytes| format!("it used up to {:.0} MiB", bytes as f64 / MIB));
-    let kernel = match killed_by_kernel {
-        Some(1) => Some("the kernel has just killed a process for lack of memory".to_owned()),
-        Some(0) => Some("the kernel has counted none among the node's processes".to_owned()),
-        Some(many) => Some(format!("the kernel has just killed {many} processes for lack of memory")),
-        None => None,
-    };
+    let kernel = killed_by_kernel.map(|killed| {
+        let is_just = killed.within <= JUST_MAX;
+        let (just, since) = match is_just {
+            true => ("just ", String::new()),
+            false => ("", format!(" in the last {}", human(Duration::from_secs(killed.within.as_secs())))),
+        };
+        match killed.count {
+            0 => "the kernel has counted none among the node's processes".to_owned(),
+            1 => format!("the kernel has {just}killed a process for lack of memory{since}"),
+            many => format!("the kernel has {just}killed {many} processes for lack of memory{since}"),
+        }
+    });
     let known: Vec<String> = kernel.into_iter().chain(peak).collect();
     let known = if known.is_empty() { String::new() } else { format!(" ({})", known.join("; ")) };
     format!(", often for lack of memory{known}")
 }
 
 /// What its output says in the end, and whether that is a question.
-fn last_words(output: &str) -> String {
-    match (reason::prompt(output), reason::last_words(output)) {
+fn last_words(output: &str, end: End) -> String {
+    // What a signal has ended may have been in the middle of a line.
+    let prompt = if end == End::Signal { None } else { reason::prompt(output, end == End::Timeout) };
+    match (prompt, reason::last_words(output)) {
         (Some(question), _) => format!(
             "; it probably waited for an answer to {question:?}, but commands have no terminal and an empty standard \
              input"
@@ -252,7 +292,7 @@ mod tests {
     #[test]
     fn ends_in_words() {
         let end = |exit_code, signal, core_dumped| {
-            describe_end(&Reaped { exit_code, signal, core_dumped, cpu: None, max_rss_bytes: None })
+            describe_end(&Reaped { exit_code, signal, core_dumped, cpu: None, max_rss_bytes: None }, || true)
         };
         assert_eq!(end(Some(3), None, false), "ended with exit code 3");
         assert_eq!(
@@ -262,6 +302,15 @@ mod tests {
         assert_eq!(end(None, Some(11), false), "was ended by signal 11 (SIGSEGV)");
         assert_eq!(end(None, Some(11), true), "was ended by signal 11 (SIGSEGV), core dumped");
         assert_eq!(end(None, Some(40), false), "was ended by signal 40");
+        let of_program = |code| {
+            let (exit_code, signal) = (Some(code), None);
+            describe_end(
+                &Reaped { exit_code, signal, core_dumped: false, cpu: None, max_rss_bytes: None },
+                || false,
+            )
+        };
+        assert_eq!(of_program(129), "ended with exit code 129", "git's code for wrong usage");
+        assert!(of_program(137).contains("SIGKILL"));
     }
 
     #[test]
@@ -274,22 +323,33 @@ mod tests {
     #[test]
     fn a_kill_from_nobody_known_is_told_with_what_is_known_of_memory() {
         const GIB: u64 = 1024 * 1024 * 1024;
+        let killed = |count, seconds| Some(oom::Killed { count, within: Duration::from_secs(seconds) });
+        assert_eq!(
+            lack_of_memory(None, killed(2, 7200)),
+            ", often for lack of memory (the kernel has killed 2 processes for lack of memory in the last 120 min)"
+        );
         assert_eq!(lack_of_memory(None, None), ", often for lack of memory");
         assert_eq!(
-            lack_of_memory(Some(3 * GIB), Some(1)),
+            lack_of_memory(Some(3 * GIB), killed(1, 59)),
             ", often for lack of memory (the kernel has just killed a process for lack of memory; it used up to 3072 MiB)"
         );
         assert_eq!(
-            lack_of_memory(None, Some(0)),
+            lack_of_memory(None, killed(0, 5)),
             ", often for lack of memory (the kernel has counted none among the node's processes)"
         );
     }
 
     #[test]
     fn last_words_are_an_error_or_a_question() {
-        assert_eq!(last_words("start\nno rows\n"), ": no rows");
-        assert_eq!(last_words("\n"), "");
-        let asked = last_words("start\nPassword: ");
+        assert_eq!(last_words("start\nno rows\n", End::ExitCode), ": no rows");
+        assert_eq!(last_words("\n", End::ExitCode), "");
+        let asked = last_words("start\nPassword: ", End::ExitCode);
         assert!(asked.starts_with("; it probably waited for an answer to \"Password:\", but"), "{asked}");
+        assert_eq!(last_words("start\nPassword: ", End::Signal), ": Password:");
+        let ended = |exit_code, signal| {
+            End::of(&Reaped { exit_code, signal, core_dumped: false, cpu: None, max_rss_bytes: None })
+        };
+        assert_eq!((ended(None, Some(11)), ended(Some(139), None)), (End::Signal, End::Signal));
+        assert_eq!((ended(Some(1), None), ended(Some(255), None)), (End::ExitCode, End::ExitCode));
     }
 }

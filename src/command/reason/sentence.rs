@@ -33,25 +33,36 @@ pub fn last_words(output: &str) -> Option<String> {
     Some(shortened(&words))
 }
 
-/// The question that the output ends with, if nothing follows it: a line without an end, as programs ask on a terminal.
-pub fn prompt(output: &str) -> Option<String> {
+/// The question that the output ends with, if nothing follows it: a line without an end, as programs ask on a terminal. Of
+/// a command that did not wait until its timeout, but ended, an error above it is the reason.
+pub fn prompt(output: &str, has_waited: bool) -> Option<String> {
     const PROMPT_CHARS_MAX: usize = 200;
+    /// What ends in `>` is more often markup or an arrow than a prompt such as `mysql> `.
+    const ARROW_PROMPT_CHARS_MAX: usize = 40;
     if output.ends_with('\n') {
         return None;
     }
-    let line = screen::lines(output).pop()?.trim().to_owned();
+    let mut above = screen::lines(output);
+    let line = above.pop()?.trim().to_owned();
+    let is_error = |line: &str| Line::of(line).weight == Weight::Error;
+    if !has_waited && above.iter().any(|line| is_error(line)) {
+        return None;
+    }
+    let is_arrow = line.ends_with('>');
+    if is_arrow && (line.contains('<') || line.chars().count() > ARROW_PROMPT_CHARS_MAX) {
+        return None;
+    }
     let lower = line.to_lowercase();
     let last_group =
         line.strip_suffix([')', ']']).and_then(|rest| rest.rsplit_once(['(', '['])).map(|it| it.1);
     let is_choice = last_group
         .is_some_and(|it| it.contains('/') && it.chars().all(|c| c.is_alphabetic() || "/ ,?".contains(c)));
-    let asks = line.ends_with([':', '?', '>']) && line.contains(char::is_alphabetic)
+    let asks = (is_arrow || line.ends_with([':', '?'])) && line.contains(char::is_alphabetic)
         || is_choice
         || lower.starts_with("press ")
         || lower.contains("press any key")
         || lower.contains("press enter");
-    let is_error = Line::of(&line).weight == Weight::Error;
-    (asks && !is_error && line.chars().count() <= PROMPT_CHARS_MAX).then(|| shortened(&line))
+    (asks && !is_error(&line) && line.chars().count() <= PROMPT_CHARS_MAX).then(|| shortened(&line))
 }
 
 /// The place of the line that tells most.

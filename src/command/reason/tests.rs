@@ -90,7 +90,7 @@ proptest! {
     fn any_output_gives_one_line_or_none(
         output in "([ -~]{0,30}|\\PC{0,10}|[\n\r\t\u{1b}\u{8}\u{9b}#:^|.]|Caused by:|npm error|\u{1b}\\[){0,40}",
     ) {
-        for words in [last_words(&output), prompt(&output)].into_iter().flatten() {
+        for words in [last_words(&output), prompt(&output, true)].into_iter().flatten() {
             prop_assert!(!words.trim().is_empty() && !words.chars().any(char::is_control), "{words:?}");
             prop_assert!(words.chars().count() <= 300, "{words}");
         }
@@ -109,7 +109,7 @@ fn a_question_is_told_from_an_answer() {
         "Press any key to continue . . . ",
         "mysql> ",
     ] {
-        assert!(prompt(question).is_some(), "{question:?}");
+        assert!(prompt(question, false).is_some(), "{question:?}");
     }
     for none in [
         "Password: \n",
@@ -120,7 +120,12 @@ fn a_question_is_told_from_an_answer() {
         "12:",
         "read 1000 rows",
         "done (1/2)",
+        "<html><body></html>",
+        "copied 3 files from the first directory to the second ->",
     ] {
-        assert_eq!(prompt(none), None, "{none:?}");
+        assert_eq!(prompt(none, true), None, "{none:?}");
     }
+    let below_an_error = "error: the disk is full\nrows so far: ";
+    assert_eq!(prompt(below_an_error, false), None, "it has ended by itself");
+    assert!(prompt(below_an_error, true).is_some(), "it has waited until its timeout");
 }

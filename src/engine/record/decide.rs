@@ -71,7 +71,8 @@ pub(crate) fn decide(work: &Work, run: RunReport, handover: Handover, chance: f6
 fn own_exit_code(report: &Report) -> Option<i32> {
     match report.outcome {
         Outcome::Failed => report.exit_code.or(report.signal.map(|signal| SHELL_SIGNAL_BASE + signal)),
-        Outcome::TimedOut => report.exit_code,
+        // 143 is what a JVM makes of our own SIGTERM.
+        Outcome::TimedOut => report.exit_code.filter(|code| *code <= SHELL_SIGNAL_BASE),
         _ => None,
     }
 }
@@ -182,6 +183,14 @@ mod tests {
         assert!(!killed(Outcome::Failed, 9, &[9, 143]));
         assert!(!killed(Outcome::TimedOut, 15, &[143]), "the timeout's own signal");
         assert!(!killed(Outcome::Interrupted, 15, &[143]), "a stop's own signal");
+        let timed_out_with = |code| {
+            let mut work = work(0);
+            work.task.retry.fatal_exit_codes = vec![3, 143];
+            let mut run = failed(code);
+            run.report.outcome = Outcome::TimedOut;
+            decide(&work, run, Handover::Keep, 0.0).transition.process == ProcessStatus::Failed
+        };
+        assert!(timed_out_with(3) && !timed_out_with(143), "143 is the answer to the timeout's own signal");
         let mut run = failed(2);
         run.report.outcome = Outcome::Interrupted;
         let process = decide(&work(0), run, Handover::Keep, 0.0).transition.process;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::runner::Work;
 use crate::command::{self, Interrupt, Invocation, Lasting, Live};
+use crate::model::shell::is_made_variable;
 use crate::model::template::{RenderError, Scope, render_script, render_text, render_words};
 
 /// Bytes of a resolved command that the audit trail keeps.
@@ -17,6 +18,8 @@ pub(super) struct Resolved {
     environment: Vec<(String, String)>,
     /// What a script's variables stand for.
     script_variables: Vec<(String, String)>,
+    /// Those names in `environment` that stand for the variables of another shell's script.
+    made_names: Vec<String>,
 }
 
 pub(super) fn resolve(work: &Work) -> Result<Resolved, RenderError> {
@@ -41,11 +44,16 @@ pub(super) fn resolve(work: &Work) -> Result<Resolved, RenderError> {
         .iter()
         .map(|(name, value)| Ok((name.clone(), render_text(value, &scope)?)))
         .collect::<Result<_, RenderError>>()?;
+    let script = argv.last().filter(|_| !task.shell);
+    let is_made = |(name, template): &(&String, &String)| {
+        script.is_some_and(|script| is_made_variable(name, template, script))
+    };
+    let made_names = task.environment.iter().filter(is_made).map(|(name, _)| name.clone()).collect();
     let working_directory = match &task.working_directory {
         Some(text) => Some(PathBuf::from(render_text(text, &scope)?)),
         None => None,
     };
-    Ok(Resolved { argv, working_directory, environment, script_variables })
+    Ok(Resolved { argv, working_directory, environment, script_variables, made_names })
 }
 
 impl Resolved {
@@ -84,10 +92,10 @@ impl Resolved {
 }
 
 /// A line that a shell would run just so: the variables of a script come first, which for other shells than sh stand in
-/// the environment.
+/// the environment. The rest of the environment may hold secrets, whatever its names begin with, and is not shown.
 pub(super) fn shown_command(resolved: &Resolved) -> String {
     let mut line = String::new();
-    let of_other_shells = resolved.environment.iter().filter(|(name, _)| name.starts_with("PO_"));
+    let of_other_shells = resolved.environment.iter().filter(|(name, _)| resolved.made_names.contains(name));
     for (name, value) in of_other_shells.chain(&resolved.script_variables) {
         line.push_str(name);
         line.push('=');
@@ -102,4 +110,37 @@ pub(super) fn shown_command(resolved: &Resolved) -> String {
         line.push_str(&format!(" … ({left_out} bytes left out)"));
     }
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::run::runner::sample;
+    use crate::model::process_type::TaskDefinition;
+    use crate::model::shell::words_of_script;
+
+    #[test]
+    fn only_what_a_script_refers_to_is_shown_with_it() {
+        let own = [
+            ("PO_API_KEY", "s3cret-1"),
+            ("PO_ENV_TOKEN", "s3cret-2"),
+            ("PO_CONFIG_KEY", "s3cret-3 ${process_id}"),
+            ("PO_TASK_NAME", "${task_name}"),
+            ("PO_USER_KEY", "${process_type}"),
+        ];
+        let definition = TaskDefinition {
+            shell: true,
+            shell_command: vec!["bash".to_owned(), "-c".to_owned()],
+            environment: own.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+            ..TaskDefinition::new(
+                "a",
+                "curl -H $PO_API_KEY $${PO_ENV_TOKEN} $${PO_CONFIG_KEY} ${process_id} $${PO_USER_KEY}",
+            )
+        };
+        let mut work = sample::work(0);
+        (work.task.command, work.task.environment) = words_of_script(&definition).unwrap();
+        let shown = shown_command(&resolve(&work).unwrap());
+        assert!(shown.starts_with("PO_PROCESS_ID=p-1 bash -c "), "{shown}");
+        assert!(!shown.contains("s3cret") && !shown.contains("PO_USER_KEY="), "{shown}");
+    }
 }

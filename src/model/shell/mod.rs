@@ -16,7 +16,7 @@ pub use code::{Code, code_words, loses_environment};
 pub use command::Misplaced;
 pub use interpreters::{base_name, is_posix_shell, option_for_code};
 pub use script::misplaced;
-pub use stored::{names_in_script, words_of_script};
+pub use stored::{is_made_variable, names_in_script, words_of_script};
 pub use vocabulary::{is_assignment, is_shell_word};
 pub use words::{Finding, Kind, in_text, in_value, in_words};
 

@@ -31,6 +31,27 @@ pub fn words_of_script(task: &TaskDefinition) -> Option<(String, BTreeMap<String
     Some((shell_words::join(words), environment))
 }
 
+/// Whether [`words_of_script`] has put this variable into the environment of a task whose command ends in `script`, and
+/// not whoever wrote the task: its name has the form, its value is one variable, and the script refers to it.
+pub fn is_made_variable(name: &str, template: &str, script: &str) -> bool {
+    const FORMS: [&str; 10] = [
+        "PO_CONFIG_",
+        "PO_METADATA_",
+        "PO_PROCESS_CONTEXT_",
+        "PO_ENV_",
+        "PO_INPUT_FILE",
+        "PO_OUTPUT_DIR",
+        "PO_USER_ID",
+        "PO_PROCESS_ID",
+        "PO_PROCESS_TYPE",
+        "PO_TASK_NAME",
+    ];
+    let mut parts = pieces(template);
+    FORMS.iter().any(|form| name.starts_with(form))
+        && matches!((parts.next(), parts.next()), (Some((_, Ok(Part::Variable { .. }))), None))
+        && script.contains(&format!("${{{name}}}"))
+}
+
 /// The names of the environment variables that a script's variables become.
 pub fn names_in_script(script: &str) -> Vec<String> {
     with_references(script).1.into_iter().map(|(name, _)| name).collect()

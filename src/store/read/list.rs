@@ -228,7 +228,8 @@ impl Reach {
 /// The filter in the statements' own terms.
 struct Conditions {
     statuses: Option<Vec<&'static str>>,
-    metadata: Option<Value>,
+    /// In each of its forms.
+    metadata: Option<Vec<Value>>,
     /// Patterns of LIKE: how ids begin, what they hold.
     prefix: Option<String>,
     part: Option<String>,
@@ -236,6 +237,36 @@ struct Conditions {
     finished_since: Option<Timestamp>,
     created_before: Option<Timestamp>,
     rows: i64,
+}
+
+/// The metadata as it is kept, and as the release before kept it of inputs with numbers and booleans: most processes that
+/// were there at the eighth migration still have them. Of many such values only some are looked for in both forms.
+/// Nothing for none.
+fn forms_of(metadata: &Map<String, Value>) -> Option<Vec<Value>> {
+    const FORMS_MAX: usize = 16;
+    let mut forms = vec![Map::new()];
+    for (key, value) in metadata {
+        let other = value.as_str().and_then(number_or_boolean).filter(|_| forms.len() < FORMS_MAX);
+        let with = |value: &Value| {
+            let with_it = |form: &Map<String, Value>| {
+                let mut form = form.clone();
+                form.insert(key.clone(), value.clone());
+                form
+            };
+            forms.iter().map(with_it).collect::<Vec<_>>()
+        };
+        forms = [Some(value), other.as_ref()].into_iter().flatten().flat_map(with).collect();
+    }
+    (!metadata.is_empty()).then(|| forms.into_iter().map(Value::Object).collect())
+}
+
+/// What is written as `jsonb` writes it, so without an exponent.
+fn number_or_boolean(text: &str) -> Option<Value> {
+    const CHARS_MAX: usize = 400;
+    let is_plain = text.len() <= CHARS_MAX && !text.contains(['e', 'E']) || text == "true" || text == "false";
+    serde_json::from_str(text)
+        .ok()
+        .filter(|value: &Value| is_plain && (value.is_number() || value.is_boolean()))
 }
 
 impl Store {
@@ -280,7 +311,7 @@ impl Store {
         let statuses: Vec<&str> = filter.statuses.iter().map(|it| it.as_str()).collect();
         let mut conditions = Conditions {
             statuses: (!statuses.is_empty()).then_some(statuses),
-            metadata: (!filter.metadata.is_empty()).then(|| Value::Object(filter.metadata.clone())),
+            metadata: forms_of(&filter.metadata),
             prefix: filter.id_prefix.as_ref().map(|it| format!("{}%", literal(it))),
             part: filter.search.as_ref().map(|it| format!("%{}%", literal(it))),
             node_ids: None,
@@ -301,7 +332,7 @@ impl Store {
 
     /// How many processes the filter's best starting point leaves, counted no further than is of interest.
     fn candidates(&mut self, filter: &ProcessFilter, reach: Reach) -> Result<i64, StoreError> {
-        let metadata = (!filter.metadata.is_empty()).then(|| Value::Object(filter.metadata.clone()));
+        let metadata = forms_of(&filter.metadata);
         let prefix = filter.id_prefix.as_ref().map(|it| format!("{}%", literal(it)));
         if metadata.is_none() && prefix.is_none() && !reach.unfinished {
             return Ok(0);
@@ -405,4 +436,26 @@ fn page_of(mut found: Vec<Found>, limit: usize) -> Page {
         }
     }
     Page { processes, unreadable, next }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metadata_is_looked_for_in_each_of_its_forms() {
+        let forms = |pairs: &[(&str, &str)]| {
+            let metadata =
+                pairs.iter().map(|(key, value)| ((*key).to_owned(), Value::from(*value))).collect();
+            forms_of(&metadata).map(|forms| Value::Array(forms).to_string())
+        };
+        assert_eq!(forms(&[]), None);
+        assert_eq!(forms(&[("a", "x"), ("b", "1e3")]).as_deref(), Some(r#"[{"a":"x","b":"1e3"}]"#));
+        assert_eq!(
+            forms(&[("a", "7"), ("b", "true")]).as_deref(),
+            Some(r#"[{"a":"7","b":"true"},{"a":7,"b":"true"},{"a":"7","b":true},{"a":7,"b":true}]"#)
+        );
+        let many: Vec<_> = ["a", "b", "c", "d", "e", "f", "g"].map(|key| (key, "1")).into();
+        assert_eq!(forms(&many).map(|it| it.matches('{').count()), Some(16));
+    }
 }

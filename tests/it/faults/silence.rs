@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use process_orchestrator::engine::NodeConfig;
 
 use super::world::{Idle, Serve, World, wait_for_count};
-use crate::common::wait_until;
+use crate::common::{one_task, wait_until};
 
 /// Short enough that a test can wait for its end, in which the node has to have ended its commands.
 fn short_lease(world: &World) -> NodeConfig {
@@ -113,4 +113,21 @@ fn connections_that_fall_silent_are_replaced_by_new_ones() {
     });
     node.stop();
     world.assert_ran_once(&ids, 2);
+}
+
+#[test]
+fn a_reload_that_waits_for_the_database_keeps_no_stop_waiting() {
+    let mut world = World::with_server("reload", &[]);
+    let types = world.bench.folder.join(world.bench.file(&one_task("true")));
+    let mut serve = world.serve(&["--no-http", "--process-types", types.to_str().unwrap()], &[]);
+    let frozen = world.server().freeze();
+    serve.send("-HUP");
+    serve.wait_for_line("SIGHUP: reading");
+    serve.send("-TERM");
+    serve.wait_for_line("SIGTERM: no more processes are claimed");
+    let is_over =
+        |log: &str| log.contains("SIGHUP: the process types stay") || log.contains("SIGHUP: 1 process type");
+    assert!(!is_over(&serve.log()), "the reload was over by then:\n{}", serve.log());
+    drop(frozen);
+    assert!(serve.wait().success(), "{}", serve.log());
 }

@@ -173,6 +173,45 @@ fn migrations_of_tables_in_use_change_no_row_and_name_the_views_that_are_in_thei
     new.stop();
 }
 
+/// Neither is the queue locked while an index of processes is built, nor anything while rows are looked at.
+#[test]
+fn migrations_lock_no_more_than_they_change() {
+    let bench = Bench::new("upgrade_locks");
+    for (version, expected) in [
+        (
+            8,
+            "live_output AccessExclusiveLock, processes RowExclusiveLock, scheduled_tasks AccessShareLock, \
+             tasks AccessShareLock",
+        ),
+        (9, "scheduled_tasks ShareRowExclusiveLock"),
+        (10, "processes ShareLock"),
+    ] {
+        let reached = bench.folder.join("in-migration.reached");
+        _ = fs::remove_file(&reached);
+        let to = |version: i32| {
+            let mut command = bench.command(&["migrate"]);
+            command.env("PROCESS_ORCHESTRATOR_KNOWN_SCHEMA", version.to_string());
+            command
+        };
+        ended(&mut to(version - 1)).expect(0);
+        let mut migrate = to(version);
+        migrate.stdout(Stdio::null()).stderr(Stdio::null());
+        let hold = format!("in-migration=hold:{}", bench.folder.display());
+        let mut migrate = migrate.env(FAILPOINTS, hold).spawn().unwrap();
+        wait_until("it has its locks", || reached.exists().then_some(()));
+        let query = "SELECT string_agg(name || ' ' || mode, ', ' ORDER BY name) FROM ( \
+            SELECT DISTINCT ON (c.relname) c.relname AS name, l.mode FROM pg_locks l JOIN pg_class c ON c.oid = l.relation \
+            WHERE c.relname IN ('live_output', 'nodes', 'processes', 'scheduled_tasks', 'tasks') \
+                AND c.relnamespace = current_schema()::regnamespace AND l.pid <> pg_backend_pid() \
+            ORDER BY c.relname, array_position(ARRAY['AccessExclusiveLock', 'ShareRowExclusiveLock', 'ShareLock', \
+                'RowExclusiveLock'], l.mode)) AS strongest";
+        let locks: Option<String> = bench.database.sql().query_one(query, &[]).unwrap().get(0);
+        signal(&migrate, "-KILL");
+        assert_eq!(migrate.wait().unwrap().signal(), Some(9));
+        assert_eq!(locks.as_deref(), Some(expected), "{version}");
+    }
+}
+
 #[test]
 fn five_nodes_that_start_on_an_empty_database_at_once_migrate_it_once() {
     let bench = Bench::new("upgrade_five");

@@ -5,6 +5,7 @@ use process_orchestrator::model::jsonb::number_text;
 use process_orchestrator::store::start::{StartOptions, StartRequest};
 use process_orchestrator::{Outcome, ProcessInputData, ProcessStatus, ProcessType, TaskDefinition};
 use serde_json::{Number, Value};
+use std::collections::BTreeSet;
 
 use crate::common::{TestDatabase, script};
 use crate::program::Bench;
@@ -150,9 +151,10 @@ fn the_command_line_means_the_same_and_shows_numbers_whole() {
     assert!(refused.err.contains("has more than 400 characters when it is written out"), "{refused:#?}");
 }
 
-/// What a release before has kept as numbers is found after the migration, and is the same process.
+/// What a release before has kept as numbers is found after the migration, and is the same process. What has ended is not
+/// written again.
 #[test]
-fn inputs_that_are_there_get_the_normal_form() {
+fn inputs_that_are_there_get_the_normal_form_or_are_found_without() {
     let bench = Bench::new("old_inputs");
     let before = bench.command(&["migrate"]).env("PROCESS_ORCHESTRATOR_KNOWN_SCHEMA", "7").status().unwrap();
     assert!(before.success());
@@ -162,12 +164,31 @@ fn inputs_that_are_there_get_the_normal_form() {
     let types = "INSERT INTO process_types (name, definition, tasks, required_input) VALUES ('echo', '{}', $1::text::jsonb, '{}')";
     database.sql().execute(types, &[&task]).unwrap();
     let call = "SELECT start_process('echo', '{\"metadata\": {\"run\": 7}}', 'old')";
-    database.sql().batch_execute(call).unwrap();
+    let call_of_ended = call.replace("'old'", "'ended'").replace("7}", "7, \"dry\": true, \"by\": \"8\"}");
+    database.sql().batch_execute(&format!("{call}; {call_of_ended}; {END}")).unwrap();
+    const END: &str = "DELETE FROM scheduled_tasks WHERE task_instance = 'ended'; \
+        UPDATE processes SET status = 'COMPLETED', completed_at = now() WHERE process_id = 'ended'";
     database.store().migrate(false).unwrap();
-    let input: String =
-        database.sql().query_one("SELECT input_data::text FROM processes", &[]).unwrap().get(0);
-    assert_eq!(input, r#"{"metadata": {"run": "7"}}"#);
-    database.sql().batch_execute(call).unwrap();
+    let input_of = |id: &str| -> String {
+        let query = "SELECT input_data::text FROM processes WHERE process_id = $1";
+        database.sql().query_one(query, &[&id]).unwrap().get(0)
+    };
+    assert_eq!(input_of("old"), r#"{"metadata": {"run": "7"}}"#);
+    assert_eq!(input_of("ended"), r#"{"metadata": {"by": "8", "dry": true, "run": 7}}"#);
+    database.sql().batch_execute(&format!("{call}; {call_of_ended}")).unwrap();
+    let listed = |words: &[&str]| {
+        let found = bench.run(&[&["list", "--json"], words].concat()).expect(0).json();
+        let ids = found["processes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|it| it["process_id"].as_str().unwrap().to_owned());
+        ids.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>()
+    };
+    assert_eq!(listed(&["--metadata", "run=7"]), ["ended", "old"]);
+    assert_eq!(listed(&["--metadata", "run=7", "--metadata", "dry=true", "--metadata", "by=8"]), ["ended"]);
+    assert_eq!(listed(&["--metadata", "run=7", "--search", "nde"]), ["ended"]);
+    assert!(listed(&["--metadata", "run=8"]).is_empty());
 }
 
 #[test]

@@ -1,13 +1,5 @@
 -- works from: 6
 
--- Both before anything else: nodes take the queue first and the processes after it.
-LOCK TABLE scheduled_tasks IN ACCESS EXCLUSIVE MODE;
-LOCK TABLE processes IN SHARE MODE;
-
--- Processes by the begin of their ids, whatever the database's collation: the primary key serves LIKE 'x%' only where that
--- is "C". A shell asks at a key press, `list --id-prefix` for one among a million.
-CREATE INDEX processes_id_prefix ON processes (process_id text_pattern_ops);
-
 -- What is started for a time that has passed waits from its start on, not from that time: ages and delays count from the
 -- later of `execution_time` and `waiting_since`. The condition keeps all others from the function.
 SELECT set_config('search_path', quote_ident(current_schema()) || ', pg_temp', true);
@@ -22,6 +14,7 @@ BEGIN
 END
 $function$;
 
+-- The only lock on a table of nodes, and the last thing here.
 CREATE TRIGGER note_late_start BEFORE INSERT ON scheduled_tasks
     FOR EACH ROW WHEN (NEW.waiting_since IS NULL AND NEW.execution_time < now() - interval '1 second')
     EXECUTE FUNCTION note_late_start();
