@@ -17,7 +17,7 @@ WHERE ($1::text[] IS NULL OR p.status = ANY ($1))
     AND ($10::timestamptz IS NULL OR p.started_at >= $10)
     AND ($11::timestamptz IS NULL OR p.started_at < $11)
     AND ($12::timestamptz IS NULL OR p.created_at < $12)
-    AND ($13::jsonb IS NULL OR p.input_data -> 'metadata' @> $13)
+    AND ($13::jsonb[] IS NULL OR p.input_data -> 'metadata' @> ANY ($13))
     AND ($14::text[] IS NULL OR s.picked_by = ANY ($14) OR (SELECT true FROM task_executions e
         WHERE e.process_id = s.task_instance AND e.node_id = ANY ($14) LIMIT 1))
     AND ($15::text IS NULL OR s.task_instance LIKE $15)
