@@ -170,7 +170,7 @@ impl Teller<'_> {
     fn silence(&self, since: Timestamp) -> String {
         format!(
             "; its command has printed nothing for {}: it may hold back its output, which PYTHONUNBUFFERED=1 or stdbuf -oL \
-             change",
+             change, or wait for an answer, which nobody can give as it has no terminal",
             self.ago(since)
         )
     }
