@@ -110,6 +110,7 @@ pub const SUMMARIES: &[&str] = &[
     "error termination",
     "errors were encountered while processing",
     "exited with code",
+    "error is not recoverable: exiting now",
     "exiting with failure status",
     "failed at the ",
     "linker command failed",
@@ -122,6 +123,9 @@ pub const SUMMARIES: &[&str] = &[
     "test result: failed",
     "waiting for unfinished jobs",
 ];
+
+/// What a tool prints behind its progress without a line break: a part of the progress, and how the message begins.
+pub const GLUED: &[(&str, &str)] = &[("--:--:--", "curl: (")];
 
 /// Whole lines of the same kind.
 pub const SUMMARY_LINES: &[&str] = &[

@@ -1,6 +1,7 @@
 //! The line that tells most.
 
 use super::line::{Line, Weight};
+use super::lists::GLUED;
 use super::screen;
 
 /// Characters of a reason; of a longer one the begin and the end are shown, as either may name what is wrong.
@@ -24,13 +25,22 @@ const CONTINUED_LINES_MAX: usize = 4;
 /// Of the last lines the last one counts that calls itself an error; else the last that tells of something that went
 /// wrong; else one that says that something did; else the last. Lines that say nothing are passed over.
 pub fn last_words(output: &str) -> Option<String> {
-    let shown = screen::lines(output);
+    let shown: Vec<_> = screen::lines(output).into_iter().map(without_progress).collect();
     let mut lines: Vec<Line> = shown.iter().map(|line| Line::of(line)).collect();
     play_npm_down(&mut lines);
     let words = gradle(&lines)
         .or_else(|| chosen(&lines).map(|at| with_causes(&lines, at)))
         .or_else(|| shown.iter().rev().map(|line| line.trim().to_owned()).find(|line| !line.is_empty()))?;
     Some(shortened(&words))
+}
+
+/// A message that follows its tool's progress on one line.
+fn without_progress<S: AsRef<str>>(line: S) -> String {
+    let line = line.as_ref();
+    let begin = GLUED
+        .iter()
+        .find_map(|(progress, message)| line.find(message).filter(|&at| line[..at].contains(progress)));
+    line[begin.unwrap_or(0)..].to_owned()
 }
 
 /// The question that the output ends with, if nothing follows it: a line without an end, as programs ask on a terminal. Of

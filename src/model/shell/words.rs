@@ -317,7 +317,9 @@ fn judge(word: &Word, is_code: bool, found: &mut Vec<Finding>) {
                 None
             }
             ('*', Quote::Bare) if i < address && brackets.are_for_files(i) => Some(Kind::Glob),
-            ('?', Quote::Bare) if i < address && i != last && i != query && brackets.are_for_files(i) => {
+            ('?', Quote::Bare)
+                if i < address && (i != last || last == 0) && i != query && brackets.are_for_files(i) =>
+            {
                 Some(Kind::Glob)
             }
             ('[', Quote::Bare) if i < address && brackets.is_glob(i) => Some(Kind::Glob),
@@ -371,8 +373,8 @@ impl<'w> Brackets<'w> {
             return false;
         }
         let is_index = (open + 1..self.close).all(|i| word.at(i).is_some_and(|c| c.is_ascii_digit()));
-        // `file[0-9].csv`, but not `test_sum[x-y]`.
-        let is_range = word.at(open + 2) == Some('-') && (self.close - open) % 3 == 1 && self.close + 1 < end;
+        // `file[0-9]`, but not `t.py::test_sum[x-y]`.
+        let is_range = word.at(open + 2) == Some('-') && (self.close - open) % 3 == 1;
         !is_index && (self.has_slash || is_range)
     }
 }
