@@ -11,7 +11,7 @@ sys.dont_write_bytecode = True
 from checker import Checker  # noqa: E402
 from excuses import SWEPT, Excuses  # noqa: E402
 from faults import Isolation  # noqa: E402
-from settings import LEASE, Settings  # noqa: E402
+from settings import DEAD_AFTER, LEASE, Settings  # noqa: E402
 from workload import KINDS, Process  # noqa: E402
 
 Rows = List[Dict[str, str]]
@@ -198,6 +198,14 @@ class CheckerTests(unittest.TestCase):
         self.assertFalse(may_meet(LEASE / 2, "freeze-all", LEASE + 2), "its lease is not over")
         self.assertFalse(may_meet(LEASE - 1.9, "cut", LEASE - 2), "it keeps its claims")
         self.assertTrue(may_meet(LEASE - 1.9, "cut", LEASE - 2, is_reset=True))
+
+    def test_a_session_that_is_lost_behind_a_long_way_takes_its_time_to_come_back(self) -> None:
+        def reason(lost_at: float) -> Optional[str]:
+            delay = Isolation(0, "delay", BEGAN, BEGAN + LEASE, False)
+            return Excuses([OneNode()], [delay], [BEGAN + lost_at], []).of_loss(NODE, BEGAN + DEAD_AFTER + 1)
+
+        self.assertEqual(reason(0.5), "isolated")
+        self.assertIsNone(reason(DEAD_AFTER), "it has just been lost")
 
     def test_a_loss_right_after_a_cut_that_ended_the_sessions(self) -> None:
         def reason(at: float, lasted: float, is_reset: bool) -> Optional[str]:

@@ -32,7 +32,8 @@ class Excuses:
             own = [it for it in isolations if it.node == number]
             # While the machine itself stood still nobody could do anything.
             own += [Isolation(number, "stall", began, ended) for began, ended in stalls]
-            self.isolations[node.name] = joined(own)
+            delays = [it for it in own if it.kind == "delay"]
+            self.isolations[node.name] = joined([it for it in own if it.kind != "delay"]) + delays
             for node_id, pid in node.node_ids().items():
                 self.incarnations[node_id] = (node, pid)
 
@@ -75,6 +76,11 @@ class Excuses:
         name = re.sub(r"-\d+-[0-9a-f]+$", "", node_id)
         for it in self.isolations.get(name, []):
             if not it.began <= at <= it.ended + after_s:
+                continue
+            if it.kind == "delay":
+                # A session that the server has ended is opened again in many round trips.
+                if any(it.began - DEAD_AFTER <= when <= at - DEAD_AFTER + CLOSE_S for when in self.sessions_lost):
+                    return True
                 continue
             is_session_lost = it.kind == "refuse" or any(it.began - 1 <= when <= at for when in self.sessions_lost)
             # Its silence is not over with the end of a cut that ends its sessions: others may look before it is heard.

@@ -184,9 +184,12 @@ class Injector:
             was_there = node.stop(hurry_after=0.2 if fault.detail == "twice" else None)
             return self._and_start_again(node, fault.lasts, was_there)
         if fault.kind == "delay":
+            began = uptime()
             node.proxy.slow_down(float(fault.detail))
             time.sleep(fault.lasts)
             node.proxy.slow_down(0.0)
+            with self.account:
+                self.isolations.append(Isolation(fault.node, "delay", began, uptime(), False))
             return True
         return self._isolate(fault, node)
 
