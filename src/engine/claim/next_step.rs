@@ -737,6 +737,21 @@ mod tests {
     }
 
     #[test]
+    fn a_node_without_its_lock_looks_at_its_own_row_however_little_there_is_to_do() {
+        let now = Instant::now();
+        let lost = |ms: u32| View { look_at_self_every: Some(100 * MS), held: 8, ..idle(now + MS * ms) };
+        // Also one that runs one process only, and has no room.
+        let mut plan = Plan::new(POLL, true, now);
+        assert_eq!(plan.next_step(&lost(0)), Step::LookAtSelf);
+        assert_eq!(plan.next_step(&lost(0)), Step::Wait(100 * MS));
+        assert_eq!(plan.next_step(&lost(100)), Step::LookAtSelf);
+        let fenced = View { is_lease_expired: true, ..lost(300) };
+        assert_eq!(plan.next_step(&fenced), Step::Wait(POLL), "it has let go already");
+        let held = View { look_at_self_every: None, ..lost(300) };
+        assert!(!matches!(plan.next_step(&held), Step::LookAtSelf));
+    }
+
+    #[test]
     fn who_runs_one_process_announces_promotes_and_preempts_nothing() {
         let now = Instant::now();
         let mut plan = Plan::new(POLL, true, now);

@@ -30,6 +30,8 @@ pub enum Fault {
     LoseRelease,
     LoseBeat,
     LoseLost,
+    LoseDeclaration,
+    LoseRejoin,
     DelayClaim,
     DelayRecord,
     DelayBeat,

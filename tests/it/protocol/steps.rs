@@ -32,6 +32,8 @@ pub enum Step {
     HearBeat(usize),
     EndOrphansOf(usize, usize),
     Declare(usize, usize),
+    /// The declaration is written, and its answer is lost.
+    DeclareUnheard(usize, usize),
     ListAbandoned(usize),
     RecordLost(usize, usize, Answer),
     Fence(usize),
@@ -69,6 +71,7 @@ impl Step {
                 | Self::Record(_, _, _, Answer::Late | Answer::Lost)
                 | Self::Release(_, _, _, Answer::Late | Answer::Lost)
                 | Self::RecordLost(_, _, Answer::Late | Answer::Lost)
+                | Self::DeclareUnheard(..)
         )
     }
 }
@@ -111,7 +114,12 @@ impl World {
                 for m in (0..NODES).filter(|m| node.to_declare >> m & 1 != 0) {
                     let is_ended = node.to_end >> m & 1 == 0;
                     match is_ended || case.broken == Broken::DeclaredFirst {
-                        true => steps.push(Step::Declare(n, m)),
+                        true => {
+                            steps.push(Step::Declare(n, m));
+                            if self.left[Fault::LoseDeclaration as usize] > 0 {
+                                steps.push(Step::DeclareUnheard(n, m));
+                            }
+                        }
                         false => steps.push(Step::EndOrphansOf(n, m)),
                     }
                 }
@@ -325,15 +333,7 @@ impl World {
                     && it.place == Place::Ended
             }),
             // Part of another step.
-            Fault::LoseClaim
-            | Fault::LoseRecord
-            | Fault::LoseRelease
-            | Fault::LoseBeat
-            | Fault::LoseLost
-            | Fault::DelayClaim
-            | Fault::DelayRecord
-            | Fault::DelayBeat
-            | Fault::Fail => false,
+            _ => false,
         }
     }
 
@@ -365,6 +365,12 @@ impl World {
                 self.nodes[n].to_end &= !(1 << m);
             }
             Step::Declare(n, m) => self.declare(n, m, case),
+            Step::DeclareUnheard(n, m) => {
+                self.spend(Fault::LoseDeclaration);
+                self.declare(n, m, case);
+                self.lose_session(n);
+                self.nodes[n].lost = [None; PROCESSES];
+            }
             Step::ListAbandoned(n) => self.list_abandoned(n),
             Step::RecordLost(n, p, answer) => self.record_lost(n, p, answer, case)?,
             Step::Fence(n) => self.nodes[n].end_commands(Outcome::Interrupted, |_, _| true),
@@ -509,8 +515,7 @@ impl World {
             }
             Answer::Lost => {
                 self.spend(Fault::LoseBeat);
-                self.nodes[n].has_session = false;
-                self.locks[n] = false;
+                self.lose_session(n);
             }
         }
         Ok(())
@@ -562,7 +567,18 @@ impl World {
         }
         self.rows[n] = NodeRow::Running;
         self.note_beat(n);
+        if self.left[Fault::LoseRejoin as usize] > 0 {
+            // It takes itself for dead until its next heartbeat is accepted.
+            self.spend(Fault::LoseRejoin);
+            self.lose_session(n);
+            return Ok(false);
+        }
         Ok(true)
+    }
+
+    fn lose_session(&mut self, n: usize) {
+        self.nodes[n].has_session = false;
+        self.locks[n] = false;
     }
 
     fn end_revoked(&mut self, n: usize) {
@@ -855,15 +871,7 @@ impl World {
             Fault::Cancel => self.processes[n].cancel(),
             Fault::Retry => self.processes[n].retry(),
             Fault::Pause => self.is_paused = true,
-            Fault::LoseClaim
-            | Fault::LoseRecord
-            | Fault::LoseRelease
-            | Fault::LoseBeat
-            | Fault::LoseLost
-            | Fault::DelayClaim
-            | Fault::DelayRecord
-            | Fault::DelayBeat
-            | Fault::Fail => unreachable!("part of another step"),
+            _ => unreachable!("part of another step"),
         }
     }
 }

@@ -109,6 +109,11 @@ pub const TABLE: &[Row] = &[
     holds("answer to a release lost", Case::of(&[(LoseRelease, 1), (Stop, 1)])),
     holds("answer to a heartbeat lost, then killed", Case::of(&[(LoseBeat, 1), (Kill, 1)])),
     holds("answer to a takeover lost", Case::of(&[(LoseLost, 1), (Kill, 1)])),
+    holds(
+        "answer to a declaration lost",
+        Case { tasks: 1, victims: 2, ..Case::of(&[(LoseDeclaration, 1), (Kill, 1)]) },
+    ),
+    holds("answer to a rejoin lost", Case { tasks: 1, ..Case::of(&[(LoseRejoin, 1), (Cut, 1)]) }),
     holds("answer to a claim late, cut off", Case { tasks: 1, ..Case::of(&[(DelayClaim, 1), (Cut, 1)]) }),
     holds("answer to a claim late, frozen", Case { tasks: 1, ..Case::of(&[(DelayClaim, 1), (Freeze, 1)]) }),
     holds("answer to a record late, cut off", Case::of(&[(DelayRecord, 1), (Cut, 1)])),
