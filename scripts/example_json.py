@@ -13,8 +13,7 @@ CHUNK_CHARS = 1 << 18
 # How deep in a document the list of records is looked for, as in {"data": {"orders": [...]}}.
 LIST_DEPTH_MAX = 3
 SPACE = re.compile(r"[ \t\n\r]*")
-# The longest token but text that may be cut by the end of a chunk: a number or -Infinity. Longer numbers read wrongly
-# at no place, since one that touches the end is read once more.
+# A number or -Infinity that ends so near to the end of a chunk may go on in the next: of `1.5e-7` a chunk may hold `1.5e-`.
 TOKEN_CHARS_MAX = 16
 
 
@@ -86,7 +85,7 @@ class JsonText:
         while True:
             try:
                 value, end = DECODER.raw_decode(self.text, self.at)
-                if end < len(self.text):
+                if end <= len(self.text) - TOKEN_CHARS_MAX:
                     self.at = end
                     return value
                 taken = end - self.at

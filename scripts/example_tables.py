@@ -135,31 +135,34 @@ class CsvTable:
         header, first_rows = beginning[0], beginning[1:]
         if not first_rows:
             raise WrongInput("{} holds a header line and no rows: give at least one record".format(source.path))
-        # Rows that are longer than the header begin with a name of their own, as R writes it.
-        added = min(len(trim(fields, len(header))) for fields in first_rows) - len(header)
-        self.header = name_columns(["index"] * added + header)
+        # Where all rows are longer than the header, they begin with a name of their own, as R writes it. If the first
+        # row alone is longer, something in it should be quoted: there is room for it, as in pandas.
+        named = max(0, min(len(trim(fields, len(header))) for fields in first_rows) - len(header))
+        self.width = named + len(header)
+        self.names = name_columns(["index"] * named + header + [""] * (len(first_rows[0]) - self.width))
 
     def records(self):
-        width = len(self.header)
         with self.source.open() as file:
             for row, (line, fields) in enumerate(itertools.islice(self.lines(file), 1, None), 1):
-                if len(fields) != width:
+                if len(fields) != self.width:
                     # Fields that are not there have no value, and delimiters at the end have no meaning.
-                    fields = trim(fields, width) + [None] * (width - len(fields))
-                if len(fields) > width:
-                    detail = "{} instead of {}".format(plural(len(fields), "field"), width)
+                    fields = trim(fields, self.width) + [None] * (self.width - len(fields))
+                if len(fields) > len(self.names):
+                    detail = "{} instead of {}".format(plural(len(fields), "field"), self.width)
                     yield Record(row, line, self.delimiter.join(fields), "too many fields", detail)
                 else:
                     values = [None if field in MISSING_WORDS else field for field in fields]
-                    yield Record(row, line, dict(zip(self.header, values)), None, None)
+                    yield Record(row, line, dict(zip(self.names, values)), None, None)
 
     def lines(self, file):
         """The fields of every line that is not blank, with the number of the line."""
-        at_end = []
+        text, at_end = "", False
 
         def fed():
-            yield from file
-            at_end.append(True)
+            nonlocal text, at_end
+            for text in file:
+                yield text
+            at_end = True
 
         reader = csv.reader(fed(), delimiter=self.delimiter)
         line = 1
@@ -168,7 +171,7 @@ class CsvTable:
                 # What follows an open quote is all one field: the rest of the table would be lost.
                 raise WrongInput("{}: line {}: a quote is opened and not closed as CSV asks: double quotes "
                                  "inside a quoted field".format(self.source.path, line))
-            if len(fields) > 1 or fields and (fields[0].strip() or not fields[0]):
+            if len(fields) > 1 or text.strip():
                 yield line, fields
             line = reader.line_num + 1
 

@@ -20,7 +20,7 @@ NUMBER_MAX = 1e305
 WHOLE_MIN, WHOLE_MAX = -(2**63), 2**64 - 1
 
 NUMBER = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
-DAY = r"[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])"
+DAY = r"(?!0000)[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])"
 TIME = (r"(?:[01][0-9]|2[0-3]):[0-5][0-9](?::(?:[0-5][0-9]|60)(?:[.,][0-9]{1,9})?)?"
         r"(?: ?(?:Z|UTC|[+-][0-9]{2}(?::?[0-9]{2})?))?")
 # The first shape that matches is a value's. Digits behind a leading zero are a code (zip, article number), and so
@@ -68,9 +68,10 @@ def shape(value):
         return "whole" if len(text) <= 21 and WHOLE_MIN <= int(text) <= WHOLE_MAX else "code"
     if name == "word" or name == "other":
         return "missing" if not text else "absent" if text.lower() in MISSING_AMONG_TYPED else name
-    if name == "decimal" and to_number(text) is None or name == "date" and to_instant(text) is None:
-        return "word" if name == "decimal" else "other"
-    return name
+    # Only some can be too large, or be a day that its month does not have.
+    if name == "decimal" and ("e" in text or "E" in text or len(text) > 300) and to_number(text) is None:
+        return "word"
+    return "other" if name == "date" and text[8:10] > "28" and to_instant(text) is None else name
 
 
 def describe_column(name, shapes, commas_divide_fields):
