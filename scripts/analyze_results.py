@@ -13,7 +13,7 @@ import json
 import os
 
 from example_support import (
-    EXIT_BELOW_THRESHOLD, WrongInput, complain, number_setting, pass_on, plural, read_bytes, run, say,
+    EXIT_BELOW_THRESHOLD, WrongInput, complain, number_setting, open_input, pass_on, plural, run, say,
     write_document,
 )
 
@@ -88,7 +88,8 @@ class ReportData(html.parser.HTMLParser):
 
 def read_report(path):
     """The figures of a report."""
-    content = read_bytes(path)
+    with open_input(path) as file:
+        content = file.read()
     parser = ReportData()
     try:
         parser.feed(content.decode("utf-8"))

@@ -55,11 +55,10 @@ def plural(number, noun):
     return "{:,} {}{}".format(number, noun, "" if number == 1 else "s")
 
 
-def read_bytes(path):
-    """The content of a file; what its name cannot be read for is told with a remedy."""
+def open_input(path):
+    """Opens a file for its bytes; what it cannot be opened for is told with a remedy."""
     try:
-        with open(path, "rb") as file:
-            return file.read()
+        return open(path, "rb")
     except FileNotFoundError:
         raise WrongInput("no such file: {}: check the path (relative ones start at {})".format(path, os.getcwd()))
     except IsADirectoryError:
@@ -72,24 +71,65 @@ def read_bytes(path):
         raise WrongInput("{!r} cannot be the name of a file: {}".format(path, error))
 
 
-def read_document(path, kind, made_by):
-    """Reads a JSON document that the task before has written, and refuses any other."""
-    text = read_bytes(path)
-    try:
-        document = json.loads(text.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise WrongInput("{} is not JSON ({}): give the file that {} wrote".format(path, error, made_by))
-    if not isinstance(document, dict) or document.get("kind") != kind:
-        raise WrongInput('{} is not a "{}" document: give the file that {} wrote'.format(path, kind, made_by))
-    return document
+class Document:
+    """A JSON document that the task before has written. Its rows, one a line, are read when they are asked for."""
+
+    ROWS_BEGIN, ROWS_END = b'"rows": [\n', b"],\n"
+
+    def __init__(self, path, kind, made_by):
+        self.path, self.first_row, others = path, None, []
+        with open_input(path) as file:
+            for line in file:
+                if line == self.ROWS_BEGIN and self.first_row is None:
+                    self.first_row = file.tell()
+                    for line in file:
+                        if line == self.ROWS_END:
+                            break
+                else:
+                    others.append(line)
+        try:
+            self.values = json.loads(b"".join(others).decode("utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise WrongInput("{} is not JSON ({}): give the file that {} wrote".format(path, error, made_by))
+        if not isinstance(self.values, dict) or self.values.get("kind") != kind:
+            raise WrongInput('{} is not a "{}" document: give the file that {} wrote'.format(path, kind, made_by))
+
+    def rows(self):
+        if self.first_row is None:  # somebody has changed its layout
+            yield from self.values["rows"]
+            return
+        with open_input(self.path) as file:
+            file.seek(self.first_row)
+            for line in file:
+                if line == self.ROWS_END:
+                    return
+                yield json.loads(line.rstrip(b",\n").decode("ascii"))
 
 
 def write_document(path, document):
     """Writes a JSON document, the same bytes for the same content."""
-    write_text(path, json.dumps(document, indent=1, allow_nan=False) + "\n")
+    write_text(path, [json.dumps(document, indent=1, allow_nan=False) + "\n"])
 
 
-def write_text(path, text):
+def write_rows(path, before, rows, after):
+    """Writes a `Document`: members, rows given as JSON text, and the members that `after()` gives once they are written."""
+    def pieces():
+        yield "{\n"
+        yield from ("{}: {},\n".format(json.dumps(name), json.dumps(value)) for name, value in before.items())
+        yield '"rows": [\n'
+        divider = ""
+        for row in rows:
+            yield divider + row
+            divider = ",\n"
+        yield "\n],\n"
+        yield ",\n".join("{}: {}".format(json.dumps(name), json.dumps(value, allow_nan=False))
+                         for name, value in after().items())
+        yield "\n}\n"
+
+    write_text(path, pieces())
+
+
+def write_text(path, pieces):
     """Writes a file that is there whole or not at all; makes its directory."""
     directory = os.path.dirname(os.path.abspath(path))
     partial = os.path.join(directory, ".{}.{}.partial".format(os.path.basename(path), os.getpid()))
@@ -98,7 +138,7 @@ def write_text(path, text):
         if os.path.isdir(path):
             raise WrongInput("{} is a directory: name a file to write".format(path))
         with open(partial, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+            file.writelines(pieces)
             file.flush()
             # The orchestrator's record that the task succeeded is durable, so its result must be too.
             os.fsync(file.fileno())

@@ -8,14 +8,15 @@ report_charts.
 """
 
 import argparse
+import itertools
 import json
 import os
 
 from example_charts import bars_chart, clip, columns_chart, escape, histogram_chart, short
-from example_support import WrongInput, pass_on, plural, read_document, run, say, write_text
+from example_support import Document, WrongInput, pass_on, plural, run, say, write_text
 
 ROWS_SHOWN_MAX = 10
-REJECTED_SHOWN_MAX = 25
+FLAWED_SHOWN_MAX = 25
 CELL_CHARS_MAX = 60
 # Wide tables have hundreds of columns; the page stays one that a browser opens at once.
 CHARTS_MAX = 60
@@ -24,7 +25,8 @@ PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "report_template
 
 def main():
     arguments = parse_arguments()
-    data = read_document(arguments.input, "processed data", "process_data.py")
+    document = Document(arguments.input, "processed data", "process_data.py")
+    data = document.values
     with open(PAGE, encoding="utf-8") as file:
         page = file.read()
     try:
@@ -36,14 +38,15 @@ def main():
             "quality": quality(data["quality"]),
             "charts": charts,
             "columns": columns_table(data["columns"]),
-            "rejected": rejected_table(data),
-            "rows": rows_table(data),
+            "rejected": flawed_table(data["rejected"], data["rejected_by_reason"], "rejected"),
+            "unfit": flawed_table(data["unfit"], data["unfit_by_reason"], "kept with a value that does not fit"),
+            "rows": rows_table(document),
             "data": embedded(data),
         }
-    except (KeyError, TypeError, AttributeError) as error:
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
         raise WrongInput("{} was changed after process_data.py wrote it ({!r}): process it again".format(
             arguments.input, error))
-    write_text(arguments.output, fill(page, parts))
+    write_text(arguments.output, [fill(page, parts)])
     number = charts.count("<svg")
     say("wrote {} with {} of {}".format(
         arguments.output, plural(number, "chart"), plural(len(data["columns"]), "column")))
@@ -101,7 +104,7 @@ def tiles(data):
 def quality(figures):
     """The three factors of the score as meters."""
     meaning = {
-        "validity": "rows that could be read",
+        "validity": "rows whose values all fit",
         "completeness": "values that are there",
         "uniqueness": "rows that repeat no other",
     }
@@ -171,21 +174,22 @@ def columns_table(columns):
     return table(["column", "type", "role", "distinct", "missing"], lines)
 
 
-def rejected_table(data):
-    total = data["counts"]["rows_rejected"]
+def flawed_table(rows, by_reason, what):
+    total = sum(by_reason.values())
     if not total:
-        return "<p>No row was rejected.</p>"
-    reasons = bars_chart("rejected rows by reason", sorted(data["rejected_by_reason"].items(), key=lambda it: -it[1]),
+        return "<p>No row was {}.</p>".format(what)
+    reasons = bars_chart("rows {} by reason".format(what), sorted(by_reason.items(), key=lambda it: -it[1]),
                          total, width=560)
-    shown = data["rejected"][:REJECTED_SHOWN_MAX]
+    shown = rows[:FLAWED_SHOWN_MAX]
     lines = [[entry["row"], entry.get("line", "–"), entry["reason"], entry["excerpt"]] for entry in shown]
     more = "" if total == len(shown) else "<p>The first {} of {:,}.</p>".format(len(shown), total)
     return reasons + table(["row", "line", "reason", "beginning of the row"], lines) + more
 
 
-def rows_table(data):
-    names = [column["name"] for column in data["columns"]]
-    return table(names, [[row[name] for name in names] for row in data["rows"][:ROWS_SHOWN_MAX]])
+def rows_table(document):
+    names = [column["name"] for column in document.values["columns"]]
+    rows = itertools.islice(document.rows(), ROWS_SHOWN_MAX)
+    return table(names, [[row[name] for name in names] for row in rows])
 
 
 def table(names, lines):
@@ -204,7 +208,7 @@ def cell(value):
 
 def embedded(data):
     """The figures without the rows, as JSON that cannot end the script element it stands in."""
-    figures = {key: value for key, value in data.items() if key not in ("rows", "rejected")}
+    figures = {key: value for key, value in data.items() if key not in ("rejected", "unfit")}
     figures["kind"] = "report data"
     text = json.dumps(figures, allow_nan=False)
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")

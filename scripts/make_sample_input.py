@@ -100,7 +100,7 @@ def pick(chance, weighted):
 
 
 def spoil(records):
-    """Puts in the faults: four bad rows, two repeated ones, untidy and missing values."""
+    """Puts in the faults: a row that is none and an empty one, values that do not fit, repeated rows, missing values."""
     records[41]["total"] = "see invoice"
     records[87] = "-- page 2 --"
     records[163]["ordered_at"] = "2024-02-31T10:15:00Z"
