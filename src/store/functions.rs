@@ -10,7 +10,7 @@ use postgres::Row;
 use postgres::types::Type;
 use serde::Serialize;
 
-use super::migrate::{LOCK_CLASS, LOCK_TIMEOUT_MS};
+use super::migrate::{AppliedMigration, LOCK_CLASS, LOCK_TIMEOUT_MS};
 use super::row::get;
 use super::{Sql, Store, StoreError, quote_identifier};
 
@@ -34,6 +34,15 @@ pub struct StrayFunction {
     may_alter: bool,
 }
 
+/// What [`Store::migrate_and_mend`] did, or with a dry run would do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Migrated {
+    /// The migrations, in their order.
+    pub migrations: Vec<AppliedMigration>,
+    /// The functions that looked for names elsewhere than in the schema.
+    pub mended: Vec<StrayFunction>,
+}
+
 /// What a list of them says: a sentence for each path, such as `3 functions look in "old": a, b, c`.
 pub fn told(stray: &[StrayFunction]) -> Vec<String> {
     let mut paths: Vec<&Option<String>> = stray.iter().map(|it| &it.search_path).collect();
@@ -54,6 +63,16 @@ pub fn told(stray: &[StrayFunction]) -> Vec<String> {
 }
 
 impl Store {
+    /// As [`Store::migrate`], and says which functions were mended.
+    ///
+    /// # Errors
+    /// As [`Store::migrate`], and when functions act on another schema that are not ours to alter.
+    pub fn migrate_and_mend(&mut self, dry_run: bool) -> Result<Migrated, StoreError> {
+        let migrations = self.apply_pending(dry_run)?;
+        let mended = if dry_run { self.stray_functions()? } else { self.mend_functions()? };
+        Ok(Migrated { migrations, mended })
+    }
+
     /// Our functions in the schema that look for names elsewhere than in it, and in pg_temp last.
     pub fn stray_functions(&mut self) -> Result<Vec<StrayFunction>, StoreError> {
         let (schema, ours) = (self.schema.clone(), OURS.lines().collect::<Vec<_>>());

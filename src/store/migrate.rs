@@ -23,7 +23,6 @@ use postgres::Row;
 use postgres::types::Type;
 use serde::Serialize;
 
-use super::functions::StrayFunction;
 use super::row::{get, unreadable};
 use super::{Store, StoreError, quote_identifier};
 use crate::failpoint::{self, Point};
@@ -82,15 +81,6 @@ pub struct AppliedMigration {
     pub name: &'static str,
 }
 
-/// What [`Store::migrate_and_mend`] did, or with a dry run would do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Migrated {
-    /// The migrations, in their order.
-    pub migrations: Vec<AppliedMigration>,
-    /// The functions that looked for names elsewhere than in the schema.
-    pub mended: Vec<StrayFunction>,
-}
-
 /// A migration as the database has it.
 struct Found {
     version: i32,
@@ -115,23 +105,14 @@ impl Store {
     /// this binary works with stays as it is.
     ///
     /// # Errors
-    /// When the schema is newer than this binary works with, when an applied migration differs from ours, or when the
-    /// database fails; a migration that fails leaves nothing behind.
+    /// When the schema is newer than this binary works with, when an applied migration differs from ours, when functions act
+    /// on another schema that are not ours to alter, or when the database fails; a migration that fails leaves nothing behind.
     pub fn migrate(&mut self, dry_run: bool) -> Result<Vec<AppliedMigration>, StoreError> {
         Ok(self.migrate_and_mend(dry_run)?.migrations)
     }
 
-    /// The same, and says which functions were mended: see [`functions`](super::functions).
-    ///
-    /// # Errors
-    /// As [`Store::migrate`], and when functions act on another schema that are not ours to alter.
-    pub fn migrate_and_mend(&mut self, dry_run: bool) -> Result<Migrated, StoreError> {
-        let migrations = self.apply_pending(dry_run)?;
-        let mended = if dry_run { self.stray_functions()? } else { self.mend_functions()? };
-        Ok(Migrated { migrations, mended })
-    }
-
-    fn apply_pending(&mut self, dry_run: bool) -> Result<Vec<AppliedMigration>, StoreError> {
+    /// The migrations alone.
+    pub(super) fn apply_pending(&mut self, dry_run: bool) -> Result<Vec<AppliedMigration>, StoreError> {
         let found = self.applied()?;
         let pending = pending(&found, &self.schema)?;
         if newest(&found) > known_version() {

@@ -45,6 +45,8 @@ pub struct StartGrant {
     pub role: String,
     /// Of every type, not of one.
     pub is_all: bool,
+    /// It starts by its rights on the tables, whatever it was granted here.
+    pub has_tables: bool,
     /// The function that does it.
     door: String,
 }
@@ -102,7 +104,10 @@ impl Store {
         let mut statements = format!("SET LOCAL ROLE {};", self.table_owner()?);
         for StartGrant { door, .. } in &wanted {
             let function = format!("{schema}.{}{START_ARGUMENTS}", quote_identifier(door));
-            statements.push_str(&match all.iter().any(|it| it.door == *door && it.role != role) {
+            statements.push_str(&match all
+                .iter()
+                .any(|it| it.door == *door && it.role != role && !it.has_tables)
+            {
                 true => format!("REVOKE EXECUTE ON FUNCTION {function} FROM {quoted_role};"),
                 false => format!("DROP FUNCTION {function};"),
             });
@@ -151,6 +156,7 @@ fn read_grant(row: &Row) -> Result<StartGrant, StoreError> {
     Ok(StartGrant {
         role: get(row, "role", what)?,
         is_all: get(row, "is_all", what)?,
+        has_tables: get(row, "has_tables", what)?,
         door: get(row, "door", what)?,
     })
 }

@@ -39,51 +39,54 @@ fn a_start_takes_what_drivers_send() {
     database.register(&one_task("true"));
     let mut client = database.sql();
     let mut number = 0;
-    let mut expect =
-        |client: &mut postgres::Client, priority: Sent<'_>, text: &str, input: &str, time: &str| {
-            number += 1;
-            let id = format!("p-{number}");
-            let quoted = format!("'{id}'");
-            let all = [
-                (text, "'one-task'"),
-                (input, INPUT),
-                (text, &quoted),
-                (time, TIME),
-                priority,
-                ("boolean", "true"),
-            ];
-            // As many as a caller gives.
-            for given in [6, 5, 3] {
-                let ids = call(client, "start_process", &all[..given]);
-                assert_eq!(ids.unwrap_or_else(|error| panic!("{all:?}: {error:?}")), [id.clone()], "{all:?}");
-            }
-            assert_eq!(call(client, "start_process", &all[..2]).unwrap().len(), 1);
-            let array = format!("ARRAY[{INPUT}]::{}[]", if input == "unknown" { "jsonb" } else { input });
-            let ids = format!("ARRAY['{id}']");
-            let (inputs, texts) = (format!("{input}[]"), format!("{text}[]"));
-            let typed = |name: &str, list: &str| {
-                if name == "unknown" { "unknown".to_owned() } else { list.to_owned() }
-            };
-            let (inputs, texts) = (typed(input, &inputs), typed(text, &texts));
-            let all = [
-                (text, "'one-task'"),
-                (&*inputs, &*array),
-                (&*texts, &*ids),
-                (time, TIME),
-                priority,
-                ("boolean", "true"),
-            ];
-            // With neither the inputs' type nor an integer there is no saying which.
-            let most = if (input, priority.0) == ("unknown", "bigint") { 3 } else { 6 };
-            for given in [most, most.min(5), 3] {
-                let ids = call(client, "start_processes", &all[..given]);
-                assert_eq!(ids.unwrap_or_else(|error| panic!("{all:?}: {error:?}")), [id.clone()], "{all:?}");
-            }
-            let kept = "SELECT input_data::text, priority FROM processes WHERE process_id = $1";
-            let row = client.query_one(kept, &[&id]).unwrap();
-            let expected = (r#"{"config": {"n": "7"}, "user_id": "u"}"#.to_owned(), 5);
-            assert_eq!((row.get::<_, String>(0), row.get::<_, i32>(1)), expected, "{all:?}");
+    let mut expect = |client: &mut postgres::Client,
+                      priority: Sent<'_>,
+                      text: &str,
+                      input: &str,
+                      time: &str| {
+        number += 1;
+        let id = format!("p-{number}");
+        let quoted = format!("'{id}'");
+        let all = [
+            (text, "'one-task'"),
+            (input, INPUT),
+            (text, &quoted),
+            (time, TIME),
+            priority,
+            ("boolean", "true"),
+        ];
+        // As many as a caller gives.
+        for given in [6, 5, 3] {
+            let ids = call(client, "start_process", &all[..given]);
+            assert_eq!(ids.unwrap_or_else(|error| panic!("{all:?}: {error:?}")), [id.as_str()], "{all:?}");
+        }
+        assert_eq!(call(client, "start_process", &all[..2]).unwrap().len(), 1);
+        let array = format!("ARRAY[{INPUT}]::{}[]", if input == "unknown" { "jsonb" } else { input });
+        let ids = format!("ARRAY['{id}']");
+        let (inputs, texts) = (format!("{input}[]"), format!("{text}[]"));
+        let typed = |name: &str, list: &str| {
+            if name == "unknown" { "unknown".to_owned() } else { list.to_owned() }
         };
+        let (inputs, texts) = (typed(input, &inputs), typed(text, &texts));
+        let all = [
+            (text, "'one-task'"),
+            (&*inputs, &*array),
+            (&*texts, &*ids),
+            (time, TIME),
+            priority,
+            ("boolean", "true"),
+        ];
+        // With neither the inputs' type nor an integer there is no saying which.
+        let most = if (input, priority.0) == ("unknown", "bigint") { 3 } else { 6 };
+        for given in [most, most.min(5), 3] {
+            let ids = call(client, "start_processes", &all[..given]);
+            assert_eq!(ids.unwrap_or_else(|error| panic!("{all:?}: {error:?}")), [id.as_str()], "{all:?}");
+        }
+        let kept = "SELECT input_data::text, priority FROM processes WHERE process_id = $1";
+        let row = client.query_one(kept, &[&id]).unwrap();
+        let expected = (r#"{"config": {"n": "7"}, "user_id": "u"}"#.to_owned(), 5);
+        assert_eq!((row.get::<_, String>(0), row.get::<_, i32>(1)), expected, "{all:?}");
+    };
     for text in ["text", "varchar", "unknown"] {
         for input in ["jsonb", "json", "text", "varchar", "unknown"] {
             for priority in ["integer", "bigint", "smallint", "unknown"] {
