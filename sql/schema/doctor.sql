@@ -44,7 +44,8 @@ SELECT
         WHERE n.nspname = $1 AND CASE WHEN c.relkind = 'S' THEN NOT has_sequence_privilege(c.oid, 'USAGE') END
         UNION ALL
         SELECT DISTINCT 4, 'EXECUTE on function ' || f.proname FROM pg_proc f JOIN pg_namespace n ON n.oid = f.pronamespace
-        WHERE n.nspname = $1 AND NOT has_function_privilege(f.oid, 'EXECUTE')
+        -- Those are for roles that may do nothing but start.
+        WHERE n.nspname = $1 AND NOT starts_with(f.proname, 'start_granted_') AND NOT has_function_privilege(f.oid, 'EXECUTE')
     ) AS missing) AS missing_rights
 FROM (SELECT) AS one
 LEFT JOIN LATERAL (

@@ -163,6 +163,7 @@ What the input options name is changed, the rest of a process's input stays as i
     /// Make the tables, or bring them to this version
     #[command(before_help = "Examples:
   process-orchestrator migrate --dry-run
+  process-orchestrator migrate --grant-start-to web:nightly
   process-orchestrator migrate")]
     Migrate(migrate::Options),
     /// Measure how fast this machine runs commands durably

@@ -162,7 +162,17 @@ fn show(global: &GlobalOptions, options: &ShowOptions) -> Result<(), CliError> {
     let process_type = ProcessType::from_stored(&data.definition, &source).map_err(|faults| {
         CliError::Failed(format!("the database holds a definition this binary can't read: {faults}"))
     })?;
-    print_lines(&type_lines(&data, &process_type, &Clock::system(), Size::stdout_columns()))
+    let mut lines = type_lines(&data, &process_type, &Clock::system(), Size::stdout_columns());
+    let roles: Vec<String> = store
+        .start_grants(Some(&data.name))?
+        .into_iter()
+        .filter(|it| !it.has_tables)
+        .map(|it| it.role)
+        .collect();
+    if !roles.is_empty() {
+        lines.insert(1, format!("Granted to    {}", text::escape(&roles.join(", "))));
+    }
+    print_lines(&lines)
 }
 
 fn type_lines(

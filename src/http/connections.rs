@@ -17,6 +17,7 @@ use super::handlers::Service;
 use super::places::{Phase, Room, patience, yielding};
 use super::request::route::Route;
 use super::request::wire::{self, BODY_BYTES_MAX, Head, ReadFailure, Requests, WRITE_BODY_BYTES_MAX};
+use crate::model::input::INPUT_BYTES_MAX;
 
 /// Connections at once: far more than pollers, browsers and scrapers of one node, far less than the descriptors
 /// that its commands need.
@@ -317,7 +318,9 @@ fn evict(open: &mut Vec<Arc<Connection>>) -> bool {
 }
 
 fn body_too_large(length: u64, most: u64) -> Problem {
-    Problem::new(413, "body_too_large", format!("a body of {length} bytes; {most} are the most"))
+    let problem =
+        format!("a body of {length} bytes; {most} are the most, and {INPUT_BYTES_MAX} (1 MiB) for an input");
+    Problem::new(413, "body_too_large", problem)
 }
 
 fn no_room() -> Answer {

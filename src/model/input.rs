@@ -84,6 +84,11 @@ impl ProcessInputData {
         read(&Node::from(value), source)
     }
 
+    /// Reads a document as it was written, with the keys that it holds twice.
+    pub(crate) fn from_node(node: &Node, source: &str) -> Result<Self, Faults> {
+        read(node, source)
+    }
+
     /// The document; [`ProcessInputData::from_value`] makes the same input of it.
     pub fn to_value(&self) -> Value {
         let mut document = serde_json::Map::new();

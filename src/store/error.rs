@@ -33,6 +33,13 @@ pub enum StoreError {
         /// The role.
         role: String,
     },
+    /// The schema's functions act on another one.
+    FunctionsElsewhere {
+        /// The schema's name.
+        schema: String,
+        /// Which, and on what.
+        told: String,
+    },
     /// The schema is newer than this binary.
     SchemaNewer {
         /// The schema's name.
@@ -251,6 +258,11 @@ impl fmt::Display for StoreError {
                  it run: process-orchestrator migrate --grant-to {role:?}",
                 quote_identifier(database),
                 quote_identifier(role)
+            ),
+            Self::FunctionsElsewhere { schema, told } => write!(
+                f,
+                "use schema {schema:?}: it was renamed, or restored under another name, and has {told}; have its owner run: \
+                 process-orchestrator --schema {schema:?} migrate"
             ),
             Self::SchemaNewer { schema, found, known } => write!(
                 f,

@@ -44,7 +44,7 @@ macro_rules! migrations {
     };
 }
 
-const MIGRATIONS: &[Migration] = migrations![1 "0001_tables", 2 "0002_start_process", 3 "0003_control", 4 "0004_filters", 5 "0005_live_output", 6 "0006_hot_tables", 7 "0007_queue_states", 8 "0008_values", 9 "0009_waiting", 10 "0010_id_prefix"];
+const MIGRATIONS: &[Migration] = migrations![1 "0001_tables", 2 "0002_start_process", 3 "0003_control", 4 "0004_filters", 5 "0005_live_output", 6 "0006_hot_tables", 7 "0007_queue_states", 8 "0008_values", 9 "0009_waiting", 10 "0010_id_prefix", 11 "0011_doors"];
 
 /// Makes or completes the table in which migrations are recorded.
 const TABLE: &str = include_str!("../../sql/schema/migrations_table.sql");
@@ -57,10 +57,10 @@ const MAY_CREATE: &str = "SELECT has_database_privilege(current_database(), 'CRE
 const WORKS_FROM: &str = "-- works from:";
 
 /// Advisory lock of everybody who migrates; the second key is the schema's hash.
-const LOCK_CLASS: i32 = 0x504f_4d31_u32 as i32;
+pub(super) const LOCK_CLASS: i32 = 0x504f_4d31_u32 as i32;
 
 /// A try to lock tables lasts no longer: whoever comes meanwhile waits behind it.
-const LOCK_TIMEOUT_MS: u32 = 2_000;
+pub(super) const LOCK_TIMEOUT_MS: u32 = 2_000;
 /// The pause before the next one.
 const LOCK_PAUSE: Duration = Duration::from_secs(1);
 /// Tries in all, five minutes.
@@ -105,9 +105,14 @@ impl Store {
     /// this binary works with stays as it is.
     ///
     /// # Errors
-    /// When the schema is newer than this binary works with, when an applied migration differs from ours, or when the
-    /// database fails; a migration that fails leaves nothing behind.
+    /// When the schema is newer than this binary works with, when an applied migration differs from ours, when functions act
+    /// on another schema that are not ours to alter, or when the database fails; a migration that fails leaves nothing behind.
     pub fn migrate(&mut self, dry_run: bool) -> Result<Vec<AppliedMigration>, StoreError> {
+        Ok(self.migrate_and_mend(dry_run)?.migrations)
+    }
+
+    /// The migrations alone.
+    pub(super) fn apply_pending(&mut self, dry_run: bool) -> Result<Vec<AppliedMigration>, StoreError> {
         let found = self.applied()?;
         let pending = pending(&found, &self.schema)?;
         if newest(&found) > known_version() {
@@ -144,11 +149,11 @@ impl Store {
     /// Fails unless the schema is at this binary's version, or at a newer one that works with it.
     ///
     /// # Errors
-    /// When it is missing, older or too new, with both versions named.
+    /// When it is missing, older or too new, with both versions named; when its functions act on another schema.
     pub fn check_schema(&mut self) -> Result<(), StoreError> {
         let found = self.applied()?;
         if pending(&found, &self.schema)?.is_empty() {
-            return Ok(());
+            return self.check_functions();
         }
         Err(StoreError::SchemaMissing {
             schema: self.schema.clone(),
@@ -213,7 +218,7 @@ impl Store {
         let create_schema = if exists { String::new() } else { format!("CREATE SCHEMA {quoted};") };
         transaction
             .batch_execute(&format!(
-                "{create_schema} SET LOCAL search_path = {quoted}; \
+                "{create_schema} SET LOCAL search_path = {quoted}, pg_temp; \
                  SET LOCAL client_min_messages = warning; SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}; {TABLE}"
             ))
             .map_err(failed)?;

@@ -5,7 +5,8 @@
 //! | file | verbs |
 //! |---|---|
 //! | `migrate` | bring the schema to this binary's version |
-//! | `roles` | let other roles use the schema |
+//! | `functions` | see where the schema's functions look for names, and mend that |
+//! | `roles` | let other roles use the schema, or only start processes |
 //! | `types` | register process types and read them |
 //! | `start` | start processes |
 //! | `claims` | claim due processes, give claims back, see what waits |
@@ -28,6 +29,7 @@ pub mod cancel;
 pub mod claims;
 mod connection;
 pub mod error;
+pub mod functions;
 pub mod live;
 pub mod membership;
 pub mod migrate;

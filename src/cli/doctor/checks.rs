@@ -11,6 +11,7 @@ use crate::model::process_type::ProcessType;
 use crate::model::records::{NodeData, ProcessTypeData, StatusCounts};
 use crate::store::StoreError;
 use crate::store::doctor::Examination;
+use crate::store::functions::{StrayFunction, told};
 
 /// The oldest major version that is tested against, as PostgreSQL numbers it.
 const VERSION_MIN: i32 = 120_000;
@@ -191,7 +192,10 @@ fn old_transactions(state: &Examination) -> Check {
 /// Whether the tables fit this binary.
 pub fn of_schema(state: Result<(), StoreError>, program: &str) -> Check {
     match state {
-        Ok(()) => Check::ok("schema", format!("version {}", crate::store::migrate::known_version())),
+        // What functions act on is a line of its own.
+        Ok(()) | Err(StoreError::FunctionsElsewhere { .. }) => {
+            Check::ok("schema", format!("version {}", crate::store::migrate::known_version()))
+        }
         Err(error @ StoreError::SchemaMissing { .. }) => {
             Check::fail("schema", error.to_string(), format!("make or update the tables: {program} migrate"))
         }
@@ -199,6 +203,24 @@ pub fn of_schema(state: Result<(), StoreError>, program: &str) -> Check {
             Check::fail("schema", error.to_string(), "use a binary of the schema's version")
         }
         Err(error) => unseen("schema", &error),
+    }
+}
+
+/// Whether the schema's functions act on this schema, whatever temporary tables their callers have.
+pub fn of_functions(stray: Result<Vec<StrayFunction>, StoreError>, program: &str) -> Check {
+    let stray = match stray {
+        Ok(stray) => stray,
+        Err(error) => return unseen("functions", &error),
+    };
+    let (found, remedy) =
+        (told(&stray).join("; "), format!("have the owner of the tables run: {program} migrate"));
+    if stray.is_empty() {
+        Check::ok("functions", "act on this schema, whoever calls them")
+    } else if stray.iter().any(|it| it.is_elsewhere) {
+        let found = format!("the schema was renamed, or restored under another name: {found}");
+        Check::fail("functions", found, remedy)
+    } else {
+        Check::warn("functions", format!("temporary tables go before the schema's: {found}"), remedy)
     }
 }
 

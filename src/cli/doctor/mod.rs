@@ -63,6 +63,9 @@ fn examine(
     let schema = checks::of_schema(store.check_schema(), &global.program());
     let has_tables = schema.verdict == Level::Ok;
     checks.push(schema);
+    if state.has_tables {
+        checks.push(checks::of_functions(store.stray_functions(), &global.program()));
+    }
     checks.push(if store.borrows_sessions() {
         checks::of_pooler()
     } else {

@@ -5,9 +5,9 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 use clap::Args;
-use serde_json::Value;
 
 use crate::cli::error::CliError;
+use crate::model::document::tree::Node;
 use crate::model::faults::{Fault, Faults};
 use crate::model::input::ProcessInputData;
 use crate::model::malformed::malformed;
@@ -149,20 +149,28 @@ impl InputOptions {
         };
         let line = std::str::from_utf8(line.trim_ascii_end())
             .map_err(|_| fault("", "is not UTF-8".to_owned(), "save the file as UTF-8"))?;
-        let mut value: Value = serde_json::from_str(line)
+        let mut document: Node = serde_json::from_str(line)
             // The line is the file's, which the message names.
             .map_err(|cause| {
                 let (what, remedy) = malformed(&cause);
                 let problem = format!("malformed JSON at column {}: {what}", cause.column());
                 fault("", problem, &format!("{remedy}; each line is one JSON object"))
             })?;
-        let process_id = match value.as_object_mut().and_then(|keys| keys.shift_remove("process_id")) {
-            None | Some(Value::Null) => None,
-            Some(Value::String(id)) => Some(id),
+        let mut ids = Vec::new();
+        if let Node::Object(entries) = &mut document {
+            ids.extend(entries.extract_if(.., |(key, _)| key == "process_id").map(|(_, id)| id));
+        }
+        if ids.len() > 1 {
+            let problem = "the key \"process_id\" is given twice".to_owned();
+            return Err(fault("process_id", problem, "keep one of them"));
+        }
+        let process_id = match ids.pop() {
+            None | Some(Node::Null) => None,
+            Some(Node::Text(id)) => Some(id),
             Some(other) => {
                 return Err(fault(
                     "process_id",
-                    format!("{other} is not a text"),
+                    format!("{} is not a text", other.shown()),
                     "quote it, or leave the key out",
                 ));
             }
@@ -170,7 +178,7 @@ impl InputOptions {
         if let Some(problem) = process_id.as_deref().and_then(process_id_problem) {
             return Err(fault("process_id", problem, PROCESS_ID_REMEDY));
         }
-        let input = self.on_top_of(ProcessInputData::from_value(&value, source)?);
+        let input = self.on_top_of(ProcessInputData::from_node(&document, source)?);
         input.validate(source)?;
         let missing: Vec<Fault> = required
             .iter()
@@ -302,7 +310,8 @@ mod tests {
 
     #[test]
     fn faults_name_file_and_line() {
-        let text = "{}\n\n{\"input_file\": 7, \"x\": 1}\n{\"process_id\": 5}\nnonsense\n[]\n";
+        let text = "{}\n\n{\"input_file\": 7, \"x\": 1}\n{\"process_id\": 5}\nnonsense\n[]\n{\"input_file\": \"a\", \"config\": {\"size\": 1, \"size\": 2}}\n\
+            {\"process_id\": \"a\", \"process_id\": \"b\"}\n";
         let faults =
             lines(&InputOptions::default(), text, &["input_file", "config.size"]).expect_err("faulty");
         for (fault, expected) in faults.iter().zip([
@@ -314,10 +323,12 @@ mod tests {
             "in.jsonl:5: malformed JSON at column 2: an unknown word; put text in double quotes; only true, false and null \
              go without; each line is one JSON object",
             "in.jsonl:6: an array is not an input",
+            "in.jsonl:7: config.size: the key \"size\" is given twice; keep one of them",
+            "in.jsonl:8: process_id: the key \"process_id\" is given twice; keep one of them",
         ]) {
             assert!(fault.starts_with(expected), "{fault:?} does not start with {expected:?}");
         }
-        assert_eq!(faults.len(), 7);
+        assert_eq!(faults.len(), 9);
     }
 
     #[test]

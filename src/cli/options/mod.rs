@@ -6,4 +6,5 @@ pub mod documents;
 pub mod endpoint;
 pub mod global;
 pub mod input;
+pub mod roles;
 pub mod when;

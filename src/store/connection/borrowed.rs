@@ -56,7 +56,8 @@ impl Borrowed {
     /// `turn` is for who has to know what became of a lost commit.
     pub(super) fn new(schema: &str, settings: Settings<'_>, turn: Option<i32>) -> Self {
         let mut borrowed = Self {
-            settings: vec![("search_path".to_owned(), quote_identifier(schema))],
+            // Others may have left temporary tables on the session: they come last.
+            settings: vec![("search_path".to_owned(), format!("{}, pg_temp", quote_identifier(schema)))],
             turn,
             begin: String::new(),
             is_in_transaction: false,

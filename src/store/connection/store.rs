@@ -108,10 +108,11 @@ impl Store {
         if borrowed.is_none() {
             let settings = settings.iter().map(|(name, value)| format!("; SET {name} = {value}"));
             let idle = if turn.is_some() { NO_IDLE_LIMIT } else { "" };
-            // A pool's connection may have served a reader before, who set a timeout.
+            // A pool's connection may have served a reader before, who set a timeout, or made temporary tables: these come
+            // last.
             connection
                 .batch_execute(&format!(
-                    "RESET statement_timeout; SET search_path = {}{}; {idle}",
+                    "RESET statement_timeout; SET search_path = {}, pg_temp{}; {idle}",
                     quote_identifier(schema),
                     settings.collect::<String>()
                 ))

@@ -8,6 +8,7 @@ pub mod completions;
 pub mod control_cli;
 pub mod doctor;
 pub mod follow;
+mod grants;
 pub mod lists;
 pub mod logs;
 pub mod secrecy;

@@ -1,5 +1,6 @@
 //! The status endpoint.
 
+mod doors;
 pub mod http;
 pub mod http_writes;
 pub mod openapi;

@@ -4,6 +4,7 @@ pub mod bad_commands;
 pub mod bad_surroundings;
 pub mod control;
 mod documents;
+mod drivers;
 pub mod engine;
 pub mod guard;
 pub mod library;

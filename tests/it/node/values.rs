@@ -19,7 +19,7 @@ fn echo(text: &str) -> ProcessType {
 
 /// Starts a process of the type `echo` in SQL; its id.
 fn start(database: &TestDatabase, input: &str) -> String {
-    let call = "SELECT start_process('echo', $1)";
+    let call = "SELECT start_process('echo', $1::jsonb)";
     let input: Value = serde_json::from_str(input).unwrap();
     database.sql().query_one(call, &[&input]).unwrap().get(0)
 }
@@ -352,4 +352,153 @@ fn numbers_are_written_as_postgresql_writes_them() {
             assert_eq!(row.get::<_, Value>(1).to_string(), written, "{text}");
         }
     }
+}
+
+/// What both say of documents: whether they are inputs, and what is kept.
+fn both_say(database: &TestDatabase, documents: &[String]) {
+    let query = "SELECT input_problem(d.input::jsonb), normal_input(d.input::jsonb) \
+        FROM unnest($1::text[]) WITH ORDINALITY AS d (input, n) ORDER BY d.n";
+    let mut client = database.sql();
+    let rows = client.query(query, &[&documents]).unwrap();
+    assert_eq!(rows.len(), documents.len());
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for (document, row) in documents.iter().zip(rows) {
+        let problem: Option<String> = row.get(0);
+        match ProcessInputData::from_json(document, "input") {
+            Ok(input) => {
+                assert_eq!(problem, None, "{document}");
+                ours.push(input.to_value());
+                theirs.push((document, row.get::<_, Value>(1)));
+            }
+            Err(faults) => assert!(problem.is_some(), "{document}: {faults}"),
+        }
+    }
+    // An empty text goes at the start.
+    let rows = client.query("SELECT normal_input(i) FROM unnest($1::jsonb[]) AS i", &[&ours]).unwrap();
+    for ((document, theirs), row) in theirs.iter().zip(rows) {
+        assert_eq!(row.get::<_, Value>(0), *theirs, "{document}");
+    }
+}
+
+/// Two hands have written the rule, in Rust and in SQL: documents made by chance, most of them nearly right.
+#[test]
+fn the_rule_of_the_program_and_that_of_the_schema_are_one() {
+    use proptest::prelude::*;
+    use proptest::strategy::ValueTree;
+    use proptest::test_runner::{Config, TestRng, TestRunner};
+
+    let key = prop_oneof![
+        8 => prop::sample::select(vec!["a", "b", "a.b", "n", "ü", "x y", "$", ".", "a.", "A"]).prop_map(str::to_owned),
+        1 => Just(String::new()),
+    ];
+    let number = prop::sample::select(vec![
+        "0",
+        "-0",
+        "7",
+        "7.0",
+        "7e0",
+        "1e2",
+        "-1.50",
+        "1e399",
+        "1e400",
+        "-1e400",
+        "1e-397",
+        "1e-398",
+        "1e-400",
+        "18446744073709551616",
+        "9223372036854775808",
+        "-9223372036854775809",
+        "0.10",
+        "1E+2",
+        "40028922250000000000123",
+        "1.7976931348623157e309",
+    ])
+    .prop_map(str::to_owned);
+    let text = prop::sample::select(vec![
+        "\"\"",
+        "\"x\"",
+        "\"7\"",
+        "\"a\\nb\"",
+        "\"\\u00e4\"",
+        "\"\\ud83d\\ude00\"",
+        "\"\\\"\"",
+    ]);
+    let leaf = prop_oneof![
+        4 => text.prop_map(str::to_owned),
+        3 => number,
+        2 => prop::sample::select(vec!["true", "false", "null", "[]", "{}", "[1]"]).prop_map(str::to_owned),
+    ];
+    // Keys of one object differ: what is given twice is told of texts only, jsonb has lost it.
+    let object = |value: BoxedStrategy<String>, keys: BoxedStrategy<String>| {
+        prop::collection::btree_map(keys, value, 0..4).prop_map(|pairs| {
+            let pairs: Vec<String> =
+                pairs.iter().map(|(key, value)| format!("{}: {value}", Value::from(key.as_str()))).collect();
+            format!("{{{}}}", pairs.join(", "))
+        })
+    };
+    let nested =
+        leaf.clone().prop_recursive(9, 24, 3, move |inner| object(inner.boxed(), key.clone().boxed()));
+    let keys = prop_oneof![
+        12 => prop::sample::select(vec!["input_file", "output_dir", "user_id", "config", "metadata"]),
+        1 => prop::sample::select(vec!["Config", "x", ""]),
+    ]
+    .prop_map(str::to_owned);
+    let input = prop_oneof![
+        20 => object(nested.clone().boxed(), keys.boxed()),
+        1 => nested,
+    ];
+    let rng = TestRng::deterministic_rng(Config::default().rng_algorithm);
+    let mut runner = TestRunner::new_with_rng(Config::default(), rng);
+    let documents: Vec<String> = (0..3_000).map(|_| input.new_tree(&mut runner).unwrap().current()).collect();
+    let database = TestDatabase::new("one_rule");
+    let good = documents.iter().filter(|it| ProcessInputData::from_json(it, "input").is_ok()).count();
+    assert!((300..2_700).contains(&good), "{good} of 3,000 are inputs");
+    both_say(&database, &documents);
+
+    let deep =
+        |levels: usize| format!("{{\"config\": {}1{}}}", "{\"a\": ".repeat(levels), "}".repeat(levels));
+    let sized = |bytes: usize| format!("{{\"user_id\": \"{}\"}}", "x".repeat(bytes - 15));
+    let limit = process_orchestrator::model::input::INPUT_BYTES_MAX;
+    let named: Vec<String> =
+        [1, 7, 8, 9, 50, 100].map(deep).into_iter().chain([sized(limit), sized(limit + 1)]).collect();
+    both_say(&database, &named);
+    assert!(ProcessInputData::from_json(&sized(limit), "input").is_ok());
+}
+
+/// The same for ids, whatever the locale: every character that is a control character or white space somewhere.
+#[test]
+fn ids_are_judged_alike_by_the_program_and_the_schema() {
+    let database = TestDatabase::new("judged_ids");
+    database.register(&echo("x"));
+    let ranges = [1..=0x17f_u32, 0x1680..=0x1681, 0x1ff0..=0x2070, 0x2fff..=0x3001, 0xfeff..=0xfeff];
+    let ids: BTreeSet<String> = ranges
+        .into_iter()
+        .flatten()
+        .filter_map(char::from_u32)
+        .flat_map(|it| [format!("{it}a"), format!("a{it}"), format!("a{it}a")])
+        .chain(["x".repeat(255), "ü".repeat(255), "ü".repeat(256), String::new()])
+        .collect();
+    let mut client = database.sql();
+    client
+        .batch_execute(
+            "CREATE FUNCTION is_taken(id text) RETURNS boolean LANGUAGE plpgsql AS $$
+            BEGIN
+                PERFORM start_process('echo', '{}'::jsonb, id, now() + interval '1 year');
+                RETURN true;
+            EXCEPTION WHEN SQLSTATE 'PO005' THEN
+                RETURN false;
+            END $$",
+        )
+        .unwrap();
+    let (bad, good): (Vec<String>, Vec<String>) =
+        ids.into_iter().partition(|id| process_orchestrator::model::names::process_id_problem(id).is_some());
+    assert!(bad.len() > 100 && good.len() > 1_000, "{} {}", bad.len(), good.len());
+    let judged = "SELECT id FROM unnest($1::text[]) AS u (id) WHERE is_taken(id) ORDER BY 1";
+    let rows = client.query(judged, &[&bad]).unwrap();
+    let taken: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    assert_eq!(taken, [""; 0], "the schema takes what the program refuses");
+    let refused =
+        "SELECT start_processes('echo', array_fill('{}'::jsonb, ARRAY[cardinality($1::text[])]), $1)";
+    client.query(refused, &[&good]).unwrap();
+    assert_eq!(database.count("processes"), good.len() as i64);
 }

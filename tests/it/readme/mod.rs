@@ -20,6 +20,9 @@ use crate::common::wait_until;
 #[test]
 fn its_commands_and_queries_run_and_print_what_it_shows() {
     let mut stage = Stage::new();
+    // The guide grants it something, and takes it back.
+    let role = "DO $$ BEGIN CREATE ROLE web LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$";
+    stage.database.client().batch_execute(role).unwrap();
     for block in blocks() {
         match block.language.as_str() {
             "console" => stage.run_console(&block),
@@ -56,6 +59,7 @@ fn its_commands_and_queries_run_and_print_what_it_shows() {
         let path = path["path"].as_str().unwrap();
         assert!(told.contains(&format!("`{path}`")), "http.md does not tell of path {path}");
     }
+    stage.database.client().batch_execute("DROP ROLE web").unwrap();
     stage.end();
 }
 
