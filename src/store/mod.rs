@@ -12,6 +12,7 @@
 //! | `promote` | make scheduled processes ready, hold and release those of paused types |
 //! | `room` | say that a node has room, ask whether another has |
 //! | `record` | record the results of executions |
+//! | `locks` | the same without waiting for rows that others have locked |
 //! | `membership` | register a node, renew it, see which others live |
 //! | `abandoned` | find the claims that dead nodes have left |
 //! | `cancel`, `retry`, `pause` | what operators ask of processes and types that are there |
@@ -29,6 +30,7 @@ pub mod claims;
 mod connection;
 pub mod error;
 pub mod live;
+pub mod locks;
 pub mod membership;
 pub mod migrate;
 pub mod pause;

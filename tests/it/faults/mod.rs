@@ -7,6 +7,7 @@ mod lost_answers;
 mod network;
 mod proxy;
 mod restarts;
+mod row_locks;
 mod silence;
 mod surroundings;
 mod world;
