@@ -2,8 +2,9 @@
 
 use std::fs;
 
-use super::world::{Serve, World, wait_for_count};
+use super::world::{Serve, World, postgres_place, wait_for_count};
 use crate::common::wait_until;
+use crate::program::ended;
 
 /// How many others go through while one is locked.
 const OTHERS: usize = 200;
@@ -49,7 +50,7 @@ fn wait_for_story(serve: &Serve, id: &str, pid: i32) {
 
 #[test]
 fn a_locked_row_keeps_only_its_own_process_from_being_recorded() {
-    for (name, way) in WAYS {
+    side_by_side(&WAYS, |name, way| {
         let mut world = World::new(&format!("recorded_{name}"));
         let (gate, wait) = world.gate();
         let victim = world.start("victim", 1, &[&wait, "true"]).remove(0);
@@ -74,12 +75,24 @@ fn a_locked_row_keeps_only_its_own_process_from_being_recorded() {
         }
         serve.stop();
         world.assert_ran_once(&ids, 2);
-    }
+    });
+}
+
+/// Two at a time: each has a server's and a node's processes.
+fn side_by_side(ways: &[(&'static str, &'static str)], check: impl Fn(&str, &str) + Sync) {
+    let half = ways.len().div_ceil(2);
+    std::thread::scope(|scope| {
+        for part in ways.chunks(half) {
+            scope.spawn(|| part.iter().for_each(|(name, way)| check(name, way)));
+        }
+    });
 }
 
 #[test]
 fn a_locked_row_keeps_only_its_own_process_from_being_claimed() {
-    for (name, way) in WAYS.iter().filter(|it| !["next_task", "execution", "cancel"].contains(&it.0)) {
+    let ways: Vec<_> =
+        WAYS.into_iter().filter(|it| !["next_task", "execution", "cancel"].contains(&it.0)).collect();
+    side_by_side(&ways, |name, way| {
         let mut world = World::new(&format!("claimed_{name}"));
         let victim = world.start("victim", 1, &["true", "true"]).remove(0);
         let (mut other, pid) = holding(&world, &way.replace("$1", &format!("'{victim}'")));
@@ -93,7 +106,7 @@ fn a_locked_row_keeps_only_its_own_process_from_being_claimed() {
         world.wait_for_all(&ids);
         serve.stop();
         world.assert_ran_once(&ids, 2);
-    }
+    });
 }
 
 /// Many rows, and the lock of a row that is met while others were met.
@@ -189,6 +202,64 @@ fn a_lock_on_a_nodes_own_row_is_told_and_stops_nothing_else() {
     serve.wait_for_line("heartbeat goes on: the node's row was locked after_s=");
     serve.stop();
     assert_eq!(world.count("processes WHERE status = 'COMPLETED'"), ids.len() as i64);
+}
+
+#[test]
+fn explain_doctor_and_a_metric_name_whoever_is_in_the_way() {
+    let mut world = World::new("locked_told");
+    let (gate, wait) = world.gate();
+    let held = world.start("held", 1, &[&wait]).remove(0);
+    let url = postgres_place(&world.settings);
+    let serve = world.serve(&["--listen", "127.0.0.1:0"], &[]);
+    let run = |words: &[&str]| ended(world.bench.command(words).env("DATABASE_URL", &url)).out;
+    wait_for_count(&world, "tasks WHERE status = 'IN_PROGRESS'", |it| it == 1);
+    // A foreign key of somebody's own table stops nothing.
+    let key =
+        format!("SELECT FROM processes WHERE process_id = '{held}' FOR KEY SHARE; SELECT pg_sleep(0.3)");
+    let (mut referring, _) = holding(&world, &key);
+    assert!(!run(&["explain", &held]).contains("locked"));
+    referring.batch_execute("ROLLBACK").unwrap();
+    assert!(run(&["doctor"]).contains("ok    row locks"));
+    let row =
+        format!("SELECT FROM processes WHERE process_id = '{held}' FOR UPDATE; SELECT FROM nodes FOR UPDATE");
+    let (_other, pid) = holding(&world, &row);
+    fs::write(&gate, "").unwrap();
+    serve.wait_for_line("process waits for a lock");
+    let port = serve
+        .log()
+        .split("http://127.0.0.1:")
+        .nth(1)
+        .unwrap()
+        .split(['/', ' ', '\n'])
+        .next()
+        .unwrap()
+        .to_owned();
+    let metrics = || {
+        let mut stream = std::net::TcpStream::connect(format!("127.0.0.1:{port}")).unwrap();
+        std::io::Write::write_all(&mut stream, b"GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n").unwrap();
+        std::io::read_to_string(stream).unwrap()
+    };
+    wait_until("the metric counts it", || {
+        metrics().contains("process_orchestrator_locked_processes 1\n").then_some(())
+    });
+    let told = run(&["explain", &held, "--json"]);
+    let document: serde_json::Value = serde_json::from_str(&told).unwrap();
+    let first = &document["reasons"][0];
+    assert_eq!((&first["reason"], &first["by"][0]["pid"]), (&"LOCKED".into(), &pid.into()), "{told}");
+    let sentence = document["sentences"][0].as_str().unwrap();
+    assert!(
+        sentence.starts_with(&format!("a row of it is locked by pid {pid} (report of Monday, ")),
+        "{sentence}"
+    );
+    assert!(sentence.ends_with(&format!("to end it: SELECT pg_terminate_backend({pid})")), "{sentence}");
+    let report = wait_until("the doctor sees it", || {
+        let report: serde_json::Value = serde_json::from_str(&run(&["doctor", "--json"])).unwrap();
+        let checks = report["checks"].as_array().unwrap();
+        checks.iter().find(|it| it["name"] == "row locks" && it["verdict"] == "warn").cloned()
+    });
+    let found = report["found"].as_str().unwrap();
+    assert!(found.starts_with(&format!("rows of {held}, node ")), "{found}");
+    assert!(found.contains(&format!(" are locked by pid {pid} (report of Monday")), "{found}");
 }
 
 /// Rows that a node repairs, lets go or ends by itself, each with a locked one among others.
