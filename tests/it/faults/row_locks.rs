@@ -225,15 +225,9 @@ fn explain_doctor_and_a_metric_name_whoever_is_in_the_way() {
     let (_other, pid) = holding(&world, &row);
     fs::write(&gate, "").unwrap();
     serve.wait_for_line("process waits for a lock");
-    let port = serve
-        .log()
-        .split("http://127.0.0.1:")
-        .nth(1)
-        .unwrap()
-        .split(['/', ' ', '\n'])
-        .next()
-        .unwrap()
-        .to_owned();
+    let log = serve.log();
+    let port =
+        log.split("http://127.0.0.1:").nth(1).unwrap().split(|c: char| !c.is_ascii_digit()).next().unwrap();
     let metrics = || {
         let mut stream = std::net::TcpStream::connect(format!("127.0.0.1:{port}")).unwrap();
         std::io::Write::write_all(&mut stream, b"GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n").unwrap();
