@@ -256,6 +256,61 @@ fn explain_doctor_and_a_metric_name_whoever_is_in_the_way() {
     assert!(found.contains(&format!(" are locked by pid {pid} (report of Monday")), "{found}");
 }
 
+#[test]
+fn the_doctor_says_why_a_queue_stands() {
+    let mut world = World::new("stands");
+    let id = world.start("old", 1, &["true"]).remove(0);
+    world
+        .sql()
+        .execute("UPDATE scheduled_tasks SET execution_time = now() - interval '10 min'", &[])
+        .unwrap();
+    let url = postgres_place(&world.settings);
+    let doctor = |world: &World| {
+        let report = ended(world.bench.command(&["doctor", "--json"]).env("DATABASE_URL", &url)).json();
+        let checks = report["checks"].as_array().unwrap();
+        let check = checks.iter().find(|it| it["name"] == "queue moves").unwrap();
+        format!("{}: {}", check["verdict"].as_str().unwrap(), check["found"].as_str().unwrap())
+    };
+    let alone = doctor(&world);
+    let expected = format!("warn: the oldest of 1 due processes ({id}) has waited for 10 min ");
+    assert!(alone.starts_with(&expected) && alone.ends_with("no node is alive"), "{alone}");
+    let lock = format!("SELECT FROM scheduled_tasks WHERE task_instance = '{id}' FOR UPDATE");
+    let (mut other, _) = holding(&world, &lock);
+    let mut serve = world.serve(&["--no-http"], &[]);
+    serve.wait_for_line("process waits for a lock");
+    let locked = doctor(&world);
+    assert!(locked.starts_with(&expected) && locked.ends_with(": a row of it is locked"), "{locked}");
+    other.batch_execute("ROLLBACK").unwrap();
+    world.wait_for_all(&[id]);
+    assert_eq!(doctor(&world), "ok: nothing waits");
+    serve.stop();
+}
+
+#[test]
+fn a_locked_row_keeps_only_its_own_output_from_being_shown() {
+    let mut world = World::new("locked_output");
+    let (gate, _) = world.gate();
+    let print = format!("while [ ! -e '{}' ]; do echo x; sleep 0.05; done", gate.display());
+    let ids = world.start("printing", 2, &[&print]);
+    let mut serve = world.serve(&["--no-http", "--heartbeat", "200ms", "--dead-after", "600ms"], &[]);
+    wait_for_count(&world, "live_output", |it| it == 2);
+    let lock = format!("SELECT FROM live_output WHERE process_id = '{}' FOR UPDATE", ids[0]);
+    let (mut other, _) = holding(&world, &lock);
+    let mut watcher = world.sql();
+    let mut printed = || -> i64 {
+        let query = "SELECT output_bytes FROM live_output WHERE process_id = $1";
+        watcher.query_one(query, &[&ids[1]]).unwrap().get(0)
+    };
+    for _ in 0..3 {
+        let before = printed();
+        wait_until("the other's output is shown", || (printed() > before).then_some(()));
+    }
+    other.batch_execute("ROLLBACK").unwrap();
+    fs::write(&gate, "").unwrap();
+    world.wait_for_all(&ids);
+    serve.stop();
+}
+
 /// Rows that a node repairs, lets go or ends by itself, each with a locked one among others.
 #[test]
 fn sweeps_pass_over_what_is_locked() {
