@@ -355,8 +355,6 @@ impl Poller {
         limit_beside_room: usize,
         scan: &Scan,
     ) -> Result<ClaimedBatch, StoreError> {
-        // What is locked is left although there was room.
-        self.was_one_by_one = true;
         let (node, passed_over) = (&self.parts.holdings.node_id, &self.passed_over);
         let scope = &self.parts.config.scope;
         let answer = self.session.write(|store| {

@@ -250,15 +250,16 @@ impl Recorder {
         self.try_quarantines();
         let (hidden, seen): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.apart.results).into_iter().partition(|it| it.is_hidden);
-        let mut batches = vec![Batch::default()];
+        let (mut batches, mut batch, mut bytes) = (Vec::new(), Batch::default(), 0);
         for Aside { work, result, .. } in seen {
-            if batches.last().is_none_or(|it| it.results.len() >= BATCH_RESULTS_MAX) {
-                batches.push(Batch::default());
-            }
-            if let Some(batch) = batches.last_mut() {
-                batch.push(work, result);
+            bytes += result.execution.output.as_ref().map_or(0, String::len);
+            batch.push(work, result);
+            if batch.results.len() >= BATCH_RESULTS_MAX || bytes >= BATCH_OUTPUT_BYTES_MAX {
+                batches.push(std::mem::take(&mut batch));
+                bytes = 0;
             }
         }
+        batches.push(batch);
         // Those that were tried come last the next time.
         let mut hidden = hidden.into_iter();
         let tried: Vec<Aside> = hidden.by_ref().take(HIDDEN_TRIES_MAX).collect();
