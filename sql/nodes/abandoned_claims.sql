@@ -1,5 +1,6 @@
 -- Claims whose node is dead, has ended, or is not known, each with its task and how often a node died under it.
--- $1 how many at the most; or, of node $2, those on the processes $3, which it has lost sight of. One pass over the
+-- $1 how many at the most; or, of node $2, those on the processes $3, which it has lost sight of; $4 processes that are
+-- left out. One pass over the
 -- small queue; it runs when a node was declared dead and now and then.
 -- Rows that are missing or damaged come back all the same, so that their process can be quarantined: is_running says
 -- whether all is there.
@@ -15,4 +16,5 @@ LEFT JOIN processes p ON p.process_id = ANY (ARRAY[s.task_instance])
 LEFT JOIN tasks t ON t.process_id = ANY (ARRAY[p.process_id]) AND t.task_index = p.current_task_index
 WHERE s.picked AND s.picked_by IS NOT NULL
     AND (n.node_id IS NULL OR n.state IN ('DEAD', 'STOPPED') OR s.picked_by = $2 AND s.task_instance = ANY($3))
+    AND s.task_instance <> ALL ($4::text[])
 LIMIT $1

@@ -12,6 +12,7 @@ use super::screen::style::Look;
 use super::screen::terminal::{Face, Size, print_json, print_lines};
 use super::screen::text::{self, Clock};
 use super::surroundings::session::{Need, Session};
+use crate::model::explain::blocker::{Blocker, named};
 use crate::model::explain::{Explanation, Reason};
 use crate::store::explain::AHEAD_MAX;
 
@@ -89,6 +90,14 @@ impl Teller<'_> {
         match reason {
             Reason::Finished { completed_at, error_message } => {
                 self.finished(*completed_at, error_message.as_deref())
+            }
+            Reason::Locked { by } => {
+                let remedies: Vec<String> = by.iter().map(Blocker::remedy).collect();
+                format!(
+                    "a row of it is locked by {}: no node goes on with it until that transaction ends; to end it: {}",
+                    text::escape(&named(by)),
+                    text::escape(&remedies.join("; "))
+                )
             }
             Reason::CancelRequested { since, message } => format!(
                 "it is being cancelled since {}{}",

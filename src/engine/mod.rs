@@ -19,6 +19,7 @@ pub mod guard;
 pub mod health;
 mod holdings;
 mod live_output;
+mod locked;
 mod membership;
 mod node;
 mod record;

@@ -20,12 +20,15 @@ use super::health::stuck_sessions::StuckSessions;
 use super::health::thread_watchdog::CoreThread;
 use super::holdings::Holdings;
 use super::live_output::LiveOutputPublisher;
+use super::locked::caution::Caution;
+use super::locked::stories::LockStories;
 use super::membership::failure_detector::FailureDetector;
 use super::membership::fence::watch_lease;
-use super::membership::heartbeat::Heartbeat;
+use super::membership::heartbeat::{Heartbeat, RowLock};
 use super::membership::lease::Lease;
 use super::membership::node_lock::NodeLock;
 use super::membership::takeover::Takeover;
+use super::record::apart::Apart;
 use super::record::pace::Pace;
 use super::record::recorder::Recorder;
 use super::run::executor::Executor;
@@ -216,6 +219,9 @@ impl Node {
             health: Arc::clone(&health),
             pace: Pace::default(),
             quarantines: Vec::new(),
+            apart: Apart::default(),
+            caution: Caution::default(),
+            stories: LockStories::new(CoreThread::Recorder, &health),
         };
         let claiming = PollerParts {
             holdings: Arc::clone(&holdings),
@@ -238,6 +244,7 @@ impl Node {
             session: Session::new(&sessions, CoreThread::Heartbeat),
             failure_detector: FailureDetector::new(&identity, config.dead_after),
             takeover: Takeover::new(&config, Arc::clone(&holdings), Arc::clone(&health)),
+            row_lock: RowLock::default(),
             live_output: LiveOutputPublisher::new(Arc::clone(&holdings)),
             lock: NodeLock::new(identity.lock_key),
             lease: Arc::clone(&lease),

@@ -8,12 +8,15 @@ use log::{info, warn};
 use super::health::node_health::Health;
 use super::health::thread_watchdog::CoreThread;
 use crate::database::ConnectionSource;
+use crate::model::explain::blocker::named;
 use crate::store::{Backend, Store, StoreError};
 
 /// The first pause after a failure, doubled at each further one.
 const PAUSE_MS_MIN: u64 = 100;
 /// The longest pause: a database that is back is found within this time.
 const PAUSE_MS_MAX: u64 = 5_000;
+/// The same after a conflict over locks: the database works, and a table that was locked may be free.
+const CONFLICT_PAUSE_MS_MAX: u64 = 1_000;
 /// A lasting outage is logged this often.
 const LOG_EVERY: Duration = Duration::from_secs(30);
 
@@ -44,6 +47,8 @@ pub(super) struct Session {
     failures: u32,
     failing_since: Option<Instant>,
     last_logged: Option<Instant>,
+    /// What failed last was a conflict.
+    is_in_conflict: bool,
     /// The same for conflicts with others, which come and go while the database works.
     conflict_logged: Option<Instant>,
 }
@@ -60,6 +65,7 @@ impl Session {
             failures: 0,
             failing_since: None,
             last_logged: None,
+            is_in_conflict: false,
             conflict_logged: None,
         }
     }
@@ -141,6 +147,7 @@ impl Session {
         self.sessions.health.metrics.note_database_error(self.thread.as_str());
         self.failures = self.failures.saturating_add(1);
         let is_conflict = error.leaves_connection_whole();
+        self.is_in_conflict = is_conflict;
         if !is_conflict {
             self.failing_since.get_or_insert_with(Instant::now);
         }
@@ -154,7 +161,17 @@ impl Session {
         if logged.is_none_or(|at| at.elapsed() >= LOG_EVERY) {
             *logged = Some(Instant::now());
             let (role, failures) = (self.thread.as_str(), self.failures);
-            warn!("query failed role={role} failures={failures}: failed to {error}");
+            // Whoever has locked a row is told by those who know which.
+            let lockers = self.store.as_mut().filter(|_| error.is_lock_conflict());
+            let lockers = lockers.and_then(|store| store.who_locks_tables().ok()).unwrap_or_default();
+            let who = lockers.first().map(|it| {
+                let table = it.place.as_deref().unwrap_or_default();
+                format!("; the table {table} is locked by {}", named(&lockers))
+            });
+            warn!(
+                "query failed role={role} failures={failures}: failed to {error}{}",
+                who.unwrap_or_default()
+            );
         }
     }
 
@@ -171,7 +188,7 @@ impl Session {
     /// How long to wait before the next try. The jitter keeps a cluster's threads from trying all at once.
     pub(super) fn pause(&self) -> Duration {
         let doubled = PAUSE_MS_MIN.saturating_mul(1 << self.failures.min(10));
-        let millis = doubled.min(PAUSE_MS_MAX);
+        let millis = doubled.min(if self.is_in_conflict { CONFLICT_PAUSE_MS_MAX } else { PAUSE_MS_MAX });
         Duration::from_millis(millis / 2 + fastrand::u64(..=millis / 2))
     }
 }

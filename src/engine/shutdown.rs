@@ -16,6 +16,8 @@ use crate::store::membership::NodeState;
 const WIND_UP: Duration = Duration::from_secs(15);
 /// The same after a panic, once no command runs: the claim of the thread that panicked never ends.
 const WIND_UP_FAILED: Duration = Duration::from_secs(1);
+/// The same when all that is left waits for somebody's lock on its rows: it may last for as long as it likes.
+const WIND_UP_LOCKED: Duration = Duration::from_secs(5);
 /// The last try of the recorder once the node gives up.
 const LAST_RECORD: Duration = Duration::from_secs(6);
 /// How often a stop looks for a second signal and for a thread that has failed.
@@ -47,6 +49,8 @@ pub(super) struct Shutdown {
     interrupted: AtomicUsize,
     /// Results of commands that ended and could not be recorded.
     given_up: AtomicUsize,
+    /// Claims that wait for somebody's lock.
+    locked: AtomicUsize,
     /// A thread has panicked: some claims may never end by themselves.
     has_failed: AtomicBool,
     holdings: Arc<Holdings>,
@@ -58,6 +62,7 @@ impl Shutdown {
             phase: AtomicU8::new(Phase::Running as u8),
             interrupted: AtomicUsize::new(0),
             given_up: AtomicUsize::new(0),
+            locked: AtomicUsize::new(0),
             has_failed: AtomicBool::new(false),
             holdings,
         }
@@ -112,6 +117,11 @@ impl Shutdown {
         self.given_up.fetch_add(results, Ordering::SeqCst);
     }
 
+    /// So many claims wait for somebody's lock.
+    pub(super) fn note_locked(&self, claims: usize) {
+        self.locked.store(claims, Ordering::SeqCst);
+    }
+
     /// Processes whose last result is not recorded and, once the node has stopped, will not be by this node.
     pub(super) fn unrecorded(&self) -> usize {
         self.given_up.load(Ordering::SeqCst) + self.held()
@@ -147,9 +157,10 @@ impl Shutdown {
         while !self.holdings.claims.wait_until_none(LOOK) {
             let is_idle = self.holdings.slots.busy() == 0;
             idle_since = idle_since.filter(|_| is_idle).or_else(|| is_idle.then(Instant::now));
-            let is_hopeless =
-                self.has_failed() && idle_since.is_some_and(|since| since.elapsed() >= WIND_UP_FAILED);
-            if is_hopeless || began.elapsed() >= WIND_UP {
+            let is_idle_for = |time| idle_since.is_some_and(|since| since.elapsed() >= time);
+            let is_hopeless = self.has_failed() && is_idle_for(WIND_UP_FAILED);
+            let is_locked = self.locked.load(Ordering::SeqCst) >= self.held() && is_idle_for(WIND_UP_LOCKED);
+            if is_hopeless || is_locked || began.elapsed() >= WIND_UP {
                 self.advance_to(Phase::GivingUp);
                 // A recorder that lives would have recorded by now what it can.
                 self.holdings.claims.wait_until_none(if is_hopeless { WIND_UP_FAILED } else { LAST_RECORD });

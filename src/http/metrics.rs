@@ -62,6 +62,12 @@ fn measured(text: &mut Exposition, metrics: &Metrics) {
     text.family("takeovers_total", "counter", "Processes that this node has taken over from dead nodes.");
     text.sample("", &[], metrics.taken_over() as f64);
     text.family(
+        "locked_processes",
+        "gauge",
+        "Processes that this node can't go on with, as somebody's transaction has locked rows of them.",
+    );
+    text.sample("", &[], metrics.locked_processes() as f64);
+    text.family(
         "database_errors_total",
         "counter",
         "Queries of this node's threads that failed, by the thread's role.",

@@ -1,8 +1,11 @@
 //! Why a process is where it is: from the facts that the tables hold to the reasons, without a database.
 
+pub mod blocker;
+
 use jiff::Timestamp;
 use serde::Serialize;
 
+use self::blocker::Blocker;
 use super::lifecycle::{ProcessStatus, TaskStatus};
 
 /// What the tables say of a process and its surroundings at one moment.
@@ -26,6 +29,8 @@ pub struct Facts {
     pub task: Option<TaskFacts>,
     /// Since when its type is paused, where that is known, and why.
     pub paused: Option<(Option<Timestamp>, Option<String>)>,
+    /// The sessions whose locks on its rows are in the way.
+    pub lockers: Vec<Blocker>,
     /// Nodes that live and claim.
     pub nodes: i64,
     /// How many commands they can run at once.
@@ -87,6 +92,11 @@ pub enum Reason {
         completed_at: Option<Timestamp>,
         /// Why, unless it completed.
         error_message: Option<String>,
+    },
+    /// Somebody has locked rows of it: no node goes on with it until that is over.
+    Locked {
+        /// The sessions that have.
+        by: Vec<Blocker>,
     },
     /// Somebody has cancelled it, and its node has not ended it yet.
     CancelRequested {
@@ -192,7 +202,7 @@ pub const SILENT_OUTPUT_SECONDS: f64 = 30.0;
 
 /// Finds the reasons.
 pub fn explain(facts: Facts) -> Explanation {
-    let reasons = match &facts.queued {
+    let mut reasons = match &facts.queued {
         None => vec![Reason::Finished {
             completed_at: facts.completed_at,
             error_message: facts.error_message.clone(),
@@ -202,6 +212,10 @@ pub fn explain(facts: Facts) -> Explanation {
             None => waiting(&facts, queued),
         },
     };
+    if !facts.lockers.is_empty() {
+        reasons.retain(|it| !matches!(it, Reason::AboutToRun { .. }));
+        reasons.insert(0, Reason::Locked { by: facts.lockers });
+    }
     Explanation {
         process_id: facts.process_id,
         process_type: facts.process_type,
@@ -319,6 +333,7 @@ mod tests {
                 printed_at: None,
             }),
             paused: None,
+            lockers: Vec::new(),
             nodes: 2,
             executors: 8,
             busy: 8,

@@ -90,11 +90,11 @@ impl Store {
         self.execute(&END_RESERVATIONS, &[&node])
     }
 
-    /// Claims whose node is dead, has ended or is unknown, at most `limit`.
-    pub fn abandoned_claims(&mut self, limit: usize) -> Result<Vec<Abandoned>, StoreError> {
+    /// Claims whose node is dead, has ended or is unknown, at most `limit`, but for those on the processes `but`.
+    pub fn abandoned_claims(&mut self, limit: usize, but: &[String]) -> Result<Vec<Abandoned>, StoreError> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let (nobody, none): (&str, Vec<&str>) = ("", Vec::new());
-        self.query(&ABANDONED, &[&limit, &nobody, &none])?.iter().map(read_abandoned).collect()
+        self.query(&ABANDONED, &[&limit, &nobody, &none, &but])?.iter().map(read_abandoned).collect()
     }
 
     /// Claims of `node` on these processes, which it has lost sight of.
@@ -103,7 +103,7 @@ impl Store {
         node: &str,
         processes: &[String],
     ) -> Result<Vec<Abandoned>, StoreError> {
-        let rows = self.query(&ABANDONED, &[&i64::MAX, &node, &processes])?;
+        let rows = self.query(&ABANDONED, &[&i64::MAX, &node, &processes, &Vec::<&str>::new()])?;
         let claims = rows.iter().map(read_abandoned).collect::<Result<Vec<_>, _>>()?;
         Ok(claims.into_iter().filter(|claim| claim.node_id() == node).collect())
     }

@@ -4,6 +4,7 @@ use postgres::Row;
 use postgres::types::ToSql;
 use serde::Serialize;
 
+use super::locks::{Beside, Rows};
 use super::row::{get, status_of, word};
 use super::{Refusal, RefusalReason, Sql, Store, StoreError};
 use crate::model::lifecycle::ProcessStatus;
@@ -16,8 +17,14 @@ const CANCEL_REQUESTS: Sql = Sql::new(
     "see which processes are to be cancelled",
     include_str!("../../sql/control/cancel_requests.sql"),
 );
-const END_CANCELLED: Sql =
-    Sql::new("end cancelled processes", "SELECT process_id FROM end_cancelled_processes() AS e (process_id)");
+const CANCELLED_IDS: Sql = Sql::new(
+    "look for cancelled processes",
+    "SELECT task_instance FROM scheduled_tasks WHERE cancel_requested_at IS NOT NULL AND picked IS NOT TRUE LIMIT 500",
+);
+const END_CANCELLED: Sql = Sql::new(
+    "end cancelled processes",
+    "SELECT process_id FROM end_cancelled_processes($1) AS e (process_id)",
+);
 const UNFINISHED_IDS: Sql =
     Sql::new("look for unfinished processes", include_str!("../../sql/control/unfinished_ids.sql"));
 const COUNT_UNFINISHED: Sql =
@@ -122,9 +129,21 @@ impl Store {
             .collect()
     }
 
-    /// Ends the cancelled processes that no node holds any more, some hundreds at the most; gives their ids.
+    /// Ends the cancelled processes that no node holds any more, some hundreds at the most, but for those of which
+    /// somebody has locked a row; gives their ids.
     pub fn end_cancelled(&mut self) -> Result<Vec<String>, StoreError> {
-        self.query_column(&END_CANCELLED, &[], "process_id", "a process")
+        let ids: Vec<String> = self.query_column(&CANCELLED_IDS, &[], "task_instance", "a process")?;
+        if ids.is_empty() {
+            return Ok(ids);
+        }
+        let rows: Vec<Rows<'_>> = ids.iter().map(|id| Rows::of_process(id)).collect();
+        let beside = self.beside_locks(&rows, |store, free| {
+            store.query_column(&END_CANCELLED, &[&free], "process_id", "a process")
+        })?;
+        match beside {
+            Beside::Done { done, .. } => Ok(done),
+            Beside::Locked(error) | Beside::TableLocked(error) => Err(error),
+        }
     }
 
     /// Unfinished processes that are not being cancelled already, in the order of their ids after `after`.

@@ -1,13 +1,15 @@
 //! Claiming due processes, giving claims back, and seeing what waits.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use postgres::Row;
+use postgres::types::ToSql;
 use serde_json::{Map, Value};
 
+use super::locks::{Beside, Rows};
 use super::row::{count, get, object, unreadable};
 use super::{Sql, Store, StoreError, types};
 use crate::model::input::ProcessInputData;
@@ -33,6 +35,8 @@ const HELD: Sql = Sql::new(
 const REVOKED: Sql =
     Sql::new("look after this node's claims", include_str!("../../sql/queue/revoked_claims.sql"));
 
+const CLAIMABLE: Sql =
+    Sql::new("look for due processes beside locks", include_str!("../../sql/queue/claimable.sql"));
 const DUE: Sql = Sql::new("see which processes are due", include_str!("../../sql/queue/due.sql"));
 const QUARANTINE_UNCLAIMED: Sql =
     Sql::new("set a process aside", include_str!("../../sql/queue/quarantine_unclaimed.sql"));
@@ -109,7 +113,7 @@ impl QueuePart {
     pub const WHOLE: Self = Self { lowest: i32::MIN, highest: i32::MAX, within: None };
 
     /// Parts as parameters of the statements: lowest and highest priorities, and seconds.
-    fn columns(parts: &[Self]) -> (Vec<i32>, Vec<i32>, Vec<Option<f64>>) {
+    pub(super) fn columns(parts: &[Self]) -> (Vec<i32>, Vec<i32>, Vec<Option<f64>>) {
         let column = |value: fn(&Self) -> i32| parts.iter().map(value).collect();
         let seconds = parts.iter().map(|part| part.within.map(|time| time.as_secs_f64()));
         (column(|part| part.lowest), column(|part| part.highest), seconds.collect())
@@ -149,6 +153,17 @@ pub struct ClaimedBatch {
     pub is_node_dead: bool,
 }
 
+/// What became of a process that is to end because its rows can't be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Quarantined {
+    /// It has ended.
+    Ended,
+    /// We no longer hold its claim.
+    NotOurs,
+    /// Somebody has locked a row of it.
+    Locked,
+}
+
 /// What a claim brought for one process.
 #[derive(Debug)]
 pub enum Claimed {
@@ -180,12 +195,59 @@ impl Store {
         read_batch(&rows)
     }
 
+    /// The same beside others' locks: processes of which somebody has locked a row are passed over, and nobody is waited
+    /// for. Types that are paused are passed over too, and nothing is said of other nodes' room.
+    ///
+    /// # Errors
+    /// As [`Store::claim_due`].
+    pub fn claim_beside_locks(
+        &mut self,
+        node: &str,
+        limit: usize,
+        parts: &[QueuePart],
+        passed_over: &[String],
+    ) -> Result<Beside<ClaimedBatch>, StoreError> {
+        let (lowest, highest, due_ago_s) = QueuePart::columns(parts);
+        self.with_tables(|store| {
+            let params: [&(dyn ToSql + Sync); 5] =
+                [&bigint(limit), &lowest, &highest, &due_ago_s, &passed_over];
+            let ids: Vec<String> = store.query_column(&CLAIMABLE, &params, "task_instance", "the queue")?;
+            let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+            let mut claimed = store.claim_these(node, &ids)?;
+            claimed.sort_by_key(|it| match it {
+                Claimed::Ready(claim, _) => (Reverse(claim.priority), Reverse(claim.due_ago)),
+                Claimed::Unreadable { .. } => (Reverse(i32::MIN), Reverse(Duration::ZERO)),
+            });
+            Ok((ClaimedBatch { claimed, ..ClaimedBatch::default() }, HashSet::new()))
+        })
+    }
+
     /// Claims one process if it is due and not picked.
     ///
     /// # Errors
     /// When the database fails.
     pub fn claim_one(&mut self, node: &str, process_id: &str) -> Result<Option<Claimed>, StoreError> {
-        self.query_opt(&CLAIM_ONE, &[&node, &process_id])?.as_ref().map(read_claimed).transpose()
+        Ok(self.claim_these(node, &[process_id])?.pop())
+    }
+
+    /// The same unless somebody has locked a row of it.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn claim_one_beside_locks(
+        &mut self,
+        node: &str,
+        process_id: &str,
+    ) -> Result<Beside<ClaimedBatch>, StoreError> {
+        self.beside_locks(&[Rows::of_process(process_id)], |store, free| {
+            let claimed = store.claim_these(node, free)?;
+            Ok(ClaimedBatch { claimed, ..ClaimedBatch::default() })
+        })
+    }
+
+    /// Claims those of these processes that are due and not picked.
+    pub(super) fn claim_these(&mut self, node: &str, ids: &[&str]) -> Result<Vec<Claimed>, StoreError> {
+        self.query(&CLAIM_ONE, &[&node, &ids])?.iter().map(read_claimed).collect()
     }
 
     /// Gives back claims whose task was never begun; the ones that are no longer ours stay as they are.
@@ -198,8 +260,25 @@ impl Store {
         self.execute(&RELEASE, &[&node, &ids, &versions])
     }
 
-    /// Ends a process whose rows can't be read as FAILED with the reason; `false` if we no longer hold its claim. The trail says
-    /// of its execution what is `under_way`; `None` if no command was begun.
+    /// The same beside others' locks: those of processes of which somebody has locked a row are kept.
+    ///
+    /// # Errors
+    /// When the database fails; nothing is given back then.
+    pub fn release_beside_locks(
+        &mut self,
+        node: &str,
+        claims: &[(Arc<str>, i64)],
+    ) -> Result<Beside<u64>, StoreError> {
+        let rows: Vec<Rows<'_>> = claims.iter().map(|it| Rows::of_process(&it.0)).collect();
+        self.beside_locks(&rows, |store, free| {
+            let free: HashSet<&str> = free.iter().copied().collect();
+            let free: Vec<_> = claims.iter().filter(|it| free.contains(&*it.0)).cloned().collect();
+            store.release(node, &free)
+        })
+    }
+
+    /// Ends a process whose rows can't be read as FAILED with the reason. The trail says of its execution what is
+    /// `under_way`; `None` if no command was begun. A row that somebody else has locked is not waited for.
     ///
     /// # Errors
     /// When the database fails.
@@ -210,10 +289,23 @@ impl Store {
         version: i64,
         reason: &str,
         under_way: Option<Outcome>,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Quarantined, StoreError> {
         let mut end = |outcome: Option<&str>| {
-            self.query_opt(&QUARANTINE, &[&node, &process_id, &version, &reason, &outcome])
-                .map(|row| row.is_some())
+            let beside = self.beside_locks(&[Rows::of_process(process_id)], |store, free| {
+                let ended = if free.is_empty() {
+                    None
+                } else {
+                    store.query_opt(&QUARANTINE, &[&node, &process_id, &version, &reason, &outcome])?
+                };
+                Ok(ended.is_some())
+            })?;
+            Ok(match beside {
+                Beside::Done { locked, .. } if !locked.is_empty() => Quarantined::Locked,
+                Beside::Done { done: true, .. } => Quarantined::Ended,
+                Beside::Done { done: false, .. } => Quarantined::NotOurs,
+                Beside::Locked(_) => Quarantined::Locked,
+                Beside::TableLocked(error) => return Err(error),
+            })
         };
         match end(under_way.map(Outcome::as_str)) {
             // The trail may be what refuses; the process has to leave the queue all the same.
@@ -307,7 +399,7 @@ pub(super) fn read_wait(row: &Row) -> Result<Option<Duration>, StoreError> {
     Ok(millis.map(|ms| Duration::from_secs_f64((ms / 1000.0).clamp(0.0, 86_400.0))))
 }
 
-fn bigint(count: usize) -> i64 {
+pub(super) fn bigint(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 

@@ -209,7 +209,7 @@ impl StoreError {
     }
 
     /// Whether another transaction's locks were in the way for too long.
-    pub(super) fn is_lock_conflict(&self) -> bool {
+    pub(crate) fn is_lock_conflict(&self) -> bool {
         let Self::Database { source, .. } = self else { return false };
         source.code().is_some_and(|state| {
             *state == SqlState::LOCK_NOT_AVAILABLE || *state == SqlState::T_R_DEADLOCK_DETECTED

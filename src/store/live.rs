@@ -13,13 +13,14 @@ const SHOW: Sql =
     Sql::new("show the output of running commands", include_str!("../../sql/read/live_show.sql"));
 const HIDE: Sql = Sql::new(
     "forget the output of commands that have ended",
-    "DELETE FROM live_output WHERE node_id = $1 AND NOT (process_id, task_index, attempt) IN \
-     (SELECT * FROM unnest($2::text[], $3::int[], $4::int[]))",
+    "DELETE FROM live_output WHERE process_id IN (SELECT l.process_id FROM live_output l WHERE l.node_id = $1 \
+     AND NOT (l.process_id, l.task_index, l.attempt) IN (SELECT * FROM unnest($2::text[], $3::int[], $4::int[])) \
+     FOR UPDATE SKIP LOCKED)",
 );
 const SWEEP: Sql = Sql::new(
     "forget the output that dead nodes were showing",
-    "DELETE FROM live_output l WHERE NOT EXISTS \
-     (SELECT FROM nodes n WHERE n.node_id = l.node_id AND n.state IN ('RUNNING', 'STOPPING'))",
+    "DELETE FROM live_output WHERE process_id IN (SELECT l.process_id FROM live_output l WHERE NOT EXISTS \
+     (SELECT FROM nodes n WHERE n.node_id = l.node_id AND n.state IN ('RUNNING', 'STOPPING')) FOR UPDATE SKIP LOCKED)",
 );
 const READ: Sql =
     Sql::new("read the output of a running command", include_str!("../../sql/read/live_output.sql"));

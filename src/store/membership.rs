@@ -15,8 +15,9 @@ const REGISTER: Sql = Sql::new(
 );
 const FORGET: Sql = Sql::new(
     "forget nodes that ended long ago",
-    "DELETE FROM nodes n WHERE n.state IN ('STOPPED', 'DEAD') AND n.last_heartbeat < now() - interval '7 days' \
-     AND NOT EXISTS (SELECT FROM scheduled_tasks s WHERE s.picked_by = n.node_id)",
+    "DELETE FROM nodes WHERE node_id IN (SELECT n.node_id FROM nodes n WHERE n.state IN ('STOPPED', 'DEAD') \
+     AND n.last_heartbeat < now() - interval '7 days' \
+     AND NOT EXISTS (SELECT FROM scheduled_tasks s WHERE s.picked_by = n.node_id) FOR UPDATE SKIP LOCKED)",
 );
 const HEARTBEAT: Sql = Sql::new("renew this node's lease", include_str!("../../sql/nodes/heartbeat.sql"));
 const REJOIN: Sql = Sql::new("rejoin", include_str!("../../sql/nodes/rejoin.sql"));
@@ -166,9 +167,10 @@ impl Store {
         Ok(self.execute(&HEARTBEAT, &[&node_id, &state.as_str(), &lock_key, &notify_above])? > 0)
     }
 
-    /// Lets a node that was declared dead go on, when nothing is left of the claims it had; `false` until then.
-    pub fn rejoin(&mut self, node_id: &str) -> Result<bool, StoreError> {
-        Ok(self.execute(&REJOIN, &[&node_id])? > 0)
+    /// Lets a node that was declared dead go on, when nothing is left of the claims it had but those on `locked`
+    /// processes; `false` until then.
+    pub fn rejoin(&mut self, node_id: &str, locked: &[&str]) -> Result<bool, StoreError> {
+        Ok(self.execute(&REJOIN, &[&node_id, &locked])? > 0)
     }
 
     /// Takes a node's lock on this connection, for as long as it lives; `false` while another session has it,
@@ -177,12 +179,10 @@ impl Store {
         get(&self.query_one(&TAKE_LOCK, &[&LOCK_CLASS, &key], "a lock")?, "is_taken", "a lock")
     }
 
-    /// Keeps the server from ending this session before `time` without a word from us: it holds the node's lock. And
-    /// keeps it from waiting for others' locks: it has a lease to renew.
+    /// Keeps the server from ending this session before `time` without a word from us: it holds the node's lock.
     pub fn outlast(&mut self, time: Duration) -> Result<(), StoreError> {
-        if let Some(borrowed) = &mut self.borrowed {
+        if self.borrows_sessions() {
             // The session is the pooler's to keep.
-            borrowed.set("lock_timeout", "'1s'");
             return Ok(());
         }
         let seconds = time.as_secs().max(1);
@@ -190,7 +190,7 @@ impl Store {
         self.connection
             .batch_execute(&format!(
                 "SET tcp_keepalives_idle = {seconds}; SET tcp_user_timeout = {user_timeout}; \
-                 SET idle_in_transaction_session_timeout = 0; SET lock_timeout = '1s'"
+                 SET idle_in_transaction_session_timeout = 0"
             ))
             .map_err(|source| StoreError::database("keep a session", source))
     }

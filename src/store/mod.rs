@@ -13,12 +13,13 @@
 //! | `promote` | make scheduled processes ready, hold and release those of paused types |
 //! | `room` | say that a node has room, ask whether another has |
 //! | `record` | record the results of executions |
+//! | `locks` | the same without waiting for rows that others have locked |
 //! | `membership` | register a node, renew it, see which others live |
 //! | `abandoned` | find the claims that dead nodes have left |
 //! | `cancel`, `retry`, `pause` | what operators ask of processes and types that are there |
 //! | `prune` | delete finished processes |
 //! | `live` | what running commands print, shown and read |
-//! | `read` | what the faces show: processes, lists of them, counts, nodes, why a process waits, the server's state |
+//! | `read` | what the faces show: processes, lists of them, counts, nodes, why a process waits, who is in the way, the server's state |
 //! | `bench` | what a bench asks besides |
 //!
 //! Beneath them: `connection` brings statements to the server, `row` reads what comes back.
@@ -31,6 +32,7 @@ mod connection;
 pub mod error;
 pub mod functions;
 pub mod live;
+pub mod locks;
 pub mod membership;
 pub mod migrate;
 pub mod pause;

@@ -1,6 +1,6 @@
 //! Recording the results of executions, a batch in one transaction.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,6 +8,7 @@ use postgres::types::Json;
 use serde_json::{Map, Value};
 
 use super::claims::{ClaimedTask, read_task};
+use super::locks::{Beside, Rows};
 use super::row::get;
 use super::{Sql, Store, StoreError};
 use crate::model::lifecycle::{ClaimMove, Outcome, Transition};
@@ -66,6 +67,15 @@ pub struct TaskResult {
     pub context: Option<Map<String, Value>>,
 }
 
+impl TaskResult {
+    /// The rows that its record writes.
+    fn rows(&self) -> Rows<'_> {
+        let first = signed(self.task_index);
+        let last = first.saturating_add((self.transition.claim == ClaimMove::Keep).into());
+        Rows { process_id: &self.process_id, tasks: (first, last) }
+    }
+}
+
 /// The results that are durable now, by process: each with the task that is in progress since then under the kept
 /// claim, if there is one, or why its row can't be read.
 pub type Recorded = HashMap<String, Result<Option<ClaimedTask>, StoreError>>;
@@ -78,6 +88,14 @@ impl Store {
     /// When the database fails or refuses a value; nothing of the batch is written then, unless the connection
     /// was lost at the commit: ask [`Store::recorded`] before trying again.
     pub fn record(&mut self, node: &str, results: &[TaskResult]) -> Result<Recorded, StoreError> {
+        self.record_all(node, results.iter())
+    }
+
+    fn record_all<'a>(
+        &mut self,
+        node: &str,
+        results: impl Iterator<Item = &'a TaskResult>,
+    ) -> Result<Recorded, StoreError> {
         let now = Instant::now();
         let column = Columns::of_all(results);
         let rows = self.query(
@@ -112,13 +130,30 @@ impl Store {
         read_recorded(&rows)
     }
 
+    /// The same beside others' locks: results of processes of which somebody has locked a row are left out, and nobody is
+    /// waited for.
+    ///
+    /// # Errors
+    /// As [`Store::record`].
+    pub fn record_beside_locks(
+        &mut self,
+        node: &str,
+        results: &[TaskResult],
+    ) -> Result<Beside<Recorded>, StoreError> {
+        let rows: Vec<Rows<'_>> = results.iter().map(TaskResult::rows).collect();
+        self.beside_locks(&rows, |store, free| {
+            let free: HashSet<&str> = free.iter().copied().collect();
+            store.record_all(node, results.iter().filter(|it| free.contains(&*it.process_id)))
+        })
+    }
+
     /// Which of these results are in the audit trail already: to be asked after a connection was lost while they
     /// were recorded.
     ///
     /// # Errors
     /// When the database fails.
     pub fn recorded(&mut self, node: &str, results: &[TaskResult]) -> Result<Recorded, StoreError> {
-        let column = Columns::of_all(results);
+        let column = Columns::of_all(results.iter());
         let rows = self.query(
             &RECORDED,
             &[
@@ -154,8 +189,8 @@ struct Columns<'a> {
 impl<'a> Columns<'a> {
     /// By id, the order in which cancelling locks too: of two transactions that hold many rows neither waits for the
     /// other. Sorting the largest batch takes far less than its transaction.
-    fn of_all(results: &'a [TaskResult]) -> Self {
-        let mut results: Vec<&TaskResult> = results.iter().collect();
+    fn of_all(results: impl Iterator<Item = &'a TaskResult>) -> Self {
+        let mut results: Vec<&TaskResult> = results.collect();
         results.sort_unstable_by(|one, other| one.process_id.cmp(&other.process_id));
         Self { results }
     }

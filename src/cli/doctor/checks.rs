@@ -7,10 +7,11 @@ use jiff::Timestamp;
 use super::check::Check;
 use crate::cli::screen::text;
 use crate::engine::{NodeConfig, guard};
+use crate::model::explain::blocker::{Blocker, named};
 use crate::model::process_type::ProcessType;
 use crate::model::records::{NodeData, ProcessTypeData, StatusCounts};
 use crate::store::StoreError;
-use crate::store::doctor::Examination;
+use crate::store::doctor::{Examination, Movement};
 use crate::store::functions::{StrayFunction, told};
 
 /// The oldest major version that is tested against, as PostgreSQL numbers it.
@@ -27,6 +28,10 @@ const ROUND_TRIP_LONG: Duration = Duration::from_millis(20);
 const CONNECTIONS_NEEDED: i64 = 8;
 /// Programs named at the most; more say nothing new.
 const PROGRAMS_SHOWN: usize = 5;
+/// Locked processes named at the most.
+const LOCKED_SHOWN: usize = 3;
+/// A due process that has waited for longer is asked after.
+pub const WAIT_LONG: Duration = Duration::from_secs(60);
 /// Process types named at the most.
 const DOCUMENTS_SHOWN: usize = 3;
 
@@ -276,8 +281,8 @@ pub fn of_pooler() -> Check {
     )
 }
 
-/// The queue's own table.
-pub fn of_queue(state: &Examination) -> Vec<Check> {
+/// The queue's own table, and who has locked it or another.
+pub fn of_queue(state: &Examination, table_lockers: &[Blocker]) -> Vec<Check> {
     let (live, dead) = (state.queue_live.unwrap_or(0), state.queue_dead.unwrap_or(0));
     let vacuumed = state.queue_vacuum_s.map_or("never vacuumed".to_owned(), |age| {
         format!("vacuumed {} ago", text::duration(Duration::from_secs_f64(age.max(0.0))))
@@ -293,12 +298,107 @@ pub fn of_queue(state: &Examination) -> Vec<Check> {
         Check::ok("queue table", found)
     };
     let locks = if state.table_locks > 0 {
-        let remedy = "somebody holds a lock that stops writers: see pg_locks and pg_blocking_pids()";
-        Check::warn("table locks", format!("{} that exclude others", state.table_locks), remedy)
+        let by = match table_lockers {
+            [] => String::new(),
+            known => format!(", held by {}", named(known)),
+        };
+        let remedy = "somebody holds a lock that stops writers: end that transaction; see pg_locks and pg_blocking_pids()";
+        Check::warn("table locks", format!("{} that exclude others{by}", state.table_locks), remedy)
     } else {
         Check::ok("table locks", "none that exclude others")
     };
     vec![rows, locks]
+}
+
+/// Sessions that have locked rows of unfinished processes, or of nodes.
+pub fn of_row_locks(locked: &[(String, Blocker)]) -> Check {
+    let Some((_, first)) = locked.first() else {
+        return Check::ok("row locks", "no process or node waits for somebody's lock");
+    };
+    let mut ids: Vec<&str> = locked.iter().map(|it| it.0.as_str()).collect();
+    ids.dedup();
+    let more = ids.len().saturating_sub(LOCKED_SHOWN);
+    let shown = ids.iter().take(LOCKED_SHOWN).copied().collect::<Vec<_>>().join(", ");
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let mut by: Vec<Blocker> = Vec::new();
+    for (_, one) in locked {
+        if !by.iter().any(|it| (it.pid, &it.prepared) == (one.pid, &one.prepared)) {
+            by.push(one.clone());
+        }
+    }
+    let found = format!("rows of {shown}{more} are locked by {}", named(&by));
+    let remedy = format!("they wait, all others go on; end that transaction: {}", first.remedy());
+    Check::warn("row locks", found, remedy)
+}
+
+/// What is known of whether the queue moves.
+pub struct Moves {
+    /// What was seen of it.
+    pub seen: Movement,
+    /// The process that has waited longest waits, although there was room for it for some time.
+    pub is_passed_over: bool,
+    /// A row of it is locked.
+    pub is_locked: bool,
+}
+
+/// Whether what is due is begun. A backlog is no fault while it moves.
+pub fn of_movement(status: &StatusCounts, living: &[&NodeData], moves: &Moves) -> Check {
+    let seconds = |value: f64| Duration::try_from_secs_f64(value.max(0.0)).unwrap_or_default();
+    let age = seconds(status.oldest_due_age_seconds.unwrap_or(0.0));
+    let oldest = moves.seen.oldest.as_deref().unwrap_or("unknown");
+    if status.due == 0 || age < WAIT_LONG {
+        let found = match status.due {
+            0 => "nothing waits".to_owned(),
+            due => format!("the oldest of {due} due processes has waited for {}", text::duration(age)),
+        };
+        return Check::ok("queue moves", found);
+    }
+    let waited = format!(
+        "the oldest of {} due processes ({oldest}) has waited for {}",
+        status.due,
+        text::duration(age)
+    );
+    let moved = moves.seen.moved_s.map(seconds);
+    let stands = moved.is_none_or(|moved| moved >= WAIT_LONG);
+    if !stands && !moves.is_passed_over {
+        return Check::ok("queue moves", format!("{waited}, and others are begun and ended meanwhile"));
+    }
+    let since = match moved {
+        _ if !stands => ", while there is room for it".to_owned(),
+        Some(moved) => format!(", and nothing was begun or ended for {}", text::duration(moved)),
+        None => ", and nothing was ever begun".to_owned(),
+    };
+    let executors: i64 = living.iter().map(|it| i64::from(it.executors)).sum();
+    let version = env!("CARGO_PKG_VERSION");
+    let others: Vec<&str> = living.iter().map(|it| it.version.as_str()).filter(|it| *it != version).collect();
+    let (cause, remedy) = match others.first() {
+        _ if living.is_empty() => {
+            ("no node is alive".to_owned(), "start one: process-orchestrator serve".to_owned())
+        }
+        _ if moves.is_locked => {
+            ("a row of it is locked".to_owned(), "see \"row locks\": end that transaction".to_owned())
+        }
+        _ if status.picked >= executors => (
+            format!("all {executors} executors run commands that take long"),
+            "see process-orchestrator list --status in_progress; more nodes, or more --executors".to_owned(),
+        ),
+        Some(other) => (
+            format!("a node of version {other} is running, this program is {version}"),
+            "stop the nodes of the other version, and see their logs".to_owned(),
+        ),
+        None => (
+            "the cause is not known".to_owned(),
+            format!("see the nodes' logs, and: process-orchestrator explain {}", shell_words::quote(oldest)),
+        ),
+    };
+    Check::warn("queue moves", format!("{waited}{since}: {cause}"), remedy)
+}
+
+/// The nodes that run and are heard of.
+pub fn living(nodes: &[NodeData], now: Timestamp) -> Vec<&NodeData> {
+    let late = NodeConfig::default().dead_after + CLOCK_APART_MAX;
+    let is_living = |it: &&NodeData| it.state == "RUNNING" && text::between(it.last_heartbeat, now) <= late;
+    nodes.iter().filter(is_living).collect()
 }
 
 /// Who runs what is due.
@@ -465,7 +565,7 @@ mod tests {
     fn complaints(state: &Examination, clocks: Clocks) -> Vec<(&'static str, Level)> {
         let mut checks = of_server(state, "there", clocks);
         checks.extend(of_rights(state, "process-orchestrator"));
-        checks.extend(of_queue(state));
+        checks.extend(of_queue(state, &[]));
         for check in checks.iter().filter(|it| it.verdict != Level::Ok) {
             assert!(check.remedy.is_some(), "{check:?} has no remedy");
         }
@@ -518,6 +618,63 @@ mod tests {
             json!({"command": "${config.tool} a"}),
         ] {
             assert_eq!(program(task.clone()), None, "{task}");
+        }
+    }
+
+    #[test]
+    fn a_queue_that_stands_is_told_with_the_cause_and_a_backlog_that_moves_is_none() {
+        let now = Timestamp::UNIX_EPOCH;
+        let node = |version: &str| NodeData {
+            node_id: "n".to_owned(),
+            name: "worker".to_owned(),
+            host: "h".to_owned(),
+            pid: 1,
+            version: version.to_owned(),
+            executors: 4,
+            state: "RUNNING".to_owned(),
+            started_at: now,
+            last_heartbeat: now,
+        };
+        let ours = node(env!("CARGO_PKG_VERSION"));
+        let judge = |due, age, picked, nodes: &[&NodeData], moved_s, is_passed_over, is_locked| {
+            let status = StatusCounts {
+                processes: Default::default(),
+                queue_depth: due,
+                due,
+                oldest_due_age_seconds: Some(age),
+                picked,
+                nodes: Vec::new(),
+                unreadable: Vec::new(),
+            };
+            let seen = Movement { moved_s, oldest: Some("p-1".to_owned()) };
+            let check = of_movement(&status, nodes, &Moves { seen, is_passed_over, is_locked });
+            assert_eq!(check.verdict == Level::Ok, check.remedy.is_none());
+            (check.verdict, check.found)
+        };
+        assert_eq!(judge(0, 0.0, 0, &[], None, false, false).0, Level::Ok);
+        assert_eq!(judge(9, 50.0, 0, &[], None, false, false).0, Level::Ok, "for a moment");
+        let moving = judge(9, 600.0, 4, &[&ours], Some(3.0), false, false);
+        assert_eq!(
+            (moving.0, moving.1.ends_with("begun and ended meanwhile")),
+            (Level::Ok, true),
+            "{moving:?}"
+        );
+        for (picked, nodes, moved_s, is_passed_over, is_locked, cause) in [
+            (
+                0,
+                &[][..],
+                Some(600.0),
+                false,
+                false,
+                "and nothing was begun or ended for 10 min 00 s: no node is alive",
+            ),
+            (4, &[&ours][..], Some(600.0), false, false, "all 4 executors run commands that take long"),
+            (0, &[&ours][..], Some(1.0), true, true, "while there is room for it: a row of it is locked"),
+            (0, &[&node("0.0.1")][..], None, false, false, "a node of version 0.0.1 is running"),
+            (0, &[&ours][..], None, false, false, "nothing was ever begun: the cause is not known"),
+        ] {
+            let (verdict, found) = judge(9, 600.0, picked, nodes, moved_s, is_passed_over, is_locked);
+            assert_eq!((verdict, found.contains(cause)), (Level::Warn, true), "{found}");
         }
     }
 

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use self::check::{Check, Level};
-use self::checks::Clocks;
+use self::checks::{Clocks, Moves};
 use super::error::{CliError, Verdict};
 use super::options::global::GlobalOptions;
 use super::screen::terminal::{Face, Size, print_json, print_lines};
@@ -18,7 +18,8 @@ use super::screen::text;
 use super::surroundings::session::{Need, Session};
 use crate::database::ConnectionSource;
 use crate::model::lifecycle::TaskStatus;
-use crate::store::Store;
+use crate::model::records::{NodeData, StatusCounts};
+use crate::store::{Store, StoreError};
 
 /// What to print.
 #[derive(Debug, Args)]
@@ -73,12 +74,18 @@ fn examine(
     });
     checks.extend(checks::of_rights(&state, &global.program()));
     if has_tables {
-        checks.extend(checks::of_queue(&state));
+        checks.extend(checks::of_queue(&state, &store.who_locks_tables()?));
         // One that can't be looked at is told, and the others are looked at.
-        checks.push(match (store.nodes(NODES_MAX), store.status()) {
-            (Ok(nodes), Ok(status)) => checks::of_nodes(&nodes, &status, Timestamp::now()),
-            (Err(error), _) | (_, Err(error)) => checks::unseen("nodes", &error),
-        });
+        match (store.nodes(NODES_MAX), store.status()) {
+            (Ok(nodes), Ok(status)) => {
+                checks.push(checks::of_nodes(&nodes, &status, Timestamp::now()));
+                checks.extend(
+                    queue(store, &nodes, &status)
+                        .unwrap_or_else(|error| vec![checks::unseen("queue moves", &error)]),
+                );
+            }
+            (Err(error), _) | (_, Err(error)) => checks.push(checks::unseen("nodes", &error)),
+        }
         match store.process_types() {
             Ok(types) => checks.extend([
                 checks::of_paused(&types),
@@ -90,6 +97,39 @@ fn examine(
     }
     Ok(())
 }
+
+/// Whether what is due is begun, and whose locks are in the way.
+fn queue(store: &mut Store, nodes: &[NodeData], status: &StatusCounts) -> Result<Vec<Check>, StoreError> {
+    let living = checks::living(nodes, Timestamp::now());
+    let ids = store.locked_processes(LOCK_OLD, LOCKED_MAX)?;
+    let mut locked = store.who_locks(&ids.iter().map(String::as_str).collect::<Vec<_>>())?;
+    for node in &living {
+        let by = store.who_locks_node(&node.node_id)?;
+        locked.extend(by.into_iter().map(|by| (format!("node {}", node.name), by)));
+    }
+    locked.retain(|(_, by)| by.age.is_none_or(|age| age >= LOCK_OLD));
+    let mut seen = store.movement()?;
+    let executors: i64 = living.iter().map(|it| i64::from(it.executors)).sum();
+    let has_waited = status.oldest_due_age_seconds.is_some_and(|it| it >= checks::WAIT_LONG.as_secs_f64());
+    let mut is_passed_over = false;
+    if has_waited && status.picked < executors {
+        // Whatever is due is claimed within a second while there is room.
+        std::thread::park_timeout(PASSED_OVER_MIN);
+        let again = store.movement()?;
+        is_passed_over = again.oldest.is_some() && again.oldest == seen.oldest;
+        seen = again;
+    }
+    let is_locked = seen.oldest.as_ref().is_some_and(|oldest| locked.iter().any(|it| it.0 == *oldest));
+    let moves = Moves { seen, is_passed_over, is_locked };
+    Ok(vec![checks::of_row_locks(&locked), checks::of_movement(status, &living, &moves)])
+}
+
+/// A transaction that has locked a row for less is most likely a node's.
+const LOCK_OLD: Duration = Duration::from_secs(1);
+/// Locked processes that are looked for.
+const LOCKED_MAX: i64 = 64;
+/// A process that stays due for this long while there is room is passed over.
+const PASSED_OVER_MIN: Duration = Duration::from_secs(2);
 
 /// Asks for the time again and again; the quickest answer says the most.
 fn clocks(store: &mut Store) -> Result<Clocks, CliError> {

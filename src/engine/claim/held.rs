@@ -105,14 +105,34 @@ impl HeldClaims {
 
     /// The command of the claim's last task has ended.
     pub(crate) fn note_finishing(&self, process_id: &str, version: i64) {
+        self.set_finishing(process_id, version, true);
+    }
+
+    /// Whether the claim needs no executor any more.
+    pub(crate) fn set_finishing(&self, process_id: &str, version: i64, is_finishing: bool) {
         let mut claims = self.lock();
         let claims = &mut *claims;
         if let Some(held) = claims.by_process.get_mut(process_id)
             && held.version == version
-            && !std::mem::replace(&mut held.is_finishing, true)
+            && std::mem::replace(&mut held.is_finishing, is_finishing) != is_finishing
         {
+            if is_finishing { claims.finishing += 1 } else { claims.finishing -= 1 }
+        }
+    }
+
+    /// A claim that the database knows as ours and that nobody here has heard of: it is to be given back.
+    pub(crate) fn insert_unheard(&self, process_id: &Arc<str>, version: i64) {
+        let held = Held { version, priority: i32::MAX, is_finishing: true, is_revoked: true };
+        let mut claims = self.lock();
+        if !claims.by_process.contains_key(process_id) {
+            claims.by_process.insert(Arc::clone(process_id), held);
             claims.finishing += 1;
         }
+    }
+
+    /// Whether a command may still run, or begin, under the claim of this version.
+    pub(crate) fn is_running(&self, process_id: &str, version: i64) -> bool {
+        self.lock().by_process.get(process_id).is_some_and(|it| it.version == version && !it.is_finishing)
     }
 
     /// How many need an executor, now or once their last result is recorded.

@@ -15,7 +15,10 @@ use super::preemption::PreemptionRequests;
 use super::scan_cursor::{Scan, ScanCursor};
 use crate::engine::config::{NodeConfig, Scope};
 use crate::engine::health::node_health::Health;
+use crate::engine::health::thread_watchdog::CoreThread;
 use crate::engine::holdings::Holdings;
+use crate::engine::locked::caution::Caution;
+use crate::engine::locked::stories::LockStories;
 use crate::engine::membership::lease::Lease;
 use crate::engine::run::executor::Done;
 use crate::engine::run::job_queue::JobQueue;
@@ -25,10 +28,17 @@ use crate::engine::session::Session;
 use crate::engine::shutdown::Shutdown;
 use crate::failpoint::{self, Point};
 use crate::store::StoreError;
-use crate::store::claims::{ClaimRequest, Claimed, ClaimedBatch};
+use crate::store::claims::{ClaimRequest, Claimed, ClaimedBatch, Quarantined};
+use crate::store::locks::Beside;
 
 /// Permits are stuck if no task was taken for this long while some wait: far longer than a spawn takes.
 const STUCK_AFTER: Duration = Duration::from_millis(500);
+/// How often it is seen whether somebody has locked rows of what is due: a claim passes over what is locked in the queue.
+const LOCKS_EVERY: Duration = Duration::from_secs(5);
+/// Due processes that are looked at then, from the front of the queue.
+const LOCKS_LOOK_MAX: usize = 64;
+/// A transaction that has locked a row for less is a claim, or something else that is over before long.
+const LOCK_OLD: Duration = Duration::from_secs(1);
 
 /// What the poller shares with other threads.
 pub(crate) struct PollerParts {
@@ -60,6 +70,10 @@ pub(crate) struct Poller {
     epoch: Epoch,
     /// How many tasks executors had taken, and since when.
     begun: (usize, Instant),
+    caution: Caution,
+    stories: LockStories,
+    /// When it was last seen who locks rows of what is due.
+    locks_seen: Instant,
 }
 
 impl Poller {
@@ -75,6 +89,9 @@ impl Poller {
             connections: 0,
             epoch: Epoch::default(),
             begun: (0, now),
+            caution: Caution::default(),
+            stories: LockStories::new(CoreThread::Poller, &parts.health),
+            locks_seen: now,
             parts,
         }
     }
@@ -297,20 +314,94 @@ impl Poller {
         limit_beside_room: usize,
         scan: &Scan,
     ) -> Result<ClaimedBatch, StoreError> {
+        let now = Instant::now();
+        if now.duration_since(self.locks_seen) >= LOCKS_EVERY {
+            self.see_locks(scan, LOCK_OLD);
+        }
+        if self.caution.is_on(now) {
+            return self.claim_beside_locks(limit, limit_beside_room, scan);
+        }
         let (node, passed_over) = (&self.parts.holdings.node_id, &self.passed_over);
-        let claimed = match &self.parts.config.scope {
-            Scope::All => {
-                let request = ClaimRequest { limit, limit_beside_room, parts: &scan.parts(), passed_over };
-                self.session.write(|store| store.claim_due(node, &request))
-            }
-            Scope::Process(id) => self.session.write(|store| {
-                let claimed = store.claim_one(node, id)?.into_iter().collect();
-                Ok(ClaimedBatch { claimed, ..ClaimedBatch::default() })
-            }),
-        };
+        let claimed = self.session.write(|store| {
+            Beside::waited(match &self.parts.config.scope {
+                Scope::All => {
+                    let request =
+                        ClaimRequest { limit, limit_beside_room, parts: &scan.parts(), passed_over };
+                    store.claim_due(node, &request)
+                }
+                Scope::Process(id) => store.claim_one(node, id).map(|claimed| ClaimedBatch {
+                    claimed: claimed.into_iter().collect(),
+                    ..ClaimedBatch::default()
+                }),
+            })
+        });
         match claimed {
+            Ok(Beside::Done { done, .. }) => Ok(done),
+            Ok(_) => {
+                self.caution.met_lock(Instant::now());
+                self.see_locks(scan, Duration::ZERO);
+                self.claim_beside_locks(limit, limit_beside_room, scan)
+            }
             Err(error) if error.is_refused_value() => self.claim_one_by_one(limit_beside_room.max(1), scan),
-            other => other,
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Claims what nobody has locked a row of. Paused types and another node's room are looked at on the way, as the usual
+    /// claim does by itself.
+    fn claim_beside_locks(
+        &mut self,
+        limit: usize,
+        limit_beside_room: usize,
+        scan: &Scan,
+    ) -> Result<ClaimedBatch, StoreError> {
+        let (node, passed_over) = (&self.parts.holdings.node_id, &self.passed_over);
+        let scope = &self.parts.config.scope;
+        let answer = self.session.write(|store| {
+            let is_room_elsewhere = limit != limit_beside_room && store.is_room_elsewhere()?;
+            let limit = if is_room_elsewhere { limit_beside_room } else { limit };
+            let beside = match scope {
+                Scope::All => store.claim_beside_locks(node, limit, &scan.parts(), passed_over)?,
+                Scope::Process(id) => store.claim_one_beside_locks(node, id)?,
+            };
+            Ok((beside.unless_table()?, is_room_elsewhere))
+        });
+        match answer {
+            Ok((Beside::Done { done, .. }, is_room_elsewhere)) => {
+                Ok(ClaimedBatch { is_room_elsewhere, ..done })
+            }
+            Ok((Beside::Locked(error) | Beside::TableLocked(error), _)) => Err(error),
+            Err(error) => {
+                self.caution.forget();
+                Err(error)
+            }
+        }
+    }
+
+    /// Tells of what is due, or would be, and of which somebody has locked a row, for at least `time`.
+    fn see_locks(&mut self, scan: &Scan, time: Duration) {
+        self.locks_seen = Instant::now();
+        let ids = match &self.parts.config.scope {
+            Scope::All => self.session.query(|store| store.due(LOCKS_LOOK_MAX, scan.above)),
+            Scope::Process(id) => Ok(vec![id.clone()]),
+        };
+        // The session has logged what failed.
+        let Ok(ids) = ids else { return };
+        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+        let found = match ids.is_empty() {
+            true => Ok(Vec::new()),
+            false => self.session.query(|store| store.who_locks(&ids)),
+        };
+        let Ok(mut found) = found else { return };
+        found.retain(|(_, by)| by.age.is_none_or(|age| age >= time));
+        let mut locked: Vec<&str> = found.iter().map(|it| it.0.as_str()).collect();
+        locked.dedup();
+        if !locked.is_empty() || !self.stories.is_empty() {
+            self.stories.note(
+                &mut self.session,
+                &locked,
+                "it is claimed once the lock is gone; all others go on",
+            );
         }
     }
 
@@ -327,6 +418,8 @@ impl Poller {
         for id in &ids {
             match self.session.write(|store| store.claim_one(node, id)) {
                 Ok(one) => batch.claimed.extend(one),
+                // Somebody has locked a row of it.
+                Err(error) if error.is_lock_conflict() => {}
                 Err(error) if error.is_refused_value() => {
                     let reason = format!("failed to {error}");
                     if self.session.write(|store| store.quarantine_unclaimed(id, &reason))? {
@@ -367,6 +460,11 @@ impl Poller {
     fn quarantine(&mut self, process_id: &str, version: i64, reason: &str) {
         let node = &self.parts.holdings.node_id;
         match self.session.write(|store| store.quarantine(node, process_id, version, reason, None)) {
+            Ok(Quarantined::Locked) => {
+                warn!(
+                    "process_id={process_id:?} stays claimed after {reason}: somebody has locked a row of it"
+                );
+            }
             Ok(_) => error!("process quarantined process_id={process_id:?}: {reason}"),
             Err(error) => warn!("process_id={process_id:?} stays claimed after {reason}: failed to {error}"),
         }
@@ -378,7 +476,10 @@ impl Poller {
         self.parts.health.note_poll();
         if self.parts.holdings.claims.lower_notify_above(floor) {
             let node = &self.parts.holdings.node_id;
-            self.session.write(|store| store.set_notify_above(node, floor))?;
+            let told = self.session.write(|store| Beside::waited(store.set_notify_above(node, floor)))?;
+            if let Beside::Locked(_) = told {
+                debug!("the node's row is locked by somebody: its next heartbeat says the same");
+            }
         }
         let scan = self.cursor.scan(Some(floor), Instant::now());
         let mut batch = ClaimedBatch::default();
@@ -419,9 +520,13 @@ impl Poller {
             .map(|(id, version)| (id.into(), version))
             .collect();
         if !unknown.is_empty() {
-            let released = self.session.write(|store| store.release(node, &unknown))?;
+            info!("{} claims are given back whose confirmation was lost with a connection", unknown.len());
+            for (process_id, version) in unknown {
+                claims.insert_unheard(&process_id, version);
+                // The recorder gives them back, and waits for those that somebody has locked.
+                _ = self.parts.done.send(Done::Unheard(process_id, version));
+            }
             self.cursor.reset();
-            info!("released {released} claims whose confirmation was lost with a connection");
         }
         self.plan.reconciled();
         Ok(())
@@ -461,7 +566,6 @@ mod tests {
     use crossbeam_channel::{Receiver, bounded};
 
     use super::*;
-    use crate::engine::health::thread_watchdog::CoreThread;
     use crate::engine::run::runner::sample::work;
     use crate::engine::session::sample::nowhere;
     use crate::store::claims::Claim;

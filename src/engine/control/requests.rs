@@ -83,7 +83,7 @@ impl Requests {
         for (process_id, version) in cancelled {
             let is_running = self.holdings.slots.interrupt_claim(&process_id, version, Reason::Cancel);
             // The sweep takes care of a claim that we do not know.
-            if !is_running && self.holdings.claims.version_of(&process_id) == Some(version) {
+            if !is_running && self.holdings.claims.is_running(&process_id, version) {
                 seen = Seen::MoreToCome;
             }
         }

@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::thread_watchdog::CoreThread;
 use crate::model::lifecycle::Outcome;
 
 /// Seconds; from a bare spawn to the longest batch jobs.
@@ -101,6 +102,8 @@ pub struct Metrics {
     outcomes: [AtomicU64; OUTCOMES.len()],
     errors: [AtomicU64; ROLES.len()],
     taken_over: AtomicU64,
+    /// Processes that wait for somebody's lock, of each thread.
+    locked: [AtomicU64; CoreThread::ALL.len()],
     /// Milliseconds from `began` to the last heartbeat, plus 1; 0 is never.
     last_heartbeat: AtomicU64,
 }
@@ -118,6 +121,7 @@ impl Metrics {
             outcomes: Default::default(),
             errors: Default::default(),
             taken_over: AtomicU64::new(0),
+            locked: Default::default(),
             last_heartbeat: AtomicU64::new(0),
         }
     }
@@ -135,6 +139,10 @@ impl Metrics {
 
     pub(crate) fn note_takeover(&self, processes: usize) {
         self.taken_over.fetch_add(processes as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn note_locked(&self, thread: CoreThread, processes: usize) {
+        self.locked[thread as usize].store(processes as u64, Ordering::Relaxed);
     }
 
     pub(crate) fn note_heartbeat(&self) {
@@ -155,6 +163,11 @@ impl Metrics {
     /// Processes taken over from dead nodes.
     pub fn taken_over(&self) -> u64 {
         self.taken_over.load(Ordering::Relaxed)
+    }
+
+    /// Processes that somebody's lock keeps this node from going on with.
+    pub fn locked_processes(&self) -> u64 {
+        self.locked.iter().map(|it| it.load(Ordering::Relaxed)).sum()
     }
 
     /// The time since the node last renewed its lease; `None` when it never has.

@@ -9,6 +9,7 @@ use log::warn;
 use crate::engine::guard;
 use crate::engine::session::Session;
 use crate::failpoint::{self, Point};
+use crate::model::explain::blocker::named;
 use crate::model::liveness::{Death, Liveness, Observer, Sighting, Signs, judge, sight};
 use crate::platform::process_started;
 use crate::platform::processes::is_alive;
@@ -26,7 +27,12 @@ pub(crate) struct FailureDetector {
     began: Instant,
     /// Dead nodes of this host whose commands were ended.
     swept: Vec<String>,
+    /// When it was told last who locks the row of a dead node.
+    lock_told: Option<Instant>,
 }
+
+/// A lock that lasts is told this often.
+const LOCK_TOLD_EVERY: Duration = Duration::from_secs(30);
 
 /// What a look at the other nodes found.
 pub(crate) struct Findings {
@@ -45,6 +51,7 @@ impl FailureDetector {
             sightings: HashMap::new(),
             began: Instant::now(),
             swept: Vec::new(),
+            lock_told: None,
         }
     }
 
@@ -81,13 +88,29 @@ impl FailureDetector {
         for (peer, liveness) in judged {
             let Liveness::Dead(death) = liveness else { continue };
             let (node_id, silent_s) = (&peer.node_id, self.unchanged_for(peer).as_secs_f64());
-            if session.write(|store| store.declare_dead(peer))? {
-                has_declared = true;
-                let why = death.as_str();
-                warn!("node declared dead node_id={node_id} silent_s={silent_s:.1}: {why}");
+            match session.write(|store| store.declare_dead(peer)) {
+                Ok(true) => {
+                    has_declared = true;
+                    let why = death.as_str();
+                    warn!("node declared dead node_id={node_id} silent_s={silent_s:.1}: {why}");
+                }
+                Ok(false) => {}
+                // Somebody has locked its row, and no other's.
+                Err(error) if error.is_lock_conflict() => self.tell_of_lock(session, node_id),
+                Err(error) => return Err(error),
             }
         }
         Ok(Findings { has_declared, is_any_suspect })
+    }
+
+    /// Not at each heartbeat.
+    fn tell_of_lock(&mut self, session: &mut Session, node_id: &str) {
+        if self.lock_told.is_none_or(|at| at.elapsed() >= LOCK_TOLD_EVERY) {
+            self.lock_told = Some(Instant::now());
+            // The session has logged what failed.
+            let who = named(&session.query(|store| store.who_locks_node(node_id)).unwrap_or_default());
+            warn!("node_id={node_id} is dead and can't be declared so: its row is locked by {who}");
+        }
     }
 
     /// A node of another host may have declared one of ours dead whose guard has died with it.
@@ -186,6 +209,7 @@ mod tests {
             sightings: HashMap::new(),
             began: Instant::now(),
             swept: Vec::new(),
+            lock_told: None,
         };
         for (place, is_gone) in [(Some(place("here")), true), (Some(place("there")), false), (None, false)] {
             assert_eq!(detector.signs(&peer(place)).is_process_gone, is_gone);

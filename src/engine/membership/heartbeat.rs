@@ -21,6 +21,7 @@ use crate::engine::live_output::LiveOutputPublisher;
 use crate::engine::session::Session;
 use crate::engine::shutdown::Shutdown;
 use crate::failpoint::{self, Point};
+use crate::model::explain::blocker::named;
 use crate::platform::time_since_boot;
 use crate::store::StoreError;
 use crate::store::membership::{NodeIdentity, NodeState};
@@ -45,9 +46,41 @@ pub(crate) struct Heartbeat {
     pub(crate) requests: Arc<Requests>,
     pub(crate) failure_detector: FailureDetector,
     pub(crate) takeover: Takeover,
+    pub(crate) row_lock: RowLock,
     pub(crate) live_output: LiveOutputPublisher,
     pub(crate) health: Arc<Health>,
     pub(crate) shutdown: Arc<Shutdown>,
+}
+
+/// A lock that lasts is told this often.
+const ROW_LOCK_TOLD_EVERY: Duration = Duration::from_secs(10);
+
+/// Somebody's lock on the node's own row, as the log tells of it.
+#[derive(Default)]
+pub(crate) struct RowLock {
+    since: Option<Instant>,
+    told: Option<Instant>,
+}
+
+impl RowLock {
+    /// Whether it is to be told.
+    fn is_due(&mut self) -> bool {
+        let now = Instant::now();
+        self.since.get_or_insert(now);
+        let is_due = self.told.is_none_or(|at| now.duration_since(at) >= ROW_LOCK_TOLD_EVERY);
+        self.told = if is_due { Some(now) } else { self.told };
+        is_due
+    }
+
+    fn end(&mut self) {
+        if let Some(since) = self.since.take() {
+            info!(
+                "heartbeat goes on: the node's row was locked after_s={:.1}",
+                since.elapsed().as_secs_f64()
+            );
+        }
+        self.told = None;
+    }
 }
 
 impl Heartbeat {
@@ -80,8 +113,14 @@ impl Heartbeat {
     fn say_farewell(&mut self) -> Result<(), StoreError> {
         let node_id = &self.identity.node_id;
         let is_reserving = self.config.scope != Scope::All;
+        // Should somebody have locked the node's row, the rest has to be done all the same; the others find the node dead.
+        let said = self.session.write(|store| store.heartbeat(node_id, NodeState::Stopped, None, None));
+        if let Err(error) = &said
+            && !error.is_lock_conflict()
+        {
+            return said.map(drop);
+        }
         self.session.write(|store| {
-            store.heartbeat(node_id, NodeState::Stopped, None, None)?;
             if is_reserving {
                 store.end_reservations(Some(node_id))?;
             }
@@ -91,7 +130,7 @@ impl Heartbeat {
         if self.shutdown.has_failed() || self.shutdown.unrecorded() > 0 {
             self.takeover.take_over(&mut self.session)?;
         }
-        Ok(())
+        said.map(drop)
     }
 
     /// Waits for the next beat and meanwhile does what operators ask for; `false` when it is to quit.
@@ -125,7 +164,12 @@ impl Heartbeat {
     fn beat(&mut self) -> Result<Duration, StoreError> {
         self.lock.take(&mut self.session, self.config.lease)?;
         failpoint::hit(Point::BeforeHeartbeat);
-        self.renew()?;
+        match self.renew() {
+            Ok(()) => self.row_lock.end(),
+            // Whoever has locked the node's row keeps it from renewing its lease, and from nothing else.
+            Err(error) if error.is_lock_conflict() => self.tell_of_row_lock(),
+            Err(error) => return Err(error),
+        }
         ignore_conflict(self.end_revoked_commands())?;
         let is_any_suspect = ignore_conflict(self.look_after_peers())?.unwrap_or(false);
         if ignore_conflict(self.requests.look(&mut self.session))? == Some(Seen::MoreToCome) {
@@ -162,7 +206,11 @@ impl Heartbeat {
         // were killed, and it takes an executor no longer than that to see it.
         self.holdings.slots.wait_until_idle(COMMANDS_END_MAX);
         self.takeover.take_over(&mut self.session)?;
-        if self.session.write(|store| Ok(store.rejoin(node_id)? || store.register_again(identity)?))? {
+        let locked = &self.takeover.locked();
+        if self
+            .session
+            .write(|store| Ok(store.rejoin(node_id, locked)? || store.register_again(identity)?))?
+        {
             // An answer that was still on its way says nothing of the node as it is now.
             self.holdings.claims.revoke_all();
             self.note_renewal(sent);
@@ -170,6 +218,21 @@ impl Heartbeat {
             self.holdings.wakeups.request_full_scan();
         }
         Ok(())
+    }
+
+    /// The lease runs out unless the lock ends: whoever holds it has to be known by then.
+    fn tell_of_row_lock(&mut self) {
+        let node_id = &self.identity.node_id;
+        if !self.row_lock.is_due() {
+            return;
+        }
+        // The session has logged what failed.
+        let who = named(&self.session.query(|store| store.who_locks_node(node_id)).unwrap_or_default());
+        let left = (self.config.lease * 2 / 3).saturating_sub(self.lease.age()).as_secs();
+        warn!(
+            "heartbeat waits for a lock: the node's row is locked by {who}; if that lasts for {left} s more, the node ends its \
+             commands, as others may take over its processes"
+        );
     }
 
     /// Without its lock the poller looks whether others have declared the node dead.

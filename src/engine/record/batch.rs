@@ -18,6 +18,16 @@ impl Batch {
         self.results.push(result);
     }
 
+    pub(super) fn of(work: Work, result: TaskResult) -> Self {
+        Self { works: vec![work], results: vec![result], is_stripped: false }
+    }
+
+    /// The latter half.
+    pub(super) fn split_off_half(&mut self) -> Self {
+        let at = self.works.len() / 2;
+        Self { works: self.works.split_off(at), results: self.results.split_off(at), is_stripped: false }
+    }
+
     pub(super) fn into_pairs(self) -> impl Iterator<Item = (Work, TaskResult)> {
         self.works.into_iter().zip(self.results)
     }

@@ -1,5 +1,6 @@
 //! From the end of a command to its record and the next task.
 
+pub(super) mod apart;
 mod batch;
 mod decide;
 pub(super) mod pace;

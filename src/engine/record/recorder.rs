@@ -1,13 +1,15 @@
 //! The recorder commits results in batches and hands the next tasks on.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
-use log::{error, info, warn};
+use log::{debug, error, info, warn};
 use serde_json::{Map, Value};
 
+use super::apart::{Apart, Aside};
 use super::batch::Batch;
 use super::decide::{Handover, decide, unrecordable};
 use super::pace::Pace;
@@ -15,6 +17,8 @@ use crate::engine::claim::preemption::PreemptionRequests;
 use crate::engine::control::requests::Requests;
 use crate::engine::health::node_health::Health;
 use crate::engine::holdings::Holdings;
+use crate::engine::locked::caution::Caution;
+use crate::engine::locked::stories::{LockStories, blocked_by, who_locks};
 use crate::engine::run::executor::Done;
 use crate::engine::run::job_queue::JobQueue;
 use crate::engine::run::permits::RunPermits;
@@ -24,7 +28,8 @@ use crate::engine::shutdown::{Phase, Shutdown};
 use crate::failpoint::{self, Point};
 use crate::model::lifecycle::{ClaimMove, Outcome, ProcessStatus, Wait};
 use crate::store::StoreError;
-use crate::store::claims::{Claim, ClaimedTask};
+use crate::store::claims::{Claim, ClaimedTask, Quarantined};
+use crate::store::locks::Beside;
 use crate::store::record::{Recorded, TaskResult};
 
 /// Most results in one transaction: past a few hundred the cost of the commit is spread thin enough.
@@ -35,6 +40,9 @@ const BATCH_OUTPUT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// How long a result waits for others at the most while tasks wait for a permit: they would wait longer if each result
 /// had its own transaction. With 6 ms, which cut most batches short, the server took a quarter more time.
 const BATCH_LINGER_MAX: Duration = Duration::from_millis(20);
+
+/// Results tried on their own at one look at what is set apart: each may wait for 50 ms.
+const HIDDEN_TRIES_MAX: usize = 4;
 
 pub(crate) struct Recorder {
     pub(crate) session: Session,
@@ -48,6 +56,10 @@ pub(crate) struct Recorder {
     pub(crate) health: Arc<Health>,
     pub(crate) pace: Pace,
     pub(crate) quarantines: Vec<Quarantine>,
+    /// What waits for somebody's lock.
+    pub(crate) apart: Apart,
+    pub(crate) caution: Caution,
+    pub(crate) stories: LockStories,
 }
 
 /// A process that is to end because its rows can't be read or its result can't be written.
@@ -66,28 +78,29 @@ impl Recorder {
     pub(crate) fn run(mut self) {
         loop {
             self.session.rests();
-            let first = if self.quarantines.is_empty() {
-                self.done.recv().map_err(|_| RecvTimeoutError::Disconnected)
-            } else {
-                self.done.recv_timeout(self.session.pause())
+            let first = match self.apart.look_at() {
+                None => self.done.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(at) => self.done.recv_deadline(at),
             };
             self.session.works();
-            self.try_quarantines();
+            self.look_again();
             let first = match first {
                 Ok(first) => first,
                 Err(RecvTimeoutError::Timeout) => continue,
                 Err(RecvTimeoutError::Disconnected) => return,
             };
-            let (ran, not_begun) = self.gather(first);
+            let Gathered { ran, not_begun, unheard } = self.gather(first);
             if ran.works.iter().any(Work::is_of_last_task) {
                 // Others are claimed while these are recorded.
                 self.holdings.wakeups.notify_slot_freed();
             }
             if !ran.results.is_empty() {
-                self.record(ran);
+                self.record(ran, Way::Usual);
             }
-            if !not_begun.is_empty() {
-                self.release(&not_begun);
+            let claim_of = |it: Work| (Arc::clone(&it.claim.process_id), it.claim.version, it.claim.priority);
+            let given_back: Vec<_> = not_begun.into_iter().map(claim_of).chain(unheard).collect();
+            if !given_back.is_empty() {
+                self.release(&given_back, Way::Usual);
             }
         }
     }
@@ -95,8 +108,8 @@ impl Recorder {
     /// Takes whatever waits, up to the bounds: the busier the node, the larger the batch. While tasks wait for a permit,
     /// it gains nothing if it hands on more of them: then it waits for more results, as a transaction costs as much as
     /// ten results in it; but not while a process of a higher priority waits.
-    fn gather(&self, first: Done) -> (Batch, Vec<Work>) {
-        let (mut ran, mut not_begun, mut output_bytes) = (Batch::default(), Vec::new(), 0);
+    fn gather(&self, first: Done) -> Gathered {
+        let (mut gathered, mut output_bytes) = (Gathered::default(), 0);
         let until = Instant::now() + BATCH_LINGER_MAX;
         let mut next = Some(first);
         while let Some(done) = next {
@@ -105,14 +118,16 @@ impl Recorder {
                     let (work, report) = *ran_work;
                     output_bytes += report.report.output.as_ref().map_or(0, String::len);
                     let result = decide(&work, report, self.handover(&work), fastrand::f64());
-                    ran.push(work, result);
+                    gathered.ran.push(work, result);
                 }
-                Done::NotBegun(work) => not_begun.push(*work),
+                Done::NotBegun(work) => gathered.not_begun.push(*work),
+                Done::Unheard(process_id, version) => gathered.unheard.push((process_id, version, i32::MAX)),
             }
-            let is_full = ran.results.len() >= BATCH_RESULTS_MAX || output_bytes >= BATCH_OUTPUT_BYTES_MAX;
+            let is_full =
+                gathered.ran.results.len() >= BATCH_RESULTS_MAX || output_bytes >= BATCH_OUTPUT_BYTES_MAX;
             next = if is_full { None } else { self.another(until) };
         }
-        (ran, not_begun)
+        gathered
     }
 
     /// One more result of the batch, if one is there or worth waiting for. Results that come meanwhile wake no thread.
@@ -134,34 +149,52 @@ impl Recorder {
         if yields { Handover::Yield } else { Handover::Keep }
     }
 
-    /// Tries until the database has answered for every result of the batch.
-    fn record(&mut self, mut batch: Batch) {
+    /// Tries until the database has answered for every result of the batch, or what is left waits for somebody's lock.
+    fn record(&mut self, mut batch: Batch, way: Way) {
         let mut is_in_doubt = false;
         let mut has_reconciled = false;
         while !batch.results.is_empty() {
             let node = &self.holdings.node_id;
+            let is_beside = way == Way::BesideLocks || self.caution.is_on(Instant::now());
             let answer = if is_in_doubt {
                 // The connection was lost at the commit: what is in the audit trail needs no second record.
-                self.session.query(|store| store.recorded(node, &batch.results))
+                let recorded = self.session.query(|store| store.recorded(node, &batch.results));
+                recorded.map(|done| Beside::Done { done, locked: HashSet::new() })
             } else {
                 failpoint::hit(Point::BeforeRecord);
                 let began = Instant::now();
-                let answer = self.session.write(|store| store.record(node, &batch.results));
-                if answer.is_ok() {
-                    self.note_pace(batch.results.len(), began);
+                let answer = self.session.write(|store| match is_beside {
+                    true => store.record_beside_locks(node, &batch.results)?.unless_table(),
+                    false => Beside::waited(store.record(node, &batch.results)),
+                });
+                if let Ok(Beside::Done { done, .. }) = &answer {
+                    self.note_pace(done.len(), began);
                     let metrics = &self.health.metrics;
                     metrics.record_seconds.note_time(began.elapsed());
-                    metrics.record_batch.note(batch.results.len() as f64);
+                    metrics.record_batch.note(done.len() as f64);
                 }
                 failpoint::hit(Point::AfterRecord);
                 answer
             };
             match answer {
-                Ok(recorded) => {
+                Ok(Beside::Done { done, locked }) => {
                     let missing = if is_in_doubt { Missing::NotRecorded } else { Missing::Stale };
-                    batch = self.settle(batch, recorded, missing);
+                    batch = self.set_apart(batch, |id| locked.contains(id));
+                    batch = self.settle(batch, done, missing);
                     has_reconciled |= is_in_doubt;
                     is_in_doubt = false;
+                }
+                Ok(Beside::Locked(_)) if !is_beside => self.caution.met_lock(Instant::now()),
+                // The lock is on no row that is there: half of them wait for nothing.
+                Ok(Beside::Locked(_)) if batch.results.len() > 1 => {
+                    let half = batch.split_off_half();
+                    self.record(half, Way::BesideLocks);
+                }
+                Ok(Beside::Locked(_) | Beside::TableLocked(_)) => {
+                    let (works, results) = (batch.works.drain(..), batch.results.drain(..));
+                    for (work, result) in works.zip(results) {
+                        self.wait_for_lock(Aside { work, result, is_hidden: true });
+                    }
                 }
                 Err(error) if error.is_recorded_already() && !has_reconciled => is_in_doubt = true,
                 Err(error) if error.is_refused_value() || error.is_recorded_already() => {
@@ -170,14 +203,107 @@ impl Recorder {
                         None => return,
                     }
                 }
-                // Anything else may pass: the database away, a lock, a right or a table missing for a while.
-                Err(_) => {
-                    is_in_doubt = true;
+                // Anything else may pass: the database away, a table that is locked, a right missing for a while.
+                Err(error) => {
+                    is_in_doubt |= !error.is_lock_conflict();
+                    self.caution.forget();
                     if !self.wait_or_give_up(&batch) {
                         return;
                     }
                 }
             }
+        }
+    }
+
+    /// Leaves aside what belongs to processes of which somebody has locked a row, and returns the rest.
+    fn set_apart(&mut self, batch: Batch, is_locked: impl Fn(&str) -> bool) -> Batch {
+        if !batch.results.iter().any(|it| is_locked(&it.process_id)) {
+            return batch;
+        }
+        let mut rest = Batch { is_stripped: batch.is_stripped, ..Batch::default() };
+        for (work, result) in batch.into_pairs() {
+            match is_locked(&result.process_id) {
+                true => self.wait_for_lock(Aside { work, result, is_hidden: false }),
+                false => rest.push(work, result),
+            }
+        }
+        rest
+    }
+
+    /// The result's executor is free, and its claim stays. Whatever comes next of the process is queued then: it would
+    /// come beside what has been claimed for that executor. Beyond as many as there are executors, none is freed.
+    fn wait_for_lock(&mut self, mut aside: Aside) {
+        aside.result.transition = aside.result.transition.yielding();
+        let is_free = self.apart.len() < self.health.executors();
+        self.holdings.claims.set_finishing(&aside.result.process_id, aside.result.version, is_free);
+        self.apart.results.push(aside);
+        self.apart.expect_look(Instant::now());
+        self.shutdown.note_locked(self.apart.len());
+        self.holdings.wakeups.notify_slot_freed();
+    }
+
+    /// Tries again what waits for somebody's lock, waiting for nobody, and processes that are to end.
+    fn look_again(&mut self) {
+        if !self.apart.is_due(Instant::now()) {
+            return;
+        }
+        self.try_quarantines();
+        let (hidden, seen): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.apart.results).into_iter().partition(|it| it.is_hidden);
+        let (mut batches, mut batch, mut bytes) = (Vec::new(), Batch::default(), 0);
+        for Aside { work, result, .. } in seen {
+            bytes += result.execution.output.as_ref().map_or(0, String::len);
+            batch.push(work, result);
+            if batch.results.len() >= BATCH_RESULTS_MAX || bytes >= BATCH_OUTPUT_BYTES_MAX {
+                batches.push(std::mem::take(&mut batch));
+                bytes = 0;
+            }
+        }
+        batches.push(batch);
+        // Those that were tried come last the next time.
+        let mut hidden = hidden.into_iter();
+        let tried: Vec<Aside> = hidden.by_ref().take(HIDDEN_TRIES_MAX).collect();
+        self.apart.results.extend(hidden);
+        batches.extend(tried.into_iter().map(|it| Batch::of(it.work, it.result)));
+        batches.into_iter().for_each(|it| self.record(it, Way::BesideLocks));
+        let claims = std::mem::take(&mut self.apart.claims);
+        if !claims.is_empty() {
+            self.release(&claims, Way::BesideLocks);
+        }
+        if self.shutdown.phase() >= Phase::GivingUp {
+            self.leave_locked();
+        }
+        self.shutdown.note_locked(self.apart.len());
+        let meanwhile =
+            "what its command has done is kept, and recorded once the lock is gone; all others go on";
+        self.stories.note(&mut self.session, &self.apart.ids(), meanwhile);
+        let waits = self.apart.len() + self.quarantines.len() > 0;
+        self.apart.looked(Instant::now(), waits, self.shutdown.is_draining());
+    }
+
+    /// The node ends: another one finds lost what is locked now.
+    fn leave_locked(&mut self) {
+        let blockers = who_locks(&mut self.session, &self.apart.ids());
+        for Aside { work, result, .. } in std::mem::take(&mut self.apart.results) {
+            warn!(
+                "result not recorded process_id={:?} task={:?} outcome={}: a row of the process is locked by {}, and the \
+                 node ends; another node will find it lost",
+                result.process_id,
+                work.task.name,
+                result.execution.outcome,
+                blocked_by(&blockers, &result.process_id)
+            );
+            self.shutdown.give_up(1);
+            self.holdings.claims.remove(&result.process_id, result.version);
+        }
+        for (process_id, version, _) in std::mem::take(&mut self.apart.claims) {
+            warn!(
+                "claim not given back process_id={process_id:?}: a row of the process is locked by {}, and the node ends; \
+                 another node will find it lost",
+                blocked_by(&blockers, &process_id)
+            );
+            self.shutdown.give_up(1);
+            self.holdings.claims.remove(&process_id, version);
         }
     }
 
@@ -193,7 +319,7 @@ impl Recorder {
         if batch.results.len() > 1 {
             warn!("recording {} results one by one: failed to {error}", batch.results.len());
             for (work, result) in batch.into_pairs() {
-                self.record(Batch { works: vec![work], results: vec![result], is_stripped: false });
+                self.record(Batch::of(work, result), Way::Usual);
             }
             return None;
         }
@@ -296,6 +422,9 @@ impl Recorder {
         self.holdings.claims.note_finishing(&process_id, version);
         self.quarantines.push(Quarantine { process_id, version, under_way, reason, is_refused: false });
         self.try_quarantines();
+        if !self.quarantines.is_empty() {
+            self.apart.expect_look(Instant::now());
+        }
     }
 
     /// Tries each once; the others' results do not wait for a row that somebody has locked.
@@ -316,9 +445,13 @@ impl Recorder {
     fn is_quarantined(&mut self, it: &mut Quarantine) -> bool {
         let (node, id, reason) = (Arc::clone(&self.holdings.node_id), &it.process_id, &it.reason);
         match self.session.write(|store| store.quarantine(&node, id, it.version, reason, it.under_way)) {
-            Ok(true) => error!("process quarantined process_id={id:?}: {reason}"),
+            Ok(Quarantined::Ended) => error!("process quarantined process_id={id:?}: {reason}"),
+            Ok(Quarantined::Locked) => {
+                debug!("process_id={id:?} is locked by somebody, and ends later");
+                return false;
+            }
             // Cancelled at the very end of its task, taken over, or done by a try whose answer was lost.
-            Ok(false) => {
+            Ok(Quarantined::NotOurs) => {
                 info!("process_id={id:?} is no longer this node's: others go on with it, or it has ended")
             }
             Err(error) => {
@@ -334,13 +467,29 @@ impl Recorder {
         true
     }
 
-    fn release(&mut self, works: &[Work]) {
-        let claims: Vec<_> =
-            works.iter().map(|it| (Arc::clone(&it.claim.process_id), it.claim.version)).collect();
+    /// Gives claims back, each with its process's priority; those of which somebody has locked a row wait.
+    fn release(&mut self, claims: &[(Arc<str>, i64, i32)], way: Way) {
+        let known: Vec<_> = claims.iter().map(|it| (Arc::clone(&it.0), it.1)).collect();
+        let mut locked = HashSet::new();
         loop {
-            match self.session.write(|store| store.release(&self.holdings.node_id, &claims)) {
-                Ok(_) => break,
+            let is_beside = way == Way::BesideLocks || self.caution.is_on(Instant::now());
+            let node = &self.holdings.node_id;
+            let answer = self.session.write(|store| match is_beside {
+                true => store.release_beside_locks(node, &known)?.unless_table(),
+                false => Beside::waited(store.release(node, &known)),
+            });
+            match answer {
+                Ok(Beside::Done { locked: left, .. }) => {
+                    locked = left;
+                    break;
+                }
+                Ok(_) if !is_beside => self.caution.met_lock(Instant::now()),
+                Ok(_) => {
+                    locked = known.iter().map(|it| it.0.to_string()).collect();
+                    break;
+                }
                 Err(error) if error.is_transient() && self.shutdown.phase() < Phase::GivingUp => {
+                    self.caution.forget();
                     std::thread::park_timeout(self.session.pause());
                 }
                 Err(error) => {
@@ -349,10 +498,18 @@ impl Recorder {
                 }
             }
         }
-        for (process_id, version) in &claims {
+        let (waiting, released): (Vec<_>, Vec<_>) =
+            claims.iter().cloned().partition(|it| locked.contains(&*it.0));
+        for (process_id, version, _) in &released {
             self.holdings.claims.remove(process_id, *version);
         }
-        if let Some(priority) = works.iter().map(|work| work.claim.priority).max() {
+        for claim in waiting {
+            self.holdings.claims.note_finishing(&claim.0, claim.1);
+            self.apart.claims.push(claim);
+            self.apart.expect_look(Instant::now());
+        }
+        self.shutdown.note_locked(self.apart.len());
+        if let Some(priority) = released.iter().map(|it| it.2).max() {
             self.note_released(priority);
         }
     }
@@ -382,6 +539,24 @@ impl Recorder {
         }
         self.holdings.wakeups.wake();
     }
+}
+
+/// What came from the executors and the poller.
+#[derive(Default)]
+struct Gathered {
+    ran: Batch,
+    not_begun: Vec<Work>,
+    /// Claims that nobody here has heard of, to be given back.
+    unheard: Vec<(Arc<str>, i64, i32)>,
+}
+
+/// How others' locks are met.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// They are waited for, though not for long, unless one was in the way just now.
+    Usual,
+    /// What is locked is left out.
+    BesideLocks,
 }
 
 /// What it means that the database did not answer for a result.
@@ -451,6 +626,9 @@ mod tests {
             preemption: Arc::default(),
             pace: Pace::default(),
             quarantines: Vec::new(),
+            apart: Apart::default(),
+            caution: Caution::default(),
+            stories: LockStories::new(CoreThread::Recorder, &health),
             holdings,
             done,
             requests,
@@ -470,7 +648,7 @@ mod tests {
     fn batched(waiting: impl Iterator<Item = usize>) -> usize {
         let (recorder, results) = recorder();
         waiting.for_each(|output_bytes| results.try_send(ran(output_bytes)).unwrap());
-        recorder.gather(recorder.done.recv().unwrap()).0.results.len()
+        recorder.gather(recorder.done.recv().unwrap()).ran.results.len()
     }
 
     #[test]

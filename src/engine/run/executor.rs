@@ -24,6 +24,8 @@ pub(crate) enum Done {
     Ran(Box<(Work, RunReport)>),
     /// The node drains, its lease has expired or the claim was revoked: the command was not begun.
     NotBegun(Box<Work>),
+    /// A claim, of a version, that the database knows as ours and nobody here has heard of: it is to be given back.
+    Unheard(Arc<str>, i64),
 }
 
 #[derive(Clone)]

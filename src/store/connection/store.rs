@@ -26,6 +26,11 @@ type Typed<'a> = (&'a (dyn ToSql + Sync), Type);
 /// How long [`Store::end_backend`] waits for a backend to be gone.
 const BACKEND_END_MAX: Duration = Duration::from_secs(5);
 
+/// How long a statement of the engine's waits for somebody's lock, as PostgreSQL writes it. Locks of nodes among one
+/// another, and of what people do to processes, last for some milliseconds. Of what is locked for longer the statement is
+/// made anew without it, see [`crate::store::locks`]: until then all others of the batch have waited.
+const LOCK_TIMEOUT: &str = "'250ms'";
+
 /// A session of the engine's is idle whenever there is nothing to do. PostgreSQL 12 and 13 don't know the setting.
 const NO_IDLE_LIMIT: &str =
     "SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'idle_session_timeout'";
@@ -69,7 +74,7 @@ impl Store {
     /// `turn` is the caller's own number, the same at each of its connections: see [`super::borrowed`] for what it is for.
     ///
     /// Limits and an isolation level that somebody has set for the role are meant for other statements: under them the
-    /// engine would fail again and again where it only has to wait its turn. `statement_timeout` is its own.
+    /// engine would fail again and again. `statement_timeout` and the one for locks are its own.
     ///
     /// # Errors
     /// When no connection can be had.
@@ -89,7 +94,7 @@ impl Store {
             ("enable_mergejoin", "off"),
             ("jit", "off"),
             ("statement_timeout", &timeout),
-            ("lock_timeout", "0"),
+            ("lock_timeout", LOCK_TIMEOUT),
             ("default_transaction_isolation", "'read committed'"),
         ];
         Self::connect(source, role, schema, settings, Some(turn))

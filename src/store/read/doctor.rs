@@ -7,6 +7,9 @@ use crate::store::{Sql, Store, StoreError};
 
 const EXAMINE: Sql = Sql::new("examine the server", include_str!("../../../sql/schema/doctor.sql"));
 
+const MOVEMENT: Sql =
+    Sql::new("see whether the queue moves", include_str!("../../../sql/schema/movement.sql"));
+
 /// A struct whose fields are the columns of one row.
 macro_rules! columns {
     ($(#[$meta:meta])* $name:ident { $($field:ident: $kind:ty,)+ }) => {
@@ -56,7 +59,22 @@ columns! {
     }
 }
 
+columns! {
+    /// Whether the queue moves.
+    #[derive(Debug, Clone, PartialEq)]
+    #[expect(missing_docs, reason = "the columns of sql/schema/movement.sql")]
+    Movement {
+        moved_s: Option<f64>,
+        oldest: Option<String>,
+    }
+}
+
 impl Store {
+    /// Looks whether the queue moves.
+    pub fn movement(&mut self) -> Result<Movement, StoreError> {
+        Movement::read(&self.query_one(&MOVEMENT, &[], "the queue")?, "the queue")
+    }
+
     /// Asks the server how it is.
     pub fn examine(&mut self) -> Result<Examination, StoreError> {
         let (schema, what) = (self.schema().to_owned(), "the server's state");

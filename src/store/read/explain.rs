@@ -19,7 +19,12 @@ impl Store {
     /// When the database fails or a row can't be read.
     pub fn explain(&mut self, process_id: &str) -> Result<Option<Explanation>, StoreError> {
         let row = self.query_opt(&EXPLAIN, &[&process_id, &SILENT_SECONDS, &AHEAD_MAX])?;
-        row.as_ref().map(|row| read_facts(row).map(explain)).transpose()
+        let Some(row) = row else { return Ok(None) };
+        let mut facts = read_facts(&row)?;
+        if facts.queued.is_some() {
+            facts.lockers = self.who_holds_up(process_id)?;
+        }
+        Ok(Some(explain(facts)))
     }
 }
 
@@ -39,6 +44,7 @@ fn read_facts(row: &Row) -> Result<Facts, StoreError> {
             true => Some((get(row, "paused_at", &what)?, get(row, "pause_reason", &what)?)),
             false => None,
         },
+        lockers: Vec::new(),
         nodes: get(row, "nodes", &what)?,
         executors: get(row, "executors", &what)?,
         busy: get(row, "busy", &what)?,
