@@ -148,12 +148,17 @@ pub fn open_to_others(metadata: &Metadata) -> bool {
     metadata.mode() & 0o077 != 0
 }
 
+/// Whether somebody could read or write a secret who was not meant to: it is closed to others than its owner, or is
+/// root's and at most readable by a group, which is how systemd shows a credential that one user was given.
+pub fn is_secret_exposed(metadata: &Metadata) -> bool {
+    metadata.mode() & if metadata.uid() == 0 { 0o037 } else { 0o077 } != 0
+}
+
 /// Whether a private key could be read or written by somebody whom libpq would not trust with it: it has to be ours
 /// and closed to others, or root's and at most readable by a group.
 pub fn is_key_exposed(metadata: &Metadata) -> bool {
-    let forbidden = if metadata.uid() == 0 { 0o037 } else { 0o077 };
     let is_foreign = metadata.uid() != 0 && metadata.uid() != effective_uid();
-    is_foreign || metadata.mode() & forbidden != 0
+    is_foreign || is_secret_exposed(metadata)
 }
 
 /// What tells a file from every other: its device and its number there.
@@ -224,6 +229,21 @@ mod tests {
         unlock(&two).unwrap();
         assert!(try_lock(&three, Lock::Exclusive).unwrap(), "nobody has it");
         assert!(!try_lock(&one, Lock::Shared).unwrap(), "it is held alone");
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn a_secret_of_roots_may_be_readable_by_a_group_and_nobody_elses() {
+        let path = std::env::temp_dir().join(format!("po-secret-{}", std::process::id()));
+        std::fs::write(&path, "x").unwrap();
+        let exposed = |mode| {
+            std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+            is_secret_exposed(&std::fs::metadata(&path).unwrap())
+        };
+        assert!(!exposed(0o600) && !exposed(0o400));
+        // How systemd 257 shows a credential to whom it was given.
+        assert_eq!(exposed(0o440), effective_uid() != 0);
+        assert!(exposed(0o644) && exposed(0o460));
         std::fs::remove_file(path).unwrap();
     }
 

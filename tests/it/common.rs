@@ -185,9 +185,22 @@ pub fn tool(name: &str) -> Option<PathBuf> {
     let found = places.map(|place| place.join(name)).find(|it| it.is_file());
     if found.is_none() {
         assert!(std::env::var_os("CI").is_none(), "{name} is not installed: scripts/test installs it in CI");
-        eprintln!("left out: {name} is not installed");
+        leave_out(format_args!("{name} is not installed"));
     }
     found
+}
+
+/// Says that the test that calls it leaves itself out, and why: its caller returns then. To the runner it has passed, so
+/// `scripts/test` gathers these lines and ends with them.
+pub fn leave_out(why: impl std::fmt::Display) {
+    let test = std::thread::current();
+    let line = format!("{}: {why}\n", test.name().unwrap_or("a helper's thread"));
+    eprint!("left out: {line}");
+    if let Some(file) = std::env::var_os("LEFT_OUT_TESTS") {
+        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(file).unwrap();
+        // One write: tests run side by side.
+        std::io::Write::write_all(&mut file, line.as_bytes()).unwrap();
+    }
 }
 
 /// Asks until there is an answer; what is waited for is named when there is none.

@@ -7,6 +7,9 @@ use super::error::{ClusterFailure, Outcome};
 use crate::database::server_version::OLDEST_SERVER;
 use crate::platform::files;
 
+/// Names the directory of the programs, where the newest is not what is meant.
+pub const POSTGRESQL_VARIABLE: &str = "PROCESS_ORCHESTRATOR_POSTGRESQL";
+
 /// A directory that holds `initdb` and `postgres`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Binaries {
@@ -17,9 +20,13 @@ pub struct Binaries {
 }
 
 impl Binaries {
-    /// The newest that is installed or, for an existing cluster, of the major version that made it.
+    /// The one that is named by a variable, else the newest that is installed; for an existing cluster one of the major
+    /// version that made it.
     pub(super) fn find(cluster: Option<(u32, &Path)>) -> Outcome<Self> {
-        let directories = search_path();
+        let directories = match (named(), cluster) {
+            (Some(named), None) => named,
+            (named, _) => [named.unwrap_or_default(), search_path()].concat(),
+        };
         let installed = installed_in(&directories, cluster.map(|(major, _)| major));
         choose(installed, cluster, &directories)
     }
@@ -51,7 +58,15 @@ fn choose(
     // Of equals the first: what stands in PATH is what the user means.
     let newest = installed.iter().rev().max_by_key(|binaries| binaries.major);
     match newest {
-        None => Err(ClusterFailure::NoBinaries { searched: searched.to_vec(), install: install_hint() }),
+        None => Err(ClusterFailure::NoBinaries {
+            searched: searched.to_vec(),
+            install: match named() {
+                Some(_) => {
+                    format!("{POSTGRESQL_VARIABLE} names another directory: correct it, or leave it out")
+                }
+                None => install_hint(),
+            },
+        }),
         Some(newest) if newest.major < OLDEST_SERVER => {
             Err(ClusterFailure::BinariesTooOld { found: found(), install: install_hint() })
         }
@@ -102,6 +117,13 @@ fn major_of(text: &str) -> Option<u32> {
     let version = text.split_once("(PostgreSQL) ")?.1;
     let digits = version.split(|c: char| !c.is_ascii_digit()).next()?;
     digits.parse().ok()
+}
+
+/// Where the variable says that the programs are: there, or in the installation's `bin`.
+fn named() -> Option<Vec<PathBuf>> {
+    let named =
+        std::env::var_os(POSTGRESQL_VARIABLE).map(PathBuf::from).filter(|it| !it.as_os_str().is_empty())?;
+    Some(vec![named.join("bin"), named])
 }
 
 /// Every place where a server may be, each once: `PATH` first, then those of the packagers.

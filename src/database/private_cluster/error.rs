@@ -56,6 +56,15 @@ pub enum ClusterFailure {
         /// Whose.
         owner: String,
     },
+    /// The server runs as another user than its files belong to.
+    AnotherUsersServer {
+        /// Its process, where the system tells.
+        pid: Option<u32>,
+        /// Who runs it.
+        runs_as: String,
+        /// Whose the files are now.
+        owner: String,
+    },
     /// A directory could be changed or entered by others, which would hand them the database.
     Unsafe {
         /// Which.
@@ -166,6 +175,15 @@ impl fmt::Display for ClusterFailure {
             }
             Self::Foreign { path, owner } => {
                 write!(f, "{} belongs to {owner}; run as that user, or {OTHER_PLACE}", path.display())
+            }
+            Self::AnotherUsersServer { pid, runs_as, owner } => {
+                let server = pid.map_or("its server".to_owned(), |pid| format!("its server, process {pid},"));
+                write!(
+                    f,
+                    "{server} runs as {runs_as}, and the files belong to {owner} by now: they were given away under it; \
+                     stop what uses it, {}",
+                    pid.map_or("then try again".to_owned(), |pid| format!("or end it: kill -INT {pid}"))
+                )
             }
             Self::Unsafe { path, reason, remedy } => write!(f, "{} {reason}; {remedy}", path.display()),
             Self::Closed { at, user } => write!(

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use process_orchestrator::database::ConnectionSource;
@@ -302,7 +302,7 @@ fn a_private_cluster_whose_server_and_user_were_killed_serves_the_next_command()
     let server = server_pid(&data_dir);
     signal(&run, "-KILL");
     run.wait().unwrap();
-    assert!(Command::new("kill").args(["-KILL", &server.to_string()]).status().unwrap().success());
+    crate::program::send(server, "-KILL");
     wait_until("both are gone", || (!is_alive(command) && !is_alive(server)).then_some(()));
     assert!(data_dir.join("run/.s.PGSQL.5432").exists(), "a crash leaves its socket");
 
