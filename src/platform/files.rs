@@ -148,17 +148,19 @@ pub fn open_to_others(metadata: &Metadata) -> bool {
     metadata.mode() & 0o077 != 0
 }
 
-/// Whether somebody could read or write a secret who was not meant to: it is closed to others than its owner, or is
-/// root's and at most readable by a group, which is how systemd shows a credential that one user was given.
+/// Whether somebody could read or write a secret who was not meant to. A credential of systemd's is not: root's, for nobody
+/// to write, and readable by whom it was given to, which an access list says and the mode shows as the group's right.
 pub fn is_secret_exposed(metadata: &Metadata) -> bool {
-    metadata.mode() & if metadata.uid() == 0 { 0o037 } else { 0o077 } != 0
+    let is_credential = metadata.uid() == 0 && metadata.mode() & 0o777 == 0o440;
+    open_to_others(metadata) && !is_credential
 }
 
 /// Whether a private key could be read or written by somebody whom libpq would not trust with it: it has to be ours
 /// and closed to others, or root's and at most readable by a group.
 pub fn is_key_exposed(metadata: &Metadata) -> bool {
+    let forbidden = if metadata.uid() == 0 { 0o037 } else { 0o077 };
     let is_foreign = metadata.uid() != 0 && metadata.uid() != effective_uid();
-    is_foreign || is_secret_exposed(metadata)
+    is_foreign || metadata.mode() & forbidden != 0
 }
 
 /// What tells a file from every other: its device and its number there.
@@ -233,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_of_roots_may_be_readable_by_a_group_and_nobody_elses() {
+    fn a_credential_of_systemds_is_not_exposed() {
         let path = std::env::temp_dir().join(format!("po-secret-{}", std::process::id()));
         std::fs::write(&path, "x").unwrap();
         let exposed = |mode| {
@@ -243,7 +245,7 @@ mod tests {
         assert!(!exposed(0o600) && !exposed(0o400));
         // How systemd 257 shows a credential to whom it was given.
         assert_eq!(exposed(0o440), effective_uid() != 0);
-        assert!(exposed(0o644) && exposed(0o460));
+        assert!(exposed(0o640) && exposed(0o444) && exposed(0o604));
         std::fs::remove_file(path).unwrap();
     }
 

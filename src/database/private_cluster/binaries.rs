@@ -23,11 +23,16 @@ impl Binaries {
     /// The one that is named by a variable, else the newest that is installed; for an existing cluster one of the major
     /// version that made it.
     pub(super) fn find(cluster: Option<(u32, &Path)>) -> Outcome<Self> {
-        let directories = match (named(), cluster) {
-            (Some(named), None) => named,
-            (named, _) => [named.unwrap_or_default(), search_path()].concat(),
+        let named = named();
+        let directories = match (&named, cluster) {
+            (Some(named), None) => vec![named.join("bin"), named.clone()],
+            (Some(named), Some(_)) => [vec![named.join("bin"), named.clone()], search_path()].concat(),
+            (None, _) => search_path(),
         };
         let installed = installed_in(&directories, cluster.map(|(major, _)| major));
+        if let (Some(directory), None, []) = (named, cluster, &*installed) {
+            return Err(ClusterFailure::NoBinariesIn { variable: POSTGRESQL_VARIABLE, directory });
+        }
         choose(installed, cluster, &directories)
     }
 
@@ -58,15 +63,7 @@ fn choose(
     // Of equals the first: what stands in PATH is what the user means.
     let newest = installed.iter().rev().max_by_key(|binaries| binaries.major);
     match newest {
-        None => Err(ClusterFailure::NoBinaries {
-            searched: searched.to_vec(),
-            install: match named() {
-                Some(_) => {
-                    format!("{POSTGRESQL_VARIABLE} names another directory: correct it, or leave it out")
-                }
-                None => install_hint(),
-            },
-        }),
+        None => Err(ClusterFailure::NoBinaries { searched: searched.to_vec(), install: install_hint() }),
         Some(newest) if newest.major < OLDEST_SERVER => {
             Err(ClusterFailure::BinariesTooOld { found: found(), install: install_hint() })
         }
@@ -120,10 +117,8 @@ fn major_of(text: &str) -> Option<u32> {
 }
 
 /// Where the variable says that the programs are: there, or in the installation's `bin`.
-fn named() -> Option<Vec<PathBuf>> {
-    let named =
-        std::env::var_os(POSTGRESQL_VARIABLE).map(PathBuf::from).filter(|it| !it.as_os_str().is_empty())?;
-    Some(vec![named.join("bin"), named])
+fn named() -> Option<PathBuf> {
+    std::env::var_os(POSTGRESQL_VARIABLE).map(PathBuf::from).filter(|it| !it.as_os_str().is_empty())
 }
 
 /// Every place where a server may be, each once: `PATH` first, then those of the packagers.

@@ -26,6 +26,13 @@ pub enum ClusterFailure {
         /// The command that installs it here.
         install: String,
     },
+    /// No server is where the user says that one is.
+    NoBinariesIn {
+        /// The variable that says so.
+        variable: &'static str,
+        /// Where.
+        directory: PathBuf,
+    },
     /// Only servers that are too old are installed.
     BinariesTooOld {
         /// Their versions and places.
@@ -154,6 +161,12 @@ impl fmt::Display for ClusterFailure {
                 f,
                 "no PostgreSQL server is installed (initdb and postgres are neither in PATH nor where \
                  distributions put them); {install}, or name a server with DATABASE_URL"
+            ),
+            Self::NoBinariesIn { variable, directory } => write!(
+                f,
+                "{variable} names {}, and no initdb and postgres that run are there or in its bin; correct \
+                 it, or leave it out for the newest that is installed",
+                directory.display()
             ),
             Self::BinariesTooOld { found, install } => write!(
                 f,
