@@ -178,6 +178,15 @@ pub fn script(name: &str, text: &str) -> TaskDefinition {
     TaskDefinition { shell: true, max_retries: 0, ..TaskDefinition::new(name, text) }
 }
 
+/// Takes a database away, and whoever is connected to it: `WITH (FORCE)` came with PostgreSQL 13.
+pub fn drop_database(client: &mut postgres::Client, name: &str) -> Result<(), postgres::Error> {
+    client.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", &[&name])?;
+    client.batch_execute(&format!("DROP DATABASE IF EXISTS \"{name}\""))
+}
+
+/// How the tests' servers keep passwords; not the default before PostgreSQL 14.
+pub const SCRAM: (&str, &str) = ("password_encryption", "scram-sha-256");
+
 /// A program that only some tests need, such as `pgbouncer`; a machine may be without it, CI may not.
 pub fn tool(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();

@@ -16,7 +16,7 @@ use process_orchestrator::store::start::{StartOptions, StartRequest};
 use process_orchestrator::{ProcessType, TaskDefinition};
 
 use super::proxy::Proxy;
-use crate::common::{script, settings, wait_until};
+use crate::common::{drop_database, script, settings, wait_until};
 use crate::program::Bench;
 
 /// A server, a schema on it, and a folder with the journal of all commands.
@@ -318,8 +318,7 @@ impl Drop for World {
     fn drop(&mut self) {
         // A test that fails drops its programs itself; these are those that outlived it by a panic elsewhere.
         if let Some(name) = self.database.take() {
-            let end = format!("DROP DATABASE IF EXISTS \"{name}\" WITH (FORCE)");
-            if let Err(error) = self.bench.database.sql().batch_execute(&end) {
+            if let Err(error) = drop_database(&mut self.bench.database.sql(), &name) {
                 eprintln!("{error}");
             }
         }
