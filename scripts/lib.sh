@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# Sourced by scripts/demo, scripts/test and .ci/run, with the checkout as working directory:
+# Sourced by the other scripts, with the checkout as working directory:
 # finds what they need and installs what is missing. POSIX sh.
 
 say() { printf '==> %s\n' "$*" >&2; }
@@ -23,6 +23,14 @@ ensure_tools() {
     [ -z "$missing" ] || fail "still not found after the installation: $missing"
 }
 
+# What the builder of a program cannot install by itself, where root lets somebody else build.
+ensure_linker() {
+    have cc || {
+        missing=linker
+        install_missing
+    }
+}
+
 # What some tests of faults need besides. It is installed only in CI, by apt: a developer's machine should not
 # get a pooler's service for the sake of a test. Where a tool is missing its tests leave themselves out and say so.
 want_test_tools() {
@@ -36,7 +44,7 @@ want_test_tools() {
         say "some tests leave themselves out, for want of the packages: $missing"
         return 0
     fi
-    command="apt-get install -y" packages=$missing
+    command=$APT_COMMAND packages=$missing
     become_root
     say "installing for the tests: $missing"
     # shellcheck disable=SC2086 # a list of words
@@ -120,7 +128,8 @@ install_missing() {
     [ -n "$manager" ] || fail "missing: $packages
 There is no apt, dnf, apk, pacman or brew to install that with: do it by hand and start again."
     case $manager in
-    apt-get | dnf) command="$manager install -y" ;;
+    apt-get) command=$APT_COMMAND ;;
+    dnf) command="dnf install -y" ;;
     apk) command="apk add" ;;
     pacman) command="pacman -S --noconfirm --needed" ;;
     brew) command="brew install" ;;
@@ -170,6 +179,9 @@ become_root() {
     $command $packages"
 }
 
+# What install_with_apt does, for somebody who has to do it by hand: the same packages.
+APT_COMMAND="apt-get update && apt-get install -y --no-install-recommends"
+
 # Debian sets up and starts a server when it installs one. Only the programs are wanted here, so a
 # drop-in says no for as long as the installation takes; later installations are as they were.
 install_with_apt() {
@@ -192,6 +204,16 @@ install_with_apt() {
 
 # Prints cargo's target directory: CARGO_TARGET_DIR, cargo's configuration and the default, all are asked.
 target_dir() {
-    cargo metadata --format-version 1 --no-deps |
-        python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])'
+    metadata=$(cargo metadata --format-version 1 --no-deps) || fail "cargo metadata failed: its message is above"
+    printf '%s\n' "$metadata" | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p' | sed 's/\\\\/\\/g'
+}
+
+# Whether a PostgreSQL server runs under this process id: the file that names one outlives a killed server, and the number
+# may belong to somebody else by now. Without /proc, as on macOS, ps is there.
+is_server() {
+    case $1 in '' | *[!0-9]*) return 1 ;; esac
+    case $(cat "/proc/$1/comm" 2>/dev/null || ps -o comm= -p "$1" 2>/dev/null) in
+    *postgres* | *postmaster*) ;;
+    *) return 1 ;;
+    esac
 }

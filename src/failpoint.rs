@@ -122,7 +122,7 @@ mod active {
                 Action::Panic => panic!("failpoint {}", self.point.name()),
                 Action::Kill => {
                     let own = process::id().to_string();
-                    let killed = process::Command::new("kill").args(["-KILL", &own]).status();
+                    let killed = crate::platform::processes::kill().args(["-KILL", &own]).status();
                     panic!("failpoint {}: kill ended with {killed:?}", self.point.name());
                 }
             }

@@ -14,6 +14,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
 use super::error::BenchError;
 use super::stage::Stage;
+use crate::database::private_cluster::POSTGRESQL_VARIABLE;
 use crate::engine::Health;
 
 const READY: &str = "ready";
@@ -172,7 +173,10 @@ pub fn own_program(stage: &Stage<'_>, schema: &str) -> Result<Command, BenchErro
     let program = std::env::current_exe().map_err(|it| BenchError::system("find this program", &it))?;
     let mut command = Command::new(program);
     let own = std::env::vars_os().map(|(name, _)| name);
-    own.filter(|name| name.to_string_lossy().starts_with("PROCESS_ORCHESTRATOR_")).for_each(|name| {
+    let is_setting = |name: &std::ffi::OsString| {
+        name.to_string_lossy().starts_with("PROCESS_ORCHESTRATOR_") && name != POSTGRESQL_VARIABLE
+    };
+    own.filter(is_setting).for_each(|name| {
         command.env_remove(name);
     });
     let reach = stage.reach;

@@ -83,6 +83,11 @@ impl CliError {
         }
     }
 
+    /// Whether what was named is not in the database that was looked into.
+    pub fn is_not_found(&self) -> bool {
+        self.exit_code() == 3
+    }
+
     /// The lines for standard error, none where everything is said already.
     pub fn lines(&self) -> Vec<String> {
         match self {

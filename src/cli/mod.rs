@@ -46,7 +46,7 @@ use log::LevelFilter;
 use self::error::CliError;
 use self::options::global::{self, GlobalOptions};
 use self::screen::{background, message_queue, terminal};
-use self::surroundings::{logging, secrecy, session};
+use self::surroundings::{as_service, logging, secrecy, session};
 
 /// Runs sequences of command-line tasks durably on PostgreSQL
 #[derive(Debug, Parser)]
@@ -226,6 +226,11 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let option = cli.global.log_level;
     logging::start(option.unwrap_or_else(|| cli.command.log_level()), option.is_some());
+    if cli.global.service && !as_service::is_done() {
+        let error = as_service::begin(&arguments);
+        terminal::tell(&error);
+        return ExitCode::from(error.exit_code());
+    }
     secrecy::keep(&cli.global);
     let outcome = prepare().and_then(|()| cli.command.run(&cli.global));
     log::logger().flush();
@@ -233,6 +238,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             terminal::tell(&error);
+            as_service::hint_at(&error);
             ExitCode::from(error.exit_code())
         }
     };

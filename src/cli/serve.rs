@@ -201,6 +201,7 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
     }
     let token = if options.no_http { None } else { options.endpoint.open(options.listen)? };
     let signals = Signals::listen_for_reloads()?;
+    let reporter = ServiceManager::of_environment().report().map_err(StartError::from)?;
     let (session, mut store) = Session::open_as(global, Need::Migrated, Some(&options.node_name()))?;
     types::register_documents(&mut store, documents)?;
     drop(store);
@@ -224,7 +225,7 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
         }
     };
     message(ready_line(&node.health(), endpoint.as_ref().map(Endpoint::address), &session));
-    let reporter = ServiceManager::of_environment().report(node.health()).map_err(StartError::from)?;
+    reporter.begun(node.health());
     start_reloads(&session, options, &signals)?;
     let outcome = until_signal(&signals, &node, &retention_failed);
     // The endpoint answers to the end: whoever asks sees that the node is stopping.

@@ -218,6 +218,7 @@ mod tests {
             pooler: crate::database::Pooler::Auto,
             schema: "s 1".to_owned(),
             data_dir: None,
+            service: false,
             log_level: None,
         };
         let error = is_a_file("my pipe.json", &global);

@@ -21,7 +21,7 @@ pub fn tell(message: &clap::Error, arguments: &[OsString], mut definition: clap:
         terminal::tell(&CliError::Usage(line));
     } else {
         let (name, usage) = usage_of(&definition, arguments);
-        terminal::message(format!("error: {problem}\n\n{usage}\n\nMore about it: {name} --help"));
+        terminal::fatal(format!("error: {problem}\n\n{usage}\n\nMore about it: {name} --help"));
     }
     ExitCode::from(u8::try_from(message.exit_code()).unwrap_or(2))
 }

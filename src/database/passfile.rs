@@ -48,7 +48,7 @@ pub fn read(path: &Path) -> Option<String> {
 
 #[cfg(unix)]
 fn readable_by_others(metadata: &std::fs::Metadata) -> bool {
-    crate::platform::files::open_to_others(metadata)
+    crate::platform::files::is_secret_exposed(metadata)
 }
 
 #[cfg(not(unix))]

@@ -148,6 +148,13 @@ pub fn open_to_others(metadata: &Metadata) -> bool {
     metadata.mode() & 0o077 != 0
 }
 
+/// Whether somebody could read or write a secret who was not meant to. A credential of systemd's is not: root's, for nobody
+/// to write, and readable by whom it was given to, which an access list says and the mode shows as the group's right.
+pub fn is_secret_exposed(metadata: &Metadata) -> bool {
+    let is_credential = metadata.uid() == 0 && metadata.mode() & 0o777 == 0o440;
+    open_to_others(metadata) && !is_credential
+}
+
 /// Whether a private key could be read or written by somebody whom libpq would not trust with it: it has to be ours
 /// and closed to others, or root's and at most readable by a group.
 pub fn is_key_exposed(metadata: &Metadata) -> bool {
@@ -224,6 +231,21 @@ mod tests {
         unlock(&two).unwrap();
         assert!(try_lock(&three, Lock::Exclusive).unwrap(), "nobody has it");
         assert!(!try_lock(&one, Lock::Shared).unwrap(), "it is held alone");
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn a_credential_of_systemds_is_not_exposed() {
+        let path = std::env::temp_dir().join(format!("po-secret-{}", std::process::id()));
+        std::fs::write(&path, "x").unwrap();
+        let exposed = |mode| {
+            std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+            is_secret_exposed(&std::fs::metadata(&path).unwrap())
+        };
+        assert!(!exposed(0o600) && !exposed(0o400));
+        // How systemd 257 shows a credential to whom it was given.
+        assert_eq!(exposed(0o440), effective_uid() != 0);
+        assert!(exposed(0o640) && exposed(0o444) && exposed(0o604));
         std::fs::remove_file(path).unwrap();
     }
 

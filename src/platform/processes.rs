@@ -56,6 +56,23 @@ pub fn process_facts(pid: u32) -> Option<ProcessFacts> {
 /// `None` when the system doesn't tell, or it lives in another pid namespace.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub fn peer_pid(stream: &UnixStream) -> Option<u32> {
+    u32::try_from(peer(stream)?.pid).ok().filter(|pid| *pid > 0)
+}
+
+/// The user that the process at the other end ran as when it began to listen, where the system tells.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub fn peer_uid(stream: &UnixStream) -> Option<u32> {
+    Some(peer(stream)?.uid)
+}
+
+/// The same elsewhere.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub fn peer_uid(_stream: &UnixStream) -> Option<u32> {
+    None
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn peer(stream: &UnixStream) -> Option<libc::ucred> {
     let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
     let mut size = size_of::<libc::ucred>() as libc::socklen_t;
     // SAFETY: the pointers are to locals of the size that is passed; the descriptor is open.
@@ -68,7 +85,7 @@ pub fn peer_pid(stream: &UnixStream) -> Option<u32> {
             &raw mut size,
         )
     };
-    u32::try_from(peer.pid).ok().filter(|pid| done == 0 && *pid > 0)
+    (done == 0).then_some(peer)
 }
 
 /// The process at the other end of a connected Unix socket: for a server, the one that listens.
@@ -121,13 +138,26 @@ pub fn signal_as(user: &User, pid: u32, signal: StopSignal) -> io::Result<()> {
             _ => Err(io::Error::last_os_error()),
         };
     }
-    let mut kill = Command::new("/bin/kill");
+    let mut kill = kill();
     kill.args([name, &pid.to_string()]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     run_as(&mut kill, user);
     match kill.status()?.success() {
         true => Ok(()),
         false => Err(io::Error::other(format!("kill {name} {pid} as {} failed", user.name))),
     }
+}
+
+/// Asks this process to end as its service manager would, by SIGTERM.
+pub fn ask_to_end() {
+    // SAFETY: takes no pointers; signals are handled as for anybody's SIGTERM.
+    unsafe { libc::kill(libc::getpid(), libc::SIGTERM) };
+}
+
+/// The shell's own `kill`, its arguments still to be given: a slim system has no program of that name.
+pub fn kill() -> Command {
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", "kill \"$@\"", "kill"]);
+    shell
 }
 
 /// Makes `command` run as `user` when that is somebody else: its ids, none of our supplementary

@@ -178,6 +178,15 @@ pub fn script(name: &str, text: &str) -> TaskDefinition {
     TaskDefinition { shell: true, max_retries: 0, ..TaskDefinition::new(name, text) }
 }
 
+/// Takes a database away, and whoever is connected to it: `WITH (FORCE)` came with PostgreSQL 13.
+pub fn drop_database(client: &mut postgres::Client, name: &str) -> Result<(), postgres::Error> {
+    client.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", &[&name])?;
+    client.batch_execute(&format!("DROP DATABASE IF EXISTS \"{name}\""))
+}
+
+/// How the tests' servers keep passwords; not the default before PostgreSQL 14.
+pub const SCRAM: (&str, &str) = ("password_encryption", "scram-sha-256");
+
 /// A program that only some tests need, such as `pgbouncer`; a machine may be without it, CI may not.
 pub fn tool(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -185,9 +194,22 @@ pub fn tool(name: &str) -> Option<PathBuf> {
     let found = places.map(|place| place.join(name)).find(|it| it.is_file());
     if found.is_none() {
         assert!(std::env::var_os("CI").is_none(), "{name} is not installed: scripts/test installs it in CI");
-        eprintln!("left out: {name} is not installed");
+        leave_out(format_args!("{name} is not installed"));
     }
     found
+}
+
+/// Says that the test that calls it leaves itself out, and why: its caller returns then. To the runner it has passed, so
+/// `scripts/test` gathers these lines and ends with them.
+pub fn leave_out(why: impl std::fmt::Display) {
+    let test = std::thread::current();
+    let line = format!("{}: {why}\n", test.name().unwrap_or("a helper's thread"));
+    eprint!("left out: {line}");
+    if let Some(file) = std::env::var_os("LEFT_OUT_TESTS") {
+        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(file).unwrap();
+        // One write: tests run side by side.
+        std::io::Write::write_all(&mut file, line.as_bytes()).unwrap();
+    }
 }
 
 /// Asks until there is an answer; what is waited for is named when there is none.

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use process_orchestrator::ProcessType;
+use process_orchestrator::database::private_cluster::POSTGRESQL_VARIABLE;
+use process_orchestrator::platform::processes::kill;
 use serde_json::Value;
 
 use crate::common::{TestDatabase, data_dir};
@@ -62,6 +64,9 @@ impl Bench {
         let mut command = Command::new(line[0]);
         for (name, _) in std::env::vars_os() {
             let name = name.to_string_lossy().into_owned();
+            if name == POSTGRESQL_VARIABLE {
+                continue;
+            }
             if ["PG", "PROCESS_ORCHESTRATOR_", "DATABASE_URL", "RUST_LOG"]
                 .iter()
                 .any(|it| name.starts_with(it))
@@ -110,8 +115,13 @@ impl Ended {
 }
 
 pub fn signal(child: &Child, name: &str) {
-    let status = Command::new("kill").args([name, &child.id().to_string()]).status().unwrap();
-    assert!(status.success());
+    send(child.id(), name);
+}
+
+/// Sends a signal, such as `-TERM`, by the shell's own `kill`: a slim system has no program of that name.
+pub fn send(pid: u32, name: &str) {
+    let status = kill().args([name, &pid.to_string()]).status().unwrap();
+    assert!(status.success(), "kill {name} {pid}: {status}");
 }
 
 /// Reads standard error until a line that holds `part`; returns the rest to read.

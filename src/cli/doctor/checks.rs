@@ -254,6 +254,15 @@ pub fn of_rights(state: &Examination, program: &str) -> Option<Check> {
     })
 }
 
+/// What a private cluster means for who may change what.
+pub fn of_private_cluster(hint: &str) -> Check {
+    let found = "commands of tasks run as its user and could change any record (see `process-orchestrator help security`)";
+    match hint.strip_prefix("; ") {
+        Some(hint) => Check::warn("private cluster", found, hint),
+        None => Check::ok("private cluster", found),
+    }
+}
+
 /// What could not be looked at, mostly for a right that is missing.
 pub fn unseen(name: &'static str, error: &StoreError) -> Check {
     Check { remedy: None, ..Check::fail(name, format!("failed to {error}"), "") }

@@ -15,6 +15,7 @@ use super::error::{CliError, Verdict};
 use super::options::global::GlobalOptions;
 use super::screen::terminal::{Face, Size, print_json, print_lines};
 use super::screen::text;
+use super::surroundings::as_service::hint_if_elsewhere;
 use super::surroundings::session::{Need, Session};
 use crate::database::ConnectionSource;
 use crate::model::lifecycle::TaskStatus;
@@ -73,6 +74,9 @@ fn examine(
         checks::of_wake_ups(&wake_up(&*session.source(), session.schema()))
     });
     checks.extend(checks::of_rights(&state, &global.program()));
+    if session.is_private() {
+        checks.push(checks::of_private_cluster(&hint_if_elsewhere()));
+    }
     if has_tables {
         checks.extend(checks::of_queue(&state, &store.who_locks_tables()?));
         // One that can't be looked at is told, and the others are looked at.

@@ -12,6 +12,11 @@ use crate::store::DEFAULT_SCHEMA;
 /// PostgreSQL cuts longer names (its NAMEDATALEN, less one).
 const SCHEMA_BYTES_MAX: usize = 63;
 
+/// Tells a program that `--service` has started anew that it acts for the service.
+pub const AS_SERVICE: &str = "PROCESS_ORCHESTRATOR_AS_SERVICE";
+/// How a person has to type that.
+pub const PROGRAM_AS_SERVICE: &str = "sudo process-orchestrator --service";
+
 /// Where help lists these options.
 const HEADING: &str = "Global options";
 
@@ -41,6 +46,9 @@ pub struct GlobalOptions {
         hide_env_values = true
     )]
     pub data_dir: Option<PathBuf>,
+    /// Do it as the installed service would: on its database, as its user, with its settings; only root may
+    #[arg(long, global = true, help_heading = HEADING, conflicts_with = "database_url")]
+    pub service: bool,
     /// How much is logged to standard error: off, error, warn, info, debug or trace; RUST_LOG for single modules
     #[arg(long, value_name = "LEVEL", global = true, help_heading = HEADING, env = "PROCESS_ORCHESTRATOR_LOG_LEVEL", hide_env_values = true,
         value_parser = levels(), hide_possible_values = true)]
@@ -75,7 +83,8 @@ impl GlobalOptions {
     }
 
     fn program_given(&self, env: &dyn Fn(&str) -> Option<String>) -> String {
-        let mut words = vec!["process-orchestrator".to_owned()];
+        let program = if env(AS_SERVICE).is_some() { PROGRAM_AS_SERVICE } else { "process-orchestrator" };
+        let mut words: Vec<String> = program.split(' ').map(str::to_owned).collect();
         if self.schema != env("PROCESS_ORCHESTRATOR_SCHEMA").unwrap_or_else(|| DEFAULT_SCHEMA.to_owned()) {
             words.extend(["--schema".to_owned(), self.schema.clone()]);
         }
@@ -117,6 +126,7 @@ mod tests {
             pooler: Pooler::Auto,
             schema: "Team A".to_owned(),
             data_dir: Some("/data".into()),
+            service: false,
             log_level: None,
         };
         assert_eq!(
@@ -129,11 +139,15 @@ mod tests {
         };
         let env = |name: &str| match name {
             "PROCESS_ORCHESTRATOR_SCHEMA" => Some("Team A".to_owned()),
-            _ => Some("/data".to_owned()),
+            "PROCESS_ORCHESTRATOR_DATA_DIR" => Some("/data".to_owned()),
+            _ => None,
         };
         let expected = "process-orchestrator --database-url 'postgresql://me@there/db?sslmode=prefer'";
         assert_eq!(options.program_given(&env), expected);
         let options = GlobalOptions { database_url: None, ..options };
         assert_eq!(options.program_given(&env), "process-orchestrator");
+        let as_service = |_: &str| Some("/data".to_owned());
+        let options = GlobalOptions { schema: "/data".to_owned(), ..options };
+        assert_eq!(options.program_given(&as_service), "sudo process-orchestrator --service");
     }
 }

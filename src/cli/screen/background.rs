@@ -4,7 +4,7 @@ use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic::PanicHookInfo;
 
 use super::message_queue;
-use super::terminal::message;
+use super::terminal::fatal;
 
 /// From now on messages do not wait for their reader. Without a thread for it they do.
 pub fn begin() {
@@ -23,5 +23,5 @@ fn tell_panic(panic: &PanicHookInfo<'_>) {
     } else {
         String::new()
     };
-    message(format!("thread {:?} {panic}{trace}", thread.name().unwrap_or("unnamed")));
+    fatal(format!("thread {:?} {panic}{trace}", thread.name().unwrap_or("unnamed")));
 }

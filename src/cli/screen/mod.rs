@@ -1,6 +1,7 @@
 //! What the user sees: standard output, standard error, colours, tables.
 
 pub mod background;
+pub mod journal;
 pub mod lines;
 pub mod message_queue;
 pub mod style;

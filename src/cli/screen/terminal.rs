@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
+use super::journal;
 use super::lines::Way;
 use crate::cli::error::{self, CliError};
 use crate::store::read::Listed;
@@ -192,11 +193,16 @@ pub fn message(line: impl AsRef<str>) {
     write_stderr(format!("{}{shown}\n", erase(&mut drawn)));
 }
 
+/// The same for what ends the program or a thread: the journal has it as an error.
+pub fn fatal(text: impl AsRef<str>) {
+    message(journal::marked(journal::ERROR, text.as_ref()));
+}
+
 /// Tells an error on standard error: in lines for people or, beside data in JSON, as a line of JSON.
 pub fn tell(error: &CliError) {
     match error::is_json() {
-        true => error.to_json().iter().for_each(|it| message(it.to_string())),
-        false => error.lines().iter().for_each(|line| message(format!("error: {line}"))),
+        true => error.to_json().iter().for_each(|it| fatal(it.to_string())),
+        false => error.lines().iter().for_each(|line| fatal(format!("error: {line}"))),
     }
 }
 

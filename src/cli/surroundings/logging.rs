@@ -9,8 +9,8 @@ use std::time::Instant;
 use env_logger::Logger;
 use log::{LevelFilter, Log, Metadata, Record};
 
-use crate::cli::screen::terminal;
 use crate::cli::screen::text::escape;
+use crate::cli::screen::{journal, terminal};
 
 /// Lines that one place of the program may write at once before some are left out.
 const BURST: f64 = 50.0;
@@ -26,7 +26,7 @@ pub fn start(own: LevelFilter, is_option: bool) {
     if !is_option {
         builder.parse_env("RUST_LOG");
     }
-    let is_journal = is_journal();
+    let is_journal = journal::is_journal();
     builder.format(move |out, record| {
         if is_journal {
             write!(out, "<{}>", priority(record.level()))?;
@@ -54,26 +54,11 @@ fn short_target(target: &str) -> &str {
 /// journald reads a syslog priority at the beginning of a line.
 fn priority(level: log::Level) -> u8 {
     match level {
-        log::Level::Error => 3,
+        log::Level::Error => journal::ERROR,
         log::Level::Warn => 4,
         log::Level::Info => 6,
         log::Level::Debug | log::Level::Trace => 7,
     }
-}
-
-/// Whether standard error is the journal: `JOURNAL_STREAM` names its device and inode (systemd.exec(5)), and is
-/// inherited by those whose standard error is something else.
-fn is_journal() -> bool {
-    #[cfg(unix)]
-    {
-        use std::os::fd::AsFd;
-        use std::os::unix::fs::MetadataExt;
-        let Some(stream) = std::env::var("JOURNAL_STREAM").ok() else { return false };
-        let own = std::io::stderr().as_fd().try_clone_to_owned().map(std::fs::File::from);
-        own.and_then(|file| file.metadata()).is_ok_and(|it| stream == format!("{}:{}", it.dev(), it.ino()))
-    }
-    #[cfg(not(unix))]
-    false
 }
 
 /// Lets every place of the program write a burst and then a few lines a second, and says how many it left out.

@@ -1,5 +1,6 @@
-//! What the program has around it: the database, signals, the journal, systemd, other users.
+//! What the program has around it: the database, signals, the journal, systemd, the installed service, other users.
 
+pub mod as_service;
 pub mod logging;
 pub mod secrecy;
 pub mod service_manager;

@@ -1,5 +1,5 @@
-//! What a node tells systemd: ready, how it is, that it moves, that it stops (sd_notify(3)). Without a service
-//! manager nothing of this is done.
+//! What a node tells systemd: that it starts, that it is ready, how it is, that it moves, that it stops (sd_notify(3)).
+//! Without a service manager nothing of this is done.
 
 use std::ffi::OsString;
 use std::io;
@@ -13,8 +13,10 @@ use crate::engine::Health;
 
 /// How often the status text is looked at.
 const STATUS_EVERY: Duration = Duration::from_secs(5);
-/// How long systemd is asked to wait further while the node stops, asked again and again.
-const STOP_STEP: Duration = Duration::from_secs(20);
+/// How often a node that has begun is asked whether it has looked at the queue: soon felt by who waits for it to be up.
+const BEGUN_EVERY: Duration = Duration::from_millis(20);
+/// How long systemd is asked to wait further while the node starts or stops, asked again and again.
+const STEP: Duration = Duration::from_secs(20);
 /// What stopping takes beyond the drain timeout at the most: commands' grace, last records, threads.
 const STOP_MARGIN: Duration = Duration::from_secs(60);
 
@@ -26,9 +28,17 @@ pub struct ServiceManager {
 
 /// Tells the service manager how the node is, until it is dropped.
 pub struct Reporter {
-    /// Takes the drain timeout when the node stops; its end is the thread's end.
-    stopping: Option<Sender<Duration>>,
+    /// Its end is the thread's end.
+    news: Option<Sender<News>>,
     thread: Option<std::thread::JoinHandle<()>>,
+}
+
+/// What the thread that tells has to know.
+enum News {
+    /// The node has begun.
+    Begun(Arc<Health>),
+    /// It stops, and its commands have so long.
+    Stopping(Duration),
 }
 
 impl ServiceManager {
@@ -51,47 +61,56 @@ impl ServiceManager {
         }
     }
 
-    /// Says that the node is ready, then goes on to say how it is.
+    /// Says that a node starts, for as long as that takes, and when it has begun how it is. It is ready once it has looked
+    /// at the queue: what depends on it finds a node that works.
     ///
     /// # Errors
     /// When the system has no thread left.
-    pub fn report(self, health: Arc<Health>) -> io::Result<Reporter> {
-        let Some(socket) = self.socket else { return Ok(Reporter { stopping: None, thread: None }) };
-        let (stopping, is_stopping) = bounded(1);
-        let told = status(&health);
-        socket.send(&format!("READY=1\nSTATUS={told}"));
-        // Twice as often as need be, as sd_watchdog_enabled(3) advises, and once more for a loaded machine.
-        let every = self.watchdog.map_or(STATUS_EVERY, |watchdog| (watchdog / 3).min(STATUS_EVERY));
+    pub fn report(self) -> io::Result<Reporter> {
+        let Some(socket) = self.socket else { return Ok(Reporter { news: None, thread: None }) };
+        let (sender, news) = bounded(2);
+        let told = "opening the database".to_owned();
+        socket.send(&format!("STATUS={told}"));
         let telling = Telling {
             socket,
-            health,
+            health: None,
             watchdog: self.watchdog,
-            every,
+            is_ready: false,
             stop_until: None,
             was_stalled: false,
             told,
             told_at: Instant::now(),
+            more_time_at: Instant::now(),
         };
-        let body = move || telling.run(&is_stopping);
+        let body = move || telling.run(&news);
         let thread = std::thread::Builder::new().name("service-manager".to_owned()).spawn(body)?;
-        Ok(Reporter { stopping: Some(stopping), thread: Some(thread) })
+        Ok(Reporter { news: Some(sender), thread: Some(thread) })
     }
 }
 
 impl Reporter {
+    /// Says how the node is from now on.
+    pub fn begun(&self, health: Arc<Health>) {
+        self.tell(News::Begun(health));
+    }
+
     /// Says that the node stops, and asks for as long as that takes: the drain timeout is the operator's, and the
     /// unit need not repeat it.
     pub fn stopping(&self, drain_timeout: Duration) {
-        if let Some(stopping) = &self.stopping {
-            // Full: it was told already.
-            _ = stopping.try_send(drain_timeout);
+        self.tell(News::Stopping(drain_timeout));
+    }
+
+    fn tell(&self, news: News) {
+        if let Some(sender) = &self.news {
+            // There is room for one of each, and each is told once.
+            _ = sender.try_send(news);
         }
     }
 }
 
 impl Drop for Reporter {
     fn drop(&mut self) {
-        drop(self.stopping.take());
+        drop(self.news.take());
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
@@ -102,43 +121,66 @@ impl Drop for Reporter {
 
 struct Telling {
     socket: socket::Socket,
-    health: Arc<Health>,
+    health: Option<Arc<Health>>,
     watchdog: Option<Duration>,
-    every: Duration,
+    is_ready: bool,
     /// When the node stops: until when more time is asked for.
     stop_until: Option<Instant>,
     was_stalled: bool,
     told: String,
     told_at: Instant,
+    more_time_at: Instant,
 }
 
 impl Telling {
-    fn run(mut self, stopping: &Receiver<Duration>) {
+    fn run(mut self, news: &Receiver<News>) {
         loop {
-            match stopping.recv_timeout(self.every) {
-                Ok(drain_timeout) => {
+            match news.recv_timeout(self.every()) {
+                Ok(News::Begun(health)) => self.health = Some(health),
+                Ok(News::Stopping(drain_timeout)) => {
                     self.socket.send("STOPPING=1");
                     self.stop_until = Some(Instant::now() + drain_timeout + STOP_MARGIN);
+                    self.more_time_at = Instant::now();
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             let words: Vec<String> =
-                [self.more_time(), self.life(), self.news()].into_iter().flatten().collect();
+                [self.ready(), self.more_time(), self.life(), self.news()].into_iter().flatten().collect();
             if !words.is_empty() {
                 self.socket.send(&words.join("\n"));
             }
         }
     }
 
-    fn more_time(&self) -> Option<String> {
-        let is_wanted = self.stop_until.is_some_and(|until| Instant::now() < until);
-        is_wanted.then(|| format!("EXTEND_TIMEOUT_USEC={}", STOP_STEP.as_micros()))
+    fn every(&self) -> Duration {
+        // Twice as often as need be, as sd_watchdog_enabled(3) advises, and once more for a loaded machine.
+        let usual = self.watchdog.map_or(STATUS_EVERY, |watchdog| (watchdog / 3).min(STATUS_EVERY));
+        if self.health.is_some() && !self.is_ready { usual.min(BEGUN_EVERY) } else { usual }
+    }
+
+    /// Said once.
+    fn ready(&mut self) -> Option<String> {
+        let health = self.health.as_ref().filter(|it| !self.is_ready && it.has_looked())?;
+        self.is_ready = true;
+        (self.told, self.told_at) = (status(health), Instant::now());
+        Some(format!("READY=1\nSTATUS={}", self.told))
+    }
+
+    fn more_time(&mut self) -> Option<String> {
+        let now = Instant::now();
+        let is_starting = !self.is_ready && self.stop_until.is_none();
+        let is_wanted = is_starting || self.stop_until.is_some_and(|until| now < until);
+        if !is_wanted || now < self.more_time_at {
+            return None;
+        }
+        self.more_time_at = now + STATUS_EVERY / 2;
+        Some(format!("EXTEND_TIMEOUT_USEC={}", STEP.as_micros()))
     }
 
     /// Food for the watchdog, as long as every thread that the node depends on moves.
     fn life(&mut self) -> Option<String> {
-        let stall = self.health.stalled_thread(self.watchdog?);
+        let stall = self.health.as_ref()?.stalled_thread(self.watchdog?);
         if let Some(stall) = &stall
             && !self.was_stalled
         {
@@ -150,7 +192,7 @@ impl Telling {
 
     /// The status, if it is another one than was told.
     fn news(&mut self) -> Option<String> {
-        let now = status(&self.health);
+        let now = status(self.health.as_ref()?);
         if now == self.told || self.told_at.elapsed() < STATUS_EVERY {
             return None;
         }

@@ -3,13 +3,16 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::as_service;
 use crate::cli::error::CliError;
 use crate::cli::options::global::GlobalOptions;
 use crate::cli::screen::terminal::message;
+use crate::database::data_dir::holds_cluster;
 use crate::database::private_cluster::PrivateCluster;
 use crate::database::{
     Access, ConnectionSettings, ConnectionSource, Target, check_server, process_environment,
 };
+use crate::platform::processes;
 use crate::store::{Store, StoreError};
 
 /// What a command needs to find.
@@ -30,7 +33,7 @@ pub struct Session {
     source: Arc<dyn ConnectionSource>,
     schema: String,
     /// Stops the private server when its last user is gone. The last field: it goes after all connections.
-    _cluster: Option<PrivateCluster>,
+    cluster: Option<PrivateCluster>,
 }
 
 impl Session {
@@ -76,7 +79,7 @@ impl Session {
             Some(node) => settings.for_node(node),
             None => settings,
         };
-        Self { source: Arc::new(source), schema: global.schema.clone(), _cluster: cluster }
+        Self { source: Arc::new(source), schema: global.schema.clone(), cluster }
     }
 
     fn open_private(
@@ -85,17 +88,29 @@ impl Session {
         need: Need,
         node: Option<&str>,
     ) -> Result<Self, CliError> {
-        if !has_cluster(data_dir) {
+        as_service::note_private(data_dir);
+        let hint = as_service::hint_if_elsewhere();
+        if !holds_cluster(data_dir) {
             if need == Need::Tables {
-                return Err(nothing_yet(&format!("{} holds no database", data_dir.display()), global));
+                return Err(nothing_yet(&format!("{} holds no database{hint}", data_dir.display()), global));
             }
             message(format!(
-                "no DATABASE_URL or PGHOST is set: making a private PostgreSQL in {}, where everything is kept",
+                "no DATABASE_URL or PGHOST is set: making a private PostgreSQL in {}, where everything is kept{hint}",
                 data_dir.display()
             ));
         }
-        let cluster =
-            PrivateCluster::open(data_dir).map_err(|cause| CliError::Unreachable(cause.to_string()))?;
+        let mut cluster = PrivateCluster::open(data_dir).map_err(|cause| {
+            CliError::Unreachable(format!("{cause}{}", as_service::hint_if_services(data_dir)))
+        })?;
+        if node.is_some() {
+            let stop = |change| {
+                log::error!("{change}; the node stops");
+                processes::ask_to_end();
+            };
+            cluster.watch_owner(stop).map_err(|cause| {
+                CliError::Failed(format!("failed to watch the private PostgreSQL: {cause}"))
+            })?;
+        }
         Ok(Self::new(cluster.settings(), global, node, Some(cluster)))
     }
 
@@ -113,9 +128,14 @@ impl Session {
 
     fn expect_tables(&self, store: &mut Store, global: &GlobalOptions) -> Result<(), CliError> {
         match store.check_schema() {
-            Err(StoreError::SchemaMissing { found: 0, schema, .. }) => {
-                Err(nothing_yet(&format!("schema {schema:?} of {} holds no tables", self.shown()), global))
-            }
+            Err(StoreError::SchemaMissing { found: 0, schema, .. }) => Err(nothing_yet(
+                &format!(
+                    "schema {schema:?} of {} holds no tables{}",
+                    self.shown(),
+                    as_service::hint_if_elsewhere()
+                ),
+                global,
+            )),
             other => Ok(other?),
         }
     }
@@ -138,6 +158,11 @@ impl Session {
         &self.schema
     }
 
+    /// Whether it is a private cluster.
+    pub fn is_private(&self) -> bool {
+        self.cluster.is_some()
+    }
+
     /// The database, without a password.
     pub fn shown(&self) -> String {
         self.source.shown()
@@ -149,13 +174,4 @@ fn nothing_yet(what: &str, global: &GlobalOptions) -> CliError {
     CliError::Failed(format!(
         "nothing here yet: {what}; run a first process ({program} run FILE) or make the tables ({program} migrate)"
     ))
-}
-
-/// Whether a private cluster was made in `data_dir` before.
-fn has_cluster(data_dir: &Path) -> bool {
-    let Ok(entries) = std::fs::read_dir(data_dir) else { return false };
-    entries.flatten().any(|entry| {
-        entry.file_name().to_string_lossy().starts_with("postgresql-")
-            && entry.path().join("PG_VERSION").is_file()
-    })
 }

@@ -115,7 +115,7 @@ fn a_grandchild_that_keeps_the_output_delays_nobody() {
             "[... cut here: something that the command has left running still holds its output ...]\n";
         assert_eq!(remark, expected, "{way}");
         assert!(is_alive(grandchild), "{way}: a command that succeeds may leave children behind");
-        std::process::Command::new("kill").arg(grandchild).status().unwrap();
+        crate::platform::processes::kill().arg(grandchild).status().unwrap();
     }
 }
 

@@ -206,7 +206,7 @@ fn the_daemon_of_a_success_lives_on_unless_it_is_told_otherwise() {
             let report = run_bash(&mut tagging(), &leaving(way, &folder), |it| it.leftovers = leftovers);
             let lived = is_alive(&pid(&folder));
             if lived {
-                std::process::Command::new("kill").args(["-KILL", &pid(&folder)]).status().unwrap();
+                crate::platform::processes::kill().args(["-KILL", &pid(&folder)]).status().unwrap();
             }
             assert_eq!((report.outcome, message(&report)), (Outcome::Succeeded, ""), "{way}: {report:?}");
             assert_eq!(lived, leftovers == Leftovers::Keep, "{way}: {report:?}");

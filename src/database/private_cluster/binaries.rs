@@ -7,6 +7,9 @@ use super::error::{ClusterFailure, Outcome};
 use crate::database::server_version::OLDEST_SERVER;
 use crate::platform::files;
 
+/// Names the directory of the programs, where the newest is not what is meant.
+pub const POSTGRESQL_VARIABLE: &str = "PROCESS_ORCHESTRATOR_POSTGRESQL";
+
 /// A directory that holds `initdb` and `postgres`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Binaries {
@@ -17,10 +20,19 @@ pub struct Binaries {
 }
 
 impl Binaries {
-    /// The newest that is installed or, for an existing cluster, of the major version that made it.
+    /// The one that is named by a variable, else the newest that is installed; for an existing cluster one of the major
+    /// version that made it.
     pub(super) fn find(cluster: Option<(u32, &Path)>) -> Outcome<Self> {
-        let directories = search_path();
+        let named = named();
+        let directories = match (&named, cluster) {
+            (Some(named), None) => vec![named.join("bin"), named.clone()],
+            (Some(named), Some(_)) => [vec![named.join("bin"), named.clone()], search_path()].concat(),
+            (None, _) => search_path(),
+        };
         let installed = installed_in(&directories, cluster.map(|(major, _)| major));
+        if let (Some(directory), None, []) = (named, cluster, &*installed) {
+            return Err(ClusterFailure::NoBinariesIn { variable: POSTGRESQL_VARIABLE, directory });
+        }
         choose(installed, cluster, &directories)
     }
 
@@ -102,6 +114,11 @@ fn major_of(text: &str) -> Option<u32> {
     let version = text.split_once("(PostgreSQL) ")?.1;
     let digits = version.split(|c: char| !c.is_ascii_digit()).next()?;
     digits.parse().ok()
+}
+
+/// Where the variable says that the programs are: there, or in the installation's `bin`.
+fn named() -> Option<PathBuf> {
+    std::env::var_os(POSTGRESQL_VARIABLE).map(PathBuf::from).filter(|it| !it.as_os_str().is_empty())
 }
 
 /// Every place where a server may be, each once: `PATH` first, then those of the packagers.

@@ -26,6 +26,13 @@ pub enum ClusterFailure {
         /// The command that installs it here.
         install: String,
     },
+    /// No server is where the user says that one is.
+    NoBinariesIn {
+        /// The variable that says so.
+        variable: &'static str,
+        /// Where.
+        directory: PathBuf,
+    },
     /// Only servers that are too old are installed.
     BinariesTooOld {
         /// Their versions and places.
@@ -54,6 +61,15 @@ pub enum ClusterFailure {
         /// Which.
         path: PathBuf,
         /// Whose.
+        owner: String,
+    },
+    /// The server runs as another user than its files belong to.
+    AnotherUsersServer {
+        /// Its process, where the system tells.
+        pid: Option<u32>,
+        /// Who runs it.
+        runs_as: String,
+        /// Whose the files are now.
         owner: String,
     },
     /// A directory could be changed or entered by others, which would hand them the database.
@@ -146,6 +162,12 @@ impl fmt::Display for ClusterFailure {
                 "no PostgreSQL server is installed (initdb and postgres are neither in PATH nor where \
                  distributions put them); {install}, or name a server with DATABASE_URL"
             ),
+            Self::NoBinariesIn { variable, directory } => write!(
+                f,
+                "{variable} names {}, and no initdb and postgres that run are there or in its bin; correct \
+                 it, or leave it out for the newest that is installed",
+                directory.display()
+            ),
             Self::BinariesTooOld { found, install } => write!(
                 f,
                 "PostgreSQL {OLDEST_SERVER} or newer is needed, installed is {}; {install}",
@@ -166,6 +188,15 @@ impl fmt::Display for ClusterFailure {
             }
             Self::Foreign { path, owner } => {
                 write!(f, "{} belongs to {owner}; run as that user, or {OTHER_PLACE}", path.display())
+            }
+            Self::AnotherUsersServer { pid, runs_as, owner } => {
+                let server = pid.map_or("its server".to_owned(), |pid| format!("its server, process {pid},"));
+                write!(
+                    f,
+                    "{server} runs as {runs_as}, and the files belong to {owner} by now: they were given away under it; \
+                     stop what uses it, {}",
+                    pid.map_or("then try again".to_owned(), |pid| format!("or end it: kill -INT {pid}"))
+                )
             }
             Self::Unsafe { path, reason, remedy } => write!(f, "{} {reason}; {remedy}", path.display()),
             Self::Closed { at, user } => write!(

@@ -187,7 +187,7 @@ fn refuse_foreign(path: &Path, metadata: &Metadata, wanted: u32) -> Outcome<()> 
 }
 
 /// The user with this id; one that the user list doesn't know goes by the number.
-fn named(uid: u32) -> User {
+pub(super) fn named(uid: u32) -> User {
     match files::user_by_id(uid) {
         Ok(Some(user)) => user,
         unknown => {

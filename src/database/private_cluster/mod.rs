@@ -21,18 +21,21 @@ mod error;
 mod launch;
 mod layout;
 mod lock_file;
+mod owner_watch;
 mod server;
 mod waiting;
 
 use std::fs::File;
 use std::path::Path;
 
+pub use self::binaries::POSTGRESQL_VARIABLE;
 pub use self::error::{ClusterError, ClusterFailure};
 
 use self::binaries::Binaries;
 use self::error::{Outcome, cannot};
 use self::layout::Layout;
 use self::lock_file::LockFile;
+use self::owner_watch::OwnerWatch;
 use self::server::Server;
 use self::waiting::Waiting;
 use super::connect::Patience;
@@ -53,6 +56,7 @@ pub struct PrivateCluster {
     server: Server,
     /// Holds the shared lock. `None` once it is given back.
     share: Option<File>,
+    owner_watch: Option<OwnerWatch>,
 }
 
 impl PrivateCluster {
@@ -79,7 +83,7 @@ impl PrivateCluster {
         files::lock(&share, Lock::Shared).map_err(cannot("share the server"))?;
         let server = prepare_server(&layout, options)?;
         // From here on dropping it undoes everything, once the decision lock is free.
-        let cluster = Self { layout, server, share: Some(share) };
+        let cluster = Self { layout, server, share: Some(share), owner_watch: None };
         let running = cluster.server.ensure_running();
         give_back(&decision);
         running.map(|()| cluster)
@@ -102,6 +106,17 @@ impl PrivateCluster {
     /// The major version of the server, such as 15.
     pub fn major_version(&self) -> u32 {
         self.server.binaries.major
+    }
+
+    /// Has `lost` told, once, if the cluster's files are given to somebody else while it is open. For who works with it for
+    /// long.
+    ///
+    /// # Errors
+    /// When the system has no thread left.
+    pub fn watch_owner(&mut self, lost: impl FnOnce(String) + Send + 'static) -> std::io::Result<()> {
+        let (cluster, uid) = (self.server.cluster.clone(), self.server.user.uid);
+        self.owner_watch = Some(OwnerWatch::begin(cluster, uid, lost)?);
+        Ok(())
     }
 
     /// Starts the server again if it has ended under us, as when it was killed.

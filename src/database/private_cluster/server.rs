@@ -141,6 +141,7 @@ impl Server {
 
     fn look(&self) -> Outcome<Sight> {
         if let Ok(stream) = UnixStream::connect(layout::socket_path(&self.sockets)) {
+            self.refuse_another_users(&stream)?;
             return Ok(Sight::Answering(processes::peer_pid(&stream)));
         }
         Ok(match LockFile::read(&self.cluster)? {
@@ -155,6 +156,19 @@ impl Server {
             // After a crash or a reboot the id may be anybody's.
             Some(_) => Sight::Leftover,
         })
+    }
+
+    /// A server that runs as somebody else was started before its files were given to whom they belong to now: it can
+    /// write them no more, and whoever joins it loses its work with it.
+    fn refuse_another_users(&self, stream: &UnixStream) -> Outcome<()> {
+        match processes::peer_uid(stream) {
+            Some(uid) if uid != self.user.uid => Err(ClusterFailure::AnotherUsersServer {
+                pid: processes::peer_pid(stream),
+                runs_as: layout::named(uid).name,
+                owner: self.user.name.clone(),
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// PostgreSQL's processes have the cluster as their working directory. Where the system does not

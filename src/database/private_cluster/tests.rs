@@ -38,7 +38,7 @@ fn set_mode(path: &Path, mode: u32) {
 }
 
 fn kill_hard(pid: u32) {
-    assert!(Command::new("kill").args(["-KILL", &pid.to_string()]).status().unwrap().success());
+    assert!(crate::platform::processes::kill().args(["-KILL", &pid.to_string()]).status().unwrap().success());
 }
 
 #[test]

@@ -101,6 +101,11 @@ impl Health {
         self.watchdog.stalled(longest, self.lease * 2 / 3)
     }
 
+    /// Whether it has looked at the queue.
+    pub fn has_looked(&self) -> bool {
+        self.last_poll.load(Ordering::Relaxed) != 0
+    }
+
     /// Whether it claims and reaches the database.
     pub fn is_ready(&self) -> bool {
         self.problem().is_none()
@@ -112,7 +117,7 @@ impl Health {
             return Some("the node is stopping".to_owned());
         }
         let last = self.last_poll.load(Ordering::Relaxed);
-        if last == 0 {
+        if !self.has_looked() {
             return Some("the node has not reached the database yet".to_owned());
         }
         let age = self.began.elapsed().saturating_sub(Duration::from_millis(last));

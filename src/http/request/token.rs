@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::wire::Head;
 use crate::http::answer::Problem;
-use crate::platform::files::open_to_others;
+use crate::platform::files::is_secret_exposed;
 
 /// A shorter token could be guessed; 16 random letters and digits can't.
 pub const TOKEN_CHARS_MIN: usize = 16;
@@ -60,7 +60,7 @@ impl TokenFile {
     pub fn open(path: &Path) -> Result<Self, TokenError> {
         let failed = |problem| TokenError { path: path.to_owned(), problem };
         let read = read(path).map_err(failed)?;
-        if fs::metadata(path).is_ok_and(|it| open_to_others(&it)) {
+        if fs::metadata(path).is_ok_and(|it| is_secret_exposed(&it)) {
             log::warn!(
                 "the token file {path:?} is open to others than its owner; run: chmod 600 {}",
                 path.display()

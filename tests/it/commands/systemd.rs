@@ -60,8 +60,8 @@ fn systemd_is_told_ready_alive_and_stopping_in_time() {
     let mut manager = Manager::at(&SocketAddr::from_pathname(&path).unwrap());
     let usec = [("WATCHDOG_USEC", "3000000")];
     let mut node = serve(&bench, path.to_str().unwrap(), &usec, &["--drain-timeout", "60s"]);
-    manager.wait_for("READY=1\nSTATUS=");
-    assert!(manager.heard.starts_with("READY=1\nSTATUS="), "{}", manager.heard);
+    manager.wait_for("READY=1\nSTATUS=0 of 2 executors busy, 0 executions recorded");
+    assert!(manager.heard.starts_with("STATUS=opening the database\n"), "{}", manager.heard);
     manager.wait_for("WATCHDOG=1");
 
     let go = bench.folder.join("go");
@@ -81,6 +81,23 @@ fn systemd_is_told_ready_alive_and_stopping_in_time() {
         (manager.heard.matches("WATCHDOG=1").count() > before).then_some(())
     });
     fs::write(&go, "").unwrap();
+    assert_eq!(node.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_node_is_ready_once_it_has_looked_at_the_queue_and_asks_for_the_time_until_then() {
+    let bench = Bench::with_tables("systemd_ready");
+    let path = bench.folder.join("notify");
+    let mut manager = Manager::at(&SocketAddr::from_pathname(&path).unwrap());
+    let mut client = bench.database.sql();
+    let mut somebody = client.transaction().unwrap();
+    somebody.batch_execute("LOCK TABLE scheduled_tasks IN ACCESS EXCLUSIVE MODE").unwrap();
+    let mut node = serve(&bench, path.to_str().unwrap(), &[("WATCHDOG_USEC", "3000000")], &[]);
+    manager.wait_for("EXTEND_TIMEOUT_USEC=20000000");
+    assert!(!manager.heard.contains("READY=1"), "{}", manager.heard);
+    somebody.rollback().unwrap();
+    manager.wait_for("READY=1\nSTATUS=0 of 2 executors busy");
+    signal(&node, "-TERM");
     assert_eq!(node.wait().unwrap().code(), Some(0));
 }
 
@@ -175,7 +192,9 @@ fn install_puts_files_in_place_keeps_settings_and_takes_files_away() {
     let root = bench.folder.join("root");
     let install = |words: &[&str]| {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/install");
-        let mut command = std::process::Command::new(script);
+        // Root's own files may be closed to others.
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", "umask 077; exec \"$@\"", "sh"]).arg(script);
         command.args(words).env("DESTDIR", &root).env("PREFIX", "/opt/po");
         ended(&mut command).expect(0)
     };
@@ -184,7 +203,7 @@ fn install_puts_files_in_place_keeps_settings_and_takes_files_away() {
     let unit = root.join("etc/systemd/system/process-orchestrator.service");
     let text = fs::read_to_string(&unit).unwrap();
     assert!(text.contains("\nExecStart=/opt/po/bin/process-orchestrator serve\n"), "{text}");
-    assert!(text.contains("\nExecReload=/bin/kill -HUP $MAINPID\n"), "{text}");
+    assert!(text.contains("\nExecReload=/bin/sh -c 'kill -HUP $MAINPID'\n"), "{text}");
     let program = root.join("opt/po/bin/process-orchestrator");
     assert_eq!(fs::metadata(&program).unwrap().len(), fs::metadata(binary).unwrap().len());
     let secret = root.join("etc/process-orchestrator/database-url");
@@ -194,6 +213,10 @@ fn install_puts_files_in_place_keeps_settings_and_takes_files_away() {
     {
         assert!(fs::metadata(root.join("opt/po/share").join(shell)).unwrap().len() > 500, "{shell}");
     }
+
+    let closed = ["-mindepth", "1", "!", "-name", "database-url", "!", "-perm", "-004"];
+    let found = ended(std::process::Command::new("find").arg(&root).args(closed)).expect(0).out;
+    assert_eq!(found, "", "closed to whom it was installed for");
 
     let manual = root.join("opt/po/share/man/man1");
     for page in ["process-orchestrator.1", "process-orchestrator-run.1", "process-orchestrator-types-list.1"]
@@ -228,6 +251,17 @@ fn the_node_finds_the_database_by_the_credential_and_tells_the_journal_prioritie
     command.env("CREDENTIALS_DIRECTORY", &credentials);
     let refused = ended(&mut command).expect(4);
     assert!(refused.err.contains("127.0.0.1:1"), "{refused:#?}");
+    for (words, code) in [(&["serve", "--no-http"][..], 4), (&["serve", "--executors", "none"], 2)] {
+        let said = bench.folder.join("said");
+        let file = fs::File::create(&said).unwrap();
+        let meta = file.metadata().unwrap();
+        let mut command = bench.command(words);
+        command.env("CREDENTIALS_DIRECTORY", &credentials).stderr(file);
+        command.env("JOURNAL_STREAM", format!("{}:{}", meta.dev(), meta.ino()));
+        assert_eq!(command.status().unwrap().code(), Some(code));
+        let said = fs::read_to_string(&said).unwrap();
+        assert!(said.starts_with("<3>error: ") && said.lines().all(|line| line.starts_with("<3>")), "{said}");
+    }
 
     // Standard error as systemd would pass it on: the stream is named by device and inode.
     let journal = bench.folder.join("journal");

@@ -149,7 +149,7 @@ fn browser() -> Option<PathBuf> {
     let found = std::env::split_paths(&path).flat_map(|place| names.map(|name| place.join(name)));
     let found = found.into_iter().find(|it| it.is_file());
     if found.is_none() {
-        eprintln!("left out: no Chromium is installed");
+        crate::common::leave_out("no Chromium is installed");
     }
     found
 }
@@ -185,7 +185,10 @@ fn shown(browser: &PathBuf, database: &Database, address: SocketAddr, place: &st
         wait_until("the browser has ended", || child.try_wait().unwrap())
     }));
     // What it has left behind, or all of it; there may be nothing.
-    let _ = Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
+    let _ = process_orchestrator::platform::processes::kill()
+        .args(["-KILL", &group])
+        .stderr(Stdio::null())
+        .status();
     let status = ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     let text = reading.join().unwrap().unwrap();
     let removed = fs::remove_dir_all(&profile);

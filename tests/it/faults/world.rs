@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use process_orchestrator::store::start::{StartOptions, StartRequest};
 use process_orchestrator::{ProcessType, TaskDefinition};
 
 use super::proxy::Proxy;
-use crate::common::{script, settings, wait_until};
+use crate::common::{drop_database, script, settings, wait_until};
 use crate::program::Bench;
 
 /// A server, a schema on it, and a folder with the journal of all commands.
@@ -105,10 +105,7 @@ fn stat(pid: u32) -> Option<Vec<String>> {
     Some(text.rsplit_once(") ")?.1.split(' ').map(str::to_owned).collect())
 }
 
-pub fn signal(pid: u32, name: &str) {
-    let sent = Command::new("kill").args([name, &pid.to_string()]).status().unwrap();
-    assert!(sent.success(), "kill {name} {pid}: {sent}");
-}
+pub use crate::program::send as signal;
 
 impl World {
     /// On the suite's server, in a database of its own, so that its settings are its own.
@@ -321,8 +318,7 @@ impl Drop for World {
     fn drop(&mut self) {
         // A test that fails drops its programs itself; these are those that outlived it by a panic elsewhere.
         if let Some(name) = self.database.take() {
-            let end = format!("DROP DATABASE IF EXISTS \"{name}\" WITH (FORCE)");
-            if let Err(error) = self.bench.database.sql().batch_execute(&end) {
+            if let Err(error) = drop_database(&mut self.bench.database.sql(), &name) {
                 eprintln!("{error}");
             }
         }

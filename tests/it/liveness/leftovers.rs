@@ -1,7 +1,6 @@
 //! What the attempts of a task leave running: nothing that a later attempt could meet, by the real binary.
 
 use std::fs;
-use std::process::Command;
 use std::time::Duration;
 
 use process_orchestrator::model::retry::RetryPolicy;
@@ -80,7 +79,7 @@ fn a_task_that_says_so_leaves_nothing_when_it_succeeds() {
         (pid, is_alive(pid))
     };
     let (kept, lives) = ends("keep");
-    assert!(Command::new("kill").args(["-KILL", &kept.to_string()]).status().unwrap().success());
+    crate::program::send(kept, "-KILL");
     assert!(lives, "{}", node.log());
     assert!(!ends("kill").1, "{}", node.log());
     node.stop();

@@ -118,6 +118,6 @@ fn what_a_command_leaves_running_on_purpose_lives_on_when_it_and_its_node_end_in
     bench.database.wait_for(&id);
     node.stop();
     let lived = is_alive(daemon);
-    assert!(Command::new("kill").args(["-KILL", &daemon.to_string()]).status().unwrap().success());
+    crate::program::send(daemon, "-KILL");
     assert!(lived);
 }

@@ -24,7 +24,7 @@ fn faketime() -> Option<PathBuf> {
             std::env::var_os("CI").is_none(),
             "libfaketime is not installed: scripts/test installs it in CI"
         );
-        eprintln!("left out: libfaketime is not installed");
+        crate::common::leave_out("libfaketime is not installed");
     }
     found
 }

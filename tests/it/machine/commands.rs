@@ -43,7 +43,10 @@ fn one_line_of_a_hundred_megabytes_takes_little_memory_whatever_it_is_made_of() 
 #[test]
 fn a_command_of_another_user_passes_its_values_on_as_the_guide_says() {
     use process_orchestrator::platform::files::effective_uid;
-    if effective_uid() != 0 || crate::common::tool("runuser").is_none() {
+    if effective_uid() != 0 {
+        return crate::common::leave_out("only root can run a command as another user");
+    }
+    if crate::common::tool("runuser").is_none() {
         return;
     }
     let guide = include_str!("../../../src/guide/process_types.md");

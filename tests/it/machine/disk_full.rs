@@ -9,7 +9,7 @@ use process_orchestrator::platform::files::effective_uid;
 use process_orchestrator::{Outcome, ProcessInputData, ProcessStatus, ProcessType, TaskDefinition};
 
 use super::{Served, all_complete_at_once, is_granted, outcomes};
-use crate::common::{script, wait_until};
+use crate::common::{leave_out, script, wait_until};
 use crate::program::Bench;
 
 /// A small file system of the test's own, gone with it.
@@ -19,7 +19,7 @@ impl SmallDisk {
     /// `options` bound it, such as `size=64k`. Only root may have one, and not in every container.
     pub fn mount(at: &Path, options: &str) -> Option<Self> {
         if effective_uid() != 0 {
-            eprintln!("left out: only root can mount a small file system");
+            leave_out("only root can mount a small file system");
             return None;
         }
         fs::create_dir(at).unwrap();

@@ -9,6 +9,7 @@ mod few_files;
 mod few_processes;
 mod nested;
 mod process_one;
+mod service;
 mod slow_network;
 mod streams;
 mod terminal;
@@ -22,7 +23,7 @@ use std::sync::{Arc, Mutex};
 
 use process_orchestrator::{Outcome, ProcessStatus};
 
-use crate::common::{TestDatabase, settings, wait_until};
+use crate::common::{TestDatabase, leave_out, settings, wait_until};
 use crate::program::{Bench, signal};
 
 /// A node that runs as a program of its own; what it says is kept. It is killed with its test.
@@ -70,8 +71,13 @@ impl Served {
     }
 
     /// Stops it in order.
-    fn stop(mut self) -> String {
+    fn stop(self) -> String {
         signal(&self.child, "-TERM");
+        self.ended()
+    }
+
+    /// Waits until it has ended in order.
+    fn ended(mut self) -> String {
         let status = wait_until("the node has ended", || self.child.try_wait().unwrap());
         assert_eq!(status.code(), Some(0), "{}", self.log());
         self.log()
@@ -135,7 +141,7 @@ fn is_granted(words: &[&str]) -> bool {
         Ok(output) => String::from_utf8_lossy(&output.stderr).trim_end().to_owned(),
         Err(error) => error.to_string(),
     };
-    eprintln!("left out: this machine does not grant {words:?}: {refusal}");
+    leave_out(format_args!("this machine does not grant {words:?}: {refusal}"));
     false
 }
 

@@ -49,9 +49,9 @@ fn as_process_one_it_reaps_orphans_heeds_signals_and_gives_the_exit_code() {
         let tasks = bench.database.store().tasks(&slow).unwrap();
         (tasks[0].status == process_orchestrator::TaskStatus::InProgress).then_some(())
     });
-    super::done(&["kill", "-TERM", &init.to_string()]);
+    crate::program::send(init, "-TERM");
     node.says("SIGTERM: no more processes are claimed");
-    super::done(&["kill", "-TERM", &init.to_string()]);
+    crate::program::send(init, "-TERM");
     node.says("1 command ended before their time; they are due again");
     wait_until("it has ended", || (!Path::new(&format!("/proc/{init}")).exists()).then_some(()));
     assert_eq!(bench.database.count("scheduled_tasks WHERE NOT picked"), 1, "due again");
@@ -94,6 +94,6 @@ fn as_process_one_it_keeps_the_password_that_it_was_given_too() {
         let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
         assert!(owner == 0 && !line.contains("canary"), "process {pid} is open: owner {owner}, {line:?}");
     }
-    super::done(&["kill", "-TERM", &init.to_string()]);
+    crate::program::send(init, "-TERM");
     wait_until("it has ended", || (!Path::new(&format!("/proc/{init}")).exists()).then_some(()));
 }

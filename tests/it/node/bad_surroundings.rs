@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use process_orchestrator::database::ConnectionSource;
@@ -12,7 +12,7 @@ use process_orchestrator::database::private_cluster::PrivateCluster;
 use process_orchestrator::platform::processes::is_alive;
 use process_orchestrator::{Outcome, ProcessInputData, ProcessStatus, ProcessType};
 
-use crate::common::{one_task, script, wait_until};
+use crate::common::{SCRAM, drop_database, one_task, script, wait_until};
 use crate::program::{Bench, Ended, ended, signal, until_line};
 
 /// The password that nobody may ever read.
@@ -148,7 +148,7 @@ fn a_wrong_password_is_told_by_its_source_and_never_shown() {
     let rules = folder.join("rules");
     fs::write(&rules, "local all postgres trust\nlocal all all scram-sha-256\n").unwrap();
     fs::set_permissions(&rules, fs::Permissions::from_mode(0o644)).unwrap();
-    let options = [("fsync", "off"), ("shared_buffers", "8MB"), ("hba_file", rules.to_str().unwrap())];
+    let options = [("fsync", "off"), ("shared_buffers", "8MB"), ("hba_file", rules.to_str().unwrap()), SCRAM];
     let cluster = PrivateCluster::open_with(&folder.join("data"), &options).unwrap();
     let mut owner = cluster.connect("test").unwrap();
     owner.batch_execute("CREATE ROLE app LOGIN PASSWORD 'right'").unwrap();
@@ -191,7 +191,7 @@ fn a_database_that_takes_no_writes_can_be_looked_at_and_nothing_else() {
         assert!(refused.err.contains("the server allows no writes; connect to the primary"), "{refused:#?}");
     }
     assert!(on(&["list"]).expect(0).out.contains("one-task-1"));
-    owner.batch_execute(&format!("DROP DATABASE \"{name}\" WITH (FORCE)")).unwrap();
+    drop_database(&mut owner, &name).unwrap();
 }
 
 #[test]
@@ -302,7 +302,7 @@ fn a_private_cluster_whose_server_and_user_were_killed_serves_the_next_command()
     let server = server_pid(&data_dir);
     signal(&run, "-KILL");
     run.wait().unwrap();
-    assert!(Command::new("kill").args(["-KILL", &server.to_string()]).status().unwrap().success());
+    crate::program::send(server, "-KILL");
     wait_until("both are gone", || (!is_alive(command) && !is_alive(server)).then_some(()));
     assert!(data_dir.join("run/.s.PGSQL.5432").exists(), "a crash leaves its socket");
 

@@ -15,6 +15,7 @@ use process_orchestrator::platform::processes::is_alive;
 use process_orchestrator::{Outcome, ProcessInputData, ProcessStatus, ProcessType};
 
 use crate::common::{TestDatabase, script, wait_until};
+use crate::program::send;
 
 /// Longer than any test.
 const LEASE: Duration = Duration::from_secs(300);
@@ -103,11 +104,6 @@ impl ByHand {
         assert!(output.status.success(), "{said}");
         said
     }
-}
-
-fn tool(name: &str, arguments: &[&str]) {
-    let status = Command::new(name).args(arguments).status().unwrap();
-    assert!(status.success(), "{name} {arguments:?}");
 }
 
 fn status_line(pid: u32, name: &str) -> Option<String> {
@@ -228,7 +224,7 @@ fn a_guard_is_hard_to_disturb_and_disturbs_nobody() {
     let is_called = || status_line(pid, "Name:").is_some_and(|name| name == "orchestr-guard").then_some(());
     wait_until("the guard has settled", is_called);
     for signal in ["-TERM", "-INT", "-HUP", "-QUIT", "-USR1"] {
-        tool("kill", &[signal, &pid.to_string()]);
+        send(pid, signal);
     }
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let fields: Vec<_> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
@@ -255,7 +251,7 @@ fn a_guard_that_was_killed_is_replaced() {
     let first = guard.pid().unwrap();
     guard.keep_alive();
     assert_eq!(guard.pid(), Some(first), "it lives");
-    tool("kill", &["-KILL", &first.to_string()]);
+    send(first, "-KILL");
     let second = wait_until("another guard is there", || {
         guard.keep_alive();
         guard.pid().filter(|pid| *pid != first)
@@ -338,7 +334,7 @@ fn a_node_marks_its_commands_and_keeps_a_guard_until_it_has_stopped() {
     assert!(pipe.to_str().unwrap().starts_with("pipe:"), "{pipe:?}");
     assert!(!output.contains(pipe.to_str().unwrap()), "the command holds the guard's {pipe:?}: {output}");
 
-    tool("kill", &["-KILL", &guards[0].to_string()]);
+    send(guards[0], "-KILL");
     let replaced = || Some(guards_of(&node_id)).filter(|now| now.len() == 1 && *now != guards);
     let replacement = wait_until("the keeper has started another guard", replaced);
     node.stop();

@@ -144,8 +144,7 @@ impl Stage {
     /// Stops the nodes as a reader would, and leaves nothing.
     pub(super) fn end(mut self) {
         for Serving { mut node, mut output, .. } in self.nodes.drain(..) {
-            let is_sent = Command::new("kill").args(["-TERM", &node.id().to_string()]).status().unwrap();
-            assert!(is_sent.success());
+            crate::program::signal(&node, "-TERM");
             let mut said = String::new();
             output.read_to_string(&mut said).unwrap();
             assert_eq!(node.wait().unwrap().code(), Some(0), "{said}");

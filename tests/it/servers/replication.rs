@@ -34,7 +34,7 @@ impl Pair {
         let programs = PathBuf::from(row.get::<_, String>(0));
         if !programs.join("pg_basebackup").is_file() {
             assert!(std::env::var_os("CI").is_none(), "{} lacks pg_basebackup", programs.display());
-            eprintln!("left out: pg_basebackup is not installed");
+            crate::common::leave_out(format_args!("{} lacks pg_basebackup", programs.display()));
             return None;
         }
         let [Host::Unix(sockets)] = settings().config().get_hosts() else { panic!("no socket") };

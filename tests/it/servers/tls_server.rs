@@ -13,7 +13,7 @@ use rcgen::{
     KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber, date_time_ymd,
 };
 
-use crate::common::wait_until;
+use crate::common::{SCRAM, wait_until};
 
 /// The password of every role that has one; nobody may ever read it.
 pub const CANARY: &str = "canary-9c1";
@@ -119,6 +119,7 @@ impl TlsServer {
             ("shared_buffers", "8MB"),
             ("listen_addresses", address.as_str()),
             ("hba_file", rules.to_str().unwrap()),
+            SCRAM,
         ];
         let cluster = PrivateCluster::open_with(&folder.join("data"), &options).unwrap();
         let mut owner = cluster.connect("test").unwrap();

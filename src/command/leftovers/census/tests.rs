@@ -25,7 +25,7 @@ fn printed(child: &mut Child) -> i32 {
 }
 
 fn kill(pid: i32) {
-    assert!(Command::new("kill").args(["-KILL", &pid.to_string()]).status().unwrap().success());
+    assert!(crate::platform::processes::kill().args(["-KILL", &pid.to_string()]).status().unwrap().success());
 }
 
 #[test]

@@ -4,11 +4,12 @@ use std::fs;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use process_orchestrator::platform::processes::is_alive;
+use process_orchestrator::platform::processes::{is_alive, kill};
 
 use super::super::Served;
 use super::stage::{SHORT_LEASE, Stage};
 use crate::common::wait_until;
+use crate::program::send;
 
 /// The first attempt goes on until it is killed.
 const ENDLESS_ONCE: &str = "[ $TASK_ATTEMPT = 2 ] || exec sleep 100";
@@ -18,17 +19,12 @@ const LEASE: &[&str] = &["--heartbeat", "300ms", "--dead-after", "2s", "--lease"
 /// For how long commands may be alive beside others where nobody can prevent it; a few hundredths of a second are usual.
 const OVERLAP_MAX: Duration = Duration::from_secs(2);
 
-fn signal(pid: u32, name: &str) {
-    let sent = std::process::Command::new("kill").args([name, &pid.to_string()]).status().unwrap();
-    assert!(sent.success(), "kill {name} {pid}");
-}
-
 /// Processes that stand still until it is dropped; then all go on at once.
 struct Frozen(Vec<u32>);
 
 impl Frozen {
     fn new(pids: Vec<u32>) -> Self {
-        pids.iter().for_each(|pid| signal(*pid, "-STOP"));
+        pids.iter().for_each(|pid| send(*pid, "-STOP"));
         Self(pids)
     }
 }
@@ -37,7 +33,7 @@ impl Drop for Frozen {
     fn drop(&mut self) {
         let pids = self.0.iter().map(u32::to_string);
         // The first may have ended the last by the time it gets there.
-        let sent = std::process::Command::new("kill").arg("-CONT").args(pids).stderr(Stdio::null()).status();
+        let sent = kill().arg("-CONT").args(pids).stderr(Stdio::null()).status();
         sent.unwrap();
     }
 }
@@ -57,7 +53,7 @@ fn guard_of(node: &Served) -> Option<u32> {
 /// Has the node no guard any more; it is frozen, or would start another.
 pub fn kill_guard(node: &Served) {
     let guard = guard_of(node).unwrap();
-    signal(guard, "-KILL");
+    send(guard, "-KILL");
     wait_until("the guard is dead", || (!is_alive(guard)).then_some(()));
 }
 
@@ -102,7 +98,7 @@ fn a_guard_that_takes_another_s_place_has_only_what_is_left_of_the_lease() {
     locking.execute("SELECT FROM nodes WHERE name = 'a' FOR UPDATE", &[]).unwrap();
     wait_for_silence(&stage, 2.0);
     let first = guard_of(&a).unwrap();
-    signal(first, "-KILL");
+    send(first, "-KILL");
     wait_until("another guard is there", || guard_of(&a).filter(|it| *it != first));
     a.signal("-STOP");
     let name = format!("{} a keeper", stage.bench.database.schema);

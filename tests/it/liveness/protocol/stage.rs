@@ -115,14 +115,16 @@ impl Stage {
     /// Ends the sessions of nodes whose name, node and role, is like this.
     pub fn end_sessions(&self, like: &str) {
         let name = format!("{} {like}", self.bench.database.schema.replace('_', "\\_"));
+        let mut client = self.bench.database.sql();
         let end =
-            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE application_name LIKE $1";
-        let ended = self.bench.database.sql().query(end, &[&name]).unwrap();
-        assert!(
-            !ended.is_empty() && ended.iter().all(|row| row.get(0)),
-            "{} sessions like {name}",
-            ended.len()
-        );
+            "SELECT pid FROM pg_stat_activity WHERE application_name LIKE $1 AND pg_terminate_backend(pid)";
+        let pids: Vec<i32> = client.query(end, &[&name]).unwrap().iter().map(|row| row.get(0)).collect();
+        assert!(!pids.is_empty(), "no sessions like {name}");
+        // Before PostgreSQL 14 the server does not wait for that itself.
+        let left = "SELECT count(*) FROM pg_stat_activity WHERE pid = ANY ($1)";
+        wait_until("the sessions have ended", || {
+            (client.query_one(left, &[&pids]).unwrap().get::<_, i64>(0) == 0).then_some(())
+        });
     }
 
     /// What nodes wrote down of one, such as `state`, as text.
