@@ -77,7 +77,8 @@ impl Gate {
             }
             self.sweep();
             wait = self.accept();
-            if wait.is_none() && !self.connections.is_empty() {
+            let has_garbage = self.connections.collect_garbage();
+            if wait.is_none() && (has_garbage || !self.connections.is_empty()) {
                 wait = Some(Duration::from_millis(SWEEP_MS));
             }
         }

@@ -148,6 +148,21 @@ pub fn open_to_others(metadata: &Metadata) -> bool {
     metadata.mode() & 0o077 != 0
 }
 
+/// What group and others may do with the file, as bits of its mode.
+pub fn others_rights(metadata: &Metadata) -> u32 {
+    metadata.mode() & 0o077
+}
+
+/// Opens a file to be read. Whatever else the path leads to, a pipe that nobody writes to among them, is an error and not
+/// waited for.
+pub fn open_regular(path: &Path) -> io::Result<File> {
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")),
+    }
+}
+
 /// Whether a private key could be read or written by somebody whom libpq would not trust with it: it has to be ours
 /// and closed to others, or root's and at most readable by a group.
 pub fn is_key_exposed(metadata: &Metadata) -> bool {

@@ -16,6 +16,7 @@ mod host;
 pub mod init;
 #[cfg(unix)]
 mod limits;
+mod memory;
 #[cfg(unix)]
 mod own_usage;
 #[cfg(unix)]
@@ -34,6 +35,7 @@ mod unix;
 pub use host::*;
 #[cfg(unix)]
 pub use limits::*;
+pub use memory::*;
 pub use own_usage::*;
 #[cfg(unix)]
 pub use process_times::*;

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use process_orchestrator::http::Endpoint;
 use process_orchestrator::store::Store;
-use process_orchestrator::store::read::ProcessFilter;
+use process_orchestrator::store::read::{Include, ProcessFilter};
 use process_orchestrator::{ProcessData, ProcessStatus};
 
 use crate::common::{TestDatabase, one_task};
@@ -78,7 +78,7 @@ fn filters() -> Vec<ProcessFilter> {
     use ProcessStatus::{Completed, Failed, InProgress, NotStarted};
     let ago = |minutes| Some(Timestamp::now() - SignedDuration::from_mins(minutes));
     let metadata = |key: &str, value: &str| [(key.to_owned(), value.into())].into_iter().collect();
-    let none = ProcessFilter::default;
+    let none = || ProcessFilter { include: Include::ALL, ..ProcessFilter::default() };
     let single = vec![
         none(),
         ProcessFilter { statuses: vec![InProgress], ..none() },

@@ -1,5 +1,8 @@
 //! The status endpoint.
 
+mod bounds;
+#[cfg(target_os = "linux")]
+mod flood;
 pub mod http;
 pub mod http_writes;
 pub mod openapi;
