@@ -1,13 +1,14 @@
 -- Tasks of a process in their order, as many as fit. $1 process id, $2 whether their output is wanted, $3 only the task of
 -- this index, or null, $4 the index of the last one of the page before, or null, $5 how many rows at the most, $6 bytes after
--- which the page ends, $7 and $8 from which character of an output on and how many, $9 bytes of a command, an error or an
--- environment: of a larger one the begin, or only its size.
+-- which the page ends, $7 and $8 from which character of an output on and how many, $9 bytes of a command, a directory, an
+-- error or an environment: of a larger one the begin, or only its size.
 --
 -- `before` is what the rows before take up: lengths of texts are read without the texts themselves, which only the rows
 -- that are given have fetched.
 SELECT task_id, process_id, task_index, name,
     CASE WHEN octet_length(command) > $9::bigint THEN left(command, ($9::bigint / 4)::int) || '…' ELSE command END AS command,
-    shell, working_directory,
+    shell, CASE WHEN octet_length(working_directory) > $9::bigint THEN left(working_directory, ($9::bigint / 4)::int) || '…'
+        ELSE working_directory END AS working_directory,
     CASE WHEN environment_bytes > $9::bigint THEN jsonb_build_object('…', 'left out: ' || environment_bytes || ' bytes')
         ELSE environment END AS environment,
     timeout_minutes, max_retries, retry_count, attempt, status, started_at, completed_at,
@@ -17,7 +18,8 @@ SELECT task_id, process_id, task_index, name,
     created_at, updated_at, found
 FROM (
     SELECT *, count(*) OVER () AS found,
-        sum(least(octet_length(command), $9::bigint) + least(environment_bytes, $9::bigint) + least(coalesce(octet_length(error_message), 0), $9::bigint)
+        sum(least(octet_length(command), $9::bigint) + least(environment_bytes, $9::bigint)
+            + least(coalesce(octet_length(working_directory), 0), $9::bigint) + least(coalesce(octet_length(error_message), 0), $9::bigint)
             + CASE WHEN $2::boolean THEN least(coalesce(octet_length(output), 0), $8::int) ELSE 0 END)
             OVER (ORDER BY task_index ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
     FROM (

@@ -19,7 +19,7 @@ WITH RECURSIVE page (place, name, definition_text, bytes) AS (
     ) AS kept
     WHERE page.place < $3::bigint AND page.bytes < $5::bigint
 )
-SELECT t.name, page.definition_text, t.required_input, t.paused, t.paused_at, t.pause_reason, t.max_concurrent, t.created_at,
+SELECT t.name, page.definition_text, t.required_input, t.paused, t.paused_at, left(t.pause_reason, 1000) AS pause_reason, t.max_concurrent, t.created_at,
     t.updated_at, page.bytes
 FROM page JOIN process_types t ON t.name = page.name
 WHERE page.place > 0

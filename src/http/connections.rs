@@ -26,8 +26,8 @@ pub(super) const CONNECTIONS_MAX: usize = 128;
 /// Of these a single client may have so many; others find a place whatever it does.
 const CONNECTIONS_OF_ONE_MAX: usize = CONNECTIONS_MAX / SHARE_OF_ONE.1 * SHARE_OF_ONE.0;
 /// After the last large answer, the memory of all goes back to the system: the connections that brought them are closed by
-/// then.
-const GARBAGE_MS: u64 = 4_000;
+/// then, and the threads that sent them have ended.
+const GARBAGE_MS: u64 = 6_000;
 /// Threads at once: those of connections that have just lost their place end a moment later.
 const WORKERS_MAX: usize = CONNECTIONS_MAX + 32;
 /// A thread without a connection waits this long for one.

@@ -29,6 +29,8 @@ const WAITING_MAX: usize = 32;
 /// Reading rests this many times as long as a large answer took: all large answers together keep a quarter of a processor
 /// busy, here and in the database.
 const REST_FACTOR: u32 = 4;
+/// But no longer than this: who asks for one large answer after the other, alone, is never refused.
+const REST_MS_MAX: u64 = 500;
 /// Rest that may be made up for later: a person who looks at a page after a while waits for nothing.
 const REST_MS_AHEAD_MAX: u64 = 1_000;
 
@@ -86,7 +88,7 @@ impl Rooms {
             taken: HashMap::new(),
             reading: 0,
             waiting: 0,
-            rests_until: Instant::now(),
+            rests_until: earliest_rest(Instant::now()),
             read_last: None,
         };
         Self { state: Mutex::new(state), changed: Condvar::new() }
@@ -171,8 +173,8 @@ impl Room {
         self.bytes = bytes;
         if let Some(since) = self.reads_since.take() {
             let now = Instant::now();
-            let earliest = now.checked_sub(Duration::from_millis(REST_MS_AHEAD_MAX)).unwrap_or(now);
-            state.rests_until = state.rests_until.max(earliest) + (now - since) * REST_FACTOR;
+            let until = state.rests_until.max(earliest_rest(now)) + (now - since) * REST_FACTOR;
+            state.rests_until = until.min(now + Duration::from_millis(REST_MS_MAX));
             state.reading -= 1;
             state.read_last = Some(now);
         }
@@ -185,6 +187,11 @@ impl Drop for Room {
     fn drop(&mut self) {
         self.holds(0);
     }
+}
+
+/// Before this, rest that was not needed is forgotten.
+fn earliest_rest(now: Instant) -> Instant {
+    now.checked_sub(Duration::from_millis(REST_MS_AHEAD_MAX)).unwrap_or(now)
 }
 
 pub(super) fn no_room() -> Problem {
@@ -245,14 +252,18 @@ mod tests {
     }
 
     #[test]
-    fn reading_rests_after_it_was_long_at_work() {
+    fn reading_rests_after_it_was_long_at_work_and_no_longer_than_anybody_waits() {
         let rooms = Arc::new(Rooms::new());
-        let mut room = rooms.to_read(client("10.0.0.1")).unwrap();
-        let long = Duration::from_millis(REST_MS_AHEAD_MAX);
-        room.reads_since = Instant::now().checked_sub(long);
-        room.holds(1);
-        let rests = rooms.lock().rests_until.saturating_duration_since(Instant::now());
-        assert!(rests > long * (REST_FACTOR - 2) && rests < long * REST_FACTOR, "{rests:?}");
-        assert!(rooms.to_read(client("10.0.0.1")).is_err(), "it rests for longer than anybody waits");
+        let rest_after = |millis| {
+            let mut room = rooms.to_read(client("10.0.0.1")).unwrap();
+            room.reads_since = Instant::now().checked_sub(Duration::from_millis(millis));
+            room.holds(1);
+            rooms.lock().rests_until.saturating_duration_since(Instant::now())
+        };
+        let short = REST_MS_AHEAD_MAX / u64::from(REST_FACTOR) / 2;
+        assert_eq!(rest_after(short), Duration::ZERO, "it is made up for later");
+        let rest = rest_after(10_000);
+        assert!(rest > Duration::from_millis(REST_MS_MAX / 2) && rest <= Duration::from_millis(REST_MS_MAX));
+        assert!(rooms.to_read(client("10.0.0.1")).is_ok(), "who waits has its turn");
     }
 }

@@ -22,7 +22,7 @@ const REGISTER: Sql =
 const TYPES: Sql = Sql::new("read the process types", include_str!("../../sql/read/process_types.sql"));
 const TYPES_VERSION: Sql = Sql::new(
     "see whether the process types have changed",
-    "SELECT coalesce(md5(string_agg(concat_ws(' ', xmin, ctid), ',' ORDER BY name)), '') AS version FROM process_types",
+    "SELECT coalesce(string_agg(concat_ws(' ', xmin, ctid), ',' ORDER BY name), '') AS version FROM process_types",
 );
 /// Process types on one page; and the bytes of definitions after which one ends that is only a part of all.
 const TYPES_MAX: i64 = 1000;

@@ -158,8 +158,8 @@ fn process_types_come_in_pages() {
     database.start_processes(1);
     database.sql(
         "INSERT INTO process_types (name, definition, tasks, required_input)
-         SELECT 't-' || n, jsonb_build_object('description', repeat('d', 400000)), '[]', '{}'
-         FROM generate_series(1, 9) AS n",
+         SELECT 't-' || n, jsonb_build_object('description', repeat('d', 400000)), tasks, '{}'
+         FROM process_types, generate_series(1, 9) AS n",
     );
     let endpoint = endpoint_on(&database);
     let (types, pages) = all_pages(&endpoint, "/process-types", "process_types");

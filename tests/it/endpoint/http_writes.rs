@@ -146,6 +146,11 @@ fn what_is_wrong_is_told_all_at_once() {
     let faults = reply.json()["error"]["faults"].clone();
     let paths: Vec<&str> = faults.as_array().unwrap().iter().map(|it| it["path"].as_str().unwrap()).collect();
     assert_eq!(paths, ["input.user", "when", "process_type"]);
+    // A person reads no more of them, and an answer is bounded.
+    let many: String = (0..100_000).map(|number| format!(r#""k{number}": 1, "#)).collect();
+    let reply = writable.post("/processes", &format!(r#"{{{many}"process_type": "a"}}"#));
+    assert!(reply.status == 422 && reply.body.len() < 64 * 1024, "{} bytes", reply.body.len());
+    assert!(reply.message().ends_with("… and 99900 more"), "{}", reply.message());
 }
 
 #[test]
