@@ -6,7 +6,7 @@
 -- pattern of how their ids begin; each of these may be null. sql/read/list_by_search.sql also has $16 a pattern of what
 -- their ids hold, $17 and $18 creation time and id of the last one to look at, or null.
 --
--- Neither input nor context, which may be a megabyte each: sql/read/list_values.sql reads them, and of an error no more
+-- Neither input nor context, which may be a megabyte each: sql/read/values/list_values.sql reads them, and of an error no more
 -- than fits a line.
 --
 -- Planned anew for each call: the parameters then count as constants, the conditions about them fold away, and each

@@ -153,6 +153,11 @@ impl Problem {
         Self { status, code, message: message.into(), detail: None, header, faults: Vec::new() }
     }
 
+    /// There is no room for a large answer.
+    pub fn no_room() -> Self {
+        Self::new(503, "busy", "too many large answers are asked for; ask again later, or for less at a time")
+    }
+
     pub fn with_header(mut self, name: &'static str, value: &'static str) -> Self {
         self.header = Some((name, value));
         self

@@ -17,7 +17,7 @@ use super::handlers::Service;
 use super::places::{Phase, Place, is_late, slowest, yielding};
 use super::request::route::Route;
 use super::request::wire::{self, BODY_BYTES_MAX, Head, ReadFailure, Requests, WRITE_BODY_BYTES_MAX};
-use super::rooms::{self, Client, READ_BYTES_MAX, Rooms, SHARE_OF_ONE, SMALL_BYTES_MAX};
+use super::rooms::{Client, READ_BYTES_MAX, Rooms, SHARE_OF_ONE, SMALL_BYTES_MAX};
 use crate::platform;
 
 /// Connections at once: far more than pollers, browsers and scrapers of one node, far less than the descriptors
@@ -242,7 +242,7 @@ impl Connections {
         let is_large = head.content_length > SMALL_BYTES_MAX as u64;
         let room = is_large.then(|| self.rooms.to_keep(connection.client, READ_BYTES_MAX));
         if let Some(None) = room {
-            self.send_last(connection, &rooms::no_room().into_answer(), with_body);
+            self.send_last(connection, &Problem::no_room().into_answer(), with_body);
             return false;
         }
         let body = match self.read_body(connection, requests, head, matches!(route, Ok(Route::Write(_)))) {
@@ -271,7 +271,7 @@ impl Connections {
             return answer;
         }
         answer.room = self.rooms.to_keep(client, answer.body.len());
-        if answer.room.is_some() { answer } else { rooms::no_room().into_answer() }
+        if answer.room.is_some() { answer } else { Problem::no_room().into_answer() }
     }
 
     /// The body if it is wanted; otherwise it is read past.

@@ -67,7 +67,7 @@ impl Asking<'_> {
         if self.known.is_some_and(|tags| is_known(tags, &tag)) {
             return Ok(Answer::json(Vec::new()).with_tag(tag, self.known));
         }
-        let room = self.rooms.to_read(self.client)?;
+        let room = self.rooms.to_read(self.client).ok_or_else(Problem::no_room)?;
         let found = self.readers.ask_large(read)?.ok_or_else(missing)?;
         Ok(document(found)?.in_room(room).with_tag(tag, None))
     }
@@ -81,7 +81,8 @@ impl Asking<'_> {
         let (node, wanted) = (filter.node.clone(), filter.include);
         let has_values = wanted != Include::default();
         let is_large = has_values || filter.limit > SMALL_ROWS_MAX;
-        let room = is_large.then(|| self.rooms.to_read(self.client)).transpose()?;
+        let room =
+            is_large.then(|| self.rooms.to_read(self.client).ok_or_else(Problem::no_room)).transpose()?;
         let known: Option<String> = self.known.map(str::to_owned);
         let (version_of, target) = (env!("CARGO_PKG_VERSION"), self.target.to_owned());
         let tag_of = move |version: &str| etag(format!("{version_of} {target} {version}").as_bytes());

@@ -9,8 +9,6 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::answer::Problem;
-
 /// Bytes of an answer that needs no room: 128 connections have 8 MiB of these at the most.
 pub(super) const SMALL_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of all large answers, while they are read and while they are sent: with what a node needs anyway, 25 MiB, and what
@@ -94,12 +92,12 @@ impl Rooms {
         Self { state: Mutex::new(state), changed: Condvar::new() }
     }
 
-    /// Room to read a large answer, when it is this client's turn; 503 when that takes too long.
-    pub fn to_read(self: &Arc<Self>, client: Client) -> Result<Room, Problem> {
+    /// Room to read a large answer, when it is this client's turn; none when that takes too long.
+    pub fn to_read(self: &Arc<Self>, client: Client) -> Option<Room> {
         let give_up = Instant::now() + Duration::from_millis(WAIT_MS_MAX);
         let mut state = self.lock();
         if state.waiting >= WAITING_MAX {
-            return Err(no_room());
+            return None;
         }
         state.waiting += 1;
         let is_free = loop {
@@ -114,11 +112,16 @@ impl Rooms {
         };
         state.waiting -= 1;
         if !is_free {
-            return Err(no_room());
+            return None;
         }
         state.reading += 1;
         state.change(client, 0, READ_BYTES_MAX);
-        Ok(Room { rooms: Arc::clone(self), client, bytes: READ_BYTES_MAX, reads_since: Some(Instant::now()) })
+        Some(Room {
+            rooms: Arc::clone(self),
+            client,
+            bytes: READ_BYTES_MAX,
+            reads_since: Some(Instant::now()),
+        })
     }
 
     /// Room for what is there already, if there is some at this moment.
@@ -194,10 +197,6 @@ fn earliest_rest(now: Instant) -> Instant {
     now.checked_sub(Duration::from_millis(REST_MS_AHEAD_MAX)).unwrap_or(now)
 }
 
-pub(super) fn no_room() -> Problem {
-    Problem::new(503, "busy", "too many large answers are asked for; ask again later, or for less at a time")
-}
-
 #[cfg(test)]
 mod tests {
     use std::thread;
@@ -232,12 +231,11 @@ mod tests {
         let ours = client("10.0.0.1");
         let mut reading: Vec<Room> = (0..READS_MAX).map(|_| rooms.to_read(ours).unwrap()).collect();
         let began = Instant::now();
-        let refused = rooms.to_read(client("10.0.0.2")).err().unwrap();
-        assert_eq!((refused.status, refused.code), (503, "busy"));
+        assert!(rooms.to_read(client("10.0.0.2")).is_none());
         assert!(began.elapsed() >= Duration::from_millis(WAIT_MS_MAX));
         assert!(!rooms.is_waited_for() && !rooms.has_garbage());
         thread::scope(|scope| {
-            let waiting = scope.spawn(|| rooms.to_read(ours).map(drop).is_err());
+            let waiting = scope.spawn(|| rooms.to_read(ours).is_none());
             while !rooms.is_waited_for() {
                 thread::yield_now();
             }
@@ -264,6 +262,6 @@ mod tests {
         assert_eq!(rest_after(short), Duration::ZERO, "it is made up for later");
         let rest = rest_after(10_000);
         assert!(rest > Duration::from_millis(REST_MS_MAX / 2) && rest <= Duration::from_millis(REST_MS_MAX));
-        assert!(rooms.to_read(client("10.0.0.1")).is_ok(), "who waits has its turn");
+        assert!(rooms.to_read(client("10.0.0.1")).is_some(), "who waits has its turn");
     }
 }

@@ -19,7 +19,8 @@ use crate::model::template::required_input;
 
 const REGISTER: Sql =
     Sql::new("register a process type", include_str!("../../sql/schema/register_process_type.sql"));
-const TYPES: Sql = Sql::new("read the process types", include_str!("../../sql/read/process_types.sql"));
+const TYPES: Sql =
+    Sql::new("read the process types", include_str!("../../sql/read/values/process_types.sql"));
 const TYPES_VERSION: Sql = Sql::new(
     "see whether the process types have changed",
     "SELECT coalesce(string_agg(concat_ws(' ', xmin, ctid), ',' ORDER BY name), '') AS version FROM process_types",

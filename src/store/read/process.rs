@@ -13,8 +13,10 @@ use crate::store::row::{count, get, time, word};
 use crate::store::{Sql, Store, StoreError};
 
 const PROCESS: Sql = Sql::new("read a process", include_str!("../../../sql/read/process.sql"));
-const VERSION: Sql =
-    Sql::new("see whether a process has changed", include_str!("../../../sql/read/process_version.sql"));
+const VERSION: Sql = Sql::new(
+    "see whether a process has changed",
+    include_str!("../../../sql/read/values/process_version.sql"),
+);
 const STATUSES: Sql =
     Sql::new("count the processes", "SELECT status, count(*) AS how_many FROM processes GROUP BY status");
 const QUEUE: Sql = Sql::new("read the queue", include_str!("../../../sql/read/queue.sql"));

@@ -8,9 +8,12 @@ use crate::model::records::ProcessData;
 use crate::store::row::{get, unreadable};
 use crate::store::{Sql, Store, StoreError};
 
-const VALUES: Sql = Sql::new("read inputs and contexts", include_str!("../../../sql/read/list_values.sql"));
-const VERSIONS: Sql =
-    Sql::new("see whether processes have changed", include_str!("../../../sql/read/list_versions.sql"));
+const VALUES: Sql =
+    Sql::new("read inputs and contexts", include_str!("../../../sql/read/values/list_values.sql"));
+const VERSIONS: Sql = Sql::new(
+    "see whether processes have changed",
+    include_str!("../../../sql/read/values/list_versions.sql"),
+);
 
 /// Inputs and contexts on one page end it after so many bytes; the last value may go beyond.
 const PAGE_VALUES_BYTES_MAX: i64 = 1024 * 1024;

@@ -130,7 +130,10 @@ fn every_filter_gives_what_a_look_at_each_process_gives() {
     let database = TestDatabase::new("lists");
     database.sql().batch_execute(FILL).unwrap();
     let mut store = database.store();
-    let all = store.processes(&ProcessFilter { limit: 1000, ..ProcessFilter::default() }).unwrap().processes;
+    let all = store
+        .processes(&ProcessFilter { limit: 1000, include: Include::ALL, ..ProcessFilter::default() })
+        .unwrap()
+        .processes;
     assert_eq!(all.len(), 300);
     let rows = database.sql().query("SELECT process_id, node_id FROM task_executions", &[]).unwrap();
     let ran_on: std::collections::HashMap<String, String> =

@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use process_orchestrator::database::{ConnectError, ConnectFailure, Connection, ConnectionSource};
-use process_orchestrator::http::{Endpoint, NodeHealth};
+use process_orchestrator::http::{Endpoint, NodeHealth, TokenFile};
 use process_orchestrator::store::Store;
 use process_orchestrator::store::start::{StartOptions, StartRequest};
 use process_orchestrator::{ProcessInputData, ProcessType};
@@ -158,6 +158,15 @@ pub fn endpoint_alone() -> (Endpoint, Arc<Hanging>) {
     let source = Arc::new(Hanging::default());
     source.go_on();
     (start(Arc::clone(&source) as _, "nowhere", None), source)
+}
+
+/// The same with a token.
+pub fn endpoint_alone_with(token: TokenFile) -> (Endpoint, Arc<Hanging>) {
+    let source = Arc::new(Hanging::default());
+    source.go_on();
+    let listen: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    let (asked, schema) = (Arc::clone(&source) as _, "nowhere".to_owned());
+    (Endpoint::start(listen, asked, schema, None, Some(token)).unwrap(), source)
 }
 
 /// What came back.

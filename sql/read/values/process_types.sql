@@ -2,7 +2,7 @@
 -- $3 how many at the most, $4 how many bytes a definition may have as text (of a larger one only null is given), $5 after how
 -- many bytes the page ends.
 --
--- A step of the recursion reads one type: see sql/read/list_values.sql.
+-- A step of the recursion reads one type: see sql/read/values/list_values.sql.
 WITH RECURSIVE page (place, name, definition_text, bytes) AS (
     SELECT 0, $2::text, NULL::text, 0::bigint
     UNION ALL
