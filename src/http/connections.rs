@@ -324,10 +324,8 @@ impl Connections {
                 connection.close();
             }
         }
-        if self.rooms.is_waited_for()
-            && let Some(slow) = slowest(&places, now)
-        {
-            open[slow].close();
+        if self.rooms.is_waited_for() {
+            slowest(&places, now).into_iter().for_each(|slow| open[slow].close());
         }
     }
 

@@ -51,9 +51,15 @@ pub(super) fn is_late(place: &Place, now: Instant) -> bool {
     now.saturating_duration_since(place.moved) > patience
 }
 
-/// The one that takes its answer too slowly, for the longest time.
-pub(super) fn slowest(places: &[Place], now: Instant) -> Option<usize> {
-    longest_in(places, None, Phase::Sending, Duration::from_millis(SLOW_SENDING_MS), now)
+/// Those that take their answers too slowly, for the longest time; not all at once.
+pub(super) fn slowest(places: &[Place], now: Instant) -> Vec<usize> {
+    const GIVE_WAY_MAX: usize = 4;
+    let slow = Duration::from_millis(SLOW_SENDING_MS);
+    let is_slow = |it: &Place| it.phase == Phase::Sending && now.saturating_duration_since(it.since) >= slow;
+    let mut them: Vec<usize> = (0..places.len()).filter(|place| is_slow(&places[*place])).collect();
+    them.sort_by_key(|place| places[*place].since);
+    them.truncate(GIVE_WAY_MAX);
+    them
 }
 
 /// The one that has been idle longest; else the one that has been sending its request longest; else the one that
@@ -111,7 +117,7 @@ mod tests {
         assert_eq!(yielding(&places, None, at(3)), None, "sends for 1 s only");
         assert_eq!(
             (yielding(&places, None, now), slowest(&places, now)),
-            (Some(1), Some(1)),
+            (Some(1), vec![1]),
             "sends for 5 s"
         );
         places.remove(1);

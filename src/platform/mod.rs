@@ -16,6 +16,7 @@ mod host;
 pub mod init;
 #[cfg(unix)]
 mod limits;
+#[cfg(unix)]
 mod memory;
 #[cfg(unix)]
 mod own_usage;
@@ -35,6 +36,7 @@ mod unix;
 pub use host::*;
 #[cfg(unix)]
 pub use limits::*;
+#[cfg(unix)]
 pub use memory::*;
 pub use own_usage::*;
 #[cfg(unix)]
