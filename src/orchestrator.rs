@@ -16,7 +16,7 @@ use crate::model::lifecycle::ProcessStatus;
 use crate::model::records::{ProcessData, TaskData, TaskExecution};
 use crate::model::registry::ProcessTypeRegistry;
 use crate::store::cancel::{CancelOutcome, CancelReason};
-use crate::store::read::{Cursor, ProcessFilter};
+use crate::store::read::{Cursor, Include, ProcessFilter};
 use crate::store::retry::RetryOptions;
 use crate::store::start::{StartOptions, StartRequest};
 use crate::store::{RefusalReason, Store, StoreError};
@@ -276,7 +276,7 @@ impl ProcessOrchestrator {
     }
 
     fn list(&self, filter: ProcessFilter) -> Processes<'_> {
-        let filter = ProcessFilter { limit: PAGE_ROWS, ..filter };
+        let filter = ProcessFilter { limit: PAGE_ROWS, include: Include::ALL, ..filter };
         Processes { orchestrator: self, filter, page: VecDeque::new(), is_last: false }
     }
 

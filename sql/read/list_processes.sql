@@ -6,12 +6,16 @@
 -- pattern of how their ids begin; each of these may be null. sql/read/list_by_search.sql also has $16 a pattern of what
 -- their ids hold, $17 and $18 creation time and id of the last one to look at, or null.
 --
+-- Neither input nor context, which may be a megabyte each: sql/read/values/list_values.sql reads them, and of an error no more
+-- than fits a line.
+--
 -- Planned anew for each call: the parameters then count as constants, the conditions about them fold away, and each
 -- filter gets the path that suits it: failed and cancelled ones the index of those with an error, a type the index by
 -- type, an end within a short time the index by end, the rest the index of all by creation. What the plan can't know
 -- is asked before: sql/read/count_candidates.sql.
 SELECT p.process_id, p.process_type, p.status, p.current_task_index, p.total_tasks, p.priority, p.started_at,
-    p.completed_at, p.error_message, p.input_data, p.process_context, p.created_at, p.updated_at,
+    p.completed_at, CASE WHEN octet_length(p.error_message) > 4096 THEN left(p.error_message, 1000) || '…' ELSE p.error_message END AS error_message,
+    p.created_at, p.updated_at,
     CASE WHEN NOT s.picked AND isfinite(s.execution_time) THEN s.execution_time END AS execution_time, s.picked_by
 FROM processes p LEFT JOIN scheduled_tasks s ON s.task_instance = p.process_id
 WHERE ($1::text[] IS NULL OR p.status = ANY ($1))

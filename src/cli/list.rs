@@ -19,7 +19,7 @@ use super::surroundings::session::{Need, Session};
 use crate::model::lifecycle::ProcessStatus;
 use crate::model::records::ProcessData;
 use crate::store::notes::Note;
-use crate::store::read::{Cursor, PAGE_MAX, Page, ProcessFilter};
+use crate::store::read::{Cursor, Include, PAGE_MAX, Page, ProcessFilter};
 use crate::store::{Store, StoreError};
 
 /// Looks of a search, each through some hundred thousand ids: seconds in all.
@@ -105,6 +105,7 @@ impl Options {
             search: self.search.clone(),
             after: self.after.clone(),
             limit: self.limit,
+            include: Include::default(),
         })
     }
 }
@@ -252,7 +253,7 @@ impl View {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::{Map, json};
+    use serde_json::json;
 
     fn process(id: &str, process_type: &str) -> ProcessData {
         let at = Timestamp::from_second(1_000_000_000).expect("a time");
@@ -267,7 +268,7 @@ mod tests {
             completed_at: None,
             error_message: None,
             input_data: json!({}),
-            process_context: Map::new(),
+            process_context: json!({}),
             created_at: at,
             updated_at: at,
             execution_time: None,

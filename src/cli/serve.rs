@@ -194,6 +194,7 @@ impl Options {
 /// a thread later.
 pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
     background::begin();
+    crate::platform::return_large_blocks();
     check_settings(&options.node_config(&global.schema))?;
     let documents = documents::read(&options.type_paths());
     if documents.iter().any(|it| it.result.is_err() && it.formerly.is_none()) {

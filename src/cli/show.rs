@@ -146,7 +146,7 @@ impl Record {
     fn values(&self) -> [(&'static str, Vec<String>); 2] {
         [
             ("Input", pairs(self.process.input_data.as_object().unwrap_or(&Map::new()))),
-            ("Context", pairs(&self.process.process_context)),
+            ("Context", pairs(self.process.process_context.as_object().unwrap_or(&Map::new()))),
         ]
     }
 
@@ -347,7 +347,7 @@ mod tests {
                 completed_at: Some(at(14)),
                 error_message: Some("task \"send\" failed: exit code 3".to_owned()),
                 input_data: json!({"input_file": "/a\nb", "config": {"size": "10"}}),
-                process_context: json!({"rows": 500}).as_object().cloned().unwrap_or_default(),
+                process_context: json!({"rows": 500}),
                 created_at: at(0),
                 updated_at: at(14),
                 execution_time: None,

@@ -7,6 +7,25 @@ use crate::model::jsonb::{self, NUMBER_PROBLEM, NUMBER_REMEDY};
 /// The largest context file: it joins a document that is rewritten with every task of the process.
 pub const CONTEXT_BYTES_MAX: u64 = 256 * 1024;
 
+/// The largest context of a process, what all of its tasks have passed on (1 MiB): each node that claims the process reads it.
+pub const CONTEXT_OF_PROCESS_BYTES_MAX: usize = 1024 * 1024;
+
+/// What is wrong with `new` values beside those that a process has already, which they join or replace; nothing if they fit.
+pub fn context_problem(old: &Map<String, Value>, new: &Map<String, Value>) -> Option<String> {
+    if new.is_empty() {
+        return None;
+    }
+    let kept = old.iter().filter(|(key, _)| !new.contains_key(*key));
+    let bytes = jsonb::written_bytes(kept.chain(new));
+    let most = CONTEXT_OF_PROCESS_BYTES_MAX;
+    (bytes > most).then(|| {
+        format!(
+            "the command succeeded, but with the values that it passes on ($PROCESS_CONTEXT_FILE) those of the process have \
+             {bytes} bytes; at most {most} (1 MiB) are allowed; pass the name of a file instead of its content"
+        )
+    })
+}
+
 /// Reads the text of a context file: `key=value` lines, or one JSON object.
 ///
 /// Blank lines and lines that begin with `#` are skipped; a value is everything after the first `=`, as a

@@ -28,7 +28,7 @@ mod tests;
 mod usage;
 
 pub use bare::bare_spawn_and_capture;
-pub use context::CONTEXT_BYTES_MAX;
+pub use context::{CONTEXT_BYTES_MAX, context_problem};
 pub use context_file::ContextDirectory;
 pub use environment::{BaseEnvironment, NODE_VARIABLE, variable_of_node};
 pub use interrupt::{Interrupt, Reason};

@@ -1,5 +1,6 @@
 //! Answers and refusals: JSON bodies, and the head that goes before them.
 
+use std::borrow::Cow;
 use std::hash::Hasher;
 use std::io;
 
@@ -7,6 +8,7 @@ use serde::Serialize;
 use serde_json::json;
 use tiny_http::{HTTPVersion, Header, Response, StatusCode};
 
+use super::rooms::Room;
 use crate::model::faults::Fault;
 
 /// Seconds after which a client may ask again when something is missing for now.
@@ -19,13 +21,14 @@ const COMMON_HEADERS: &[(&str, &str)] = &[
 ];
 
 /// What goes back to a client.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Answer {
     pub status: u16,
     pub content_type: &'static str,
     /// Beside those that every answer has.
     pub headers: Vec<(&'static str, String)>,
-    pub body: Vec<u8>,
+    pub body: Cow<'static, [u8]>,
+    /// Of a large one, kept until it is sent.
+    pub room: Option<Room>,
 }
 
 const JSON: &str = "application/json; charset=utf-8";
@@ -41,27 +44,42 @@ impl Answer {
     }
 
     /// 200 with a body that is JSON already.
-    pub fn json(body: Vec<u8>) -> Self {
+    pub fn json(body: impl Into<Cow<'static, [u8]>>) -> Self {
         Self::of(JSON, body)
     }
 
     /// 200 with a body of another type.
-    pub fn of(content_type: &'static str, body: Vec<u8>) -> Self {
-        Self { status: 200, content_type, headers: Vec::new(), body }
+    pub fn of(content_type: &'static str, body: impl Into<Cow<'static, [u8]>>) -> Self {
+        Self { status: 200, content_type, headers: Vec::new(), body: body.into(), room: None }
+    }
+
+    /// A large answer, in the room that was taken to read it.
+    pub fn in_room(mut self, mut room: Room) -> Self {
+        if let Cow::Owned(body) = &mut self.body {
+            body.shrink_to_fit();
+        }
+        room.holds(self.body.len());
+        self.room = Some(room);
+        self
+    }
+
+    /// With a tag that was found out by other means than reading the whole answer; 304 where it is what the client has.
+    pub fn with_tag(mut self, tag: String, if_none_match: Option<&str>) -> Self {
+        if if_none_match.is_some_and(|tags| is_known(tags, &tag)) {
+            (self.status, self.body, self.room) = (304, Cow::Borrowed(&[][..]), None);
+        }
+        self.headers.push(("ETag", tag));
+        self
     }
 
     /// Marks the answer to a reading call with the hash of its content; 304 without a body when that is what the
     /// client has already (`if_none_match` is its header).
-    pub fn tagged(mut self, if_none_match: Option<&str>) -> Self {
-        if self.status != 200 {
+    pub fn tagged(self, if_none_match: Option<&str>) -> Self {
+        if self.status != 200 || self.headers.iter().any(|(name, _)| *name == "ETag") {
             return self;
         }
         let tag = etag(&self.body);
-        if if_none_match.is_some_and(|tags| is_known(tags, &tag)) {
-            (self.status, self.body) = (304, Vec::new());
-        }
-        self.headers.push(("ETag", tag));
-        self
+        self.with_tag(tag, if_none_match)
     }
 
     /// Status line and headers. `keep` says whether the connection stays open, which HTTP/1.0 and 1.1 assume
@@ -96,14 +114,14 @@ impl Answer {
 }
 
 /// A strong tag: another content has another one. Not for secrets; the length guards against a chance collision too.
-fn etag(body: &[u8]) -> String {
+pub(super) fn etag(body: &[u8]) -> String {
     let mut hasher = std::hash::DefaultHasher::new();
     hasher.write(body);
     format!("\"{:x}-{:016x}\"", body.len(), hasher.finish())
 }
 
 /// Reads `If-None-Match`: `*`, or a list of tags, weak ones too.
-fn is_known(tags: &str, tag: &str) -> bool {
+pub(super) fn is_known(tags: &str, tag: &str) -> bool {
     tags.trim() == "*" || tags.split(',').any(|it| it.trim().trim_start_matches("W/") == tag)
 }
 
@@ -121,6 +139,8 @@ pub(super) struct Problem {
     pub code: &'static str,
     /// For people: names the thing, the value and the remedy.
     pub message: String,
+    /// The same for who has shown the token: names of hosts and users are in it.
+    pub detail: Option<String>,
     /// What the status wants said beside it.
     pub header: Option<(&'static str, &'static str)>,
     /// Of a document that was sent: all that is wrong with it.
@@ -130,11 +150,27 @@ pub(super) struct Problem {
 impl Problem {
     pub fn new(status: u16, code: &'static str, message: impl Into<String>) -> Self {
         let header = (status == 503).then_some(("Retry-After", RETRY_AFTER_SECONDS));
-        Self { status, code, message: message.into(), header, faults: Vec::new() }
+        Self { status, code, message: message.into(), detail: None, header, faults: Vec::new() }
+    }
+
+    /// There is no room for a large answer.
+    pub fn no_room() -> Self {
+        Self::new(503, "busy", "too many large answers are asked for; ask again later, or for less at a time")
     }
 
     pub fn with_header(mut self, name: &'static str, value: &'static str) -> Self {
         self.header = Some((name, value));
+        self
+    }
+
+    pub fn with_detail(mut self, detail: String) -> Self {
+        self.detail = Some(detail);
+        self
+    }
+
+    /// As it is told to who has shown the token.
+    pub fn detailed(mut self) -> Self {
+        self.message = self.detail.take().unwrap_or(self.message);
         self
     }
 
@@ -148,7 +184,7 @@ impl Problem {
                 .collect();
         }
         let body = json!({ "error": error });
-        Answer { status: self.status, content_type: JSON, headers, body: body.to_string().into_bytes() }
+        Answer { status: self.status, headers, ..Answer::json(body.to_string().into_bytes()) }
     }
 }
 
@@ -204,7 +240,7 @@ mod tests {
             Problem::new(405, "method_not_allowed", "say \"please\"").with_header("Allow", "GET, HEAD");
         let answer = answer.into_answer();
         assert_eq!(
-            text(answer.body.clone()),
+            text(answer.body.to_vec()),
             r#"{"error":{"code":"method_not_allowed","message":"say \"please\""}}"#
         );
         assert!(text(answer.head(1, true).unwrap()).contains("\r\nAllow: GET, HEAD\r\n"));
@@ -222,7 +258,7 @@ mod tests {
         assert!(head.contains("\r\nCache-Control: no-cache\r\n"), "{head}");
         for known in [tag.clone(), format!("\"x\", W/{tag}"), " * ".to_owned()] {
             let again = answer().tagged(Some(&known));
-            assert_eq!((again.status, again.body.as_slice()), (304, &b""[..]), "{known}");
+            assert_eq!((again.status, &*again.body), (304, &b""[..]), "{known}");
             assert!(text(again.head(1, true).unwrap()).contains(&tag));
         }
         for other in ["\"x\"", "", &tag[1..], "W/*"] {

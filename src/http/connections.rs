@@ -5,7 +5,7 @@
 //! which closes the sockets of those that are late: whatever the thread waits for then ends.
 
 use std::net::{Shutdown, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -14,14 +14,21 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, select};
 
 use super::answer::{Answer, Problem};
 use super::handlers::Service;
-use super::places::{Phase, Room, patience, yielding};
+use super::places::{Phase, Place, is_late, slowest, yielding};
 use super::request::route::Route;
 use super::request::wire::{self, BODY_BYTES_MAX, Head, ReadFailure, Requests, WRITE_BODY_BYTES_MAX};
+use super::rooms::{Client, READ_BYTES_MAX, Rooms, SHARE_OF_ONE, SMALL_BYTES_MAX};
 use crate::model::input::INPUT_BYTES_MAX;
+use crate::platform;
 
 /// Connections at once: far more than pollers, browsers and scrapers of one node, far less than the descriptors
 /// that its commands need.
 pub(super) const CONNECTIONS_MAX: usize = 128;
+/// Of these a single client may have so many; others find a place whatever it does.
+const CONNECTIONS_OF_ONE_MAX: usize = CONNECTIONS_MAX / SHARE_OF_ONE.1 * SHARE_OF_ONE.0;
+/// After the last large answer, the memory of all goes back to the system: the connections that brought them are closed by
+/// then, and the threads that sent them have ended.
+const GARBAGE_MS: u64 = 6_000;
 /// Threads at once: those of connections that have just lost their place end a moment later.
 const WORKERS_MAX: usize = CONNECTIONS_MAX + 32;
 /// A thread without a connection waits this long for one.
@@ -36,12 +43,19 @@ const STOP_MS_MAX: u64 = 2_000;
 
 struct Connection {
     stream: TcpStream,
-    at: Mutex<(Phase, Instant)>,
+    client: Client,
+    at: Mutex<Place>,
 }
 
 impl Connection {
     fn enter(&self, phase: Phase) {
-        *lock(&self.at) = (phase, Instant::now());
+        let now = Instant::now();
+        *lock(&self.at) = Place { phase, since: now, moved: now, client: self.client };
+    }
+
+    /// Something of the answer has gone out.
+    fn note_move(&self) {
+        lock(&self.at).moved = Instant::now();
     }
 
     fn close(&self) {
@@ -60,7 +74,7 @@ pub(super) struct Connections {
     taken: Receiver<Arc<Connection>>,
     stopped: Receiver<()>,
     stopping: AtomicBool,
-    sending: AtomicUsize,
+    rooms: Arc<Rooms>,
 }
 
 impl Connections {
@@ -69,6 +83,7 @@ impl Connections {
         // A connection is handed to a thread that waits for one, never queued.
         let (hand_over, taken) = bounded(0);
         Self {
+            rooms: Arc::clone(service.rooms()),
             service,
             open: Mutex::new(Vec::new()),
             emptied: Condvar::new(),
@@ -77,7 +92,6 @@ impl Connections {
             taken,
             stopped,
             stopping: AtomicBool::new(false),
-            sending: AtomicUsize::new(0),
         }
     }
 
@@ -95,9 +109,18 @@ impl Connections {
 
     /// Takes a connection in and has a thread serve it.
     pub fn admit(self: &Arc<Self>, stream: TcpStream) {
-        let connection = Arc::new(Connection { stream, at: Mutex::new((Phase::Idle, Instant::now())) });
+        let Ok(peer) = stream.peer_addr() else { return };
+        let (client, now) = (Client::of(peer.ip()), Instant::now());
+        let at = Mutex::new(Place { phase: Phase::Idle, since: now, moved: now, client });
+        let connection = Arc::new(Connection { stream, client, at });
         let mut open = lock(&self.open);
-        if open.len() >= CONNECTIONS_MAX && !evict(&mut open) {
+        let own = open.iter().filter(|it| it.client == client).count();
+        let is_refused = match () {
+            _ if own >= CONNECTIONS_OF_ONE_MAX => !evict(&mut open, Some(client)),
+            _ if open.len() >= CONNECTIONS_MAX => !evict(&mut open, None),
+            _ => false,
+        };
+        if is_refused {
             drop(open);
             return self.refuse(&connection);
         }
@@ -111,7 +134,16 @@ impl Connections {
 
     /// Has one connection give way, as its descriptor is needed; `false` when none does.
     pub fn evict_one(&self) -> bool {
-        evict(&mut lock(&self.open))
+        evict(&mut lock(&self.open), None)
+    }
+
+    /// Gives the memory of large answers back to the system, some time after the last of them. Whether that is still to be
+    /// done.
+    pub fn collect_garbage(&self) -> bool {
+        if self.rooms.take_garbage(Duration::from_millis(GARBAGE_MS)) {
+            platform::return_free_memory();
+        }
+        self.rooms.has_garbage()
     }
 
     fn refuse(&self, connection: &Connection) {
@@ -122,7 +154,7 @@ impl Connections {
         );
         // The gate must not wait for anybody: what does not go out at once is lost.
         if connection.stream.set_nonblocking(true).is_ok() {
-            let _ = wire::send(&connection.stream, &answer.into_answer(), 1, false, true);
+            let _ = wire::send(&connection.stream, &answer.into_answer(), 1, false, true, || ());
         }
         connection.close();
     }
@@ -208,6 +240,12 @@ impl Connections {
             self.send_last(connection, &problem.into_answer(), with_body);
             return false;
         }
+        let is_large = head.content_length > SMALL_BYTES_MAX as u64;
+        let room = is_large.then(|| self.rooms.to_keep(connection.client, READ_BYTES_MAX));
+        if let Some(None) = room {
+            self.send_last(connection, &Problem::no_room().into_answer(), with_body);
+            return false;
+        }
         let body = match self.read_body(connection, requests, head, matches!(route, Ok(Route::Write(_)))) {
             Ok(body) => body,
             Err(cause) => {
@@ -216,14 +254,25 @@ impl Connections {
             }
         };
         connection.enter(Phase::Answering);
-        let answer = self.answer(head, route, &body);
-        drop(body);
+        let answer = self.answer(head, route, &body, connection.client);
+        drop((body, room));
         log::debug!("http: {} {} {}", head.method.as_str(), head.target, answer.status);
-        let room = Room::take(&self.sending, answer.body.len());
-        let answer = if room.is_some() { answer } else { no_room() };
+        let answer = self.roomed(answer, connection.client);
         connection.enter(Phase::Sending);
         let keep = head.keeps_connection() && !self.is_stopping();
-        wire::send(&connection.stream, &answer, head.minor_version, keep, with_body).is_ok() && keep
+        let note_move = || connection.note_move();
+        wire::send(&connection.stream, &answer, head.minor_version, keep, with_body, note_move).is_ok()
+            && keep
+    }
+
+    /// One that has turned out to be large takes what room there is.
+    fn roomed(&self, mut answer: Answer, client: Client) -> Answer {
+        let is_made = matches!(answer.body, std::borrow::Cow::Owned(_));
+        if answer.room.is_some() || !is_made || answer.body.len() <= SMALL_BYTES_MAX {
+            return answer;
+        }
+        answer.room = self.rooms.to_keep(client, answer.body.len());
+        if answer.room.is_some() { answer } else { Problem::no_room().into_answer() }
     }
 
     /// The body if it is wanted; otherwise it is read past.
@@ -244,8 +293,8 @@ impl Connections {
         requests.read_body(head.content_length)
     }
 
-    fn answer(&self, head: &Head, route: Result<Route, Problem>, body: &[u8]) -> Answer {
-        let answering = std::panic::AssertUnwindSafe(|| self.service.answer(head, route, body));
+    fn answer(&self, head: &Head, route: Result<Route, Problem>, body: &[u8], client: Client) -> Answer {
+        let answering = std::panic::AssertUnwindSafe(|| self.service.answer(head, route, body, client));
         std::panic::catch_unwind(answering).unwrap_or_else(|_| {
             log::error!("http: answering {} {} panicked", head.method.as_str(), head.target);
             Problem::new(500, "internal_error", "answering failed; the log says why").into_answer()
@@ -256,7 +305,7 @@ impl Connections {
     fn send_last(&self, connection: &Connection, answer: &Answer, with_body: bool) {
         connection.enter(Phase::Sending);
         let mut stream = &connection.stream;
-        let sent = wire::send(stream, answer, 1, false, with_body)
+        let sent = wire::send(stream, answer, 1, false, with_body, || connection.note_move())
             .and_then(|()| stream.shutdown(Shutdown::Write))
             .and_then(|()| stream.set_read_timeout(Some(Duration::from_millis(LINGER_MS_MAX))));
         let mut rest = [0; 4096];
@@ -269,11 +318,15 @@ impl Connections {
 
     /// Closes the connections that are late.
     pub fn sweep(&self, now: Instant) {
-        for connection in &*lock(&self.open) {
-            let (phase, since) = *lock(&connection.at);
-            if now.saturating_duration_since(since) > patience(phase) {
+        let open = lock(&self.open);
+        let places: Vec<Place> = open.iter().map(|it| *lock(&it.at)).collect();
+        for (connection, place) in open.iter().zip(&places) {
+            if is_late(place, now) {
                 connection.close();
             }
+        }
+        if self.rooms.is_waited_for() {
+            slowest(&places, now).into_iter().for_each(|slow| open[slow].close());
         }
     }
 
@@ -281,7 +334,7 @@ impl Connections {
     pub fn close_all(&self) {
         let mut open = lock(&self.open);
         for connection in &*open {
-            if matches!(lock(&connection.at).0, Phase::Idle | Phase::Head) {
+            if matches!(lock(&connection.at).phase, Phase::Idle | Phase::Head) {
                 connection.close();
             }
         }
@@ -309,10 +362,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Closes one that yields, if there is one.
-fn evict(open: &mut Vec<Arc<Connection>>) -> bool {
-    let places: Vec<(Phase, Instant)> = open.iter().map(|it| *lock(&it.at)).collect();
-    let Some(place) = yielding(&places, Instant::now()) else { return false };
+/// Closes one that yields, if there is one: any, or one of this client's.
+fn evict(open: &mut Vec<Arc<Connection>>, of: Option<Client>) -> bool {
+    let places: Vec<Place> = open.iter().map(|it| *lock(&it.at)).collect();
+    let Some(place) = yielding(&places, of, Instant::now()) else { return false };
     open.swap_remove(place).close();
     true
 }
@@ -321,9 +374,4 @@ fn body_too_large(length: u64, most: u64) -> Problem {
     let problem =
         format!("a body of {length} bytes; {most} are the most, and {INPUT_BYTES_MAX} (1 MiB) for an input");
     Problem::new(413, "body_too_large", problem)
-}
-
-fn no_room() -> Answer {
-    let message = "too many large answers are being sent; ask again later, or with output=false";
-    Problem::new(503, "busy", message).into_answer()
 }

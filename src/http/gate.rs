@@ -10,6 +10,7 @@ use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::connections::Connections;
+use crate::platform;
 
 const LISTENER: Token = Token(0);
 const WAKER: Token = Token(1);
@@ -23,6 +24,8 @@ const RETRY_WITH_ROOM_MS: u64 = 2;
 const REBIND_AFTER_MS: u64 = 10_000;
 /// Between tries to bind it.
 const REBIND_EVERY_MS: u64 = 1_000;
+/// What the system keeps of an answer that a client does not take. By itself it would keep megabytes for each.
+const SEND_BUFFER_BYTES: u32 = 128 * 1024;
 /// Accepted in one go before the rest of the work has its turn.
 const ACCEPT_MAX: usize = 64;
 /// Such an error is logged once in this long.
@@ -77,7 +80,8 @@ impl Gate {
             }
             self.sweep();
             wait = self.accept();
-            if wait.is_none() && !self.connections.is_empty() {
+            let has_garbage = self.connections.collect_garbage();
+            if wait.is_none() && (has_garbage || !self.connections.is_empty()) {
                 wait = Some(Duration::from_millis(SWEEP_MS));
             }
         }
@@ -152,6 +156,7 @@ fn prepare(stream: mio::net::TcpStream) -> io::Result<TcpStream> {
     let stream = TcpStream::from(stream);
     stream.set_nonblocking(false)?;
     stream.set_nodelay(true)?;
+    platform::limit_send_buffer(&stream, SEND_BUFFER_BYTES)?;
     Ok(stream)
 }
 

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::answer::{Answer, Problem, quoted, to_json};
 use super::cache::Cached;
 use super::counts::{Counter, Counts};
-use super::documents::{Executions, ProcessPage, Rows, Tasks};
+use super::large::{Asking, no_such_process};
 use super::node_health::NodeHealth;
 use super::readers::Readers;
 use super::request::guard;
@@ -18,12 +18,13 @@ use super::request::route::Route;
 use super::request::router::{PATHS, route};
 use super::request::token::TokenFile;
 use super::request::wire::Head;
+use super::rooms::{Client, Rooms};
 use super::writes;
 use super::{metrics, page};
 use crate::failpoint::{self, Point};
 use crate::model::records::StatusCounts;
 use crate::store::live::LiveExecution;
-use crate::store::read::{ExecutionFilter, Listed, ProcessFilter};
+use crate::store::read::Listed;
 
 /// Nodes on `/nodes`, the latest first: those that have ended are kept for a while, and every start is a new one.
 const NODES_MAX: u32 = 200;
@@ -34,6 +35,7 @@ const OPENAPI: &str = include_str!("openapi.json");
 /// What answers requests, whatever connection they came by.
 pub(super) struct Service {
     readers: Readers,
+    rooms: Arc<Rooms>,
     counter: Arc<Counter>,
     counts: Cached<Arc<Counted>>,
     health: Option<Arc<dyn NodeHealth>>,
@@ -67,7 +69,15 @@ impl Service {
         token: Option<TokenFile>,
         schema: String,
     ) -> Self {
-        Self { readers, counter: Arc::default(), counts: Cached::new(), health, token, schema }
+        Self {
+            readers,
+            rooms: Arc::new(Rooms::new()),
+            counter: Arc::default(),
+            counts: Cached::new(),
+            health,
+            token,
+            schema,
+        }
     }
 
     /// Finds out what is asked for by a request that came in at the address `here`, and whether this client may.
@@ -82,22 +92,41 @@ impl Service {
     }
 
     /// Answers a request that was admitted, or not.
-    pub fn answer(&self, head: &Head, route: Result<Route, Problem>, body: &[u8]) -> Answer {
+    pub fn answer(&self, head: &Head, route: Result<Route, Problem>, body: &[u8], client: Client) -> Answer {
         failpoint::hit(Point::HttpAnswer);
         match route {
             Ok(Route::Write(write)) => {
-                writes::answer(&self.readers, write, body).unwrap_or_else(Problem::into_answer)
+                let answer = writes::answer(&self.readers, write, body);
+                answer.unwrap_or_else(|problem| problem.detailed().into_answer())
             }
             Ok(route) => {
                 let answer = match route {
                     Route::Index => index(head.header("accept")),
-                    route => self.handle(route),
+                    route => {
+                        let (readers, rooms, known) =
+                            (&self.readers, &self.rooms, head.header("if-none-match"));
+                        self.handle(route, &Asking { readers, rooms, client, target: &head.target, known })
+                    }
                 };
-                let answer = answer.unwrap_or_else(Problem::into_answer);
+                let answer = answer.unwrap_or_else(|problem| {
+                    // Who shows the token on a reading call too is told all of it.
+                    let is_trusted = problem.detail.is_some() && self.has_token(head);
+                    if is_trusted { problem.detailed() } else { problem }.into_answer()
+                });
                 answer.tagged(head.header("if-none-match"))
             }
             Err(problem) => problem.into_answer(),
         }
+    }
+
+    fn has_token(&self, head: &Head) -> bool {
+        let token = self.token.as_ref().filter(|_| head.header("authorization").is_some());
+        token.is_some_and(|token| token.check(head).is_ok())
+    }
+
+    /// The bytes of large answers.
+    pub fn rooms(&self) -> &Arc<Rooms> {
+        &self.rooms
     }
 
     /// Joins the threads that ask the database, once they have been told to stop.
@@ -105,7 +134,7 @@ impl Service {
         self.readers.join();
     }
 
-    fn handle(&self, route: Route) -> Result<Answer, Problem> {
+    fn handle(&self, route: Route, asking: &Asking<'_>) -> Result<Answer, Problem> {
         match route {
             Route::Write(_) => {
                 Err(Problem::new(500, "internal_error", "a writing call was taken for a reading one"))
@@ -114,16 +143,13 @@ impl Service {
             Route::Livez => Answer::ok(&json!({ "live": true })),
             Route::Readyz => self.readyz(),
             Route::Status => self.status(),
-            Route::Processes(filter) => self.processes(*filter),
-            Route::Process { id } => self.process(id),
-            Route::Tasks { id, output } => self.tasks(id, output),
-            Route::Executions { id, filter } => self.executions(id, filter),
+            Route::Processes(filter) => asking.processes(*filter),
+            Route::Process { id } => asking.process(id),
+            Route::Tasks { id, part } => asking.tasks(id, part),
+            Route::Executions { id, part } => asking.executions(id, part),
             Route::Live { id } => self.live(id),
-            Route::ProcessTypes => {
-                let types = self.readers.ask(|store| store.process_types())?;
-                list(&types, "process_types")
-            }
-            Route::OpenApi => Ok(Answer::json(OPENAPI.as_bytes().to_vec())),
+            Route::ProcessTypes { after } => asking.process_types(after),
+            Route::OpenApi => Ok(Answer::json(OPENAPI.as_bytes())),
             Route::Metrics => self.metrics(),
             Route::Nodes => {
                 let nodes = self.readers.ask(|store| store.nodes(NODES_MAX))?;
@@ -202,58 +228,6 @@ impl Service {
         Answer::ok(&json!({ "ready": true }))
     }
 
-    fn processes(&self, filter: ProcessFilter) -> Result<Answer, Problem> {
-        let node = filter.node.clone();
-        let (page, is_node_known) = self.readers.ask(move |store| {
-            let page = store.processes(&filter)?;
-            let node = filter.node.as_deref().filter(|_| page.processes.is_empty());
-            Ok((page, node.map_or(Ok(true), |it| store.knows_node(it))?))
-        })?;
-        if !is_node_known {
-            return Err(Problem::new(
-                404,
-                "node_not_found",
-                format!(
-                    "no node has the id or name {}; /nodes lists those that are known, which is for seven days after \
-                     their end",
-                    quoted(&node.unwrap_or_default())
-                ),
-            ));
-        }
-        let next = page.next.map(|it| it.to_string());
-        Answer::ok(&ProcessPage { processes: page.processes, next, unreadable: page.unreadable })
-    }
-
-    fn process(&self, id: String) -> Result<Answer, Problem> {
-        let asked = id.clone();
-        let process = self.readers.ask(move |store| store.process(&asked))?;
-        Answer::ok(&process.ok_or_else(|| no_such_process(&id))?)
-    }
-
-    fn tasks(&self, id: String, output: bool) -> Result<Answer, Problem> {
-        let asked = id.clone();
-        let tasks = self.readers.ask(move |store| {
-            if output { store.tasks(&asked) } else { store.tasks_without_output(&asked) }
-        })?;
-        if tasks.is_empty() && tasks.unreadable.is_empty() {
-            return Err(no_such_process(&id)); // every process has tasks
-        }
-        Answer::ok(&Tasks { tasks: Rows { rows: tasks.rows, output }, unreadable: tasks.unreadable })
-    }
-
-    fn executions(&self, id: String, filter: ExecutionFilter) -> Result<Answer, Problem> {
-        let (asked, output) = (id.clone(), filter.output);
-        let executions = self.readers.ask(move |store| {
-            let found = store.executions_like(&asked, filter)?;
-            let is_known =
-                !found.is_empty() || !found.unreadable.is_empty() || store.process(&asked)?.is_some();
-            Ok(is_known.then_some(found))
-        })?;
-        let executions = executions.ok_or_else(|| no_such_process(&id))?;
-        let Listed { rows, unreadable } = executions;
-        Answer::ok(&Executions { executions: Rows { rows, output }, unreadable })
-    }
-
     fn live(&self, id: String) -> Result<Answer, Problem> {
         let asked = id.clone();
         let live = self.readers.ask(move |store| {
@@ -303,14 +277,6 @@ fn index(accept: Option<&str>) -> Result<Answer, Problem> {
     )?;
     answer.headers.push(page::vary());
     Ok(answer)
-}
-
-fn no_such_process(id: &str) -> Problem {
-    Problem::new(
-        404,
-        "process_not_found",
-        format!("no such process: {}; /processes lists those that exist", quoted(id)),
-    )
 }
 
 /// A list with what is wrong with the rows of it that can't be read.

@@ -11,10 +11,12 @@
 //! | `gate` | lets clients in, whatever fails |
 //! | `connections` | serves each in its own thread, within bounds and deadlines |
 //! | `places` | which connection yields, and when each is late |
+//! | `rooms` | how many bytes of large answers there may be |
 //! | `request/wire` | requests from the wire, answers to it |
 //! | `request/guard` | refuses what other sites' pages send |
 //! | `request/router` | method, path and query become a route |
 //! | `handlers` | answers to the routes |
+//! | `large` | those that may be large |
 //! | `page` | what `/` shows to people |
 //! | `documents` | lists as JSON |
 //! | `answer` | JSON bodies, errors, heads |
@@ -22,8 +24,8 @@
 //! | `readers` | the threads that ask the database |
 //!
 //! Answers are JSON. Errors are `{"error": {"code", "message"}}`: the code is for programs and keeps its meaning,
-//! the message is for people. `/processes/{id}/tasks` and `/processes/{id}/executions` hold each output, up to what
-//! the task keeps (1 MiB unless it says otherwise) for every one of them; `output=false` leaves the key out.
+//! the message is for people. Every answer is bounded: lists come in pages and hold neither inputs nor outputs unless asked,
+//! and what is larger than a small answer waits for room, of which no client has all.
 //!
 //! Of `tiny_http` the vocabulary and the writing of heads are used, not its server: that one gives every connection
 //! a thread without limit, reads heads of any length without a deadline, ends for good at the first error of
@@ -37,12 +39,14 @@ mod counts;
 mod documents;
 mod gate;
 mod handlers;
+mod large;
 mod metrics;
 mod node_health;
 mod page;
 mod places;
 mod readers;
 mod request;
+mod rooms;
 mod store_problem;
 mod writes;
 

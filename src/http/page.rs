@@ -44,7 +44,7 @@ pub(super) fn answer() -> Answer {
             hash(SCRIPT)
         )
     });
-    let mut answer = Answer::of("text/html; charset=utf-8", DOCUMENT.as_bytes().to_vec());
+    let mut answer = Answer::of("text/html; charset=utf-8", DOCUMENT.as_bytes());
     answer.headers = vec![
         ("Content-Security-Policy", policy.clone()),
         ("X-Frame-Options", "DENY".into()),

@@ -3,7 +3,7 @@
 //! Each has one connection, opened when it is needed and closed when it has been idle for a while. A question
 //! that is not answered in time is given up by the one who asked; the thread goes on waiting alone.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -23,6 +23,11 @@ const CONNECT_MS_MAX: u64 = 2_000;
 const ANSWER_MS_MAX: u64 = 7_000;
 /// A connection that is not used for this long is closed: an endpoint that nobody asks holds none.
 const IDLE_MS_MAX: u64 = 60_000;
+/// One that has carried a large answer keeps a buffer of that size: it is closed when it has been idle for this long.
+const IDLE_LARGE_MS_MAX: u64 = 2_000;
+/// Questions at once, those that wait for a thread included: the connections of all others are there for what asks no
+/// database.
+const QUESTIONS_MAX: usize = 80;
 /// A failure to connect answers all questions of this long, instead of a try for each of them.
 const FAILURE_FRESH_MS: u64 = 500;
 /// Failures of the database are logged once in this long.
@@ -47,6 +52,7 @@ struct Job {
     question: Question,
     give_up: Instant,
     begun: Arc<AtomicBool>,
+    is_large: bool,
 }
 
 /// Runs questions against the store.
@@ -55,6 +61,7 @@ pub(super) struct Readers {
     stopped: Receiver<()>,
     ended: Receiver<()>,
     threads: Vec<JoinHandle<()>>,
+    asked: AtomicUsize,
 }
 
 /// What all reader threads know.
@@ -80,7 +87,7 @@ impl Readers {
             Arc::new(Shared { source, schema, last_failure: Mutex::new(None), last_log: Mutex::new(None) });
         let mut threads = Vec::with_capacity(READERS);
         for number in 0..READERS {
-            let reader = Reader { shared: Arc::clone(&shared), store: None };
+            let reader = Reader { shared: Arc::clone(&shared), store: None, idle_max: IDLE_MS_MAX };
             let (taken, stopped, alive) = (taken.clone(), stopped.clone(), alive.clone());
             let thread = thread::Builder::new().name(format!("http-store-{number}")).spawn(move || {
                 reader.run(&taken, &stopped);
@@ -88,7 +95,7 @@ impl Readers {
             })?;
             threads.push(thread);
         }
-        Ok(Self { jobs, stopped, ended, threads })
+        Ok(Self { jobs, stopped, ended, threads, asked: AtomicUsize::new(0) })
     }
 
     /// Asks the store, within the deadlines. What is asked may be asked twice.
@@ -97,7 +104,16 @@ impl Readers {
         T: Send + 'static,
         F: FnMut(&mut Store) -> Result<T, StoreError> + Send + 'static,
     {
-        self.submit(question)
+        self.submit(question, false)
+    }
+
+    /// The same for what is answered with megabytes: whoever asks has room for them.
+    pub fn ask_large<T, F>(&self, question: F) -> Result<T, Problem>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Store) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.submit(question, true)
     }
 
     /// Has the store change something, within the deadlines and no more than once: when the connection is lost
@@ -107,20 +123,22 @@ impl Readers {
         T: Send + 'static,
         F: FnMut(&mut Store) -> Result<T, StoreError> + Send + 'static,
     {
-        let asked = self.submit(move |store| {
-            // A connection that died while it was idle is found out before anything is sent by it.
-            store.ping()?;
-            match change(store) {
-                Err(error) if is_connection_lost(&error) => Ok(Err(problem_of(&error))),
-                done => done.map(Ok),
-            }
-        })?;
+        let asked = self.submit(
+            move |store| {
+                // A connection that died while it was idle is found out before anything is sent by it.
+                store.ping()?;
+                match change(store) {
+                    Err(error) if is_connection_lost(&error) => Ok(Err(problem_of(&error))),
+                    done => done.map(Ok),
+                }
+            },
+            false,
+        )?;
         asked.map_err(|problem| {
-            let message = format!(
-                "{}; whether it was done is not known: ask again with the same process_id",
-                problem.message
-            );
-            Problem { message, ..problem }
+            let unknown = "whether it was done is not known: ask again with the same process_id";
+            let message = format!("{}; {unknown}", problem.message);
+            let detail = problem.detail.map(|it| format!("{it}; {unknown}"));
+            Problem { message, detail, ..problem }
         })
     }
 
@@ -134,19 +152,20 @@ impl Readers {
             Ok(Err(error)) => Fate::Failed(problem_of(&error)),
         });
         let give_up = Instant::now() + Duration::from_millis(ANSWER_MS_MAX);
-        let job = Job { question, give_up, begun: Arc::new(AtomicBool::new(false)) };
+        let job = Job { question, give_up, begun: Arc::new(AtomicBool::new(false)), is_large: false };
         if self.jobs.try_send(job).is_err() {
             log::debug!("http: no free thread for work in the background");
         }
     }
 
-    fn submit<T, F>(&self, mut question: F) -> Result<T, Problem>
+    fn submit<T, F>(&self, mut question: F, is_large: bool) -> Result<T, Problem>
     where
         T: Send + 'static,
         F: FnMut(&mut Store) -> Result<T, StoreError> + Send + 'static,
     {
         let now = Instant::now();
         let give_up = now + Duration::from_millis(ANSWER_MS_MAX);
+        let _asked = Asked::count(&self.asked).ok_or_else(all_taken)?;
         let begun = Arc::new(AtomicBool::new(false));
         let (reply, answer) = bounded(1);
         let question: Question = Box::new(move |store, may_retry| {
@@ -165,13 +184,12 @@ impl Readers {
             let _ = reply.try_send(result);
             fate
         });
-        let job = Job { question, give_up, begun: Arc::clone(&begun) };
+        let job = Job { question, give_up, begun: Arc::clone(&begun), is_large };
         let connected_by = now + Duration::from_millis(CONNECT_MS_MAX);
         select! {
             send(self.jobs, job) -> sent => sent.map_err(|_| stopping())?,
             recv(self.stopped) -> _ => return Err(stopping()),
-            default(connected_by - now) => return Err(Problem::new(503, "busy",
-                "all connections for reading are taken by other requests; ask again later")),
+            default(connected_by - now) => return Err(all_taken()),
         }
         self.wait(&answer, &begun, connected_by, give_up)
     }
@@ -223,9 +241,26 @@ impl Readers {
     }
 }
 
+/// A question that is counted for as long as it is asked.
+struct Asked<'a>(&'a AtomicUsize);
+
+impl<'a> Asked<'a> {
+    fn count(asked: &'a AtomicUsize) -> Option<Self> {
+        let add = |now: usize| (now < QUESTIONS_MAX).then_some(now + 1);
+        asked.fetch_update(Ordering::AcqRel, Ordering::Acquire, add).ok().map(|_| Self(asked))
+    }
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 struct Reader {
     shared: Arc<Shared>,
     store: Option<Store>,
+    idle_max: u64,
 }
 
 impl Reader {
@@ -237,17 +272,20 @@ impl Reader {
                     Ok(job) => self.serve(job),
                     Err(_) => return,
                 },
-                default(self.patience()) => self.store = None,
+                default(self.patience()) => (self.store, self.idle_max) = (None, IDLE_MS_MAX),
             }
         }
     }
 
     fn patience(&self) -> Duration {
         // Without a connection there is nothing to be closed.
-        if self.store.is_some() { Duration::from_millis(IDLE_MS_MAX) } else { Duration::from_secs(86_400) }
+        if self.store.is_some() { Duration::from_millis(self.idle_max) } else { Duration::from_secs(86_400) }
     }
 
     fn serve(&mut self, mut job: Job) {
+        if job.is_large {
+            self.idle_max = IDLE_LARGE_MS_MAX;
+        }
         // A panic in a question must not cost a reader: the one who asked sees the channel closed.
         let served = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.settle(&mut job)));
         if served.is_err() {
@@ -313,7 +351,7 @@ impl Shared {
         let mut last = lock(&self.last_log);
         if last.is_none_or(|it| it.elapsed() >= Duration::from_millis(LOG_EVERY_MS)) {
             *last = Some(Instant::now());
-            log::warn!("http: {}", problem.message);
+            log::warn!("http: {}", problem.detail.as_ref().unwrap_or(&problem.message));
         }
     }
 }
@@ -321,6 +359,11 @@ impl Shared {
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     // What these hold is set in one assignment: never half done.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn all_taken() -> Problem {
+    let message = "all connections for reading are taken by other requests; ask again later";
+    Problem::new(503, "busy", message)
 }
 
 fn stopping() -> Problem {

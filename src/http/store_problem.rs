@@ -6,6 +6,9 @@ use crate::store::{Refusal, RefusalReason, StoreError};
 /// The server ends a statement of ours after this.
 pub(super) const READ_MS_MAX: u64 = 5_000;
 
+/// What whoever has no token is told of a failure to connect: the reason names host, port and user.
+const UNREACHABLE: &str = "the database can't be reached at present; the node's log says why";
+
 /// What a client is told of a failure of the store.
 pub(super) fn problem_of(error: &StoreError) -> Problem {
     let code = match error {
@@ -14,6 +17,7 @@ pub(super) fn problem_of(error: &StoreError) -> Problem {
     };
     let message = format!("failed to {error}");
     match error {
+        StoreError::Connect(_) => Problem::new(503, "database_unavailable", UNREACHABLE).with_detail(message),
         StoreError::Refused(refusal) => refused(refusal),
         _ if code == "57014" => Problem::new(
             503,

@@ -69,6 +69,35 @@ pub fn settled_object(members: Map<String, Value>) -> Option<Map<String, Value>>
     Some(members.into_iter().collect())
 }
 
+/// Bytes of an object as `jsonb` writes it: with a blank after each colon, and after each comma between members or items.
+pub fn written_bytes<'v>(members: impl IntoIterator<Item = (&'v String, &'v Value)>) -> usize {
+    let each =
+        |(key, value): (&String, &Value)| text_bytes(key) + ": ".len() + value_bytes(value) + ", ".len();
+    let all: usize = members.into_iter().map(each).sum();
+    "{}".len() + all.saturating_sub(", ".len())
+}
+
+fn value_bytes(value: &Value) -> usize {
+    match value {
+        Value::Object(members) => written_bytes(members),
+        Value::Array(items) => {
+            let all: usize = items.iter().map(|it| value_bytes(it) + ", ".len()).sum();
+            "[]".len() + all.saturating_sub(", ".len())
+        }
+        Value::String(text) => text_bytes(text),
+        other => other.to_string().len(),
+    }
+}
+
+fn text_bytes(text: &str) -> usize {
+    let more = |byte: u8| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 8 | 12 => 1,
+        0..=31 => "\\u0000".len() - 1,
+        _ => 0,
+    };
+    "\"\"".len() + text.len() + text.bytes().map(more).sum::<usize>()
+}
+
 /// What stands at a dotted path: `a.b` is the member `b` of the object `a`, or a member that is itself called `a.b`, which
 /// goes first. A number is a place in an array.
 pub fn at_path<'v>(members: &'v Map<String, Value>, path: &str) -> Option<&'v Value> {
@@ -148,6 +177,17 @@ mod tests {
         let value: Value = serde_json::from_str(r#"{"zeta": [1e1, {"b": 1.0, "a": -0}], "a": "x"}"#).unwrap();
         assert_eq!(settled(value).unwrap().to_string(), r#"{"a":"x","zeta":[10,{"a":0,"b":1.0}]}"#);
         assert_eq!(settled(serde_json::from_str("[[1e400]]").unwrap()), None);
+    }
+
+    #[test]
+    fn what_is_written_is_counted_to_the_byte() {
+        let value =
+            json!({"a\"b": "x\n\u{1}\u{7f}é\\", "list": [1, [], {}, null, 1.50], "o": {"p": true, "q": ""}});
+        // As a PostgreSQL wrote it.
+        let written =
+            r#"{"o": {"p": true, "q": ""}, "a\"b": "x\n\u0001é\\", "list": [1, [], {}, null, 1.5]}"#;
+        assert_eq!(written_bytes(value.as_object().unwrap()), written.len());
+        assert_eq!(written_bytes(&Map::new()), 2);
     }
 
     #[test]

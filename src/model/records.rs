@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::lifecycle::{Outcome, ProcessStatus, TaskStatus};
 
@@ -29,10 +29,12 @@ pub struct ProcessData {
     pub completed_at: Option<Timestamp>,
     /// Why it failed.
     pub error_message: Option<String>,
-    /// What it was started with.
+    /// What it was started with; null, and not in the JSON document, where it was not asked for.
+    #[serde(skip_serializing_if = "Value::is_null")]
     pub input_data: Value,
-    /// What its tasks passed on.
-    pub process_context: Map<String, Value>,
+    /// What its tasks passed on, an object; null as the input is.
+    #[serde(skip_serializing_if = "Value::is_null")]
+    pub process_context: Value,
     /// When it was started.
     pub created_at: Timestamp,
     /// When its row last changed.
@@ -132,7 +134,8 @@ pub struct TaskExecution {
 pub struct ProcessTypeData {
     /// Its name.
     pub name: String,
-    /// Its document, as files hold it.
+    /// Its document, as files hold it; null, and not in the JSON document, where it was left out for its size.
+    #[serde(skip_serializing_if = "Value::is_null")]
     pub definition: Value,
     /// What input must supply, such as `input_file` or `config.batch_size`.
     pub required_input: Vec<String>,

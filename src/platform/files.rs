@@ -148,11 +148,27 @@ pub fn open_to_others(metadata: &Metadata) -> bool {
     metadata.mode() & 0o077 != 0
 }
 
-/// Whether somebody could read or write a secret who was not meant to. A credential of systemd's is not: root's, for nobody
-/// to write, and readable by whom it was given to, which an access list says and the mode shows as the group's right.
+/// Whether somebody could read or write a secret who was not meant to; see [`secret_exposed_to`].
 pub fn is_secret_exposed(metadata: &Metadata) -> bool {
+    secret_exposed_to(metadata) != 0
+}
+
+/// What group and others may do with a secret, as bits of its mode. A credential of systemd's is exposed to nobody: it is
+/// root's, for nobody to write, and readable by whom it was given to, which an access list says and the mode shows as the
+/// group's right.
+pub fn secret_exposed_to(metadata: &Metadata) -> u32 {
     let is_credential = metadata.uid() == 0 && metadata.mode() & 0o777 == 0o440;
-    open_to_others(metadata) && !is_credential
+    if is_credential { 0 } else { metadata.mode() & 0o077 }
+}
+
+/// Opens a file to be read. Whatever else the path leads to, a pipe that nobody writes to among them, is an error and not
+/// waited for.
+pub fn open_regular(path: &Path) -> io::Result<File> {
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")),
+    }
 }
 
 /// Whether a private key could be read or written by somebody whom libpq would not trust with it: it has to be ours

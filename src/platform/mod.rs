@@ -17,6 +17,8 @@ pub mod init;
 #[cfg(unix)]
 mod limits;
 #[cfg(unix)]
+mod memory;
+#[cfg(unix)]
 mod own_usage;
 #[cfg(unix)]
 mod process_times;
@@ -34,6 +36,8 @@ mod unix;
 pub use host::*;
 #[cfg(unix)]
 pub use limits::*;
+#[cfg(unix)]
+pub use memory::*;
 pub use own_usage::*;
 #[cfg(unix)]
 pub use process_times::*;

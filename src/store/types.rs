@@ -9,7 +9,7 @@ use postgres::types::Json;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::row::{Listed, get, listed, time, unreadable};
+use super::row::{Listed, get, problem_of, time, unreadable};
 use super::{Sql, Store, StoreError};
 use crate::model::process_type::{Leftovers, ProcessType, TaskDefinition};
 use crate::model::records::ProcessTypeData;
@@ -19,12 +19,26 @@ use crate::model::template::required_input;
 
 const REGISTER: Sql =
     Sql::new("register a process type", include_str!("../../sql/schema/register_process_type.sql"));
-/// All of them, or one.
-const TYPES: Sql = Sql::new(
-    "read the process types",
-    "SELECT name, definition, required_input, paused, paused_at, pause_reason, max_concurrent, created_at, \
-     updated_at FROM process_types WHERE $1::text IS NULL OR name = $1 ORDER BY name",
+const TYPES: Sql =
+    Sql::new("read the process types", include_str!("../../sql/read/values/process_types.sql"));
+const TYPES_VERSION: Sql = Sql::new(
+    "see whether the process types have changed",
+    "SELECT coalesce(string_agg(concat_ws(' ', xmin, ctid), ',' ORDER BY name), '') AS version FROM process_types",
 );
+/// Process types on one page; and the bytes of definitions after which one ends that is only a part of all.
+const TYPES_MAX: i64 = 1000;
+const TYPES_BYTES_MAX: u32 = 4 * 1024 * 1024;
+
+/// One page of the process types, their definitions as JSON texts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TypePage {
+    /// Each with its definition; `None` where that is too large. By name.
+    pub types: Vec<(ProcessTypeData, Option<String>)>,
+    /// What is wrong with those that can't be read.
+    pub unreadable: Vec<String>,
+    /// The name after which the next page begins; `None` on the last one.
+    pub next: Option<String>,
+}
 
 /// What registering did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -155,7 +169,51 @@ impl Store {
 
     /// All registered process types, by name.
     pub fn process_types(&mut self) -> Result<Listed<ProcessTypeData>, StoreError> {
-        Ok(listed(&self.query(&TYPES, &[&None::<&str>])?, read_type))
+        let mut all = Listed { rows: Vec::new(), unreadable: Vec::new() };
+        let mut after = None;
+        loop {
+            let page = self.types_page(after.as_deref(), u32::MAX, TYPES_BYTES_MAX)?;
+            all.unreadable.extend(page.unreadable);
+            for (process_type, definition) in page.types {
+                match with_definition(process_type, definition) {
+                    Ok(process_type) => all.rows.push(process_type),
+                    Err(error) => all.unreadable.push(problem_of(&error)),
+                }
+            }
+            match page.next {
+                None => return Ok(all),
+                next => after = next,
+            }
+        }
+    }
+
+    /// One page of them, after the name that the page before gave; a definition of more bytes than `definition_bytes_max`
+    /// is left out, and the page ends after `page_bytes` of them.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn types_page(
+        &mut self,
+        after: Option<&str>,
+        definition_bytes_max: u32,
+        page_bytes: u32,
+    ) -> Result<TypePage, StoreError> {
+        let rows = self.types_rows(None, after, definition_bytes_max, page_bytes)?;
+        let mut page = TypePage { types: Vec::with_capacity(rows.len()), unreadable: Vec::new(), next: None };
+        for row in &rows {
+            match read_type(row) {
+                Ok(one) => page.types.push(one),
+                Err(error) => page.unreadable.push(problem_of(&error)),
+            }
+        }
+        if let Some(last) = rows.last() {
+            let what = "a process type";
+            let bytes: i64 = get(last, "bytes", what)?;
+            // The statement has ended the page for the one reason or the other; the next one may be empty.
+            let is_full = rows.len() as i64 >= TYPES_MAX || bytes >= i64::from(page_bytes);
+            page.next = is_full.then(|| get(last, "name", what)).transpose()?;
+        }
+        Ok(page)
     }
 
     /// One registered process type.
@@ -163,15 +221,49 @@ impl Store {
     /// # Errors
     /// When the database fails or the row can't be read.
     pub fn process_type(&mut self, name: &str) -> Result<Option<ProcessTypeData>, StoreError> {
-        self.query_opt(&TYPES, &[&name])?.as_ref().map(read_type).transpose()
+        let rows = self.types_rows(Some(name), None, u32::MAX, TYPES_BYTES_MAX)?;
+        let read = |row| read_type(row).and_then(|(one, definition)| with_definition(one, definition));
+        rows.first().map(read).transpose()
+    }
+
+    /// A text that changes when any of them does.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn types_version(&mut self) -> Result<String, StoreError> {
+        get(&self.query_one(&TYPES_VERSION, &[], "the process types")?, "version", "the process types")
+    }
+
+    fn types_rows(
+        &mut self,
+        name: Option<&str>,
+        after: Option<&str>,
+        definition_bytes_max: u32,
+        page_bytes: u32,
+    ) -> Result<Vec<Row>, StoreError> {
+        let (definition_max, page_bytes) = (i64::from(definition_bytes_max), i64::from(page_bytes));
+        self.query(&TYPES, &[&name, &after, &TYPES_MAX, &definition_max, &page_bytes])
     }
 }
 
-fn read_type(row: &Row) -> Result<ProcessTypeData, StoreError> {
+fn with_definition(
+    process_type: ProcessTypeData,
+    definition: Option<String>,
+) -> Result<ProcessTypeData, StoreError> {
+    let text = definition.as_deref().unwrap_or("null");
+    let definition = serde_json::from_str(text).map_err(|cause| {
+        unreadable(&format!("process type \"{}\"", process_type.name), format!("column definition: {cause}"))
+    })?;
+    Ok(ProcessTypeData { definition, ..process_type })
+}
+
+/// With its definition as text.
+fn read_type(row: &Row) -> Result<(ProcessTypeData, Option<String>), StoreError> {
     let name: String = get(row, "name", "a process type")?;
     let what = format!("process type \"{name}\"");
-    Ok(ProcessTypeData {
-        definition: get::<Value>(row, "definition", &what)?,
+    let definition = get(row, "definition_text", &what)?;
+    let process_type = ProcessTypeData {
+        definition: Value::Null,
         required_input: get(row, "required_input", &what)?,
         paused: get(row, "paused", &what)?,
         paused_at: get(row, "paused_at", &what)?,
@@ -180,5 +272,6 @@ fn read_type(row: &Row) -> Result<ProcessTypeData, StoreError> {
         created_at: time(row, "created_at", &what)?,
         updated_at: time(row, "updated_at", &what)?,
         name,
-    })
+    };
+    Ok((process_type, definition))
 }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use jiff::Timestamp;
-use serde_json::{Map, json};
+use serde_json::json;
 
 use super::snapshot::Snapshot;
 use crate::model::lifecycle::{ProcessStatus, TaskStatus};
@@ -39,7 +39,7 @@ pub(super) fn process(tasks: &[&str]) -> Snapshot {
             completed_at: None,
             error_message: None,
             input_data: json!({}),
-            process_context: Map::new(),
+            process_context: json!({}),
             created_at: at(99),
             updated_at: at(100),
             execution_time: None,

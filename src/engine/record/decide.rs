@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::command::Report;
+use crate::command::{Report, context_problem};
 use crate::engine::run::runner::{RunReport, Work};
 use crate::model::lifecycle::{
     ClaimMove, Ending, Outcome, ProcessStatus, TaskPosition, Transition, Wait, after_execution,
@@ -22,6 +22,10 @@ pub(crate) enum Handover {
 /// Decides what a finished command moves. `chance` in `[0, 1)` is the jitter of a retry's wait.
 pub(crate) fn decide(work: &Work, run: RunReport, handover: Handover, chance: f64) -> TaskResult {
     let RunReport { command, ended, mut report } = run;
+    if let Some(problem) = context_problem(&work.claim.context, &report.context) {
+        // What has been done is not to be done again, and would pass on as much.
+        (report.outcome, report.fatal, report.error_message) = (Outcome::Failed, true, Some(problem));
+    }
     let task = &work.task;
     let at = TaskPosition {
         has_next: !work.is_of_last_task(),
@@ -195,6 +199,34 @@ mod tests {
         run.report.outcome = Outcome::Interrupted;
         let process = decide(&work(0), run, Handover::Keep, 0.0).transition.process;
         assert_eq!(process, ProcessStatus::InProgress, "what it says when the node stops is no result");
+    }
+
+    #[test]
+    fn more_values_than_a_process_may_have_fail_it_for_good() {
+        use serde_json::{Map, Value};
+        let values = |key: &str, bytes: usize| -> Map<String, Value> {
+            [(key.to_owned(), "x".repeat(bytes).into())].into_iter().collect()
+        };
+        let passing = |key: &str, bytes| {
+            let mut work = work(0);
+            let claim = std::sync::Arc::make_mut(&mut work.claim);
+            claim.context = std::sync::Arc::new(values("a", 1_000_000));
+            let mut run = succeeded();
+            run.report.context = values(key, bytes);
+            decide(&work, run, Handover::Keep, 0.0)
+        };
+        // {"a": "…", "b": "…"} of exactly 1 MiB, and one more.
+        let result = passing("b", 48_558);
+        assert_eq!(result.transition.task, TaskStatus::Completed);
+        let result = passing("b", 48_559);
+        assert_eq!((result.transition.process, result.context), (ProcessStatus::Failed, None));
+        let message = result.process_error.unwrap_or_default();
+        assert!(message.contains("1048577 bytes; at most 1048576 (1 MiB)"), "{message}");
+        assert_eq!(
+            passing("a", 1_048_000).transition.task,
+            TaskStatus::Completed,
+            "in the place of the old value"
+        );
     }
 
     #[test]

@@ -167,6 +167,18 @@ async function ask(path) {
   return told(await fetch(path, { cache: "no-cache", headers: { Accept: "application/json" }, signal }));
 }
 
+// All pages of a list; each is bounded in bytes.
+async function askAll(path, key) {
+  const all = [];
+  let next = "";
+  do {
+    const page = await ask(path + (next ? (path.includes("?") ? "&" : "?") + "after=" + encodeURIComponent(next) : ""));
+    all.push(...page[key]);
+    next = page.next;
+  } while (next);
+  return all;
+}
+
 async function order(path, body) {
   const headers = { "Content-Type": "application/json", Authorization: "Bearer " + sessionStorage.getItem("token") };
   return told(await fetch(path, { method: "POST", headers, body: JSON.stringify(body), signal: AbortSignal.timeout(ANSWER_MS_MAX) }));

@@ -228,7 +228,7 @@ const refusedList = (told) => {
 async function showOverview(filters) {
   const query = new URLSearchParams(filters);
   query.set("limit", String(LIST_ROWS));
-  const knows = ask("/process-types").then((it) => { types = it.process_types; showTypes(); });
+  const knows = askAll("/process-types", "process_types").then((it) => { types = it; showTypes(); });
   const counted = Promise.all([ask("/status"), ask("/nodes")]).then(([state, all]) => {
     showNodes(state, all.nodes);
     note(state, all.nodes);

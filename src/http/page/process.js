@@ -17,14 +17,13 @@ function forget() {
 }
 
 async function showProcess(id) {
-  const [process, answer, state] = await Promise.all([ask(path(id)), ask(path(id, "/tasks?output=false")), ask("/status")]);
+  const [process, tasks, state] = await Promise.all([ask(path(id)), askAll(path(id, "/tasks"), "tasks"), ask("/status")]);
   note(state, null);
-  const tasks = answer.tasks;
   const executions = await executionsOf(id, tasks);
   const live = process.status === "IN_PROGRESS" ? (await ask(path(id, "/live"))).live : null;
   if (place().process !== id) return false;
   // Why it waits may be that its type is paused.
-  if (!process.picked_by && !ENDED.includes(process.status)) types = (await ask("/process-types")).process_types;
+  if (!process.picked_by && !ENDED.includes(process.status)) types = await askAll("/process-types", "process_types");
   await nameNodes([process.picked_by, ...[...executions.values()].map((it) => it[it.length - 1].node)]);
   const at = process.picked_by ? tasks.find((it) => it.status === "IN_PROGRESS") : null;
   const running = at ? runOf(at, process, live, executions) : null;
@@ -33,14 +32,15 @@ async function showProcess(id) {
   showTasks(process, tasks, executions, running);
   if (!chosen) chosen = firstChoice(tasks, executions, running);
   await showOutput(process, tasks, executions, running);
-  rebuild("p-context", [id, process.process_context], (it) => { it.textContent = visible(exactly(process, "process_context")); });
-  rebuild("p-input", [id, process.input_data], (it) => { it.textContent = visible(exactly(process, "input_data")); });
+  rebuild("p-context", [id, process.process_context || null], (it) => { it.textContent = visible(exactly(process, "process_context")); });
+  rebuild("p-input", [id, process.input_data || null], (it) => { it.textContent = visible(exactly(process, "input_data")); });
   return running !== null;
 }
 
 // Numbers as they were written, where the browser can tell: it would round long ones.
 function exactly(document, key) {
   const written = (_, value, from) => (typeof value === "number" && from && JSON.rawJSON ? JSON.rawJSON(from.source) : value);
+  if ((document.left_out || []).includes(key)) return "(larger than an answer may be: process-orchestrator show " + document.process_id + " --json)";
   return JSON.stringify(JSON.parse(document.text, written)[key], null, 2);
 }
 
@@ -58,12 +58,12 @@ async function executionsOf(id, tasks) {
   const mine = known;
   const print = (it) => [it.status, it.attempt, it.updated_at].join(" ");
   const changed = tasks.filter((it) => it.attempt > 0 && mine.tasks.get(it.task_index) !== print(it));
-  const ran = (task) => ask(path(id, "/executions?output=false" + task)).then((it) => it.executions);
+  const ran = (task) => askAll(path(id, "/executions" + task), "executions");
   if (changed.length > ASKED_ONE_BY_ONE_MAX) {
     mine.executions = grouped(await ran(""));
   } else {
     for (const task of changed) {
-      const found = await ran("&task=" + task.task_index);
+      const found = await ran("?task=" + task.task_index);
       if (found.length) mine.executions.set(task.task_index, found);
     }
   }
@@ -255,11 +255,21 @@ async function showOutput(process, tasks, executions, running) {
   }
   const key = [id, one.task_index, one.attempt, one.completed_at].join(" ");
   if (shownOutput === key) return;
-  const whole = (await ask(path(id, "/executions?task=" + one.task_index + "&attempt=" + one.attempt))).executions[0];
+  const whole = await wholeOf(path(id, "/executions?task=" + one.task_index + "&attempt=" + one.attempt));
   if (!whole || place().process !== id) return;
   shownOutput = key;
   setText("output-command", visible(whole.command || task.command));
   printOutput(whole.output || "", bytes(whole.output_bytes) + " printed", "(nothing)", "process-orchestrator logs " + id + " " + task.name + " --attempt " + one.attempt);
+}
+
+// A large output comes in parts. The end of it is shown, and one character more tells that it is only that.
+async function wholeOf(path) {
+  const whole = (await ask(path)).executions[0];
+  for (let part = whole; part && part.output_next !== undefined; ) {
+    part = (await ask(path + "&offset=" + part.output_next)).executions[0];
+    whole.output = (whole.output + (part ? part.output : "")).slice(-OUTPUT_SHOWN_MAX - 1);
+  }
+  return whole;
 }
 
 // Many programs hold back what they print to a pipe.

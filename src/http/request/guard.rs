@@ -2,9 +2,12 @@
 //!
 //! A page of another site can have the reader's browser send requests to this endpoint. With a name of its own
 //! that it lets point here ("DNS rebinding") it could even read the answers: hence only names that can't be
-//! another's are accepted in `Host`. `Origin` tells where a page came from: only pages of this endpoint may ask.
+//! another's are accepted in `Host`. `Origin` and `Sec-Fetch-Site` tell where a page came from: only pages of this endpoint
+//! may ask.
 
 use std::net::{IpAddr, SocketAddr};
+
+use tiny_http::Method;
 
 use super::wire::Head;
 use crate::http::answer::{Problem, quoted};
@@ -27,6 +30,20 @@ pub(in crate::http) fn check(head: &Head, here: SocketAddr) -> Result<(), Proble
             ),
         ));
     }
+    // A browser says so even where it sends no Origin, as for an image or a script of another site's page. Only a link to the
+    // status page may be followed from there.
+    if let Some(site @ ("cross-site" | "same-site")) = head.header("sec-fetch-site")
+        && !is_link_to_page(head)
+    {
+        return Err(Problem::new(
+            403,
+            "foreign_site",
+            format!(
+                "Sec-Fetch-Site is {site}: a page of another site asks; only this endpoint's own pages may, and a link to / \
+                 may be followed"
+            ),
+        ));
+    }
     match head.header("origin") {
         Some(origin) if !host.is_some_and(|host| is_own_origin(origin, host)) => Err(Problem::new(
             403,
@@ -39,6 +56,16 @@ pub(in crate::http) fn check(head: &Head, here: SocketAddr) -> Result<(), Proble
         )),
         _ => Ok(()),
     }
+}
+
+/// What a browser sends that follows a link to the page.
+fn is_link_to_page(head: &Head) -> bool {
+    let is = |name, value: &str| head.header(name).is_some_and(|it| it.eq_ignore_ascii_case(value));
+    let path = head.target.split('?').next().unwrap_or_default();
+    head.method == Method::Get
+        && path == "/"
+        && is("sec-fetch-mode", "navigate")
+        && is("sec-fetch-dest", "document")
 }
 
 /// Any port: a tunnel may have another one at its near end.
@@ -129,6 +156,34 @@ mod tests {
             let problem = ask("127.0.0.1:8080", &format!("Host: {host}\r\n")).unwrap_err();
             assert_eq!((problem.status, problem.code), (403, "foreign_host"), "{host}");
             assert!(problem.message.contains("http://127.0.0.1:8080/"), "{}", problem.message);
+        }
+    }
+
+    #[test]
+    fn what_a_browser_loads_for_another_sites_page_is_refused_but_a_link_to_the_page_is_not() {
+        let host = "Host: localhost:8080\r\n";
+        let from = |site: &str, more: &str, target: &str| {
+            let request = format!("{target} HTTP/1.1\r\n{host}Sec-Fetch-Site: {site}\r\n{more}\r\n");
+            let (head, _) = super::super::wire::parse_head(request.as_bytes()).unwrap().unwrap();
+            check(&head, "127.0.0.1:8080".parse().unwrap()).map_err(|it| (it.status, it.code))
+        };
+        let link = "Sec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: document\r\n";
+        let image = "Sec-Fetch-Mode: no-cors\r\nSec-Fetch-Dest: image\r\n";
+        let frame = "Sec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: iframe\r\n";
+        for site in ["same-origin", "none"] {
+            assert_eq!(from(site, image, "GET /status"), Ok(()), "{site}");
+        }
+        for site in ["cross-site", "same-site"] {
+            assert_eq!(from(site, link, "GET /"), Ok(()), "{site}");
+            for (more, target) in [
+                (image, "GET /status"),
+                (link, "GET /processes"),
+                (link, "POST /"),
+                (frame, "GET /"),
+                ("", "GET /"),
+            ] {
+                assert_eq!(from(site, more, target), Err((403, "foreign_site")), "{site} {more} {target}");
+            }
         }
     }
 

@@ -3,10 +3,10 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::route::Route;
+use super::route::{Route, TrailPart};
 use crate::http::answer::{Problem, quoted};
 use crate::model::lifecycle::ProcessStatus;
-use crate::store::read::{Cursor, PAGE_MAX, ProcessFilter};
+use crate::store::read::{Cursor, Include, PAGE_MAX, ProcessFilter};
 
 /// Parameters of the list of processes, and `metadata.KEY` for any key.
 const FILTERS: &[&str] = &[
@@ -21,7 +21,11 @@ const FILTERS: &[&str] = &[
     "search",
     "limit",
     "after",
+    "include",
 ];
+/// Of tasks; of executions, which are also told apart by their attempt.
+const OF_TASKS: &[&str] = &["output", "task", "offset", "limit", "after"];
+const OF_EXECUTIONS: &[&str] = &["output", "task", "attempt", "offset", "limit", "after"];
 /// What `metadata.KEY=VALUE` begins with.
 const METADATA: &str = "metadata.";
 
@@ -43,15 +47,33 @@ pub(in crate::http) fn set_all(route: &mut Route, path: &str, query: &str) -> Re
         set_parameter(route, path, &name, &value)?;
         seen.push(name);
     }
-    Ok(())
+    check_offset(route)
+}
+
+/// A place within an output says nothing of several outputs.
+fn check_offset(route: &Route) -> Result<(), Problem> {
+    let (part, needed) = match route {
+        Route::Tasks { part, .. } => (part, "task"),
+        Route::Executions { part, .. } if part.task.is_some() => (part, "attempt"),
+        Route::Executions { part, .. } => (part, "task"),
+        _ => return Ok(()),
+    };
+    let is_one = part.task.is_some() && (part.attempt.is_some() || matches!(route, Route::Tasks { .. }));
+    match part.offset {
+        Some(_) if !is_one => {
+            Err(bad_parameter(format!("parameter \"offset\" is a place in one output; give {needed} too")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// An empty value counts as not given, as a form sends it; one of metadata may be empty itself.
 fn set_parameter(route: &mut Route, path: &str, name: &str, value: &str) -> Result<(), Problem> {
     let known: &[&str] = match route {
         Route::Processes(_) => FILTERS,
-        Route::Tasks { .. } => &["output"],
-        Route::Executions { .. } => &["output", "task", "attempt"],
+        Route::Tasks { .. } => OF_TASKS,
+        Route::Executions { .. } => OF_EXECUTIONS,
+        Route::ProcessTypes { .. } => &["after"],
         _ => &[],
     };
     let is_metadata =
@@ -73,29 +95,60 @@ fn set_parameter(route: &mut Route, path: &str, name: &str, value: &str) -> Resu
     }
     match route {
         Route::Processes(filter) => set_filter(filter, name, value),
-        Route::Tasks { output, .. } => set_output(output, name, value),
-        Route::Executions { filter, .. } => match name {
-            "task" => {
-                filter.task_index = Some(whole(name, value, 0)?);
-                Ok(())
-            }
-            "attempt" => {
-                filter.attempt = Some(whole(name, value, 1)?);
-                Ok(())
-            }
-            _ => set_output(&mut filter.output, name, value),
-        },
+        Route::Tasks { part, .. } | Route::Executions { part, .. } => set_part(part, name, value),
+        Route::ProcessTypes { after } => {
+            *after = Some(value.to_owned());
+            Ok(())
+        }
         _ => Ok(()),
     }
 }
 
-fn set_output(output: &mut bool, name: &str, value: &str) -> Result<(), Problem> {
-    *output = match value {
-        "true" => true,
-        "false" => false,
-        _ => return Err(bad_value(name, value, "give true or false")),
-    };
+fn set_part(part: &mut TrailPart, name: &str, value: &str) -> Result<(), Problem> {
+    match name {
+        "task" => part.task = Some(whole(name, value, 0)?),
+        "attempt" => part.attempt = Some(whole(name, value, 1)?),
+        "offset" => part.offset = Some(whole(name, value, 0)?),
+        "limit" => part.limit = Some(limit(name, value)?),
+        "after" => {
+            let after = value.split_once('.').and_then(|(task, attempt)| {
+                Some((whole(name, task, 0).ok()?, whole(name, attempt, 0).ok()?))
+            });
+            part.after = Some(after.ok_or_else(|| bad_cursor(name, value))?);
+        }
+        _ => {
+            part.output = Some(match value {
+                "true" => true,
+                "false" => false,
+                _ => return Err(bad_value(name, value, "give true or false")),
+            });
+        }
+    }
     Ok(())
+}
+
+fn limit(name: &str, value: &str) -> Result<u32, Problem> {
+    match value.parse() {
+        Ok(limit @ 1..=PAGE_MAX) if value.bytes().all(|it| it.is_ascii_digit()) => Ok(limit),
+        _ => Err(bad_value(name, value, &format!("give a number from 1 to {PAGE_MAX}"))),
+    }
+}
+
+fn bad_cursor(name: &str, value: &str) -> Problem {
+    bad_value(name, value, "give what a page before gave as \"next\"")
+}
+
+/// What a list holds of each process beside its row, separated by commas.
+fn include(name: &str, value: &str) -> Result<Include, Problem> {
+    let mut include = Include::default();
+    for word in value.split(',').map(str::trim) {
+        match word {
+            "input" => include.input = true,
+            "context" => include.context = true,
+            _ => return Err(bad_value(name, value, "give input, context, or both separated by a comma")),
+        }
+    }
+    Ok(include)
 }
 
 /// Tasks are counted from 0, attempts from 1; the database's columns hold no more than an int4.
@@ -120,13 +173,11 @@ fn set_filter(filter: &mut ProcessFilter, name: &str, value: &str) -> Result<(),
         "finished_before" => filter.finished_before = Some(time(name, value)?),
         "id_prefix" => filter.id_prefix = Some(value.to_owned()),
         "search" => filter.search = Some(value.to_owned()),
-        "limit" => match value.parse() {
-            Ok(limit @ 1..=PAGE_MAX) if value.bytes().all(|it| it.is_ascii_digit()) => filter.limit = limit,
-            _ => return Err(bad_value(name, value, &format!("give a number from 1 to {PAGE_MAX}"))),
-        },
+        "limit" => filter.limit = limit(name, value)?,
+        "include" => filter.include = include(name, value)?,
         "after" => match Cursor::parse(value) {
             Some(cursor) => filter.after = Some(cursor),
-            None => return Err(bad_value(name, value, "give what a page before gave as \"next\"")),
+            None => return Err(bad_cursor(name, value)),
         },
         _ => {
             // Only metadata's names come here besides; its values are texts, whatever they look like.

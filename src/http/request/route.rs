@@ -1,6 +1,6 @@
 //! What a request asks for.
 
-use crate::store::read::{ExecutionFilter, ProcessFilter};
+use crate::store::read::ProcessFilter;
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,16 +13,18 @@ pub(in crate::http) enum Route {
     },
     Tasks {
         id: String,
-        output: bool,
+        part: TrailPart,
     },
     Executions {
         id: String,
-        filter: ExecutionFilter,
+        part: TrailPart,
     },
     Live {
         id: String,
     },
-    ProcessTypes,
+    ProcessTypes {
+        after: Option<String>,
+    },
     Nodes,
     Metrics,
     OpenApi,
@@ -30,6 +32,23 @@ pub(in crate::http) enum Route {
     Readyz,
     /// These change something: only with the token.
     Write(Write),
+}
+
+/// Which part of the tasks or executions of a process.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(in crate::http) struct TrailPart {
+    /// The index of a task.
+    pub task: Option<u32>,
+    /// One attempt of it.
+    pub attempt: Option<u32>,
+    /// Whether outputs are wanted, where that was said.
+    pub output: Option<bool>,
+    /// From which character of the output on.
+    pub offset: Option<u32>,
+    /// Task and attempt of the last one of the page before.
+    pub after: Option<(u32, u32)>,
+    /// Rows at the most, where that was said.
+    pub limit: Option<u32>,
 }
 
 /// A call that changes something.

@@ -3,26 +3,29 @@
 use tiny_http::Method;
 
 use super::query::{self, decode};
-use super::route::{Route, Write};
+use super::route::{Route, TrailPart, Write};
 use crate::http::answer::{Problem, quoted};
-use crate::store::read::ExecutionFilter;
 
 /// The paths, as `/` lists them.
 pub(in crate::http) const PATHS: &[(&str, &str)] = &[
     ("/status", "counts of processes by status, the queue, the nodes, and this node"),
     (
         "/processes?status=&type=&limit=&after=",
-        "processes, newest first; give \"next\" as after for the next page; also filtered by node, started_since, \
-         started_before, finished_since, finished_before, id_prefix, search (a part of the id) and metadata.KEY",
+        "processes, newest first; give \"next\" as after for the next page; include=input,context has what they hold; also \
+         filtered by node, started_since, started_before, finished_since, finished_before, id_prefix, search (a part of \
+         the id) and metadata.KEY",
     ),
     ("/processes/{id}", "one process; percent-encode the id, its slashes too"),
-    ("/processes/{id}/tasks?output=", "its tasks in their order; output=false leaves their output out"),
     (
-        "/processes/{id}/executions?output=&task=&attempt=",
-        "its executions, the audit trail; output=false leaves their output out, task is an index",
+        "/processes/{id}/tasks?task=&output=&offset=&limit=&after=",
+        "its tasks in their order; that of an index with its output; output=true has all outputs, in pages",
+    ),
+    (
+        "/processes/{id}/executions?task=&attempt=&output=&offset=&limit=&after=",
+        "its executions, the audit trail; one attempt of a task with its output; output=true has all outputs, in pages",
     ),
     ("/processes/{id}/live", "what its running command has printed so far, the end of it, or null"),
-    ("/process-types", "the registered process types"),
+    ("/process-types?after=", "the registered process types; give \"next\" as after for the next page"),
     ("/nodes", "the latest nodes, those that have ended included"),
     ("/metrics", "the same and more for Prometheus"),
     ("/openapi.json", "all of this and the calls that need a token, as OpenAPI 3.1"),
@@ -102,7 +105,7 @@ fn top(name: &str) -> Option<Place> {
     Place::to_read(match name {
         "" => Route::Index,
         "status" => Route::Status,
-        "process-types" => Route::ProcessTypes,
+        "process-types" => Route::ProcessTypes { after: None },
         "nodes" => Route::Nodes,
         "metrics" => Route::Metrics,
         "openapi.json" => Route::OpenApi,
@@ -120,8 +123,8 @@ fn top(name: &str) -> Option<Place> {
 fn of_process(id: String, rest: Option<&str>) -> Option<Place> {
     match rest {
         None => Place::to_read(Route::Process { id }),
-        Some("tasks") => Place::to_read(Route::Tasks { id, output: true }),
-        Some("executions") => Place::to_read(Route::Executions { id, filter: ExecutionFilter::default() }),
+        Some("tasks") => Place::to_read(Route::Tasks { id, part: TrailPart::default() }),
+        Some("executions") => Place::to_read(Route::Executions { id, part: TrailPart::default() }),
         Some("live") => Place::to_read(Route::Live { id }),
         Some("cancel") => Place::to_write(Write::Cancel { id }),
         Some("retry") => Place::to_write(Write::Retry { id }),
@@ -139,7 +142,7 @@ fn decode_id(segment: &str) -> Result<String, Problem> {
 mod tests {
     use super::*;
     use crate::model::lifecycle::ProcessStatus;
-    use crate::store::read::{Cursor, ProcessFilter};
+    use crate::store::read::{Cursor, Include, ProcessFilter};
 
     fn get(target: &str) -> Result<Route, Problem> {
         route(&Method::Get, target)
@@ -160,13 +163,15 @@ mod tests {
     #[test]
     fn every_path_has_its_route() {
         let id = || "p-1".to_owned();
-        let all = ExecutionFilter::default();
-        let executions = |filter| Route::Executions { id: id(), filter };
+        let all = TrailPart::default();
+        let executions = |part| Route::Executions { id: id(), part };
+        let tasks = |part| Route::Tasks { id: id(), part };
         for (target, expected) in [
             ("/", Route::Index),
             ("/status", Route::Status),
             ("/status?", Route::Status),
-            ("/process-types", Route::ProcessTypes),
+            ("/process-types", Route::ProcessTypes { after: None }),
+            ("/process-types?after=a+b", Route::ProcessTypes { after: Some("a b".into()) }),
             ("/nodes", Route::Nodes),
             ("/metrics", Route::Metrics),
             ("/openapi.json", Route::OpenApi),
@@ -174,14 +179,22 @@ mod tests {
             ("/readyz", Route::Readyz),
             ("/processes", Route::Processes(Box::default())),
             ("/processes/p-1", Route::Process { id: id() }),
-            ("/processes/p-1/tasks", Route::Tasks { id: id(), output: true }),
-            ("/processes/p-1/tasks?output=false", Route::Tasks { id: id(), output: false }),
+            ("/processes/p-1/tasks", tasks(all)),
+            ("/processes/p-1/tasks?output=false", tasks(TrailPart { output: Some(false), ..all })),
+            (
+                "/processes/p-1/tasks?task=3&offset=7",
+                tasks(TrailPart { task: Some(3), offset: Some(7), ..all }),
+            ),
             ("/processes/p-1/executions", executions(all)),
             ("/processes/p-1/executions?output=&task=&attempt=", executions(all)),
-            ("/processes/p-1/executions?output=false", executions(ExecutionFilter { output: false, ..all })),
+            ("/processes/p-1/executions?output=true", executions(TrailPart { output: Some(true), ..all })),
             (
                 "/processes/p-1/executions?task=0&attempt=2",
-                executions(ExecutionFilter { task_index: Some(0), attempt: Some(2), output: true }),
+                executions(TrailPart { task: Some(0), attempt: Some(2), ..all }),
+            ),
+            (
+                "/processes/p-1/executions?limit=5&after=12.3",
+                executions(TrailPart { limit: Some(5), after: Some((12, 3)), ..all }),
             ),
             ("/processes/p-1/live", Route::Live { id: id() }),
         ] {
@@ -244,7 +257,7 @@ mod tests {
                 "{segment}"
             );
             let tasks = get(&format!("/processes/{segment}/tasks"));
-            assert_eq!(tasks, Ok(Route::Tasks { id: id.into(), output: true }), "{segment}");
+            assert_eq!(tasks, Ok(Route::Tasks { id: id.into(), part: TrailPart::default() }), "{segment}");
         }
         for segment in ["%", "%2", "%zz", "%+1", "%ff", "%C3", "a%00", "a%0Ab", "%1b[31m"] {
             let (status, code, message) = refused(&format!("/processes/{segment}"));
@@ -271,13 +284,14 @@ mod tests {
             search: Some("0%_".into()),
             limit: 7,
             after: Cursor::parse("1700000000000000.p+1"),
+            include: Include { input: false, context: true },
         };
         assert!(expected.after.is_some());
         let target = "/processes?status=failed,IN_PROGRESS&type=a+b%2Fc%26d&limit=7&after=1700000000000000.p%2B1\
                       &node=n+1&started_since=2026-01-01T00:00:00Z&started_before=2026-01-01T02:00:00+01:00\
                       &finished_since=2026-01-02T00:00:00.5Z&finished_before=2026-01-03T00:00:00%2B00:00\
                       &metadata.order+id=7&metadata.a.b=x=y\
-                      &metadata.none=&metadata.lines=+a%0A+b+&id_prefix=p-&search=0%25_";
+                      &metadata.none=&metadata.lines=+a%0A+b+&id_prefix=p-&search=0%25_&include=context";
         assert_eq!(filter(target), expected);
         assert_eq!(filter("/processes?status=&type=&limit=&after="), ProcessFilter::default());
         assert_eq!(filter("/processes?&&limit=1000&"), ProcessFilter { limit: 1000, ..Default::default() });
@@ -302,6 +316,7 @@ mod tests {
                 ["\"finished_before\"", "2026-13", "2026-12-01T08:00:00Z"],
             ),
             ("limit=1&limit=2", ["\"limit\"", "more than once", "once"]),
+            ("include=input,output", ["\"include\"", "\"input,output\"", "input, context"]),
             ("type=%zz", ["query", "\"%zz\"", "%25"]),
             ("type=%00", ["query", "\"%00\"", "control character"]),
             ("metadata.a=%00", ["query", "\"%00\"", "NUL"]),
@@ -312,7 +327,16 @@ mod tests {
                 assert!(message.contains(part), "{query}: {part} is missing in {message}");
             }
         }
-        assert!(refused("/processes/p/tasks?output=no").2.contains("true or false"));
+        for (query, part) in [
+            ("tasks?output=no", "true or false"),
+            ("tasks?offset=3", "give task too"),
+            ("executions?task=1&offset=3", "give attempt too"),
+            ("executions?after=3", "\"next\""),
+            ("executions?limit=1001", "from 1 to 1000"),
+        ] {
+            let (status, _, message) = refused(&format!("/processes/p/{query}"));
+            assert!(status == 400 && message.contains(part), "{query}: {message}");
+        }
     }
 
     #[test]

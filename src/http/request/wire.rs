@@ -19,6 +19,8 @@ pub(in crate::http) const BODY_BYTES_MAX: u64 = 16 * 1024;
 pub(in crate::http) const WRITE_BODY_BYTES_MAX: u64 = 2 * 1024 * 1024;
 /// Answers up to this size go out in one piece with their head.
 const ONE_WRITE_BYTES_MAX: usize = 32 * 1024;
+/// Others are sent in parts of so many bytes, each with a deadline of its own (`places`).
+const PART_BYTES: usize = 64 * 1024;
 
 /// The head of a request.
 #[derive(Debug, Clone, PartialEq)]
@@ -240,13 +242,14 @@ pub(in crate::http) fn send_continue(mut stream: impl Write) -> io::Result<()> {
     stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")
 }
 
-/// Sends an answer; `with_body` is false for HEAD.
+/// Sends an answer; `with_body` is false for HEAD. `note_move` is called whenever a part has gone out.
 pub(in crate::http) fn send(
     mut stream: impl Write,
     answer: &Answer,
     minor_version: u8,
     keep: bool,
     with_body: bool,
+    note_move: impl Fn(),
 ) -> io::Result<()> {
     let mut head = answer.head(minor_version, keep)?;
     if !with_body {
@@ -257,7 +260,11 @@ pub(in crate::http) fn send(
         return stream.write_all(&head);
     }
     stream.write_all(&head)?;
-    stream.write_all(&answer.body)
+    for part in answer.body.chunks(PART_BYTES) {
+        stream.write_all(part)?;
+        note_move();
+    }
+    Ok(())
 }
 
 #[cfg(test)]

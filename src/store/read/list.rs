@@ -9,6 +9,7 @@ use postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 use serde_json::{Map, Value};
 
 use super::process::read_process;
+use super::values::{Include, ProcessText};
 use crate::model::lifecycle::ProcessStatus;
 use crate::model::records::ProcessData;
 use crate::store::row::{get, problem_of};
@@ -65,6 +66,8 @@ pub struct ProcessFilter {
     pub after: Option<Cursor>,
     /// At most this many; no more than [`PAGE_MAX`] are given.
     pub limit: u32,
+    /// What is read of each beside its row. A page that holds some megabytes of it ends earlier.
+    pub include: Include,
 }
 
 impl Default for ProcessFilter {
@@ -82,6 +85,7 @@ impl Default for ProcessFilter {
             search: None,
             after: None,
             limit: 100,
+            include: Include::default(),
         }
     }
 }
@@ -121,9 +125,29 @@ impl ToSql for DatabaseTime {
 }
 
 /// A row of a page: its place, and what is in it or why it can't be read.
+#[derive(Debug, Clone, PartialEq)]
 struct Found {
     place: Cursor,
     process: Result<ProcessData, String>,
+}
+
+/// Rows of a page that are to get their values yet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PageRows {
+    found: Vec<Found>,
+    next: Option<Cursor>,
+    include: Include,
+}
+
+/// One page of a list whose values are texts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TextPage {
+    /// Newest first.
+    pub processes: Vec<ProcessText>,
+    /// What is wrong with rows, as in [`Page`].
+    pub unreadable: Vec<String>,
+    /// Where the next page begins; `None` on the last one.
+    pub next: Option<Cursor>,
 }
 
 impl Cursor {
@@ -272,10 +296,55 @@ fn number_or_boolean(text: &str) -> Option<Value> {
 impl Store {
     /// A page of processes, newest first.
     pub fn processes(&mut self, filter: &ProcessFilter) -> Result<Page, StoreError> {
+        let rows = self.page_rows(filter)?;
+        let TextPage { processes: texts, mut unreadable, next } = self.with_values(rows, u32::MAX)?;
+        let mut processes = Vec::with_capacity(texts.len());
+        for text in texts {
+            match text.parsed() {
+                Ok(process) => processes.push(process),
+                Err(error) => unreadable.push(problem_of(&error)),
+            }
+        }
+        Ok(Page { processes, unreadable, next })
+    }
+
+    /// Reads the values of a page's rows, as far as they fit: the page ends before the first that does not. A value of more
+    /// bytes than `value_bytes_max` is left out.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn with_values(&mut self, rows: PageRows, value_bytes_max: u32) -> Result<TextPage, StoreError> {
+        let PageRows { mut found, mut next, include } = rows;
+        let mut values = Vec::new();
+        if !include.is_nothing() && !found.is_empty() {
+            let ids: Vec<&str> = found.iter().map(|it| &*it.place.process_id).collect();
+            values = self.values_of(&ids, include, value_bytes_max)?;
+            if values.len() < found.len() {
+                found.truncate(values.len());
+                next = found.last().map(|it| it.place.clone());
+            }
+        }
+        let mut page = TextPage { processes: Vec::with_capacity(found.len()), unreadable: Vec::new(), next };
+        let mut values = values.into_iter();
+        for one in found {
+            let (input, context) = values.next().unwrap_or_default();
+            match one.process {
+                Ok(process) => page.processes.push(ProcessText { process, input, context }),
+                Err(problem) => page.unreadable.push(problem),
+            }
+        }
+        Ok(page)
+    }
+
+    /// The rows of a page of processes, newest first, without the values that the filter wants.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn page_rows(&mut self, filter: &ProcessFilter) -> Result<PageRows, StoreError> {
         let limit = filter.limit.clamp(1, PAGE_MAX);
         let reach = Reach::of(filter);
         let Some(conditions) = self.conditions(filter, limit)? else {
-            return Ok(Page { processes: Vec::new(), unreadable: Vec::new(), next: None });
+            return Ok(PageRows { found: Vec::new(), next: None, include: filter.include });
         };
         let candidates = self.candidates(filter, reach)?;
         let paths = reach.paths(filter, candidates);
@@ -287,9 +356,18 @@ impl Store {
         for path in paths {
             found.extend(self.page_by(*path, filter, reach, &conditions, end.as_ref())?);
         }
-        let mut page = page_of(found, limit as usize);
-        page.next = page.next.or(end);
-        Ok(page)
+        let (found, next) = newest_of(found, limit as usize);
+        Ok(PageRows { found, next: next.or(end), include: filter.include })
+    }
+
+    /// A text that changes when a page of these rows would: one of them has changed, or others are there.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn version_of(&mut self, rows: &PageRows) -> Result<String, StoreError> {
+        let ids: Vec<&str> = rows.found.iter().map(|it| &*it.place.process_id).collect();
+        let next = rows.next.as_ref().map(Cursor::to_string).unwrap_or_default();
+        Ok(format!("{ids:?} {next} {}", self.versions_of(&ids)?))
     }
 
     /// The last process that one page's search looks at; `None` if that is the oldest of all.
@@ -418,8 +496,9 @@ fn read_found(row: &Row) -> Result<Found, StoreError> {
     Ok(Found { place: read_place(row)?, process: read_process(row).map_err(|error| problem_of(&error)) })
 }
 
-/// The newest of what several paths gave. A process that ended in between is in two of them: the later look counts.
-fn page_of(mut found: Vec<Found>, limit: usize) -> Page {
+/// The newest of what several paths gave, and where the next page begins. A process that ended in between is in two of
+/// them: the later look counts.
+fn newest_of(mut found: Vec<Found>, limit: usize) -> (Vec<Found>, Option<Cursor>) {
     found.reverse();
     found.sort_by(|a, b| {
         (b.place.created_at, &b.place.process_id).cmp(&(a.place.created_at, &a.place.process_id))
@@ -428,14 +507,7 @@ fn page_of(mut found: Vec<Found>, limit: usize) -> Page {
     let has_more = found.len() > limit;
     found.truncate(limit);
     let next = found.last().filter(|_| has_more).map(|it| it.place.clone());
-    let (mut processes, mut unreadable) = (Vec::with_capacity(found.len()), Vec::new());
-    for one in found {
-        match one.process {
-            Ok(process) => processes.push(process),
-            Err(problem) => unreadable.push(problem),
-        }
-    }
-    Page { processes, unreadable, next }
+    (found, next)
 }
 
 #[cfg(test)]

@@ -10,7 +10,10 @@ mod nodes;
 pub mod notes;
 mod process;
 pub mod progress;
+mod trail;
+mod values;
 
 pub use super::row::Listed;
-pub use list::{Cursor, PAGE_MAX, Page, ProcessFilter};
-pub use process::ExecutionFilter;
+pub use list::{Cursor, PAGE_MAX, Page, PageRows, ProcessFilter, TextPage};
+pub use trail::{ExecutionFilter, PageSize, Part, TrailPage};
+pub use values::{Include, ProcessText};

@@ -8,7 +8,7 @@ use crate::store::{Sql, Store, StoreError};
 
 const NODES: Sql = Sql::new(
     "read the nodes",
-    "SELECT node_id, name, host, pid, version, executors, state, started_at, last_heartbeat FROM nodes \
+    "SELECT node_id, left(name, 1000) AS name, left(host, 1000) AS host, pid, version, executors, state, started_at, last_heartbeat FROM nodes \
      WHERE state = ANY($2) OR state <> ALL ('{RUNNING,STOPPING,STOPPED,DEAD}') ORDER BY started_at DESC, node_id LIMIT $1",
 );
 

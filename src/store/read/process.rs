@@ -4,41 +4,24 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use postgres::Row;
-use postgres::types::Json;
+use serde_json::Value;
 
-use crate::model::lifecycle::{Outcome, ProcessStatus, TaskStatus};
-use crate::model::records::{ProcessData, StatusCounts, TaskData, TaskExecution};
-use crate::store::row::{Listed, count, get, listed, object, time, word};
+use super::values::ProcessText;
+use crate::model::lifecycle::ProcessStatus;
+use crate::model::records::{ProcessData, StatusCounts};
+use crate::store::row::{count, get, time, word};
 use crate::store::{Sql, Store, StoreError};
 
 const PROCESS: Sql = Sql::new("read a process", include_str!("../../../sql/read/process.sql"));
-const TASKS: Sql =
-    Sql::new("read the tasks of a process", include_str!("../../../sql/read/process_tasks.sql"));
-const EXECUTIONS: Sql =
-    Sql::new("read the executions of a process", include_str!("../../../sql/read/process_executions.sql"));
+const VERSION: Sql = Sql::new(
+    "see whether a process has changed",
+    include_str!("../../../sql/read/values/process_version.sql"),
+);
 const STATUSES: Sql =
     Sql::new("count the processes", "SELECT status, count(*) AS how_many FROM processes GROUP BY status");
 const QUEUE: Sql = Sql::new("read the queue", include_str!("../../../sql/read/queue.sql"));
 const NOW: Sql = Sql::new("ask for the time", "SELECT clock_timestamp() AS now");
 const RUNNING_NODES_MAX: u32 = 1000;
-
-/// Which executions of a process are wanted, and how much of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ExecutionFilter {
-    /// Only those of the task at this index.
-    pub task_index: Option<u32>,
-    /// Only those that are this attempt of their task; 1 is the first.
-    pub attempt: Option<u32>,
-    /// Whether their output is read, which may be a megabyte for each.
-    pub output: bool,
-}
-
-impl Default for ExecutionFilter {
-    /// All of them, whole.
-    fn default() -> Self {
-        Self { task_index: None, attempt: None, output: true }
-    }
-}
 
 impl Store {
     /// The time by the database's clock, which all recorded times are of; that of this machine may be wrong.
@@ -46,40 +29,45 @@ impl Store {
         get(&self.query_one(&NOW, &[], "the time")?, "now", "the time")
     }
 
-    /// One process.
+    /// One process, whole.
     ///
     /// # Errors
     /// When the database fails or the row can't be read.
     pub fn process(&mut self, process_id: &str) -> Result<Option<ProcessData>, StoreError> {
-        self.query_opt(&PROCESS, &[&process_id])?.as_ref().map(read_process).transpose()
+        let found = self.process_text(process_id, u32::MAX)?;
+        found.map(ProcessText::parsed).transpose()
     }
 
-    /// The tasks of a process in their order; empty when there is no such process.
-    pub fn tasks(&mut self, process_id: &str) -> Result<Listed<TaskData>, StoreError> {
-        Ok(listed(&self.query(&TASKS, &[&process_id, &true])?, read_task_data))
-    }
-
-    /// The same with every `output` left unread, which may be a megabyte for each task.
-    pub fn tasks_without_output(&mut self, process_id: &str) -> Result<Listed<TaskData>, StoreError> {
-        Ok(listed(&self.query(&TASKS, &[&process_id, &false])?, read_task_data))
-    }
-
-    /// The executions of a process, by task and attempt.
-    pub fn executions(&mut self, process_id: &str) -> Result<Listed<TaskExecution>, StoreError> {
-        self.executions_like(process_id, ExecutionFilter::default())
-    }
-
-    /// Those that the filter leaves.
-    pub fn executions_like(
+    /// One process with its input and context as texts; a value of more bytes than `value_bytes_max` is left out.
+    ///
+    /// # Errors
+    /// When the database fails or the row can't be read.
+    pub fn process_text(
         &mut self,
         process_id: &str,
-        filter: ExecutionFilter,
-    ) -> Result<Listed<TaskExecution>, StoreError> {
-        // The columns are int4: what is beyond matches nothing, as it should.
-        let int = |value: Option<u32>| value.map(|it| i32::try_from(it).unwrap_or(i32::MAX));
-        let (task, attempt) = (int(filter.task_index), int(filter.attempt));
-        let rows = self.query(&EXECUTIONS, &[&process_id, &filter.output, &task, &attempt])?;
-        Ok(listed(&rows, read_execution))
+        value_bytes_max: u32,
+    ) -> Result<Option<ProcessText>, StoreError> {
+        let row = self.query_opt(&PROCESS, &[&process_id, &i64::from(value_bytes_max)])?;
+        let Some(row) = row else { return Ok(None) };
+        let process = read_process(&row)?;
+        let what = format!("process \"{process_id}\"");
+        let input = get(&row, "input_text", &what)?;
+        Ok(Some(ProcessText { process, input, context: get(&row, "context_text", &what)? }))
+    }
+
+    /// A text that changes when the process does; with `tasks` or `executions`, when these do. Nothing large is read for it.
+    /// `None` when there is no such process.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn process_version(
+        &mut self,
+        process_id: &str,
+        tasks: bool,
+        executions: bool,
+    ) -> Result<Option<String>, StoreError> {
+        let row = self.query_opt(&VERSION, &[&process_id, &tasks, &executions])?;
+        row.map(|row| get(&row, "version", "a process")).transpose()
     }
 
     /// Counts by status, the queue, and the nodes that run.
@@ -110,6 +98,7 @@ impl Store {
     }
 }
 
+/// Without its values, which are read as texts.
 pub(super) fn read_process(row: &Row) -> Result<ProcessData, StoreError> {
     let process_id: String = get(row, "process_id", "a process")?;
     let what = format!("process \"{process_id}\"");
@@ -122,64 +111,12 @@ pub(super) fn read_process(row: &Row) -> Result<ProcessData, StoreError> {
         started_at: get(row, "started_at", &what)?,
         completed_at: get(row, "completed_at", &what)?,
         error_message: get(row, "error_message", &what)?,
-        input_data: get(row, "input_data", &what)?,
-        process_context: object(row, "process_context", &what)?,
+        input_data: Value::Null,
+        process_context: Value::Null,
         created_at: time(row, "created_at", &what)?,
         updated_at: time(row, "updated_at", &what)?,
         execution_time: get(row, "execution_time", &what)?,
         picked_by: get(row, "picked_by", &what)?,
-        process_id,
-    })
-}
-
-fn read_task_data(row: &Row) -> Result<TaskData, StoreError> {
-    let task_id: String = get(row, "task_id", "a task")?;
-    let what = format!("task \"{task_id}\"");
-    let environment: Option<Json<BTreeMap<String, String>>> = get(row, "environment", &what)?;
-    Ok(TaskData {
-        process_id: get(row, "process_id", &what)?,
-        task_index: count(row, "task_index", &what)?,
-        name: get(row, "name", &what)?,
-        command: get(row, "command", &what)?,
-        shell: get(row, "shell", &what)?,
-        working_directory: get(row, "working_directory", &what)?,
-        timeout_minutes: get(row, "timeout_minutes", &what)?,
-        max_retries: count(row, "max_retries", &what)?,
-        retry_count: count(row, "retry_count", &what)?,
-        attempt: count(row, "attempt", &what)?,
-        status: word(row, "status", &what, TaskStatus::parse)?,
-        started_at: get(row, "started_at", &what)?,
-        completed_at: get(row, "completed_at", &what)?,
-        error_message: get(row, "error_message", &what)?,
-        exit_code: get(row, "exit_code", &what)?,
-        output: get(row, "output", &what)?,
-        environment: environment.map_or_else(BTreeMap::new, |it| it.0),
-        created_at: time(row, "created_at", &what)?,
-        updated_at: time(row, "updated_at", &what)?,
-        task_id,
-    })
-}
-
-fn read_execution(row: &Row) -> Result<TaskExecution, StoreError> {
-    let process_id: String = get(row, "process_id", "an execution")?;
-    let what = format!("an execution of process \"{process_id}\"");
-    Ok(TaskExecution {
-        task_index: count(row, "task_index", &what)?,
-        task_name: get::<Option<String>>(row, "task_name", &what)?.unwrap_or_default(),
-        attempt: count(row, "attempt", &what)?,
-        node: get(row, "node_id", &what)?,
-        command: get(row, "command", &what)?,
-        outcome: word(row, "outcome", &what, Outcome::parse)?,
-        exit_code: get(row, "exit_code", &what)?,
-        signal: get(row, "signal", &what)?,
-        started_at: time(row, "started_at", &what)?,
-        completed_at: time(row, "completed_at", &what)?,
-        duration_ms: get(row, "duration_ms", &what)?,
-        cpu_ms: get(row, "cpu_ms", &what)?,
-        peak_memory_bytes: get(row, "peak_memory_bytes", &what)?,
-        output: get(row, "output", &what)?,
-        output_bytes: get(row, "output_bytes", &what)?,
-        error_message: get(row, "error_message", &what)?,
         process_id,
     })
 }

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use process_orchestrator::http::Endpoint;
 use process_orchestrator::store::Store;
-use process_orchestrator::store::read::ProcessFilter;
+use process_orchestrator::store::read::{Include, ProcessFilter};
 use process_orchestrator::{ProcessData, ProcessStatus};
 
 use crate::common::{TestDatabase, one_task};
@@ -78,7 +78,7 @@ fn filters() -> Vec<ProcessFilter> {
     use ProcessStatus::{Completed, Failed, InProgress, NotStarted};
     let ago = |minutes| Some(Timestamp::now() - SignedDuration::from_mins(minutes));
     let metadata = |key: &str, value: &str| [(key.to_owned(), value.into())].into_iter().collect();
-    let none = ProcessFilter::default;
+    let none = || ProcessFilter { include: Include::ALL, ..ProcessFilter::default() };
     let single = vec![
         none(),
         ProcessFilter { statuses: vec![InProgress], ..none() },
@@ -130,7 +130,10 @@ fn every_filter_gives_what_a_look_at_each_process_gives() {
     let database = TestDatabase::new("lists");
     database.sql().batch_execute(FILL).unwrap();
     let mut store = database.store();
-    let all = store.processes(&ProcessFilter { limit: 1000, ..ProcessFilter::default() }).unwrap().processes;
+    let all = store
+        .processes(&ProcessFilter { limit: 1000, include: Include::ALL, ..ProcessFilter::default() })
+        .unwrap()
+        .processes;
     assert_eq!(all.len(), 300);
     let rows = database.sql().query("SELECT process_id, node_id FROM task_executions", &[]).unwrap();
     let ran_on: std::collections::HashMap<String, String> =

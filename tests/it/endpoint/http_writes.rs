@@ -6,7 +6,7 @@ use std::sync::Arc;
 use process_orchestrator::http::{Endpoint, TokenFile};
 use serde_json::{Value, json};
 
-use crate::http::{Client, Database, Reply, get_ok};
+use crate::http::{Client, Database, Reply, endpoint_alone_with, get_ok};
 
 const TOKEN: &str = "0123456789abcdef-token";
 
@@ -146,6 +146,11 @@ fn what_is_wrong_is_told_all_at_once() {
     let faults = reply.json()["error"]["faults"].clone();
     let paths: Vec<&str> = faults.as_array().unwrap().iter().map(|it| it["path"].as_str().unwrap()).collect();
     assert_eq!(paths, ["input.user", "when", "process_type"]);
+    // A person reads no more of them, and an answer is bounded.
+    let many: String = (0..2_000).map(|number| format!(r#""k{number}": 1, "#)).collect();
+    let reply = writable.post("/processes", &format!(r#"{{{many}"process_type": "a"}}"#));
+    assert!(reply.status == 422 && reply.body.len() < 64 * 1024, "{} bytes", reply.body.len());
+    assert!(reply.message().ends_with("… and 1900 more"), "{}", reply.message());
 }
 
 #[test]
@@ -217,4 +222,27 @@ fn counts_are_exact_for_what_is_unfinished_or_has_just_ended() {
     writable.post("/processes/a%2F3/cancel", "");
     writable.post("/processes/a%2F3/retry", "");
     counts("another goes again", json!({ "NOT_STARTED": 4 }));
+}
+
+/// It names host, port and user.
+#[test]
+fn why_the_database_cant_be_reached_is_told_to_who_shows_the_token() {
+    let file = std::env::temp_dir().join(format!("token-told-{}", std::process::id()));
+    std::fs::write(&file, TOKEN).unwrap();
+    let (endpoint, _source) = endpoint_alone_with(TokenFile::open(&file).unwrap());
+    for (headers, is_told) in [
+        (String::new(), false),
+        (format!("Authorization: Bearer {TOKEN}x\r\n"), false),
+        (format!("Authorization: Bearer {TOKEN}\r\n"), true),
+    ] {
+        for target in ["/nodes", "/status", "/readyz", "/processes/p-1", "/processes?include=input"] {
+            let request = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n");
+            let reply = Client::new(&endpoint).send(&request).reply(true);
+            assert_eq!((reply.status, reply.code().as_str()), (503, "database_unavailable"), "{reply:?}");
+            let names_it =
+                reply.message().contains("a test's database") && reply.message().contains("refused");
+            assert_eq!(names_it, is_told, "{target} {headers}: {reply:?}");
+        }
+    }
+    std::fs::remove_file(&file).unwrap();
 }

@@ -1,6 +1,9 @@
 //! The status endpoint.
 
+mod bounds;
 mod doors;
+#[cfg(target_os = "linux")]
+mod flood;
 pub mod http;
 pub mod http_writes;
 pub mod openapi;

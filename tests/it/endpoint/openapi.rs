@@ -108,7 +108,9 @@ fn the_document_says_what_is_answered() {
             holder.get(path, &target, "Origin: http://evil.example\r\n");
             if path.contains("{id}") {
                 holder.get(path, &path.replace("{id}", "nobody"), "");
-                holder.get(path, &format!("{target}?output=false"), "");
+                for output in ["false", "true"] {
+                    holder.get(path, &format!("{target}?output={output}"), "");
+                }
             }
             let tag = first.head.lines().find_map(|line| line.strip_prefix("ETag: ")).unwrap();
             if !["/status", "/metrics"].contains(&path.as_str()) {
@@ -117,6 +119,9 @@ fn the_document_says_what_is_answered() {
         }
     }
     holder.get("/processes", "/processes?node=nobody", "");
+    holder.get("/processes", "/processes?include=input,context", "");
+    holder.get("/processes/{id}/executions", "/processes/a%2F1/executions?task=0&attempt=1", "");
+    holder.get("/processes/{id}/tasks", "/processes/a%2F1/tasks?task=0", "");
     let page = holder.get("/", "/", "Accept: text/html\r\n");
     assert!(page.body.starts_with("<!DOCTYPE html>"), "{page:?}");
     holder.writable.database.sql(LIVE);
@@ -177,7 +182,11 @@ fn the_parameters_are_those_of_the_document() {
             let name = parameter["name"].as_str().unwrap();
             let schema = &parameter["schema"];
             let value = match name {
-                "after" => "1700000000000000.p".to_owned(),
+                "after" if path == "/processes" => "1700000000000000.p".to_owned(),
+                // A place in one output says nothing of several.
+                "offset" => {
+                    format!("7&task=0{}", if path.ends_with("executions") { "&attempt=1" } else { "" })
+                }
                 "status" => "FAILED,CANCELLED".to_owned(),
                 _ if schema["examples"].is_array() => schema["examples"][0].as_str().unwrap().to_owned(),
                 _ if schema["maximum"].is_number() => schema["maximum"].to_string(),

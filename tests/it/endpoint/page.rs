@@ -332,5 +332,5 @@ fn a_browser_tells_that_nothing_runs_and_that_the_database_is_gone() {
     let (endpoint, _source): (Endpoint, Arc<_>) = endpoint_alone();
     let document = shown(&browser, &database, endpoint.address(), "");
     assert_eq!(content(&document, "health"), "the database can't be asked");
-    assert!(content(&document, "trouble").contains("refused"), "{document}");
+    assert!(content(&document, "trouble").contains("can't be reached"), "{document}");
 }

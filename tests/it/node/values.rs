@@ -3,7 +3,9 @@
 use postgres::types::Json;
 use process_orchestrator::model::jsonb::number_text;
 use process_orchestrator::store::start::{StartOptions, StartRequest};
-use process_orchestrator::{Outcome, ProcessInputData, ProcessStatus, ProcessType, TaskDefinition};
+use process_orchestrator::{
+    Outcome, ProcessInputData, ProcessStatus, ProcessType, TaskDefinition, TaskStatus,
+};
 use serde_json::{Number, Value};
 use std::collections::BTreeSet;
 
@@ -501,4 +503,30 @@ fn ids_are_judged_alike_by_the_program_and_the_schema() {
         "SELECT start_processes('echo', array_fill('{}'::jsonb, ARRAY[cardinality($1::text[])]), $1)";
     client.query(refused, &[&good]).unwrap();
     assert_eq!(database.count("processes"), good.len() as i64);
+}
+
+/// Each of them passes on less than a context file may hold; together they are more than a process may have.
+#[test]
+fn more_values_than_a_process_may_have_fail_the_task_that_brings_them() {
+    let database = TestDatabase::new("many_values");
+    let pass = |number: u32| {
+        let text =
+            "v=$(head -c 250000 /dev/zero | tr '\\0' x); echo \"$TASK_NAME=$v\" > \"$PROCESS_CONTEXT_FILE\"";
+        script(&format!("pass-{number}"), text)
+    };
+    let pipeline = (1..=6).fold(ProcessType::new("many-values", ""), |type_, number| type_.add(pass(number)));
+    let finished = database.run(&pipeline, ProcessInputData::new());
+    assert_eq!((finished.process.status, finished.process.current_task_index), (ProcessStatus::Failed, 4));
+    let error = finished.error();
+    assert!(
+        error.contains("at most 1048576 (1 MiB) are allowed") && error.contains("the name of a file"),
+        "{error}"
+    );
+    assert_eq!(
+        (finished.tasks[4].status, finished.tasks[4].attempt),
+        (TaskStatus::Failed, 1),
+        "not tried again"
+    );
+    let context = finished.process.process_context.as_object().unwrap();
+    assert_eq!(context.keys().collect::<Vec<_>>(), ["pass-1", "pass-2", "pass-3", "pass-4"]);
 }
