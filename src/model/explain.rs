@@ -1,5 +1,7 @@
 //! Why a process is where it is: from the facts that the tables hold to the reasons, without a database.
 
+pub mod blocker;
+
 use jiff::Timestamp;
 use serde::Serialize;
 

@@ -17,7 +17,7 @@
 //! | `cancel`, `retry`, `pause` | what operators ask of processes and types that are there |
 //! | `prune` | delete finished processes |
 //! | `live` | what running commands print, shown and read |
-//! | `read` | what the faces show: processes, lists of them, counts, nodes, why a process waits, the server's state |
+//! | `read` | what the faces show: processes, lists of them, counts, nodes, why a process waits, who is in the way, the server's state |
 //! | `bench` | what a bench asks besides |
 //!
 //! Beneath them: `connection` brings statements to the server, `row` reads what comes back.
