@@ -226,7 +226,7 @@ impl Poller {
         self.plan.claimed(Instant::now(), how_many, is_full || is_rescan_due, !batch.held_types.is_empty());
         self.pass_over(batch.held_types);
         if !is_full && let Scope::Process(id) = &self.parts.config.scope {
-            let due = self.session.query(|store| store.next_due_of(id))?;
+            let due = self.session.query(|store| store.next_due_of(id, self.parts.config.heeds_pauses))?;
             self.plan.due_in(Instant::now(), due);
         }
         Ok(())
@@ -304,7 +304,8 @@ impl Poller {
                 self.session.write(|store| store.claim_due(node, &request))
             }
             Scope::Process(id) => self.session.write(|store| {
-                let claimed = store.claim_one(node, id)?.into_iter().collect();
+                let heeds_pauses = self.parts.config.heeds_pauses;
+                let claimed = store.claim_this(node, id, heeds_pauses)?.into_iter().collect();
                 Ok(ClaimedBatch { claimed, ..ClaimedBatch::default() })
             }),
         };
@@ -325,7 +326,8 @@ impl Poller {
         };
         let mut batch = ClaimedBatch::default();
         for id in &ids {
-            match self.session.write(|store| store.claim_one(node, id)) {
+            let heeds_pauses = self.parts.config.heeds_pauses;
+            match self.session.write(|store| store.claim_this(node, id, heeds_pauses)) {
                 Ok(one) => batch.claimed.extend(one),
                 Err(error) if error.is_refused_value() => {
                     let reason = format!("failed to {error}");

@@ -44,11 +44,13 @@ impl Store {
 
 const WHAT: &str = "a session";
 
-fn of_kind<'a>(rows: &'a [Row], kind: &'a str) -> impl Iterator<Item = &'a Row> {
+/// Those of one kind.
+pub(in crate::store) fn of_kind<'a>(rows: &'a [Row], kind: &'a str) -> impl Iterator<Item = &'a Row> {
     rows.iter().filter(move |row| get::<&str>(row, "kind", WHAT).is_ok_and(|it| it == kind))
 }
 
-fn read(row: &Row) -> Result<Blocker, StoreError> {
+/// Reads one.
+pub(in crate::store) fn read(row: &Row) -> Result<Blocker, StoreError> {
     Ok(Blocker {
         place: get(row, "place", WHAT)?,
         pid: get(row, "pid", WHAT)?,

@@ -10,5 +10,7 @@ pub mod doctor;
 pub mod follow;
 pub mod lists;
 pub mod logs;
+mod paused;
 pub mod secrecy;
 pub mod systemd;
+mod type_versions;
