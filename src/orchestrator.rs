@@ -13,12 +13,14 @@ use crate::model::explain::Explanation;
 use crate::model::faults::Faults;
 use crate::model::input::ProcessInputData;
 use crate::model::lifecycle::ProcessStatus;
+use crate::model::process_type::ProcessType;
 use crate::model::records::{ProcessData, TaskData, TaskExecution};
 use crate::model::registry::ProcessTypeRegistry;
 use crate::store::cancel::{CancelOutcome, CancelReason};
 use crate::store::read::{Cursor, Include, ProcessFilter};
 use crate::store::retry::RetryOptions;
 use crate::store::start::{StartOptions, StartRequest};
+use crate::store::types::Registered;
 use crate::store::{RefusalReason, Store, StoreError};
 
 /// Rows that one query of a list brings: a page, not the history.
@@ -96,6 +98,7 @@ pub struct ProcessOrchestrator {
     source: Arc<dyn ConnectionSource>,
     registry: ProcessTypeRegistry,
     config: NodeConfig,
+    replaces_types: bool,
     node: Mutex<Option<Node>>,
     /// The connection of the last call, with its prepared statements, for the next one.
     spare: Mutex<Option<Store>>,
@@ -109,6 +112,7 @@ impl ProcessOrchestrator {
             source: Arc::new(source),
             registry,
             config: NodeConfig::default(),
+            replaces_types: false,
             node: Mutex::new(None),
             spare: Mutex::new(None),
         }
@@ -118,6 +122,14 @@ impl ProcessOrchestrator {
     #[must_use]
     pub fn with_config(mut self, config: NodeConfig) -> Self {
         self.config = config;
+        self
+    }
+
+    /// The same, but that [`start`](Self::start) also replaces process types that somebody has registered later than the
+    /// registry's: usually a program that is older leaves them as they are, and warns.
+    #[must_use]
+    pub fn replacing_types(mut self) -> Self {
+        self.replaces_types = true;
         self
     }
 
@@ -135,10 +147,22 @@ impl ProcessOrchestrator {
             .map_err(|error| OrchestratorError::Start(StartError::Resources(error)))?;
         self.with_store(|store| {
             store.migrate(false)?;
-            self.registry.iter().try_for_each(|kind| store.register(kind).map(drop))
+            self.registry.iter().try_for_each(|kind| self.register(store, kind))
         })?;
         let runners = Arc::new(CommandRunners::new());
         *node = Some(Node::start(Arc::clone(&self.source), self.config.clone(), runners)?);
+        Ok(())
+    }
+
+    fn register(&self, store: &mut Store, kind: &ProcessType) -> Result<(), StoreError> {
+        let by = format!("the library, node {}", self.config.name);
+        let done = match self.replaces_types {
+            true => store.register_as(kind, Some(&by))?,
+            false => store.register_unless_superseded(kind, Some(&by))?,
+        };
+        if let Registered::Superseded(it) = done {
+            warn!("{it}; processes run the later one. To replace it: ProcessOrchestrator::replacing_types");
+        }
         Ok(())
     }
 
@@ -199,11 +223,11 @@ impl ProcessOrchestrator {
     }
 
     /// Has a process that has ended go again: from the task that failed or was cancelled, or from the one that the
-    /// options name, with its input or with changes to it. Returns the name of the task it goes on from.
+    /// options name, with its input or with changes to it. What the tasks from there on had passed on is forgotten. Returns the name of the task it goes on from.
     ///
     /// # Errors
-    /// When there is no such process or task, when it has not ended, when it is COMPLETED and no task is named, when
-    /// the changed input is not valid or lacks a variable, or when the database fails.
+    /// When there is no such process or task, when it has not ended, when it is COMPLETED and no task is named, when a task
+    /// would be skipped and the options do not say so, when somebody has locked it for seconds, when the changed input is not valid or lacks a variable, or when the database fails.
     pub fn retry_process(
         &self,
         process_id: &str,

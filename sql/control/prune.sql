@@ -1,11 +1,11 @@
--- Deletes finished processes with their tasks and executions, the oldest first, and gives the place of the last one
--- and how many there were.
+-- Deletes finished processes with their tasks and executions, the oldest first, and gives the place of the last one that was
+-- met, how many were met, how many deleted, and the ids of the others: somebody has locked them.
 -- $1 seconds since their end, $2 statuses or null, $3 process type or null, $4 and $5 end and id of the last one of the
--- batch before or null, $6 how many at the most.
+-- batch before or null, $6 how many at the most, $7 whether those are left out of which a task or an execution is locked:
+-- for the second try, after the first has waited for one. The looks cost as much as the deletes.
 --
--- The place keeps a later batch from reading over what the ones before have passed by or deleted. A process that is
--- being retried is locked: it is passed by, or if the retry was faster no longer finished.
-WITH old AS MATERIALIZED (
+-- The place keeps a later batch from reading over what the ones before have passed by or deleted.
+WITH met AS MATERIALIZED (
     SELECT p.process_id, p.completed_at
     FROM processes p
     WHERE p.completed_at < now() - $1::float8 * interval '1 second'
@@ -15,7 +15,28 @@ WITH old AS MATERIALIZED (
         AND ($4::timestamptz IS NULL OR (p.completed_at, p.process_id) > ($4, $5::text))
     ORDER BY p.completed_at, p.process_id
     LIMIT $6
-    FOR UPDATE SKIP LOCKED
+), held AS MATERIALIZED (
+    SELECT p.process_id
+    FROM met JOIN processes p ON p.process_id = ANY (ARRAY[met.process_id])
+    WHERE p.status IN ('COMPLETED', 'FAILED', 'CANCELLED')
+    FOR UPDATE OF p SKIP LOCKED
+), free_task AS MATERIALIZED (
+    SELECT t.process_id, t.task_index
+    FROM held JOIN tasks t ON t.process_id = ANY (ARRAY[held.process_id])
+    WHERE $7::boolean
+    FOR UPDATE OF t SKIP LOCKED
+), free_execution AS MATERIALIZED (
+    SELECT e.process_id, e.task_index, e.attempt
+    FROM held JOIN task_executions e ON e.process_id = ANY (ARRAY[held.process_id])
+    WHERE $7::boolean
+    FOR UPDATE OF e SKIP LOCKED
+), old AS MATERIALIZED (
+    SELECT held.process_id FROM held
+    WHERE NOT $7::boolean
+        OR (SELECT count(*) FROM tasks t WHERE t.process_id = held.process_id)
+            = (SELECT count(*) FROM free_task f WHERE f.process_id = held.process_id)
+        AND (SELECT count(*) FROM task_executions e WHERE e.process_id = held.process_id)
+            = (SELECT count(*) FROM free_execution f WHERE f.process_id = held.process_id)
 ), execution AS (
     DELETE FROM task_executions e USING old WHERE e.process_id = old.process_id
 ), task AS (
@@ -23,7 +44,8 @@ WITH old AS MATERIALIZED (
 ), process AS (
     DELETE FROM processes p USING old WHERE p.process_id = old.process_id
 )
-SELECT completed_at, process_id, count(*) OVER () AS how_many
-FROM old
+SELECT completed_at, process_id, (SELECT count(*) FROM met) AS met, (SELECT count(*) FROM old) AS how_many,
+    ARRAY(SELECT m.process_id FROM met m WHERE NOT EXISTS (SELECT FROM old WHERE old.process_id = m.process_id)) AS left_ids
+FROM met
 ORDER BY completed_at DESC, process_id DESC
 LIMIT 1

@@ -58,7 +58,7 @@ WITH room AS MATERIALIZED (
 ), process AS (
     UPDATE processes p
     SET status = 'IN_PROGRESS', started_at = coalesce(p.started_at, now()), updated_at = now()
-    FROM claimed
+    FROM (SELECT * FROM claimed ORDER BY task_instance) AS claimed -- as everybody locks them
     WHERE p.process_id = ANY (ARRAY[claimed.task_instance])
     RETURNING claimed.*, p.current_task_index, p.total_tasks, p.input_data, p.process_context
 ), task AS (

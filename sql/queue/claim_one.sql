@@ -1,12 +1,12 @@
--- Claims these processes for a node, if they are due and not picked; otherwise as claim.sql. Whoever asks for a process
--- has it even while its type is paused.
--- $1 node id, $2 process ids.
+-- Claims these processes for a node, if they are due and not picked; otherwise as claim.sql. $1 node id, $2 process ids,
+-- $3 whether they stay where they are while their type is paused.
 -- `IS NOT TRUE`, as `NOT picked` would let the index of what waits be read from end to end instead of the primary key.
 WITH claimed AS (
     UPDATE scheduled_tasks s
     SET state = 'CLAIMED', held_by = NULL, picked = true, picked_by = $1, version = s.version + 1
     WHERE s.task_instance = ANY ($2::text[]) AND s.picked IS NOT TRUE AND s.execution_time <= now()
         AND coalesce(s.reserved_for = $1, true) AND s.cancel_requested_at IS NULL
+        AND NOT ($3 AND EXISTS (SELECT FROM process_types k WHERE k.name = s.task_name AND k.paused))
         AND EXISTS (SELECT FROM nodes WHERE node_id = $1 AND state IN ('RUNNING', 'STOPPING'))
     RETURNING s.task_instance, s.task_name, s.version, s.priority, s.execution_time,
         CASE WHEN isfinite(s.execution_time)

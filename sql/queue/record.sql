@@ -11,6 +11,8 @@
 -- too: it is seen here or it comes too late, and looking for it reads nothing more. A process that would go on ends
 -- as CANCELLED, with all tasks from the one that has not completed; one that ends by itself ends as it does.
 --
+-- What a task passes on joins the context, and is kept with its execution: a retry from that task on takes it back.
+--
 -- A process that is given back without a wait (its node stops or has died, others have precedence) keeps its place in
 -- the queue: it goes on before what is new.
 --
@@ -46,11 +48,12 @@ WITH mine AS MATERIALIZED (
     ) AS s
 ), audit AS (
     INSERT INTO task_executions (process_id, task_index, attempt, node_id, command, outcome, exit_code, signal,
-        started_at, completed_at, duration_ms, cpu_ms, peak_memory_bytes, output, output_bytes, error_message)
+        started_at, completed_at, duration_ms, cpu_ms, peak_memory_bytes, output, output_bytes, error_message,
+        context_values)
     SELECT process_id, task_index, attempt, $1, command, outcome, exit_code, signal,
         now() - (ended_ago_ms + duration_ms) * interval '1 millisecond',
         now() - ended_ago_ms * interval '1 millisecond',
-        duration_ms, cpu_ms, peak_memory_bytes, output, output_bytes, error_message
+        duration_ms, cpu_ms, peak_memory_bytes, output, output_bytes, error_message, context
     FROM mine
 ), ending AS MATERIALIZED (
     SELECT process_id, task_index, CASE WHEN is_cancelled THEN 2147483647 WHEN claim = 'KEEP' THEN task_index + 1

@@ -7,6 +7,8 @@ SELECT p.process_id, p.process_type, p.status, p.total_tasks, p.completed_at, p.
     s.priority, s.picked_by, s.cancel_requested_at, s.cancel_reason,
     t.task_index, t.name AS task, t.status AS task_status, t.attempt, t.retry_count, t.max_retries,
     l.printed_at,
+    CASE WHEN p.skipped_tasks = 0 THEN '{}' ELSE ARRAY(SELECT o.name FROM tasks o
+        WHERE o.process_id = p.process_id AND o.status = 'SKIPPED' ORDER BY o.task_index) END AS skipped,
     t.error_message AS task_error, t.started_at AS task_started_at,
     coalesce(k.paused, false) AS is_paused, k.paused_at, k.pause_reason,
     n.state AS node_state, n.last_heartbeat AS node_heartbeat,

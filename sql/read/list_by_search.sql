@@ -2,7 +2,7 @@
 --
 -- `seen` is a scan of one index that reads no row: 200,000 ids in 30 ms, instead of 250 ms with their rows. Those rows that
 -- match are read one by one in its order, until there are enough.
-SELECT p.process_id, p.process_type, p.status, p.current_task_index, p.total_tasks, p.priority, p.started_at,
+SELECT p.process_id, p.process_type, p.status, p.current_task_index, p.total_tasks, p.skipped_tasks, p.priority, p.started_at,
     p.completed_at, CASE WHEN octet_length(p.error_message) > 4096 THEN left(p.error_message, 1000) || '…' ELSE p.error_message END AS error_message,
     p.created_at, p.updated_at,
     CASE WHEN NOT s.picked AND isfinite(s.execution_time) THEN s.execution_time END AS execution_time, s.picked_by

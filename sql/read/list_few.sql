@@ -6,7 +6,7 @@ WITH found AS MATERIALIZED (
     SELECT process_id FROM processes
     WHERE ($13::jsonb[] IS NULL OR input_data -> 'metadata' @> ANY ($13)) AND ($15::text IS NULL OR process_id LIKE $15)
 )
-SELECT p.process_id, p.process_type, p.status, p.current_task_index, p.total_tasks, p.priority, p.started_at,
+SELECT p.process_id, p.process_type, p.status, p.current_task_index, p.total_tasks, p.skipped_tasks, p.priority, p.started_at,
     p.completed_at, CASE WHEN octet_length(p.error_message) > 4096 THEN left(p.error_message, 1000) || '…' ELSE p.error_message END AS error_message,
     p.created_at, p.updated_at,
     CASE WHEN NOT s.picked AND isfinite(s.execution_time) THEN s.execution_time END AS execution_time, s.picked_by

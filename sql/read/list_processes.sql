@@ -13,7 +13,7 @@
 -- filter gets the path that suits it: failed and cancelled ones the index of those with an error, a type the index by
 -- type, an end within a short time the index by end, the rest the index of all by creation. What the plan can't know
 -- is asked before: sql/read/count_candidates.sql.
-SELECT p.process_id, p.process_type, p.status, p.current_task_index, p.total_tasks, p.priority, p.started_at,
+SELECT p.process_id, p.process_type, p.status, p.current_task_index, p.total_tasks, p.skipped_tasks, p.priority, p.started_at,
     p.completed_at, CASE WHEN octet_length(p.error_message) > 4096 THEN left(p.error_message, 1000) || '…' ELSE p.error_message END AS error_message,
     p.created_at, p.updated_at,
     CASE WHEN NOT s.picked AND isfinite(s.execution_time) THEN s.execution_time END AS execution_time, s.picked_by

@@ -1,7 +1,7 @@
 -- One process with its place in the queue. $1 process id, $2 how many bytes its input or context may have as text: of a
 -- larger one only null is given. What is larger when compressed is not even written out; jsonb takes up to four times the
 -- bytes of its text.
-SELECT p.process_id, p.process_type, p.status, p.current_task_index, p.total_tasks, p.priority, p.started_at,
+SELECT p.process_id, p.process_type, p.status, p.current_task_index, p.total_tasks, p.skipped_tasks, p.priority, p.started_at,
     p.completed_at, CASE WHEN octet_length(p.error_message) > $2::bigint THEN left(p.error_message, ($2::bigint / 4)::int) || '…'
         ELSE p.error_message END AS error_message, p.created_at, p.updated_at,
     CASE WHEN NOT s.picked AND isfinite(s.execution_time) THEN s.execution_time END AS execution_time, s.picked_by,

@@ -1,8 +1,10 @@
 -- Registers a process type or replaces its definition; returns no row when nothing changed.
--- $1 name, $2 description, $3 definition, $4 its tasks as rows, $5 required input.
+-- $1 name, $2 description, $3 definition, $4 its tasks as rows, $5 required input, $6 who does it, for the table of versions,
+-- which a trigger writes; null: the session's role.
 -- A row that was just inserted has no deleting transaction yet: xmax is 0.
 INSERT INTO process_types AS t (name, description, definition, tasks, required_input)
-VALUES ($1, $2, $3, $4, $5)
+SELECT $1, $2, $3, $4, $5
+WHERE set_config('process_orchestrator.registered_by', coalesce($6::text, ''), true) IS NOT NULL
 ON CONFLICT (name) DO UPDATE
 SET description = excluded.description, definition = excluded.definition, tasks = excluded.tasks,
     required_input = excluded.required_input, updated_at = now()

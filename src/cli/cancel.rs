@@ -4,8 +4,8 @@ use clap::Args;
 use serde_json::json;
 
 use super::error::CliError;
-use super::options::bulk::not_found;
 use super::options::bulk::{check_type, counted, fail_with, processes, statuses, user_name};
+use super::options::bulk::{locked, not_found};
 use super::options::consent::{Consent, counted_in, of_type};
 use super::options::global::GlobalOptions;
 use super::progress::{self, Alarms, Wake};
@@ -133,6 +133,7 @@ fn would_be(store: &mut Store, id: &str) -> Result<CancelledProcess, CliError> {
         outcome,
         status: process.as_ref().map(|it| it.status),
         node: process.and_then(|it| it.picked_by),
+        locked_by: None,
     })
 }
 
@@ -151,7 +152,7 @@ fn wait_for(
     if !options.json {
         message(format!("waiting for the nodes that run {}", processes(ids.len())));
     }
-    let ended = match progress::until_all_end(session, &ids, &Alarms::signals(signals))? {
+    let ended = match progress::until_all_end(session, &ids, &Alarms::signals(signals), None)? {
         Wake::Ended(ended) => ended,
         Wake::Signal(signal) => {
             message(format!("{}: no longer waiting; the nodes end them all the same", signals::name(signal)));
@@ -178,17 +179,24 @@ fn report(done: &[CancelledProcess], options: &Options, global: &GlobalOptions) 
     if options.json {
         print_json(&json!({ "dry_run": options.dry_run, "processes": done, "counts": counts }))?;
     } else {
-        let found = done.iter().filter(|it| it.outcome != CancelOutcome::NotFound);
+        let is_told =
+            |it: &&CancelledProcess| !matches!(it.outcome, CancelOutcome::NotFound | CancelOutcome::Locked);
+        let found = done.iter().filter(is_told);
         print_lines(&found.map(|it| line(it, options.dry_run)).collect::<Vec<_>>())?;
         if done.is_empty() {
             message("no such processes");
         } else if options.process_ids.is_empty() {
             let verb = if options.dry_run { "would be cancelled" } else { "cancelled" };
-            message(format!("{} {verb}", processes(done.len())));
+            let locked = done.iter().filter(|it| it.outcome == CancelOutcome::Locked).count();
+            message(format!("{} {verb}", processes(done.len() - locked)));
         }
     }
-    let unknown = done.iter().filter(|it| it.outcome == CancelOutcome::NotFound);
-    fail_with(unknown.map(|it| not_found(&it.process_id, global)).collect())
+    let problem = |it: &CancelledProcess| match it.outcome {
+        CancelOutcome::NotFound => Some(not_found(&it.process_id, global)),
+        CancelOutcome::Locked => Some(locked(&it.process_id, it.locked_by.as_deref())),
+        _ => None,
+    };
+    fail_with(done.iter().filter_map(problem).collect())
 }
 
 fn line(process: &CancelledProcess, is_dry_run: bool) -> String {

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::database::{ConnectError, SettingsError};
 use crate::engine::StartError;
 use crate::model::faults::Faults;
+use crate::store::error::LOCKED;
 use crate::store::{RefusalReason, StoreError};
 
 /// Exit codes as the help tells them; 130 and 143 are the shell's for SIGINT and SIGTERM.
@@ -166,6 +167,7 @@ impl From<StoreError> for CliError {
             StoreError::Refused(refusal) => {
                 Self::Refused { code: refusal.reason.code(), exit: exit_code_of(refusal.reason), message }
             }
+            StoreError::Locked { .. } => Self::Refused { code: LOCKED, exit: 1, message },
             error if error.is_connection_lost() => Self::Unreachable(message),
             _ => Self::Failed(message),
         }
@@ -175,7 +177,7 @@ impl From<StoreError> for CliError {
 const fn exit_code_of(reason: RefusalReason) -> u8 {
     match reason {
         RefusalReason::UnknownProcessType | RefusalReason::UnknownProcess | RefusalReason::UnknownTask => 3,
-        RefusalReason::NotRetryable => 1,
+        RefusalReason::NotRetryable | RefusalReason::WouldSkip => 1,
         RefusalReason::InvalidInput
         | RefusalReason::MissingVariable
         | RefusalReason::ProcessIdTaken

@@ -51,7 +51,7 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
     let status = Look::of_process(explanation.status).paint(Face::stdout(), explanation.status.as_str());
     let mut lines = vec![format!("{} is {status}", text::escape(&explanation.process_id))];
     let columns = Size::stdout_columns();
-    for line in teller.task_line().into_iter().chain(sentences) {
+    for line in teller.task_line().into_iter().chain(teller.skipped_line()).chain(sentences) {
         lines.extend(text::hanging(&line, columns, INDENT));
     }
     print_lines(&lines)
@@ -83,6 +83,14 @@ impl Teller<'_> {
             self.explanation.total_tasks,
             task.status
         ))
+    }
+
+    /// What a retry has passed over; `show` has why.
+    fn skipped_line(&self) -> Option<String> {
+        let names: Vec<String> =
+            self.explanation.skipped_tasks.iter().map(|it| format!("\"{}\"", text::escape(it))).collect();
+        let (tasks, were) = if names.len() == 1 { ("task", "was") } else { ("tasks", "were") };
+        (!names.is_empty()).then(|| format!("{tasks} {} {were} SKIPPED by a retry", names.join(", ")))
     }
 
     /// A reason as a sentence.

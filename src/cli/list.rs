@@ -231,8 +231,14 @@ impl View {
         table
     }
 
-    /// What an unfinished process waits for, or why one has failed.
+    /// What an unfinished process waits for, or why one has failed; and how many of its tasks were skipped.
     fn note(&self, process: &ProcessData) -> String {
+        let skipped = (process.skipped_tasks > 0).then(|| format!("{} skipped", process.skipped_tasks));
+        let parts = [skipped.unwrap_or_default(), self.state_note(process)];
+        parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")
+    }
+
+    fn state_note(&self, process: &ProcessData) -> String {
         if process.status.is_final() {
             let error = process.error_message.as_deref().filter(|_| self.has_room);
             return error.map(text::escape).unwrap_or_default().into_owned();
@@ -263,6 +269,7 @@ mod tests {
             status: ProcessStatus::InProgress,
             current_task_index: 3,
             total_tasks: 12,
+            skipped_tasks: 0,
             priority: 0,
             started_at: Some(at),
             completed_at: None,
@@ -322,6 +329,7 @@ mod tests {
         assert_eq!(view.note(&failed), "exit code 3");
         view.has_room = false;
         assert_eq!(view.note(&failed), "");
+        assert_eq!(view.note(&ProcessData { skipped_tasks: 2, ..failed }), "2 skipped");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::error::CliError;
 use super::options::bulk::{check_type, processes, statuses};
 use super::options::consent::{Consent, counted_in, of_type};
 use super::options::global::GlobalOptions;
-use super::screen::terminal::{print, print_json};
+use super::screen::terminal::{message, print, print_json};
 use super::screen::text::Clock;
 use super::surroundings::session::{Need, Session};
 use crate::model::duration::{parse_duration, show_duration};
@@ -38,7 +38,7 @@ pub struct Options {
     pub dry_run: bool,
     #[command(flatten)]
     pub consent: Consent,
-    /// Print one JSON document: {"dry_run", "older_than", "processes": how many}
+    /// Print one JSON document: {"dry_run", "older_than", "processes": how many, "locked": how many were left}
     #[arg(long)]
     pub json: bool,
 }
@@ -71,18 +71,25 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
             && filter.process_type.is_none();
         options.consent.get("deleted", is_everything, || question(&mut store, &filter))?;
     }
-    let (count, oldest) = match options.dry_run {
+    let (count, oldest, locked) = match options.dry_run {
         true => {
             let prunable = store.prunable(&filter)?;
-            (prunable.processes, prunable.oldest)
+            (prunable.processes, prunable.oldest, 0)
         }
-        false => (prune(&mut store, &filter)?, None),
+        false => {
+            let (count, locked) = prune(&mut store, &filter)?;
+            (count, None, locked)
+        }
     };
     if options.json {
         let older_than = show_duration(options.older_than);
-        return print_json(
-            &json!({ "dry_run": options.dry_run, "older_than": older_than, "processes": count }),
-        );
+        return print_json(&json!({
+            "dry_run": options.dry_run, "older_than": older_than, "processes": count, "locked": locked
+        }));
+    }
+    if locked > 0 {
+        let left = processes(locked);
+        message(format!("{left} locked by others: left for the next time"));
     }
     let count = processes(usize::try_from(count).unwrap_or(usize::MAX));
     match (options.dry_run, oldest) {
@@ -109,15 +116,19 @@ fn question(store: &mut Store, filter: &PruneFilter) -> Result<Option<String>, C
 }
 
 /// One small transaction after the other, so that nobody waits for locks and an interrupt loses nothing.
-fn prune(store: &mut Store, filter: &PruneFilter) -> Result<u64, CliError> {
-    let mut count = 0;
+fn prune(store: &mut Store, filter: &PruneFilter) -> Result<(u64, usize), CliError> {
+    let (mut count, mut locked) = (0, 0);
     let mut place = None;
     loop {
         let pruned = store.prune(filter, place.as_ref())?;
+        if !pruned.locked.is_empty() {
+            store.who_keeps(&pruned.locked)?.iter().for_each(message);
+        }
         count += pruned.processes;
+        locked += pruned.locked.len();
         place = pruned.next;
         if place.is_none() {
-            return Ok(count);
+            return Ok((count, locked));
         }
     }
 }

@@ -4,8 +4,8 @@ use clap::Args;
 use serde_json::json;
 
 use super::error::CliError;
-use super::options::bulk::not_found;
 use super::options::bulk::{argument, check_type, counted, fail_with, input_options, processes, statuses};
+use super::options::bulk::{locked, not_found, warn_of_paused};
 use super::options::consent::{Consent, counted_in, of_type};
 use super::options::global::GlobalOptions;
 use super::options::input::InputOptions;
@@ -14,9 +14,9 @@ use super::screen::text;
 use super::surroundings::session::{Need, Session};
 use crate::model::input::ProcessInputData;
 use crate::model::lifecycle::ProcessStatus;
-use crate::store::Store;
 use crate::store::cancel::BULK_MAX;
 use crate::store::retry::{RetriedProcess, RetryOptions, RetryOutcome};
+use crate::store::{RefusalReason, Store};
 
 /// What to retry.
 #[derive(Debug, Args)]
@@ -34,9 +34,13 @@ pub struct Options {
     /// No more than this many, the oldest first
     #[arg(long, value_name = "N", conflicts_with = "process_ids", value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: Option<u64>,
-    /// The task, by name or index, from which on all are run again [default: the one that failed or was cancelled]
+    /// The task, by name or number (1 is the first), from which on all are run again, without what they have passed on
+    /// [default: the one that failed or was cancelled]
     #[arg(long = "from", value_name = "TASK", allow_hyphen_values = true)]
     pub from_task: Option<String>,
+    /// Go on from --from TASK although tasks before it have not completed: these are SKIPPED
+    #[arg(long, requires = "from_task")]
+    pub skip: bool,
     #[command(flatten)]
     pub input: InputOptions,
     /// Only say what would be retried
@@ -67,7 +71,7 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
         ));
     }
     let changes = Some(options.input.read()?).filter(|input| *input != ProcessInputData::default());
-    let retry = RetryOptions { from_task: options.from_task.clone(), changes };
+    let retry = RetryOptions { from_task: options.from_task.clone(), skip: options.skip, changes };
     let (_session, mut store) = Session::open(global, Need::Tables)?;
     if let Some(name) = &options.process_type {
         check_type(&mut store, name, global)?;
@@ -79,6 +83,10 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
         true => by_filter(&mut store, options, &retry)?,
         false => by_ids(&mut store, options, &retry)?,
     };
+    if !options.dry_run {
+        let retried = done.iter().filter(|it| it.outcome == RetryOutcome::Retried);
+        warn_of_paused(&mut store, &retried.map(|it| it.process_id.clone()).collect::<Vec<_>>(), global)?;
+    }
     report(&done, options, global)
 }
 
@@ -185,6 +193,16 @@ fn problem(process: &RetriedProcess, options: &Options, global: &GlobalOptions) 
             "process {id:?} has no task {}; its tasks are: {detail}",
             options.from_task.as_ref().map_or("to go again from".to_owned(), |name| format!("{name:?}")),
         )),
+        RetryOutcome::WouldSkip => CliError::Refused {
+            code: RefusalReason::WouldSkip.code(),
+            exit: 1,
+            message: format!(
+                "process {id:?} is not retried: task {:?} comes behind {detail}; go again from that one (leave --from out), \
+                 or say that it is to be skipped: --skip",
+                options.from_task.as_deref().unwrap_or_default()
+            ),
+        },
+        RetryOutcome::Locked => locked(id, process.locked_by.as_deref()),
         RetryOutcome::MissingInput => CliError::Usage(format!(
             "process {id:?} lacks {detail}, which its tasks need; give {}",
             input_options(detail)

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::error::{CliError, Verdict};
-use super::options::bulk::{NODES_MAX, argument, has_running_node, refused};
+use super::options::bulk::{NODES_MAX, argument, has_running_node, refused, resume_hint};
 use super::options::documents::{self, is_file_like};
 use super::options::global::GlobalOptions;
 use super::options::input::InputOptions;
+use super::progress::pauses::Pauses;
 use super::progress::{self, Alarms, Wake};
 use super::screen::terminal::{Face, message};
 use super::screen::{background, lines, text};
@@ -18,6 +19,7 @@ use super::show::Record;
 use super::surroundings::session::{Need, Session};
 use super::surroundings::signals::{self, Signals};
 use super::surroundings::stopping;
+use super::types::Registrar;
 use crate::database::holds_password;
 use crate::engine::{CommandRunners, Node, NodeConfig, Scope, guard, new_node_id};
 use crate::model::lifecycle::ProcessStatus;
@@ -43,6 +45,9 @@ pub struct Options {
     pub process_id: Option<String>,
     #[command(flatten)]
     pub input: InputOptions,
+    /// Run it also while its process type is paused; without it, it waits until the type is resumed
+    #[arg(long)]
+    pub even_if_paused: bool,
     /// Print one JSON document: the process with its tasks
     #[arg(long)]
     pub json: bool,
@@ -69,7 +74,7 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
         }
     };
     let (session, mut store) = Session::open_as(global, Need::Migrated, Some(&NodeConfig::default().name))?;
-    super::types::register_all(&mut store, &types)?;
+    super::types::register_all(&mut store, &types, &Registrar::person("run"))?;
     background::begin();
     let signals = Signals::listen()?;
     let node_id = new_node_id(&NodeConfig::default().name);
@@ -83,7 +88,9 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
             text::escape(id)
         ));
     }
-    let woken = execute(&session, id, node_id, &signals, options.json);
+    let remedy = format!("{}, or run it all the same: --even-if-paused", resume_hint(name, global));
+    let pauses = (!options.even_if_paused).then(|| Pauses::new(remedy));
+    let woken = execute(&session, id, node_id, &signals, pauses, options.json);
     let record = Record::read(&mut store, id, global)?;
     match woken? {
         Some(signal) if !record.process.status.is_final() => {
@@ -105,9 +112,11 @@ fn execute(
     id: &str,
     node_id: String,
     signals: &Signals,
+    pauses: Option<Pauses>,
     json: bool,
 ) -> Result<Option<i32>, CliError> {
     let config = NodeConfig {
+        heeds_pauses: pauses.is_some(),
         node_id: Some(node_id),
         schema: session.schema().to_owned(),
         // The tasks of a process run one after the other.
@@ -122,7 +131,7 @@ fn execute(
     let alarms = Alarms::with_node(signals, node.failed().clone());
     // The report on standard output takes the place of the live view if both are the same terminal.
     let is_replaced = !json && Face::stdout().is_terminal;
-    match progress::until_end(session, id, &alarms, is_replaced) {
+    match progress::until_end(session, id, &alarms, is_replaced, pauses) {
         Ok(Wake::NodeFailed(problem)) => stopping::stop_failed(node, &problem),
         Ok(Wake::Ended(_)) => stopping::stop(node, signals, drain_timeout).map(|()| None),
         Ok(Wake::Signal(signal)) => stopping::stop(node, signals, drain_timeout).map(|()| Some(signal)),

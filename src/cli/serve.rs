@@ -51,6 +51,10 @@ pub struct Options {
     /// [env: PROCESS_ORCHESTRATOR_PROCESS_TYPES, several separated by colons]
     #[arg(long, value_name = "PATH")]
     pub process_types: Vec<PathBuf>,
+    /// Replace also process types that somebody has registered later than what the files hold; without it a node with an old
+    /// file leaves them as they are, with a warning
+    #[arg(long, env = "PROCESS_ORCHESTRATOR_REPLACE_TYPES", hide_env_values = true)]
+    pub replace_types: bool,
     /// How many commands run at once, 1 to 1024
     #[arg(long, value_name = "N", env = "PROCESS_ORCHESTRATOR_EXECUTORS", hide_env_values = true,
         default_value_t = NodeConfig::default().executors, allow_negative_numbers = true, value_parser = parse_executors)]
@@ -166,6 +170,10 @@ impl Options {
         }
     }
 
+    fn registrar(&self) -> types::Registrar {
+        types::Registrar::node(&self.node_name(), self.replace_types)
+    }
+
     fn node_name(&self) -> String {
         self.node_name.clone().unwrap_or_else(crate::platform::host_name)
     }
@@ -204,7 +212,7 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
     let signals = Signals::listen_for_reloads()?;
     let reporter = ServiceManager::of_environment().report().map_err(StartError::from)?;
     let (session, mut store) = Session::open_as(global, Need::Migrated, Some(&options.node_name()))?;
-    types::register_documents(&mut store, documents)?;
+    types::register_documents(&mut store, documents, &options.registrar())?;
     drop(store);
     if !options.no_http {
         probe(options.listen)?;
@@ -334,15 +342,16 @@ fn try_reload(source: &dyn ConnectionSource, schema: &str, options: &Options) ->
         return Ok("no process types to read again: none are named by --process-types".to_owned());
     }
     let mut store = Store::open(source, "reload", schema)?;
-    let done = types::register_all(&mut store, &process_types)?;
-    let of = |wanted| {
-        done.iter().filter(move |(_, change)| *change == wanted).map(|(name, _)| format!("{name:?}"))
+    let done = types::register_all(&mut store, &process_types, &options.registrar())?;
+    let of = |wanted: fn(&Registered) -> bool| {
+        done.iter().filter(move |(_, change)| wanted(change)).map(|(name, _)| format!("{name:?}"))
     };
-    let news: Vec<String> = of(Registered::New)
+    let news: Vec<String> = of(|it| *it == Registered::New)
         .map(|name| format!("{name} is new"))
-        .chain(of(Registered::Changed).map(|name| format!("{name} has changed")))
+        .chain(of(|it| *it == Registered::Changed).map(|name| format!("{name} has changed")))
+        .chain(of(|it| matches!(it, Registered::Superseded(_))).map(|name| format!("{name} stays as it is")))
         .collect();
-    let same = stopping::counted(of(Registered::Unchanged).count(), "process type");
+    let same = stopping::counted(of(|it| *it == Registered::Unchanged).count(), "process type");
     Ok(match news.is_empty() {
         true => format!("{same} read again, nothing has changed"),
         false => format!("{}; {same} as before", news.join(", ")),

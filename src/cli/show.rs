@@ -230,7 +230,7 @@ impl Record {
             // Attempts that a crash or a stop ended spend no retry, so neither number tells the other.
             let has_begun = task.attempt > 0;
             table.row(vec![
-                task.task_index.to_string(),
+                (task.task_index + 1).to_string(),
                 text::escape(&task.name).into_owned(),
                 task.status.to_string(),
                 if has_begun { task.attempt.to_string() } else { String::new() },
@@ -342,6 +342,7 @@ mod tests {
                 status: ProcessStatus::Failed,
                 current_task_index: 1,
                 total_tasks: 3,
+                skipped_tasks: 0,
                 priority: 5,
                 started_at: Some(at(10)),
                 completed_at: Some(at(14)),
@@ -382,9 +383,9 @@ mod tests {
             format!("Ended     {} (after 4.0 s)", clock.full(at(14))),
             String::new(),
             "#  TASK  STATUS       ATTEMPTS  RETRIES   TIME  EXIT".to_owned(),
-            "0  load  COMPLETED           1   0 of 2  2.0 s".to_owned(),
-            "1  send  FAILED              1   0 of 2  2.0 s     3".to_owned(),
-            "2  tidy  NOT_STARTED".to_owned(),
+            "1  load  COMPLETED           1   0 of 2  2.0 s".to_owned(),
+            "2  send  FAILED              1   0 of 2  2.0 s     3".to_owned(),
+            "3  tidy  NOT_STARTED".to_owned(),
             "load: killed by SIGTERM\\x1b[0m".to_owned(),
             String::new(),
             "Input".to_owned(),

@@ -4,12 +4,13 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::error::{CliError, Verdict};
-use super::options::bulk::{argument, has_running_node, refused, unknown_type};
+use super::options::bulk::{argument, has_running_node, refused, resume_hint, unknown_type, warn_of_paused};
 use super::options::documents::is_file_like;
 use super::options::global::GlobalOptions;
 use super::options::input::InputOptions;
 use super::options::when;
 use super::options::when::When;
+use super::progress::pauses::Pauses;
 use super::progress::{self, Alarms, Wake};
 use super::screen::terminal::{message, print_json, print_lines};
 use super::screen::text;
@@ -83,7 +84,9 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
         print_lines(&ids)?;
     }
     warn_without_node(&mut store, options.wait, global)?;
-    warn_if_paused(&mut store, &options.process_type, global)?;
+    if !options.wait {
+        warn_of_paused(&mut store, &ids[..ids.len().min(1)], global)?;
+    }
     let Some(signals) = signals else {
         if options.json {
             print_json(
@@ -93,7 +96,7 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
         return Ok(());
     };
     drop(store);
-    wait_for(&session, &ids, &signals, options.json, global)
+    wait_for(&session, &ids, &signals, options, global)
 }
 
 fn is_a_file(argument: &str, global: &GlobalOptions) -> CliError {
@@ -128,29 +131,18 @@ fn warn_without_node(store: &mut Store, waits: bool, global: &GlobalOptions) -> 
     Ok(())
 }
 
-/// The same goes for a type that is held back.
-fn warn_if_paused(store: &mut Store, process_type: &str, global: &GlobalOptions) -> Result<(), CliError> {
-    if store.process_type(process_type)?.is_some_and(|it| it.paused) {
-        message(format!(
-            "process type {process_type:?} is paused: what is started stays due until somebody lets it go on ({} \
-             resume {})",
-            global.program(),
-            shell_words::quote(process_type)
-        ));
-    }
-    Ok(())
-}
-
 fn wait_for(
     session: &Session,
     ids: &[String],
     signals: &Signals,
-    json: bool,
+    options: &Options,
     global: &GlobalOptions,
 ) -> Result<(), CliError> {
     let alarms = Alarms::signals(signals);
+    let name = options.process_type.as_str();
+    let pauses = Pauses::new(resume_hint(name, global));
     let woken = match ids {
-        [id] => match progress::until_end(session, id, &alarms, false)? {
+        [id] => match progress::until_end(session, id, &alarms, false, Some(pauses))? {
             Wake::Ended(status) => {
                 let error_message =
                     session.open_store("result")?.process(id)?.and_then(|it| it.error_message);
@@ -159,10 +151,10 @@ fn wait_for(
             Wake::Signal(signal) => Wake::Signal(signal),
             Wake::NodeFailed(problem) => Wake::NodeFailed(problem),
         },
-        _ => progress::until_all_end(session, ids, &alarms)?,
+        _ => progress::until_all_end(session, ids, &alarms, Some((pauses, name)))?,
     };
     match woken {
-        Wake::Ended(ended) => report(ids, &ended, json),
+        Wake::Ended(ended) => report(ids, &ended, options.json),
         Wake::Signal(signal) => {
             let is_running = has_running_node(&mut session.open_store("result")?)?;
             message(no_longer_waiting(ids, is_running, signal, &global.program()));

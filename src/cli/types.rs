@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::error::{CliError, Verdict};
 use super::help;
-use super::options::bulk::unknown_type;
+use super::options::bulk::{unknown_type, user_name};
 use super::options::documents::{self, Document};
 use super::options::global::GlobalOptions;
 use super::screen::table::{Fit, Table};
@@ -18,8 +18,9 @@ use super::surroundings::stopping;
 use crate::model::json_schema::process_type_schema;
 use crate::model::process_type::{ProcessType, TaskDefinition};
 use crate::model::records::ProcessTypeData;
-use crate::store::Store;
-use crate::store::types::Registered;
+use crate::platform::host_name;
+use crate::store::types::{Registered, Superseded};
+use crate::store::{Store, StoreError};
 
 /// What to do with process types.
 #[derive(Debug, Subcommand)]
@@ -194,7 +195,8 @@ fn type_lines(
     if let Some(most) = data.max_concurrent {
         lines.push(format!("At once       {most} processes"));
     }
-    lines.push(format!("Changed       {}", clock.full(data.updated_at)));
+    let by = data.registered_by.as_ref().map(|by| format!(" by {}", text::escape(by))).unwrap_or_default();
+    lines.push(format!("Changed       {}{by}, version {}", clock.full(data.updated_at), data.version));
     lines.push(String::new());
     let mut table = Table::new(&[
         ("#", Fit::Right),
@@ -205,7 +207,7 @@ fn type_lines(
     ]);
     for (index, task) in process_type.tasks.iter().enumerate() {
         table.row(vec![
-            index.to_string(),
+            (index + 1).to_string(),
             text::escape(&task.name).into_owned(),
             text::duration(std::time::Duration::from_secs_f64(task.timeout_minutes * 60.0)),
             task.max_retries.to_string(),
@@ -237,30 +239,74 @@ fn command(task: &TaskDefinition) -> String {
 fn register(global: &GlobalOptions, options: &FileOptions) -> Result<(), CliError> {
     let types = documents::load(&options.paths)?;
     let (_session, mut store) = Session::open(global, Need::Migrated)?;
-    let done = register_all(&mut store, &types)?;
+    let done = register_all(&mut store, &types, &Registrar::person("types register"))?;
     if options.json {
         let documents: Vec<Value> = done
             .iter()
-            .map(|(name, change)| json!({ "name": name, "change": change_word(*change) }))
+            .map(|(name, change)| json!({ "name": name, "change": change_word(change) }))
             .collect();
         return print_json(&json!({ "registered": documents }));
     }
-    let lines: Vec<String> = done
-        .iter()
-        .map(|(name, change)| format!("{} {}", text::escape(name), change_word(*change)))
-        .collect();
+    let lines: Vec<String> =
+        done.iter().map(|(name, change)| format!("{} {}", text::escape(name), change_word(change))).collect();
     print_lines(&lines)
 }
 
-/// Registers valid process types and says what became of each.
+/// Who registers process types, and whether theirs replace what was registered after them.
+#[derive(Debug, Clone)]
+pub struct Registrar {
+    by: String,
+    replaces: bool,
+}
+
+impl Registrar {
+    /// Somebody who asks for just that, by this command.
+    pub fn person(command: &str) -> Self {
+        let user = user_name().unwrap_or_else(|| "somebody".to_owned());
+        Self { by: format!("{user} on {}, {command}", host_name()), replaces: true }
+    }
+
+    /// A node that starts, whose files may be old.
+    pub fn node(name: &str, replaces: bool) -> Self {
+        Self { by: format!("node {name}"), replaces }
+    }
+}
+
+/// Registers valid process types and says what became of each. One that stays as somebody has registered it later is
+/// warned of.
 ///
 /// # Errors
-/// When the database fails.
+/// When the database fails, or somebody has locked one for seconds.
 pub fn register_all<'t>(
     store: &mut Store,
     types: &'t [ProcessType],
+    registrar: &Registrar,
 ) -> Result<Vec<(&'t str, Registered)>, CliError> {
-    types.iter().map(|it| Ok((it.name.as_str(), store.register(it)?))).collect()
+    let by = Some(registrar.by.as_str());
+    let mut register = |it: &'t ProcessType| {
+        let done = match registrar.replaces {
+            true => replace(store, it, by)?,
+            false => store.register_unless_superseded(it, by)?,
+        };
+        if let Registered::Superseded(it) = &done {
+            log::warn!(
+                "{it}; processes run the later one. Put the later one into the file, or replace it: process-orchestrator \
+                 types register FILE, or serve --replace-types"
+            );
+        }
+        Ok((it.name.as_str(), done))
+    };
+    types.iter().map(&mut register).collect()
+}
+
+/// Whoever puts an old definition back is told whose it takes the place of.
+fn replace(store: &mut Store, it: &ProcessType, by: Option<&str>) -> Result<Registered, StoreError> {
+    let superseded = store.superseded(it)?;
+    let done = store.register_as(it, by)?;
+    if let (Registered::Changed, Some(Superseded { name, offered, current })) = (&done, superseded) {
+        message(format!("process type {name:?}: the definition of {offered}, takes the place of {current}"));
+    }
+    Ok(done)
 }
 
 /// Registers what a node's files hold. A document that can be read but can't mean what it says is left out, with a
@@ -268,7 +314,11 @@ pub fn register_all<'t>(
 ///
 /// # Errors
 /// All faults of the other documents, or a failure of the database.
-pub fn register_documents(store: &mut Store, documents: Vec<Document>) -> Result<(), CliError> {
+pub fn register_documents(
+    store: &mut Store,
+    documents: Vec<Document>,
+    registrar: &Registrar,
+) -> Result<(), CliError> {
     let mut others = Vec::with_capacity(documents.len());
     for document in documents {
         let (Err(faults), Some(formerly)) = (&document.result, &document.formerly) else {
@@ -285,14 +335,15 @@ pub fn register_documents(store: &mut Store, documents: Vec<Document>) -> Result
             others.push(document);
         }
     }
-    register_all(store, &documents::all_or_faults(others)?).map(drop)
+    register_all(store, &documents::all_or_faults(others)?, registrar).map(drop)
 }
 
-const fn change_word(change: Registered) -> &'static str {
+const fn change_word(change: &Registered) -> &'static str {
     match change {
         Registered::New => "new",
         Registered::Changed => "changed",
         Registered::Unchanged => "unchanged",
+        Registered::Superseded(_) => "superseded",
     }
 }
 
@@ -337,6 +388,8 @@ mod tests {
             .add_task("fetch", "fetch-orders", "/data", 30.0, 2)
             .add_task("report", long, "/data", 0.5, 0);
         let data = ProcessTypeData {
+            version: 3,
+            registered_by: Some("node a".to_owned()),
             name: "nightly".to_owned(),
             definition: process_type.to_value(),
             required_input: vec!["input_file".to_owned(), "config.size".to_owned()],
@@ -354,7 +407,7 @@ mod tests {
             Clock::system().short(Timestamp::UNIX_EPOCH)
         );
         assert!(lines.contains(&paused), "{lines:#?}");
-        assert!(lines.contains(&"0  fetch   30 min 00 s        2  fetch-orders".to_owned()), "{lines:#?}");
+        assert!(lines.contains(&"1  fetch   30 min 00 s        2  fetch-orders".to_owned()), "{lines:#?}");
         assert!(lines.iter().all(|line| text::width(line) <= 80), "{lines:#?}");
     }
 }

@@ -39,6 +39,8 @@ pub struct NodeConfig {
     pub drain_timeout: Duration,
     /// Which processes it claims.
     pub scope: Scope,
+    /// Whether processes of a paused type are left where they are; a node that claims all of them always does.
+    pub heeds_pauses: bool,
     /// How often it renews its lease.
     pub heartbeat: Duration,
     /// Silence after which a node whose session lock is gone counts as dead.
@@ -62,6 +64,7 @@ impl Default for NodeConfig {
             poll_interval: Duration::from_secs(1),
             drain_timeout: Duration::from_secs(30),
             scope: Scope::All,
+            heeds_pauses: true,
             heartbeat: Duration::from_secs(2),
             dead_after: Duration::from_secs(10),
             lease: Duration::from_secs(300),

@@ -11,7 +11,7 @@ use log::{debug, info, warn};
 use super::claim::claims_max;
 use super::claim::poller::{Poller, PollerParts};
 use super::claim::preemption::PreemptionRequests;
-use super::config::{EXECUTORS_MAX, INTERVAL_MAX, INTERVAL_MIN, NodeConfig, Scope};
+use super::config::{EXECUTORS_MAX, INTERVAL_MAX, INTERVAL_MIN, NodeConfig};
 use super::control::listener::Listener;
 use super::control::requests::{PausedTypes, Requests};
 use super::guard::{self, Guard};
@@ -192,7 +192,7 @@ impl Node {
         let requests = Arc::new(Requests {
             holdings: Arc::clone(&holdings),
             // An operator who runs one process here has asked for that one.
-            paused: PausedTypes::new(config.scope == Scope::All),
+            paused: PausedTypes::new(config.heeds_pauses),
             signal: Signal::default(),
         });
         // Neither can hold more than one message for each claim.

@@ -107,7 +107,7 @@ impl Forgetter {
 
     /// Forgets everything that is old enough, in batches with a rest between them.
     fn round(&mut self, quit: &Receiver<()>) -> Result<u64, StoreError> {
-        let mut forgotten = 0;
+        let (mut forgotten, mut locked) = (0, 0);
         let mut place: Option<PrunePlace> = None;
         loop {
             let began = Instant::now();
@@ -118,6 +118,11 @@ impl Forgetter {
             // `None`: another node does it.
             let Some(pruned) = store.prune_alone(&self.filter, place.as_ref())? else { break };
             forgotten += pruned.processes;
+            if locked == 0 && !pruned.locked.is_empty() {
+                let holders = store.who_keeps(&pruned.locked)?;
+                info!("not all old processes are forgotten this time: {}", holders.join("; "));
+            }
+            locked += pruned.locked.len();
             place = pruned.next;
             if place.is_none() {
                 break;
@@ -128,7 +133,7 @@ impl Forgetter {
             }
         }
         if forgotten > 0 {
-            info!("finished processes forgotten processes={forgotten}");
+            info!("finished processes forgotten processes={forgotten} locked={locked}");
         }
         Ok(forgotten)
     }

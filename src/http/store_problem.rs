@@ -1,6 +1,7 @@
 //! What a client is told of a failure of the store.
 
 use super::answer::Problem;
+use crate::store::error::LOCKED;
 use crate::store::{Refusal, RefusalReason, StoreError};
 
 /// The server ends a statement of ours after this.
@@ -19,6 +20,7 @@ pub(super) fn problem_of(error: &StoreError) -> Problem {
     match error {
         StoreError::Connect(_) => Problem::new(503, "database_unavailable", UNREACHABLE).with_detail(message),
         StoreError::Refused(refusal) => refused(refusal),
+        StoreError::Locked { .. } => Problem::new(409, LOCKED, message),
         _ if code == "57014" => Problem::new(
             503,
             "database_slow",
@@ -36,7 +38,7 @@ pub(super) fn problem_of(error: &StoreError) -> Problem {
 fn refused(refusal: &Refusal) -> Problem {
     let status = match refusal.reason {
         RefusalReason::UnknownProcess => 404,
-        RefusalReason::ProcessIdTaken | RefusalReason::NotRetryable => 409,
+        RefusalReason::ProcessIdTaken | RefusalReason::NotRetryable | RefusalReason::WouldSkip => 409,
         RefusalReason::UnknownProcessType
         | RefusalReason::InvalidInput
         | RefusalReason::MissingVariable

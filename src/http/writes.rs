@@ -56,7 +56,7 @@ fn cancel(readers: &Readers, id: String, text: &str) -> Result<Answer, Problem> 
 
 fn retry(readers: &Readers, id: String, text: &str) -> Result<Answer, Problem> {
     let wanted = RetryDocument::from_json(text).map_err(|faults| faulty(text, faults))?;
-    let options = RetryOptions { from_task: wanted.from_task, changes: wanted.changes };
+    let options = RetryOptions { from_task: wanted.from_task, skip: wanted.skip, changes: wanted.changes };
     let asked = id.clone();
     let task = readers.ask_once(move |store| store.retry_process(&asked, &options))?;
     Answer::ok(&json!({ "process_id": id, "from_task": task }))

@@ -16,7 +16,7 @@ const CANCEL: Shape = Shape {
 const RETRY: Shape = Shape {
     what: "a retry",
     example: "an object such as {\"from_task\": \"load\", \"input\": {\"config\": {\"batch_size\": \"50\"}}}",
-    keys: &["from_task", "input"],
+    keys: &["from_task", "skip", "input"],
     required: &[],
 };
 
@@ -30,8 +30,10 @@ pub struct CancelDocument {
 /// How a process is to go again.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RetryDocument {
-    /// The name or index of the task from which on everything is run again; `None` is the one that failed.
+    /// The name or number of the task from which on everything is run again, 1 is the first; `None` is the one that failed.
     pub from_task: Option<String>,
+    /// Whether tasks before it that have not completed are skipped.
+    pub skip: bool,
     /// What is put on top of its input.
     pub changes: Option<ProcessInputData>,
 }
@@ -57,6 +59,12 @@ impl RetryDocument {
         let mut retry = Self::default();
         read(text, &RETRY, |reader, key, at, node| match key {
             "from_task" => retry.from_task = line(reader, at, node),
+            "skip" => match node {
+                Node::Bool(skip) => retry.skip = *skip,
+                _ => {
+                    reader.fault(at, format!("{} is not true or false", node.shown()), "write true or false")
+                }
+            },
             _ => retry.changes = Some(input::read_at(reader, at, node)),
         })?;
         Ok(retry)
@@ -96,9 +104,10 @@ mod tests {
         let reason = CancelDocument::from_json(r#"{"reason": "wrong input"}"#).expect("a reason").reason;
         assert_eq!(reason.as_deref(), Some("wrong input"));
         assert_eq!(RetryDocument::from_json("{}"), Ok(RetryDocument::default()));
-        let retry = RetryDocument::from_json(r#"{"from_task": "load", "input": {"config": {"a": 1}}}"#);
+        let retry =
+            RetryDocument::from_json(r#"{"from_task": "load", "skip": true, "input": {"config": {"a": 1}}}"#);
         let changes = Some(ProcessInputData::new().add_config("a", "1"));
-        assert_eq!(retry, Ok(RetryDocument { from_task: Some("load".to_owned()), changes }));
+        assert_eq!(retry, Ok(RetryDocument { from_task: Some("load".to_owned()), skip: true, changes }));
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub struct Facts {
     pub queued: Option<Queued>,
     /// The task that runs or comes next; `None` when all are done.
     pub task: Option<TaskFacts>,
+    /// The names of the tasks that a retry has passed over.
+    pub skipped_tasks: Vec<String>,
     /// Since when its type is paused, where that is known, and why.
     pub paused: Option<(Option<Timestamp>, Option<String>)>,
     /// The sessions whose locks on its rows are in the way.
@@ -188,6 +190,8 @@ pub struct Explanation {
     pub total_tasks: u32,
     /// The task that runs or comes next.
     pub task: Option<TaskFacts>,
+    /// The names of the tasks that a retry has passed over.
+    pub skipped_tasks: Vec<String>,
     /// All the reasons there are, the one to look at first first; never empty.
     pub reasons: Vec<Reason>,
     /// The database's time, which all others are to be compared with.
@@ -222,6 +226,7 @@ pub fn explain(facts: Facts) -> Explanation {
         status: facts.status,
         total_tasks: facts.total_tasks,
         task: facts.task,
+        skipped_tasks: facts.skipped_tasks,
         reasons,
         now: facts.now,
     }
@@ -332,6 +337,7 @@ mod tests {
                 started_at: Some(at(5)),
                 printed_at: None,
             }),
+            skipped_tasks: Vec::new(),
             paused: None,
             lockers: Vec::new(),
             nodes: 2,

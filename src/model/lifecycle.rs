@@ -71,6 +71,8 @@ words! {
         Failed = "FAILED",
         /// Its process was cancelled before it ended.
         Cancelled = "CANCELLED",
+        /// A retry went on behind it, although it had not completed.
+        Skipped = "SKIPPED",
     }
 }
 
@@ -104,7 +106,7 @@ impl ProcessStatus {
 impl TaskStatus {
     /// Whether nothing will move it any more.
     pub const fn is_final(self) -> bool {
-        matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
+        matches!(self, Self::Completed | Self::Failed | Self::Cancelled | Self::Skipped)
     }
 }
 

@@ -21,6 +21,8 @@ pub struct ProcessData {
     pub current_task_index: u32,
     /// How many tasks it has.
     pub total_tasks: u32,
+    /// How many of them a retry has passed over: they are SKIPPED.
+    pub skipped_tasks: u32,
     /// Higher runs first.
     pub priority: i32,
     /// When its first task was claimed.
@@ -151,6 +153,10 @@ pub struct ProcessTypeData {
     pub created_at: Timestamp,
     /// When it last changed.
     pub updated_at: Timestamp,
+    /// How many definitions it has had, this one included.
+    pub version: i32,
+    /// Who has registered this one; `None`: before that was kept.
+    pub registered_by: Option<String>,
 }
 
 /// A running orchestrator as the database knows it.

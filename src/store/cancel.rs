@@ -33,8 +33,6 @@ const COUNT_UNFINISHED: Sql =
 /// Most processes that one call of [`Store::cancel_processes`] or [`Store::retry_processes`] should name: the rows stay
 /// locked for a moment, and a node that wants one of them waits for all.
 pub const BULK_MAX: usize = 500;
-/// A conflict of locks with a node that gives many claims back is tried again this often.
-const CONFLICTS_MAX: u32 = 3;
 
 crate::model::lifecycle::words! {
     /// What cancelling did.
@@ -47,6 +45,8 @@ crate::model::lifecycle::words! {
         Finished = "FINISHED",
         /// There is no such process.
         NotFound = "NOT_FOUND",
+        /// Somebody else's transaction has locked it; nothing has changed.
+        Locked = "LOCKED",
     }
 }
 
@@ -61,6 +61,9 @@ pub struct CancelledProcess {
     pub status: Option<ProcessStatus>,
     /// The node that has to end it.
     pub node: Option<String>,
+    /// Whose transaction has locked it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub locked_by: Option<String>,
 }
 
 /// Why and by whom a process is cancelled; both become part of its error message.
@@ -83,7 +86,8 @@ pub struct BulkFilter {
 
 impl Store {
     /// Cancels processes, all in one transaction: at once where no node holds them, otherwise their nodes are told.
-    /// What comes back has the order of the ids, each once. Name no more than [`BULK_MAX`].
+    /// What comes back has the order of the ids, each once. Name no more than [`BULK_MAX`]. One that somebody else's
+    /// transaction has locked for seconds stays as it is, and is told with who that is; the others are not kept by it.
     ///
     /// # Errors
     /// When the database fails; nothing is cancelled then.
@@ -92,26 +96,37 @@ impl Store {
         process_ids: &[String],
         why: CancelReason<'_>,
     ) -> Result<Vec<CancelledProcess>, StoreError> {
-        let mut conflicts = 0;
-        loop {
-            match self.query(&CANCEL, &[&process_ids, &why.reason, &why.by]) {
-                Ok(rows) => return rows.iter().map(read_cancelled).collect(),
-                Err(error) if error.leaves_connection_whole() && conflicts < CONFLICTS_MAX => conflicts += 1,
-                Err(error) => return Err(error),
-            }
-        }
+        self.on_each_lockable(
+            CANCEL.action,
+            process_ids,
+            |store, ids| {
+                store.query(&CANCEL, &[&ids, &why.reason, &why.by])?.iter().map(read_cancelled).collect()
+            },
+            |it: &CancelledProcess| &it.process_id,
+            |process_id, holder| CancelledProcess {
+                process_id: process_id.to_owned(),
+                outcome: CancelOutcome::Locked,
+                status: None,
+                node: None,
+                locked_by: Some(holder),
+            },
+        )
     }
 
     /// Cancels one process.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] when there is no such process; otherwise when the database fails.
+    /// [`StoreError::Refused`] when there is no such process, [`StoreError::Locked`] when somebody has locked it; otherwise
+    /// when the database fails.
     pub fn cancel_process(
         &mut self,
         process_id: &str,
         why: CancelReason<'_>,
     ) -> Result<CancelledProcess, StoreError> {
         let told = self.cancel_processes(&[process_id.to_owned()], why)?.into_iter().next();
+        if let Some(CancelledProcess { locked_by: Some(holder), .. }) = told {
+            return Err(StoreError::Locked { what: format!("process {process_id:?}"), holder });
+        }
         told.filter(|it| it.outcome != CancelOutcome::NotFound).ok_or_else(|| {
             StoreError::Refused(Refusal {
                 reason: RefusalReason::UnknownProcess,
@@ -174,6 +189,7 @@ fn read_cancelled(row: &Row) -> Result<CancelledProcess, StoreError> {
         outcome: word(row, "outcome", &what, CancelOutcome::parse)?,
         status: status_of(row, &what)?,
         node: get(row, "picked_by", &what)?,
+        locked_by: None,
         process_id,
     })
 }

@@ -23,7 +23,8 @@ const RELEASE: Sql = Sql::new("give claims back", include_str!("../../sql/queue/
 const NEXT_DUE_OF: Sql = Sql::new(
     "see when a process is due",
     "SELECT extract(epoch FROM greatest(execution_time, 'epoch') - clock_timestamp())::float8 * 1000 AS wait_ms \
-     FROM scheduled_tasks WHERE task_instance = $1 AND picked IS NOT TRUE",
+     FROM scheduled_tasks WHERE task_instance = $1 AND picked IS NOT TRUE \
+     AND NOT ($2 AND EXISTS (SELECT FROM process_types k WHERE k.name = task_name AND k.paused))",
 );
 const WAITING: Sql =
     Sql::new("see which priorities wait", include_str!("../../sql/queue/waiting_priorities.sql"));
@@ -213,7 +214,7 @@ impl Store {
                 [&bigint(limit), &lowest, &highest, &due_ago_s, &passed_over];
             let ids: Vec<String> = store.query_column(&CLAIMABLE, &params, "task_instance", "the queue")?;
             let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-            let mut claimed = store.claim_these(node, &ids)?;
+            let mut claimed = store.claim_these(node, &ids, true)?;
             claimed.sort_by_key(|it| match it {
                 Claimed::Ready(claim, _) => (Reverse(claim.priority), Reverse(claim.due_ago)),
                 Claimed::Unreadable { .. } => (Reverse(i32::MIN), Reverse(Duration::ZERO)),
@@ -222,32 +223,51 @@ impl Store {
         })
     }
 
-    /// Claims one process if it is due and not picked.
+    /// Claims one process if it is due and not picked, even while its type is paused.
     ///
     /// # Errors
     /// When the database fails.
     pub fn claim_one(&mut self, node: &str, process_id: &str) -> Result<Option<Claimed>, StoreError> {
-        Ok(self.claim_these(node, &[process_id])?.pop())
+        self.claim_this(node, process_id, false)
+    }
+
+    /// The same, but not while its type is paused if pauses are heeded.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn claim_this(
+        &mut self,
+        node: &str,
+        process_id: &str,
+        heeds_pauses: bool,
+    ) -> Result<Option<Claimed>, StoreError> {
+        Ok(self.claim_these(node, &[process_id], heeds_pauses)?.pop())
     }
 
     /// The same unless somebody has locked a row of it.
     ///
     /// # Errors
     /// When the database fails.
-    pub fn claim_one_beside_locks(
+    pub fn claim_this_beside_locks(
         &mut self,
         node: &str,
         process_id: &str,
+        heeds_pauses: bool,
     ) -> Result<Beside<ClaimedBatch>, StoreError> {
         self.beside_locks(&[Rows::of_process(process_id)], |store, free| {
-            let claimed = store.claim_these(node, free)?;
+            let claimed = store.claim_these(node, free, heeds_pauses)?;
             Ok(ClaimedBatch { claimed, ..ClaimedBatch::default() })
         })
     }
 
     /// Claims those of these processes that are due and not picked.
-    pub(super) fn claim_these(&mut self, node: &str, ids: &[&str]) -> Result<Vec<Claimed>, StoreError> {
-        self.query(&CLAIM_ONE, &[&node, &ids])?.iter().map(read_claimed).collect()
+    pub(super) fn claim_these(
+        &mut self,
+        node: &str,
+        ids: &[&str],
+        heeds_pauses: bool,
+    ) -> Result<Vec<Claimed>, StoreError> {
+        self.query(&CLAIM_ONE, &[&node, &ids, &heeds_pauses])?.iter().map(read_claimed).collect()
     }
 
     /// Gives back claims whose task was never begun; the ones that are no longer ours stay as they are.
@@ -255,6 +275,9 @@ impl Store {
     /// # Errors
     /// When the database fails; nothing is given back then.
     pub fn release(&mut self, node: &str, claims: &[(Arc<str>, i64)]) -> Result<u64, StoreError> {
+        // In the order in which cancelling locks too.
+        let mut claims: Vec<_> = claims.iter().collect();
+        claims.sort_unstable();
         let ids: Vec<&str> = claims.iter().map(|it| &*it.0).collect();
         let versions: Vec<i64> = claims.iter().map(|it| it.1).collect();
         self.execute(&RELEASE, &[&node, &ids, &versions])
@@ -334,12 +357,16 @@ impl Store {
         Ok(self.query_opt(&QUARANTINE_UNCLAIMED, &[&process_id, &reason])?.is_some())
     }
 
-    /// The time until one process is due; `None` when it is picked or has ended.
+    /// The time until one process is due; `None` when it is picked or has ended, or is held by a pause that is heeded.
     ///
     /// # Errors
     /// When the database fails.
-    pub fn next_due_of(&mut self, process_id: &str) -> Result<Option<Duration>, StoreError> {
-        self.query_opt(&NEXT_DUE_OF, &[&process_id])?.as_ref().map_or(Ok(None), read_wait)
+    pub fn next_due_of(
+        &mut self,
+        process_id: &str,
+        heeds_pauses: bool,
+    ) -> Result<Option<Duration>, StoreError> {
+        self.query_opt(&NEXT_DUE_OF, &[&process_id, &heeds_pauses])?.as_ref().map_or(Ok(None), read_wait)
     }
 
     /// The priorities of due processes that wait in those parts of the queue, highest first, at most `limit` of them; and

@@ -65,6 +65,13 @@ pub enum StoreError {
     },
     /// The same, as the sentence that a list has for it.
     UnreadableRow(String),
+    /// Somebody else's transaction has locked what was to be changed.
+    Locked {
+        /// Such as `process "p-1"`.
+        what: String,
+        /// Whose transaction, since when.
+        holder: String,
+    },
     /// The server's side of a lost connection does not end.
     BackendStays {
         /// Its process on the server.
@@ -78,6 +85,9 @@ pub enum StoreError {
         source: postgres::Error,
     },
 }
+
+/// The word that programs get for [`StoreError::Locked`], as [`RefusalReason::code`] has those of refusals.
+pub const LOCKED: &str = "locked";
 
 /// Why the schema's functions refused what was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,6 +121,8 @@ pub enum RefusalReason {
     NotRetryable,
     /// `PO009`
     UnknownTask,
+    /// `PO012`
+    WouldSkip,
 }
 
 impl RefusalReason {
@@ -126,6 +138,7 @@ impl RefusalReason {
             Self::UnknownProcess => "process_not_found",
             Self::NotRetryable => "not_retryable",
             Self::UnknownTask => "unknown_task",
+            Self::WouldSkip => "would_skip",
         }
     }
 
@@ -140,6 +153,7 @@ impl RefusalReason {
             "PO007" => Some(Self::UnknownProcess),
             "PO008" => Some(Self::NotRetryable),
             "PO009" => Some(Self::UnknownTask),
+            "PO012" => Some(Self::WouldSkip),
             _ => None,
         }
     }
@@ -164,7 +178,7 @@ impl StoreError {
     /// server is going down or coming up, a lock or serialization conflict, resources used up.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Connect(_) | Self::BackendStays { .. } => true,
+            Self::Connect(_) | Self::BackendStays { .. } | Self::Locked { .. } => true,
             Self::Database { source, .. } => {
                 source.is_closed()
                     || source.as_db_error().is_none_or(|answer| is_transient_state(answer.code()))
@@ -214,6 +228,12 @@ impl StoreError {
         source.code().is_some_and(|state| {
             *state == SqlState::LOCK_NOT_AVAILABLE || *state == SqlState::T_R_DEADLOCK_DETECTED
         })
+    }
+
+    /// Whether two transactions waited for each other.
+    pub(super) fn is_deadlock(&self) -> bool {
+        let Self::Database { source, .. } = self else { return false };
+        source.code() == Some(&SqlState::T_R_DEADLOCK_DETECTED)
     }
 
     /// Whether the schema that is needed is not there (any more).
@@ -276,6 +296,10 @@ impl fmt::Display for StoreError {
             ),
             Self::Unreadable { row, problem } => write!(f, "read {row}: {problem}"),
             Self::UnreadableRow(problem) => write!(f, "read {problem}"),
+            Self::Locked { what, holder } => write!(
+                f,
+                "lock {what}: it is locked by {holder}; nothing was changed, try again when that transaction has ended"
+            ),
             Self::BackendStays { pid } => {
                 write!(
                     f,

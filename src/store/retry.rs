@@ -2,8 +2,10 @@
 
 use jiff::Timestamp;
 use postgres::Row;
+use postgres::types::ToSql;
 use serde::Serialize;
 
+use super::connection::Lockable;
 use super::row::{get, status_of, word};
 use super::{Sql, Store, StoreError};
 use crate::model::input::ProcessInputData;
@@ -11,13 +13,13 @@ use crate::model::lifecycle::ProcessStatus;
 
 const RETRY: Sql = Sql::new(
     "retry processes",
-    "SELECT process_id, outcome, status, detail FROM retry_processes($1, $2, $3)",
+    "SELECT process_id, outcome, status, detail FROM retry_processes($1, $2, $3, $4)",
 );
 const PLAN_RETRY: Sql = Sql::new(
     "plan a retry",
-    "SELECT id AS process_id, outcome, status, detail FROM plan_retries($1, $2, $3)",
+    "SELECT id AS process_id, outcome, status, detail FROM plan_retries($1, $2, $3, $4)",
 );
-const RETRY_ONE: Sql = Sql::new("retry a process", "SELECT retry_process($1, $2, $3) AS task");
+const RETRY_ONE: Sql = Sql::new("retry a process", "SELECT retry_process($1, $2, $3, $4) AS task");
 const FINISHED_IDS: Sql =
     Sql::new("look for finished processes", include_str!("../../sql/control/finished_ids.sql"));
 const COUNT_FINISHED: Sql =
@@ -34,10 +36,14 @@ crate::model::lifecycle::words! {
         Completed = "COMPLETED",
         /// It has no task of that name.
         NoSuchTask = "NO_SUCH_TASK",
+        /// The task named comes behind one that has not completed, and nobody has said that this is to be skipped.
+        WouldSkip = "WOULD_SKIP",
         /// Its tasks need variables that its input lacks.
         MissingInput = "MISSING_INPUT",
         /// There is no such process.
         NotFound = "NOT_FOUND",
+        /// Somebody else's transaction has locked it; nothing has changed.
+        Locked = "LOCKED",
     }
 }
 
@@ -52,17 +58,22 @@ pub struct RetriedProcess {
     pub status: Option<ProcessStatus>,
     /// The task it goes on from, if it goes again.
     pub from_task: Option<String>,
-    /// Why it does not: the variables that are missing, or the tasks that there are.
+    /// Why it does not: the variables that are missing, the tasks that there are, the task that would be skipped.
     #[serde(skip)]
     pub detail: Option<String>,
+    /// Whose transaction has locked it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub locked_by: Option<String>,
 }
 
 /// How a process goes again.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RetryOptions {
-    /// The task, by name or index, from which on everything is run again; `None` is the one that failed or was
-    /// cancelled.
+    /// The task, by name or number (1 is the first), from which on everything is run again; `None` is the one that failed
+    /// or was cancelled. What this task and those behind it have passed on is forgotten.
     pub from_task: Option<String>,
+    /// Whether tasks before it that have not completed are skipped; without it that is refused.
+    pub skip: bool,
     /// What is put on top of its input: single values replace, `config` and `metadata` are merged.
     pub changes: Option<ProcessInputData>,
 }
@@ -72,7 +83,8 @@ pub type FinishedPlace = (Timestamp, String);
 
 impl Store {
     /// Has finished processes go again, all in one transaction; what can't is told and stays as it is. What comes back
-    /// has the order of the ids, each once. Name no more than [`BULK_MAX`](super::cancel::BULK_MAX).
+    /// has the order of the ids, each once. Name no more than [`BULK_MAX`](super::cancel::BULK_MAX). One that somebody
+    /// else's transaction has locked for seconds stays as it is, and is told with who that is.
     ///
     /// # Errors
     /// When the changes are not an input, or the database fails; nothing is retried then.
@@ -81,7 +93,20 @@ impl Store {
         process_ids: &[String],
         options: &RetryOptions,
     ) -> Result<Vec<RetriedProcess>, StoreError> {
-        self.retry(&RETRY, process_ids, options)
+        self.on_each_lockable(
+            RETRY.action,
+            process_ids,
+            |store, ids| store.retry(&RETRY, ids, options),
+            |it: &RetriedProcess| &it.process_id,
+            |process_id, holder| RetriedProcess {
+                process_id: process_id.to_owned(),
+                outcome: RetryOutcome::Locked,
+                status: None,
+                from_task: None,
+                detail: None,
+                locked_by: Some(holder),
+            },
+        )
     }
 
     /// What [`Store::retry_processes`] would do.
@@ -100,18 +125,25 @@ impl Store {
         options: &RetryOptions,
     ) -> Result<Vec<RetriedProcess>, StoreError> {
         let changes = options.changes.as_ref().map(ProcessInputData::to_value);
-        self.query(sql, &[&process_ids, &options.from_task, &changes])?.iter().map(read_retried).collect()
+        self.query(sql, &[&process_ids, &options.from_task, &changes, &options.skip])?
+            .iter()
+            .map(read_retried)
+            .collect()
     }
 
     /// Has one finished process go again; gives the name of the task it goes on from.
     ///
     /// # Errors
     /// [`StoreError::Refused`] when there is no such process or task, when it has not ended or nothing of it has failed,
-    /// or when a variable is missing; otherwise when the database fails.
+    /// when a task would be skipped or a variable is missing, [`StoreError::Locked`] when somebody has locked it; otherwise
+    /// when the database fails.
     pub fn retry_process(&mut self, process_id: &str, options: &RetryOptions) -> Result<String, StoreError> {
         let changes = options.changes.as_ref().map(ProcessInputData::to_value);
         let what = "a retried process";
-        get(&self.query_one(&RETRY_ONE, &[&process_id, &options.from_task, &changes], what)?, "task", what)
+        self.while_lockable(RETRY_ONE.action, Lockable::Process(process_id), |store| {
+            let params: [&(dyn ToSql + Sync); 4] = [&process_id, &options.from_task, &changes, &options.skip];
+            get(&store.query_one(&RETRY_ONE, &params, what)?, "task", what)
+        })
     }
 
     /// Processes that ended in `status` no later than `until`, the oldest first, after a place among them.
@@ -148,5 +180,12 @@ fn read_retried(row: &Row) -> Result<RetriedProcess, StoreError> {
     let outcome = word(row, "outcome", &what, RetryOutcome::parse)?;
     let detail: Option<String> = get(row, "detail", &what)?;
     let (from_task, detail) = if outcome == RetryOutcome::Retried { (detail, None) } else { (None, detail) };
-    Ok(RetriedProcess { outcome, status: status_of(row, &what)?, from_task, detail, process_id })
+    Ok(RetriedProcess {
+        outcome,
+        status: status_of(row, &what)?,
+        from_task,
+        detail,
+        locked_by: None,
+        process_id,
+    })
 }

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use postgres::error::SqlState;
 use serde_json::Value;
 
+use super::connection::Lockable;
 use super::row::{get, unreadable};
 use super::{Refusal, RefusalReason, Sql, Store, StoreError};
 use crate::model::input::ProcessInputData;
@@ -51,12 +52,10 @@ impl Store {
         request: &StartRequest,
         node: &str,
     ) -> Result<(String, bool), StoreError> {
-        self.in_transaction("start a process", |store| {
-            let mut ids = store.start_processes(
-                process_type,
-                std::slice::from_ref(request),
-                StartOptions::default(),
-            )?;
+        let what = lockable(std::slice::from_ref(request));
+        self.while_lockable("start a process", what, |store| {
+            let mut ids =
+                store.insert(process_type, std::slice::from_ref(request), StartOptions::default())?;
             let id = ids.pop().ok_or_else(|| super::row::unreadable("a started process", "no row"))?;
             let is_reserved = store.execute(&RESERVE, &[&node, &id])? > 0;
             Ok((id, is_reserved))
@@ -74,8 +73,9 @@ impl Store {
         request: &StartRequest,
         options: StartOptions,
     ) -> Result<(String, bool), StoreError> {
-        self.in_transaction("start a process", |store| {
-            let mut ids = store.start_processes(process_type, std::slice::from_ref(request), options)?;
+        let what = lockable(std::slice::from_ref(request));
+        self.while_lockable("start a process", what, |store| {
+            let mut ids = store.insert(process_type, std::slice::from_ref(request), options)?;
             let id = ids.pop().ok_or_else(|| super::row::unreadable("a started process", "no row"))?;
             let row = store.query_opt(&IS_OURS, &[&id])?;
             let is_new = row.map_or(Ok(false), |row| get(&row, "is_ours", "a started process"))?;
@@ -88,8 +88,20 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Refused`] when the type is unknown, the input is invalid or lacks a variable, or an id is
-    /// taken; otherwise when the database fails.
+    /// taken; [`StoreError::Locked`] when somebody is starting a process of the same id and has not committed for seconds;
+    /// otherwise when the database fails.
     pub fn start_processes(
+        &mut self,
+        process_type: &str,
+        requests: &[StartRequest],
+        options: StartOptions,
+    ) -> Result<Vec<String>, StoreError> {
+        self.while_lockable(START_ALL.action, lockable(requests), |store| {
+            store.insert(process_type, requests, options)
+        })
+    }
+
+    fn insert(
         &mut self,
         process_type: &str,
         requests: &[StartRequest],
@@ -103,6 +115,14 @@ impl Store {
             .iter()
             .map(|row| get(row, "process_id", "a started process"))
             .collect()
+    }
+}
+
+/// What somebody else may be starting at the same time.
+fn lockable(requests: &[StartRequest]) -> Lockable<'_> {
+    match requests {
+        [StartRequest { process_id: Some(id), .. }] => Lockable::Process(id),
+        _ => Lockable::Starts(requests.len()),
     }
 }
 

@@ -2,13 +2,16 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use postgres::Row;
 use postgres::types::Json;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::connection::Lockable;
 use super::row::{Listed, get, problem_of, time, unreadable};
 use super::{Sql, Store, StoreError};
 use crate::model::process_type::{Leftovers, ProcessType, TaskDefinition};
@@ -19,6 +22,14 @@ use crate::model::template::required_input;
 
 const REGISTER: Sql =
     Sql::new("register a process type", include_str!("../../sql/schema/register_process_type.sql"));
+const IS_REGISTERED: Sql = Sql::new(
+    "see whether a process type is registered",
+    "SELECT FROM process_types WHERE name = $1 AND definition = $2 AND tasks = $3 AND required_input = $4",
+);
+const LOCK_TYPE: Sql =
+    Sql::new("lock a process type", "SELECT FROM process_types WHERE name = $1 FOR UPDATE");
+const VERSIONS: Sql =
+    Sql::new("see what a process type was", include_str!("../../sql/schema/type_versions.sql"));
 const TYPES: Sql =
     Sql::new("read the process types", include_str!("../../sql/read/values/process_types.sql"));
 const TYPES_VERSION: Sql = Sql::new(
@@ -41,7 +52,7 @@ pub struct TypePage {
 }
 
 /// What registering did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Registered {
     /// It was unknown.
     New,
@@ -49,6 +60,47 @@ pub enum Registered {
     Changed,
     /// It was there as it is.
     Unchanged,
+    /// It was there, and another one has been registered since, which stays.
+    Superseded(Superseded),
+}
+
+/// One of the definitions that a process type has had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TypeVersion {
+    /// 1 is the first that is known.
+    pub version: i32,
+    /// When it was registered.
+    pub registered_at: Timestamp,
+    /// By whom; `None`: before that was kept.
+    pub registered_by: Option<String>,
+}
+
+/// A definition that was offered again after another one had taken its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Superseded {
+    /// The process type.
+    pub name: String,
+    /// What was offered.
+    pub offered: TypeVersion,
+    /// What is registered, and stays.
+    pub current: TypeVersion,
+}
+
+impl fmt::Display for TypeVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "version {}, registered {}", self.version, self.registered_at.strftime("%FT%TZ"))?;
+        self.registered_by.as_ref().map_or(Ok(()), |by| write!(f, " by {by}"))
+    }
+}
+
+impl fmt::Display for Superseded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, offered, current } = self;
+        write!(
+            f,
+            "process type {name:?} stays as it is ({current}): what is offered was replaced by that ({offered})"
+        )
+    }
 }
 
 /// A task definition as a row of `tasks`; `start_processes` copies these.
@@ -147,23 +199,77 @@ pub(super) fn environment_of(row: &Row, what: &str) -> Result<BTreeMap<String, S
 impl Store {
     /// Registers a process type, or replaces the one of the same name: processes that were started before keep
     /// the tasks they copied. The type must be valid.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] when somebody has locked the type; otherwise when the database fails.
     pub fn register(&mut self, process_type: &ProcessType) -> Result<Registered, StoreError> {
+        self.register_as(process_type, None)
+    }
+
+    /// The same; `by` says who does it, for the versions that are kept.
+    ///
+    /// # Errors
+    /// As [`Store::register`].
+    pub fn register_as(
+        &mut self,
+        process_type: &ProcessType,
+        by: Option<&str>,
+    ) -> Result<Registered, StoreError> {
+        self.registering(process_type, by, |_| Ok(None))
+    }
+
+    /// Registers a process type, unless its definition was registered before and another one has taken its place: whoever
+    /// starts with an old file does not put that back.
+    ///
+    /// # Errors
+    /// As [`Store::register`].
+    pub fn register_unless_superseded(
+        &mut self,
+        process_type: &ProcessType,
+        by: Option<&str>,
+    ) -> Result<Registered, StoreError> {
+        self.registering(process_type, by, |store| {
+            store.execute(&LOCK_TYPE, &[&process_type.name])?;
+            store.superseded(process_type)
+        })
+    }
+
+    /// Whether another definition has taken the place of this one.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn superseded(&mut self, process_type: &ProcessType) -> Result<Option<Superseded>, StoreError> {
+        let found = self.query_opt(&VERSIONS, &[&process_type.name, &process_type.to_value()])?;
+        let versions = found.as_ref().map(|row| read_versions(row, &process_type.name)).transpose()?;
+        // The last one is what is there.
+        Ok(versions.filter(|it| it.offered.version != it.current.version))
+    }
+
+    /// One that is there as it is needs no lock, whoever has locked its row.
+    fn registering(
+        &mut self,
+        process_type: &ProcessType,
+        by: Option<&str>,
+        superseded: impl Fn(&mut Self) -> Result<Option<Superseded>, StoreError>,
+    ) -> Result<Registered, StoreError> {
         let rows: Vec<TaskRow> =
             process_type.tasks.iter().enumerate().map(|(i, task)| TaskRow::new(i, task)).collect();
-        let row = self.query_opt(
-            &REGISTER,
-            &[
-                &process_type.name,
-                &process_type.description,
-                &process_type.to_value(),
-                &Json(rows),
-                &required_input(process_type),
-            ],
-        )?;
-        Ok(match row {
-            None => Registered::Unchanged,
-            Some(row) if get(&row, "is_new", "a process type")? => Registered::New,
-            Some(_) => Registered::Changed,
+        let (name, definition, rows) = (&process_type.name, process_type.to_value(), Json(rows));
+        let required = required_input(process_type);
+        if self.query_opt(&IS_REGISTERED, &[name, &definition, &rows, &required])?.is_some() {
+            return Ok(Registered::Unchanged);
+        }
+        self.while_lockable(REGISTER.action, Lockable::Type(name), |store| {
+            if let Some(superseded) = superseded(store)? {
+                return Ok(Registered::Superseded(superseded));
+            }
+            let description = &process_type.description;
+            let row = store.query_opt(&REGISTER, &[name, description, &definition, &rows, &required, &by])?;
+            Ok(match row {
+                None => Registered::Unchanged,
+                Some(row) if get(&row, "is_new", "a process type")? => Registered::New,
+                Some(_) => Registered::Changed,
+            })
         })
     }
 
@@ -246,6 +352,22 @@ impl Store {
     }
 }
 
+fn read_versions(row: &Row, name: &str) -> Result<Superseded, StoreError> {
+    let what = format!("a version of process type {name:?}");
+    let of = |version, at, by| -> Result<TypeVersion, StoreError> {
+        Ok(TypeVersion {
+            version: get(row, version, &what)?,
+            registered_at: time(row, at, &what)?,
+            registered_by: get(row, by, &what)?,
+        })
+    };
+    Ok(Superseded {
+        name: name.to_owned(),
+        offered: of("version", "registered_at", "registered_by")?,
+        current: of("now_version", "now_registered_at", "now_registered_by")?,
+    })
+}
+
 fn with_definition(
     process_type: ProcessTypeData,
     definition: Option<String>,
@@ -271,6 +393,8 @@ fn read_type(row: &Row) -> Result<(ProcessTypeData, Option<String>), StoreError>
         max_concurrent: get(row, "max_concurrent", &what)?,
         created_at: time(row, "created_at", &what)?,
         updated_at: time(row, "updated_at", &what)?,
+        version: get(row, "version", &what)?,
+        registered_by: get(row, "registered_by", &what)?,
         name,
     };
     Ok((process_type, definition))

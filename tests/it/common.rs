@@ -36,6 +36,8 @@ pub fn settings() -> &'static ConnectionSettings {
 pub struct TestDatabase {
     pub source: Arc<dyn ConnectionSource>,
     pub schema: String,
+    /// A server of its own, which ends with it.
+    own: Option<(PrivateCluster, PathBuf)>,
 }
 
 impl TestDatabase {
@@ -44,7 +46,20 @@ impl TestDatabase {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let schema = format!("{test}_{}_{number}", std::process::id());
-        Self { source: Arc::new(settings().clone()), schema }
+        Self { source: Arc::new(settings().clone()), schema, own: None }
+    }
+
+    /// A schema with all tables on a server of its own: a transaction that stays open, whosever and in which database, keeps
+    /// dead rows from being passed over, and what is counted here would be that.
+    pub fn alone(test: &str) -> Self {
+        let mut database = Self::bare(test);
+        let folder = std::env::temp_dir().join(format!("po-{}", database.schema));
+        let cluster = PrivateCluster::open_with(&folder, &[("fsync", "off"), ("shared_buffers", "16MB")]);
+        let cluster = cluster.unwrap_or_else(|error| panic!("{error}"));
+        database.source = Arc::new(cluster.settings());
+        database.own = Some((cluster, folder));
+        database.store().migrate(false).unwrap();
+        database
     }
 
     /// A schema with all tables.
@@ -64,7 +79,8 @@ impl TestDatabase {
 
     /// A plain connection that looks into the schema.
     pub fn sql(&self) -> postgres::Client {
-        let mut client = settings().open("test", &process_orchestrator::database::Patience::DEFAULT).unwrap();
+        let settings = self.own.as_ref().map_or_else(|| settings().clone(), |own| own.0.settings());
+        let mut client = settings.open("test", &process_orchestrator::database::Patience::DEFAULT).unwrap();
         client.batch_execute(&format!("SET search_path = \"{}\"", self.schema)).unwrap();
         client
     }
@@ -143,7 +159,10 @@ impl TestDatabase {
 
 impl Drop for TestDatabase {
     fn drop(&mut self) {
-        if !std::thread::panicking() {
+        if let Some((cluster, folder)) = self.own.take() {
+            drop(cluster);
+            _ = std::fs::remove_dir_all(folder);
+        } else if !std::thread::panicking() {
             let drop_schema = format!("DROP SCHEMA IF EXISTS \"{}\" CASCADE", self.schema);
             self.sql().batch_execute(&drop_schema).unwrap();
         }

@@ -32,7 +32,7 @@ const STATEMENTS: [Joins; 16] = joins![
 ];
 
 fn analyzed_while_empty(test: &str) -> TestDatabase {
-    let database = TestDatabase::new(test);
+    let database = TestDatabase::alone(test);
     database.sql().batch_execute("ANALYZE processes, tasks, task_executions, scheduled_tasks").unwrap();
     database
 }

@@ -20,7 +20,10 @@ WITH RECURSIVE page (place, name, definition_text, bytes) AS (
     WHERE page.place < $3::bigint AND page.bytes < $5::bigint
 )
 SELECT t.name, page.definition_text, t.required_input, t.paused, t.paused_at, left(t.pause_reason, 1000) AS pause_reason, t.max_concurrent, t.created_at,
-    t.updated_at, page.bytes
+    t.updated_at, coalesce(v.version, 1) AS version, v.registered_by, page.bytes
 FROM page JOIN process_types t ON t.name = page.name
+LEFT JOIN LATERAL (
+    SELECT version, registered_by FROM process_type_versions WHERE name = t.name ORDER BY version DESC LIMIT 1
+) AS v ON true
 WHERE page.place > 0
 ORDER BY page.place

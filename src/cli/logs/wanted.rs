@@ -17,7 +17,7 @@ pub struct Options {
     /// The process's id
     #[arg(value_name = "ID")]
     pub process_id: String,
-    /// Only this task, by its name or its index
+    /// Only this task, by its name or its number (1 is the first)
     pub task: Option<String>,
     /// Only this attempt of each task; 1 is the first
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -100,12 +100,14 @@ pub(super) fn with_output(store: &mut Store, execution: &TaskExecution) -> Resul
     Ok(read.into_iter().next().unwrap_or_else(|| execution.clone()))
 }
 
-/// A task by its name or, if none is named so, by its index.
+/// A task by its name or, if none is named so, by its number from 1.
 fn find_task(tasks: &[TaskData], wanted: &str, process_id: &str) -> Result<u32, CliError> {
     let by_name = tasks.iter().find(|task| task.name == wanted);
-    let by_index =
-        || wanted.parse().ok().and_then(|index: u32| tasks.iter().find(|task| task.task_index == index));
-    by_name.or_else(by_index).map(|task| task.task_index).ok_or_else(|| {
+    let by_number = || {
+        let number: u32 = wanted.parse().ok()?;
+        tasks.iter().find(|task| task.task_index + 1 == number)
+    };
+    by_name.or_else(by_number).map(|task| task.task_index).ok_or_else(|| {
         let names: Vec<&str> = tasks.iter().map(|task| task.name.as_str()).collect();
         CliError::not_found(
             RefusalReason::UnknownTask,

@@ -7,7 +7,8 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use super::global::GlobalOptions;
 use crate::cli::error::CliError;
-use crate::cli::screen::terminal::tell;
+use crate::cli::progress::pauses;
+use crate::cli::screen::terminal::{message, tell};
 use crate::cli::screen::text;
 use crate::model::lifecycle::ProcessStatus;
 use crate::model::suggest::closest;
@@ -75,6 +76,24 @@ pub fn unknown_type(store: &mut Store, name: &str, global: &GlobalOptions) -> Cl
     CliError::not_found(RefusalReason::UnknownProcessType, format!("unknown process type {name:?}; {remedy}"))
 }
 
+/// How the processes of a paused type go on.
+pub fn resume_hint(process_type: &str, global: &GlobalOptions) -> String {
+    format!("resume it: {} resume {}", global.program(), shell_words::quote(process_type))
+}
+
+/// Says of which of these processes the type is held back: what was asked for is done, and nothing moves.
+///
+/// # Errors
+/// When the database fails.
+pub fn warn_of_paused(store: &mut Store, ids: &[String], global: &GlobalOptions) -> Result<(), CliError> {
+    for name in store.paused_types_of(ids)? {
+        if let Some(pause) = store.pause_of(&name)? {
+            message(format!("{}; {}", pauses::sentence(&name, &pause), resume_hint(&name, global)));
+        }
+    }
+    Ok(())
+}
+
 /// An id that names nothing, with the way to those that do.
 pub fn not_found(process_id: &str, global: &GlobalOptions) -> CliError {
     // A part of an id is what people have at hand.
@@ -84,6 +103,12 @@ pub fn not_found(process_id: &str, global: &GlobalOptions) -> CliError {
         global.program()
     );
     CliError::not_found(RefusalReason::UnknownProcess, message)
+}
+
+/// A process that somebody else's transaction has locked, with whose.
+pub fn locked(process_id: &str, holder: Option<&str>) -> CliError {
+    let (what, holder) = (format!("process {process_id:?}"), holder.unwrap_or_default().to_owned());
+    StoreError::Locked { what, holder }.into()
 }
 
 /// What the database has refused to start, with a remedy in the words of the command line.

@@ -64,15 +64,20 @@ fn window(tasks: &[TaskProgress], rows: usize) -> std::ops::Range<usize> {
     if tasks.len() <= rows + 2 {
         return 0..tasks.len();
     }
-    let current = tasks.iter().position(|task| task.status != TaskStatus::Completed).unwrap_or(tasks.len());
+    let current = tasks.iter().position(|task| !is_done(task)).unwrap_or(tasks.len());
     let start = current.saturating_sub(rows / 2).min(tasks.len() - rows);
     start..start + rows
+}
+
+/// Whether the process has gone on behind it.
+fn is_done(task: &TaskProgress) -> bool {
+    matches!(task.status, TaskStatus::Completed | TaskStatus::Skipped)
 }
 
 fn heading(seen: &Snapshot, columns: usize, face: Face, now: Instant) -> String {
     let process = &seen.process;
     let look = Look::of_process(process.status);
-    let done = seen.tasks.iter().filter(|task| task.status == TaskStatus::Completed).count();
+    let done = seen.tasks.iter().filter(|task| is_done(task)).count();
     let time = seen.process_time(now).map(|time| format!("  {}", text::duration(time))).unwrap_or_default();
     let tail = format!("  {done}/{} tasks{time}", seen.tasks.len());
     let status = process.status.as_str();

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
 
+use super::pauses::Pauses;
 use super::wait::{self, Alarms, Seen, Wake};
 use crate::cli::error::CliError;
 use crate::cli::screen::terminal::{Canvas, Face, Size, message};
@@ -12,7 +13,7 @@ use crate::model::lifecycle::ProcessStatus;
 use crate::store::progress::EndedProcess;
 
 /// Waits until all of `process_ids` have ended and returns how each did. On a terminal it shows their number and,
-/// above it, the ones that failed; elsewhere a line for each that ends.
+/// above it, the ones that failed; elsewhere a line for each that ends. `pauses` tells when their type is paused.
 ///
 /// # Errors
 /// When the database fails for good.
@@ -20,6 +21,7 @@ pub fn until_all_end(
     session: &Session,
     process_ids: &[String],
     alarms: &Alarms,
+    mut pauses: Option<(Pauses, &str)>,
 ) -> Result<Wake<Vec<EndedProcess>>, CliError> {
     let face = Face::stderr();
     let mut canvas = face.can_redraw.then(Canvas::begin);
@@ -28,7 +30,12 @@ pub fn until_all_end(
     let mut tally = Tally { total: waiting.len(), ended: Vec::new(), since: Instant::now() };
     wait::watch(session, alarms, canvas.as_ref().map(|_| wait::TICK), |store| {
         let news = match store {
-            Some(store) => store.ended(&waiting)?,
+            Some(store) => {
+                if let Some((pauses, process_type)) = &mut pauses {
+                    pauses.look(store, process_type)?;
+                }
+                store.ended(&waiting)?
+            }
             None => Vec::new(),
         };
         let gone: HashSet<&str> = news.iter().map(|it| it.process_id.as_str()).collect();

@@ -3,11 +3,13 @@
 mod lines;
 mod live;
 mod many;
+pub mod pauses;
 mod snapshot;
 mod wait;
 
 use self::lines::Lines;
 use self::live::Live;
+use self::pauses::Pauses;
 use self::snapshot::{Snapshot, read};
 use self::wait::TICK;
 use super::error::CliError;
@@ -38,7 +40,7 @@ impl View {
 }
 
 /// Shows a process on standard error until it ends, a signal comes, or the node fails. With `is_replaced` the live
-/// view vanishes at the end of the process, because a report takes its place.
+/// view vanishes at the end of the process, because a report takes its place. `pauses` tells when its type is paused.
 ///
 /// # Errors
 /// When the process is not there (any more), or the database fails for good.
@@ -47,6 +49,7 @@ pub fn until_end(
     process_id: &str,
     alarms: &Alarms,
     is_replaced: bool,
+    mut pauses: Option<Pauses>,
 ) -> Result<Wake<ProcessStatus>, CliError> {
     let mut view = View::new();
     let mut latest: Option<Snapshot> = None;
@@ -64,8 +67,11 @@ pub fn until_end(
             ))
             .into());
         };
-        view.show(&snapshot);
         let status = snapshot.process.status;
+        if let Some(pauses) = pauses.as_mut().filter(|_| !status.is_final()) {
+            pauses.look(store, &snapshot.process.process_type)?;
+        }
+        view.show(&snapshot);
         let is_same = latest.as_ref().is_some_and(|it| it.state() == snapshot.state());
         latest = Some(snapshot);
         Ok(match (status.is_final(), is_same) {

@@ -34,6 +34,7 @@ pub(super) fn process(tasks: &[&str]) -> Snapshot {
             status: ProcessStatus::InProgress,
             current_task_index: 0,
             total_tasks: u32::try_from(tasks.len()).expect("few"),
+            skipped_tasks: 0,
             priority: 0,
             started_at: Some(at(100)),
             completed_at: None,

@@ -60,7 +60,7 @@ impl Snapshot {
                 };
                 format!("retry {} of {}{wait}: {error}", task.retry_count, task.max_retries)
             }
-            TaskStatus::Failed | TaskStatus::Cancelled => error.into_owned(),
+            TaskStatus::Failed | TaskStatus::Cancelled | TaskStatus::Skipped => error.into_owned(),
             TaskStatus::InProgress if task.attempt > 1 => format!("attempt {}", task.attempt),
             _ => String::new(),
         }

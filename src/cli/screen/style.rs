@@ -28,6 +28,7 @@ impl Look {
             TaskStatus::Completed => Self { unicode: "✓", ascii: "+", color: GREEN },
             TaskStatus::Failed => Self { unicode: "✗", ascii: "x", color: RED },
             TaskStatus::Cancelled => Self { unicode: "−", ascii: "-", color: MAGENTA },
+            TaskStatus::Skipped => Self { unicode: "»", ascii: ">", color: YELLOW },
         }
     }
 

@@ -243,7 +243,7 @@ impl Poller {
         self.plan.claimed(Instant::now(), how_many, is_full || is_rescan_due, !batch.held_types.is_empty());
         self.pass_over(batch.held_types);
         if !is_full && let Scope::Process(id) = &self.parts.config.scope {
-            let due = self.session.query(|store| store.next_due_of(id))?;
+            let due = self.session.query(|store| store.next_due_of(id, self.parts.config.heeds_pauses))?;
             self.plan.due_in(Instant::now(), due);
         }
         Ok(())
@@ -322,6 +322,7 @@ impl Poller {
             return self.claim_beside_locks(limit, limit_beside_room, scan);
         }
         let (node, passed_over) = (&self.parts.holdings.node_id, &self.passed_over);
+        let heeds_pauses = self.parts.config.heeds_pauses;
         let claimed = self.session.write(|store| {
             Beside::waited(match &self.parts.config.scope {
                 Scope::All => {
@@ -329,7 +330,7 @@ impl Poller {
                         ClaimRequest { limit, limit_beside_room, parts: &scan.parts(), passed_over };
                     store.claim_due(node, &request)
                 }
-                Scope::Process(id) => store.claim_one(node, id).map(|claimed| ClaimedBatch {
+                Scope::Process(id) => store.claim_this(node, id, heeds_pauses).map(|claimed| ClaimedBatch {
                     claimed: claimed.into_iter().collect(),
                     ..ClaimedBatch::default()
                 }),
@@ -356,13 +357,13 @@ impl Poller {
         scan: &Scan,
     ) -> Result<ClaimedBatch, StoreError> {
         let (node, passed_over) = (&self.parts.holdings.node_id, &self.passed_over);
-        let scope = &self.parts.config.scope;
+        let (scope, heeds_pauses) = (&self.parts.config.scope, self.parts.config.heeds_pauses);
         let answer = self.session.write(|store| {
             let is_room_elsewhere = limit != limit_beside_room && store.is_room_elsewhere()?;
             let limit = if is_room_elsewhere { limit_beside_room } else { limit };
             let beside = match scope {
                 Scope::All => store.claim_beside_locks(node, limit, &scan.parts(), passed_over)?,
-                Scope::Process(id) => store.claim_one_beside_locks(node, id)?,
+                Scope::Process(id) => store.claim_this_beside_locks(node, id, heeds_pauses)?,
             };
             Ok((beside.unless_table()?, is_room_elsewhere))
         });
@@ -416,7 +417,8 @@ impl Poller {
         };
         let mut batch = ClaimedBatch::default();
         for id in &ids {
-            match self.session.write(|store| store.claim_one(node, id)) {
+            let heeds_pauses = self.parts.config.heeds_pauses;
+            match self.session.write(|store| store.claim_this(node, id, heeds_pauses)) {
                 Ok(one) => batch.claimed.extend(one),
                 // Somebody has locked a row of it.
                 Err(error) if error.is_lock_conflict() => {}

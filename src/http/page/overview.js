@@ -186,6 +186,10 @@ function showFailed(found) {
 
 // What an unfinished process waits for, or why one has failed.
 function noteOf(it) {
+  return [it.skipped_tasks ? it.skipped_tasks + " skipped" : "", stateNote(it)].filter(Boolean).join(", ");
+}
+
+function stateNote(it) {
   if (it.completed_at) return it.error_message ? visible(it.error_message) : "";
   if (it.picked_by) return "on " + nodeName(it.picked_by);
   if (pausedTypes().includes(it.process_type)) return "its type is paused";

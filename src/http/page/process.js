@@ -107,6 +107,9 @@ function waitsFor(process) {
   return seconds > 0 ? "due in " + wholeSeconds(seconds) + ", at " + clock(process.execution_time) : "due for " + wholeSeconds(-seconds) + ", waits for a free executor";
 }
 
+// Where a retry may go on from.
+let retryable = [];
+
 function showFacts(process, tasks) {
   setText("p-id", visible(process.process_id));
   const took = process.completed_at ? duration(between(process.started_at, process.completed_at)) : wholeSeconds(between(process.started_at));
@@ -114,7 +117,7 @@ function showFacts(process, tasks) {
     ["Status", process.status],
     ["Waits", waitsFor(process)],
     ["Process type", visible(process.process_type)],
-    ["Tasks", done(process) + " of " + process.total_tasks + " done"],
+    ["Tasks", done(process) + " of " + process.total_tasks + " done" + (process.skipped_tasks ? ", " + process.skipped_tasks + " of them skipped" : "")],
     ["Node", process.picked_by ? nodeName(process.picked_by) : ""],
     ["Created", clock(process.created_at)],
     ["Started", clock(process.started_at)],
@@ -133,6 +136,7 @@ function showFacts(process, tasks) {
   setText("p-error", visible(process.error_message || ""));
   $("p-cancel").disabled = ENDED.includes(process.status);
   $("p-retry").disabled = $("p-from").disabled = !["FAILED", "CANCELLED"].includes(process.status);
+  retryable = tasks;
   rebuild("p-from", [process.process_id, tasks.map((it) => it.name)], (it) => {
     const options = tasks.map((task) => element("option", { value: task.name }, "from " + visible(task.name)));
     it.replaceChildren(element("option", { value: "" }, "from the task that failed"), ...options);
@@ -191,7 +195,7 @@ function showTasks(process, tasks, executions, running) {
   const facts = (it) => [it.name, it.status, it.attempt, latest(it), Boolean(chosen && chosen.task === it.task_index), process.error_message, running === latest(it) && wholeSeconds(running ? running.duration_ms / 1000 : 0)];
   fill("tasks", tasks, (it) => process.process_id + " " + it.task_index, facts, (it) => {
     const last = latest(it);
-    const own = it.status === "FAILED" || it.status === "WAITING_RETRY";
+    const own = ["FAILED", "WAITING_RETRY", "SKIPPED"].includes(it.status);
     const why = it.status === "WAITING_RETRY" ? "again " + clock(process.execution_time) + ": " : "";
     const state = cell("", status(it.status), last && last.exit_code ? " exit code " + last.exit_code : "", last && last.signal ? " signal " + last.signal : "");
     const is = Boolean(chosen && chosen.task === it.task_index);
@@ -321,7 +325,11 @@ $("p-cancel").addEventListener("click", () => {
 });
 $("p-retry").addEventListener("click", () => {
   const from = $("p-from").value;
-  give("retry", from ? { from_task: from } : {}, (it) => "It goes again from " + it.from_task + ".");
+  const place = retryable.findIndex((it) => it.name === from);
+  const skipped = retryable.slice(0, Math.max(0, place)).filter((it) => !["COMPLETED", "SKIPPED"].includes(it.status));
+  const names = skipped.map((it) => visible(it.name)).join(", ");
+  if (names && !confirm("Not completed: " + names + ". Skip what is not, and go on from " + visible(from) + "?")) return;
+  give("retry", from ? { from_task: from, skip: Boolean(names) } : {}, (it) => "It goes again from " + it.from_task + ".");
 });
 
 let afterToken = null;

@@ -197,8 +197,29 @@ impl Store {
         action: &'static str,
         work: impl FnOnce(&mut Self) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let failed = |source| StoreError::database(action, source);
+        let begin = self.borrowed.as_ref().map_or("BEGIN", Borrowed::begin).to_owned();
+        self.in_transaction_begun_by(&begin, action, work)
+    }
+
+    /// The same, but that it fails when a lock is not to be had within `lock_wait`.
+    pub(in crate::store) fn in_bounded_transaction<T>(
+        &mut self,
+        action: &'static str,
+        lock_wait: Duration,
+        work: impl FnOnce(&mut Self) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         let begin = self.borrowed.as_ref().map_or("BEGIN", Borrowed::begin);
+        let begin = format!("{begin}; SET LOCAL lock_timeout = {}", lock_wait.as_millis());
+        self.in_transaction_begun_by(&begin, action, work)
+    }
+
+    fn in_transaction_begun_by<T>(
+        &mut self,
+        begin: &str,
+        action: &'static str,
+        work: impl FnOnce(&mut Self) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let failed = |source| StoreError::database(action, source);
         let begun = self.connection.batch_execute(begin).map_err(failed);
         self.mark_transaction(true);
         let result = begun.and_then(|()| work(self));

@@ -69,14 +69,19 @@ impl Store {
 
     fn of_kind(&mut self, kind: &str, pid: Option<i32>) -> Result<Vec<Blocker>, StoreError> {
         let rows = self.query(&SESSIONS, &[&pid])?;
-        let is_of_kind = |row: &&Row| get::<&str>(row, "kind", WHAT).is_ok_and(|it| it == kind);
-        rows.iter().filter(is_of_kind).map(read).collect()
+        of_kind(&rows, kind).map(read).collect()
     }
 }
 
 const WHAT: &str = "a session";
 
-fn read(row: &Row) -> Result<Blocker, StoreError> {
+/// Those of one kind.
+pub(in crate::store) fn of_kind<'a>(rows: &'a [Row], kind: &'a str) -> impl Iterator<Item = &'a Row> {
+    rows.iter().filter(move |row| get::<&str>(row, "kind", WHAT).is_ok_and(|it| it == kind))
+}
+
+/// Reads one.
+pub(in crate::store) fn read(row: &Row) -> Result<Blocker, StoreError> {
     Ok(Blocker {
         place: get(row, "place", WHAT)?,
         pid: get(row, "pid", WHAT)?,

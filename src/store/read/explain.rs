@@ -40,6 +40,7 @@ fn read_facts(row: &Row) -> Result<Facts, StoreError> {
         error_message: get(row, "error_message", &what)?,
         queued: read_queued(row, &what)?,
         task: read_task(row, &what)?,
+        skipped_tasks: get(row, "skipped", &what)?,
         paused: match is_paused {
             true => Some((get(row, "paused_at", &what)?, get(row, "pause_reason", &what)?)),
             false => None,

@@ -1,6 +1,6 @@
 //! What the faces and the library's users read.
 
-mod blockers;
+pub(in crate::store) mod blockers;
 mod candidates;
 pub mod counts;
 pub mod doctor;

@@ -107,6 +107,7 @@ pub(super) fn read_process(row: &Row) -> Result<ProcessData, StoreError> {
         status: word(row, "status", &what, ProcessStatus::parse)?,
         current_task_index: count(row, "current_task_index", &what)?,
         total_tasks: count(row, "total_tasks", &what)?,
+        skipped_tasks: count(row, "skipped_tasks", &what)?,
         priority: get(row, "priority", &what)?,
         started_at: get(row, "started_at", &what)?,
         completed_at: get(row, "completed_at", &what)?,

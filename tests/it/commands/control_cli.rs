@@ -228,7 +228,8 @@ fn serve_ends_while_a_lock_keeps_it_from_forgetting() {
     let mut said = String::new();
     rest.read_to_string(&mut said).unwrap();
     assert_eq!(status.code(), Some(0), "{said}");
-    assert!(said.contains("is left behind"), "{said}");
+    // It does not wait for ever, and says whose lock it is.
+    assert!(said.contains("failed to lock a table of finished processes: it is locked by pid "), "{said}");
 }
 
 /// The command has ended by itself and its result is on the way when somebody cancels.
@@ -295,4 +296,107 @@ fn explain_tells_of_a_command_that_has_long_printed_nothing() {
     gate.open();
     bench.database.wait_for(&id);
     node.stop();
+}
+
+#[test]
+fn retry_behind_a_failed_task_is_refused_unless_it_is_to_be_skipped() {
+    let bench = Bench::with_tables("cli_retry_skip");
+    let kind = ProcessType::new("steps", "")
+        .add(script("load", "true"))
+        .add(script("clean", "exit 3"))
+        .add(script("publish", "true"));
+    bench.database.register(&kind);
+    let id = bench.database.start("steps", ProcessInputData::new());
+    let node = bench.database.node();
+    assert_eq!(bench.database.wait_for(&id).status, ProcessStatus::Failed);
+    for words in [&["retry", &id, "--from", "publish"][..], &["retry", &id, "--from", "3", "--dry-run"]] {
+        let refused = bench.run(words).expect(1);
+        for part in ["comes behind \"clean\" (2 of 3), which is FAILED; ", "skipped: --skip"] {
+            assert!(refused.err.contains(part), "no {part:?} in {refused:#?}");
+        }
+    }
+    let refused = bench.run(&["retry", &id, "--from", "publish", "--json"]).expect(1);
+    let error: serde_json::Value = serde_json::from_str(&refused.err).unwrap();
+    assert_eq!(error["error"]["code"], "would_skip");
+    assert!(bench.run(&["retry", &id, "--skip"]).expect(2).err.contains("--from"));
+    assert_eq!(
+        bench.run(&["retry", &id, "--from", "2", "--dry-run"]).expect(0).out,
+        format!("{id} would go again from task clean\n")
+    );
+
+    bench.run(&["retry", &id, "--from", "publish", "--skip"]).expect(0);
+    assert_eq!(bench.database.wait_for(&id).status, ProcessStatus::Completed);
+    node.stop();
+    let list = bench.run(&["list"]).expect(0).out;
+    assert!(list.contains("3/3") && list.contains("1 skipped"), "{list}");
+    let explained = bench.run(&["explain", &id]).expect(0).out;
+    assert!(explained.contains("task \"clean\" was SKIPPED by a retry"), "{explained}");
+    let shown = bench.run(&["show", &id]).expect(0).out;
+    let row = shown.lines().find(|it| it.contains("clean") && it.contains("SKIPPED")).unwrap();
+    assert!(row.starts_with("2  clean"), "{shown}");
+    assert!(shown.contains("clean: skipped by a retry from task \"publish\", it was FAILED"), "{shown}");
+    let document = bench.run(&["show", &id, "--json"]).expect(0).json();
+    assert_eq!((&document["skipped_tasks"], &document["tasks"][1]["status"]), (&1.into(), &"SKIPPED".into()));
+}
+
+/// People count from one, and see the same number wherever one is shown.
+#[test]
+fn tasks_are_counted_from_one() {
+    let bench = Bench::with_tables("cli_numbers");
+    let kind = ["a", "b", "c"].iter().fold(ProcessType::new("abc", ""), |kind, name| {
+        kind.add(script(name, &format!("echo this is {name}; test {name} != b")))
+    });
+    bench.database.register(&kind);
+    let id = bench.database.start("abc", ProcessInputData::new());
+    let node = bench.database.node();
+    bench.database.wait_for(&id);
+    node.stop();
+    let told = |words: &[&str]| bench.run(words).expect(0).out;
+    assert_eq!(told(&["logs", &id, "2", "--raw"]), told(&["logs", &id, "b", "--raw"]));
+    assert!(told(&["logs", &id, "1"]).contains("this is a"));
+    assert!(bench.run(&["logs", &id, "0"]).expect(3).err.contains("has no task \"0\"; it has a, b, c"));
+    for (words, rows) in [(&["show", &id][..], 4), (&["types", "show", "abc"], 3)] {
+        let out = told(words);
+        let numbers: Vec<_> =
+            out.lines().filter_map(|it| it.split_once("  ")).filter(|it| it.0.len() == 1).collect();
+        let first: Vec<_> = numbers.iter().map(|it| (it.0, it.1.chars().next().unwrap())).collect();
+        assert_eq!(first, [("#", 'T'), ("1", 'a'), ("2", 'b'), ("3", 'c')], "{rows}: {out}");
+    }
+    assert!(told(&["explain", &id]).contains("task \"b\" (2 of 3)"));
+    assert!(
+        bench.database.store().process(&id).unwrap().unwrap().error_message.unwrap().contains("(2 of 3)")
+    );
+    assert!(told(&["retry", &id, "--from", "1", "--dry-run"]).ends_with("from task a\n"));
+}
+
+#[test]
+fn a_locked_process_is_told_with_whose_lock_it_is_and_the_others_are_done() {
+    let bench = Bench::with_tables("cli_locked");
+    bench.database.register(&one_task("true"));
+    let ids = bench.database.start_many("one-task", 3);
+    let mut client = bench.database.sql();
+    client.batch_execute("SET application_name = 'a stranger'").unwrap();
+    let mut stranger = client.transaction().unwrap();
+    stranger.query("SELECT cancel_process($1)", &[&ids[1]]).unwrap();
+    let words = ["cancel", &ids[0], &ids[1], &ids[2]];
+    let told = bench.run(&words).expect(1);
+    assert_eq!(told.out, format!("{} CANCELLED\n{} CANCELLED\n", ids[0], ids[2]));
+    let line = format!("error: failed to lock process {:?}: it is locked by pid ", ids[1]);
+    assert!(told.err.starts_with(&line) && told.err.contains("(a stranger, user "), "{told:#?}");
+    let told = bench.run(&[&words[..], &["--json"]].concat()).expect(1);
+    assert_eq!(told.json()["counts"], serde_json::json!({"FINISHED": 2, "LOCKED": 1}));
+    assert!(told.json()["processes"][1]["locked_by"].as_str().unwrap().contains("a stranger"), "{told:#?}");
+    let error: serde_json::Value = serde_json::from_str(&told.err).unwrap();
+    assert_eq!(error["error"]["code"], "locked");
+    stranger.rollback().unwrap();
+    bench.run(&["cancel", &ids[1]]).expect(0);
+    let mut stranger = client.transaction().unwrap();
+    stranger.query("SELECT FROM processes WHERE process_id = $1 FOR SHARE", &[&ids[1]]).unwrap();
+    let pruned = bench.run(&["prune", "--older-than", "0s", "--yes"]).expect(0);
+    assert_eq!(pruned.out, "deleted 2 processes\n");
+    assert!(
+        pruned.err.contains("a stranger") && pruned.err.contains("1 process locked by others"),
+        "{pruned:#?}"
+    );
+    stranger.rollback().unwrap();
 }

@@ -11,5 +11,7 @@ pub mod follow;
 mod grants;
 pub mod lists;
 pub mod logs;
+mod paused;
 pub mod secrecy;
 pub mod systemd;
+mod type_versions;

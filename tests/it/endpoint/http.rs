@@ -43,8 +43,14 @@ impl Database {
     }
 
     pub fn sql(&self, text: &str) {
+        self.client().batch_execute(text).unwrap();
+    }
+
+    /// A session that looks into the schema.
+    pub fn client(&self) -> postgres::Client {
         let mut client = settings().config().connect(postgres::NoTls).unwrap();
-        client.batch_execute(&format!("SET search_path = {}; {text}", self.schema)).unwrap();
+        client.batch_execute(&format!("SET search_path = {}", self.schema)).unwrap();
+        client
     }
 
     /// Ends the endpoint's connections, and gives how many there were.

@@ -246,3 +246,46 @@ fn why_the_database_cant_be_reached_is_told_to_who_shows_the_token() {
     }
     std::fs::remove_file(&file).unwrap();
 }
+
+#[test]
+fn a_skip_has_to_be_said_and_a_lock_is_told() {
+    let writable = Writable::new();
+    let database = &writable.database;
+    database.sql(
+        "UPDATE process_types SET tasks = jsonb_set(tasks, '{1}', jsonb_set(jsonb_set(tasks -> 0, '{name}', '\"next\"'), \
+         '{task_index}', '1'))",
+    );
+    let start = |id: &str| {
+        let reply = writable.post("/processes", &format!(r#"{{"process_type": "a", "process_id": "{id}"}}"#));
+        assert_eq!(reply.status, 201, "{reply:?}");
+    };
+    start("one");
+    assert_eq!(writable.post("/processes/one/cancel", "").status, 200);
+    let refused = writable.post("/processes/one/retry", r#"{"from_task": "next"}"#);
+    assert_eq!((refused.status, refused.code().as_str()), (409, "would_skip"), "{refused:?}");
+    let done = writable.post("/processes/one/retry", r#"{"from_task": "2", "skip": true}"#);
+    assert_eq!((done.status, &done.json()["from_task"]), (200, &json!("next")), "{done:?}");
+    assert_eq!(get_ok(&writable.endpoint, "/processes/one")["skipped_tasks"], 1);
+    assert_eq!(get_ok(&writable.endpoint, "/processes/one/tasks")["tasks"][0]["status"], "SKIPPED");
+    let faulty = writable.post("/processes/one/retry", r#"{"skip": "yes"}"#);
+    assert_eq!(faulty.status, 422, "{faulty:?}");
+
+    start("locked");
+    let mut client = database.client();
+    client.batch_execute("SET application_name = 'a stranger'").unwrap();
+    client
+        .batch_execute("BEGIN; UPDATE processes SET updated_at = now() WHERE process_id = 'locked'")
+        .unwrap();
+    for (path, body) in
+        [("/processes/locked/cancel", ""), ("/processes/locked/retry", r#"{"from_task": "1"}"#)]
+    {
+        let reply = writable.post(path, body);
+        let code = if path.ends_with("cancel") { "locked" } else { "not_retryable" };
+        assert_eq!((reply.status, reply.code().as_str()), (409, code), "{reply:?}");
+        assert_eq!(code == "locked", reply.json().to_string().contains("a stranger"), "{reply:?}");
+    }
+    client.batch_execute("ROLLBACK; BEGIN; SELECT start_process('a', '{}', 'coming')").unwrap();
+    let reply = writable.post("/processes", r#"{"process_type": "a", "process_id": "coming"}"#);
+    assert_eq!((reply.status, reply.code().as_str()), (409, "locked"), "{reply:?}");
+    client.batch_execute("ROLLBACK").unwrap();
+}

@@ -144,7 +144,7 @@ fn migrations_of_tables_in_use_change_no_row_and_name_the_views_that_are_in_thei
         .unwrap();
     let rows = |bench: &Bench| {
         let of = |table: &str| {
-            let added = "'{state,held_by,waiting_since}'::text[]";
+            let added = "'{state,held_by,waiting_since,skipped_tasks,context_values}'::text[]";
             let rows = format!("SELECT (to_jsonb(t) - {added})::text FROM {table} AS t ORDER BY 1");
             let rows = bench.database.sql().query(&rows, &[]).unwrap();
             rows.iter().map(|row| row.get::<_, String>(0)).collect::<Vec<_>>()

@@ -273,33 +273,35 @@ fn a_retry_may_begin_anywhere_and_with_other_input() {
     let kind = ProcessType::new("three", "")
         .add(script("a", "echo a ${config.size:-none}"))
         .add(script("b", "echo b ${input_file}"))
-        .add(script("1", "echo named one"));
+        .add(script("2", "echo named two"));
     database.register(&kind);
     let id = database.start("three", ProcessInputData::new().input_file("/x").add_metadata("m", "1"));
     let node = database.node();
     assert_eq!(database.wait_for(&id).status, ProcessStatus::Completed);
     let retry = |from: &str, changes: Option<ProcessInputData>| {
-        database.store().retry_process(&id, &RetryOptions { from_task: Some(from.to_owned()), changes })
+        database
+            .store()
+            .retry_process(&id, &RetryOptions { from_task: Some(from.to_owned()), skip: false, changes })
     };
     let changes = ProcessInputData::new().input_file("/y").add_config("size", "5");
-    assert_eq!(retry("0", Some(changes)).unwrap(), "a");
+    assert_eq!(retry("1", Some(changes)).unwrap(), "a");
     let process = database.wait_for(&id);
     let outputs = || -> Vec<String> {
         database.store().tasks(&id).unwrap().into_iter().filter_map(|it| it.output).collect()
     };
-    assert_eq!(outputs(), ["a 5\n", "b /y\n", "named one\n"]);
+    assert_eq!(outputs(), ["a 5\n", "b /y\n", "named two\n"]);
     assert_eq!(
         process.input_data,
         serde_json::json!({"input_file": "/y", "config": {"size": "5"}, "metadata": {"m": "1"}})
     );
-    // A task's name comes before another one's index.
-    assert_eq!(retry("1", None).unwrap(), "1");
+    // A task's name comes before another one's number.
+    assert_eq!(retry("2", None).unwrap(), "2");
     assert_eq!(database.wait_for(&id).status, ProcessStatus::Completed);
     node.stop();
     let attempts: Vec<u32> = database.store().tasks(&id).unwrap().iter().map(|it| it.attempt).collect();
     assert_eq!(attempts, [2, 2, 3]);
     let message = retry("c", None).unwrap_err().to_string();
-    assert_eq!(message, format!("process '{id}' has no task 'c'; its tasks are: a, b, 1"));
+    assert_eq!(message, format!("process '{id}' has no task 'c'; its tasks are: a, b, 2"));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What nodes do with processes, alone and together.
 
+mod again;
 pub mod bad_commands;
 pub mod bad_surroundings;
 pub mod control;
@@ -7,9 +8,11 @@ mod documents;
 mod drivers;
 pub mod engine;
 pub mod guard;
+mod held_rows;
 pub mod library;
 pub mod live;
 pub mod nodes;
+mod one_order;
 pub mod queue;
 pub mod record;
 mod sharing;

@@ -67,7 +67,10 @@ fn quoted(words: &str) -> String {
 }
 
 fn from_task(name: &str) -> process_orchestrator::store::retry::RetryOptions {
-    process_orchestrator::store::retry::RetryOptions { from_task: Some(name.to_owned()), changes: None }
+    process_orchestrator::store::retry::RetryOptions {
+        from_task: Some(name.to_owned()),
+        ..Default::default()
+    }
 }
 
 #[test]
@@ -253,8 +256,11 @@ fn an_empty_value_of_three_counts_as_missing_at_the_start() {
         id
     };
     let changes = Some(ProcessInputData::new().output_dir(""));
-    let options =
-        process_orchestrator::store::retry::RetryOptions { from_task: Some("echo".to_owned()), changes };
+    let options = process_orchestrator::store::retry::RetryOptions {
+        from_task: Some("echo".to_owned()),
+        skip: false,
+        changes,
+    };
     let error = database.store().retry_process(&finished, &options).unwrap_err();
     assert!(error.to_string().contains("${output_dir}"), "{error}");
 }
