@@ -62,6 +62,13 @@ pub enum ConnectFailure {
         /// The server is a standby.
         standby: bool,
     },
+    /// The database can't hold what we keep, or does not do what we rely on.
+    Unsuitable {
+        /// What is wrong.
+        problem: String,
+        /// What to do.
+        remedy: String,
+    },
     /// TLS is asked for, by us or by the server, and cannot be had as it is asked for.
     Tls {
         /// What is wrong.
@@ -101,6 +108,7 @@ impl ConnectError {
             ConnectFailure::AuthenticationFailed { .. }
             | ConnectFailure::NoSuchDatabase { .. }
             | ConnectFailure::TooOld { .. }
+            | ConnectFailure::Unsuitable { .. }
             | ConnectFailure::Tls { .. }
             | ConnectFailure::Other { .. } => false,
         }
@@ -150,9 +158,15 @@ impl fmt::Display for ConnectFailure {
             Self::ReadOnly { standby } => write!(
                 f,
                 "the server {}; connect to the primary, or name all servers with \
-                 target_session_attrs=read-write",
-                if *standby { "is a standby and takes no writes" } else { "allows no writes" }
+                 target_session_attrs=read-write{}",
+                if *standby { "is a standby and takes no writes" } else { "allows no writes" },
+                if *standby {
+                    ""
+                } else {
+                    ", or take back default_transaction_read_only of this user or database"
+                }
             ),
+            Self::Unsuitable { problem, remedy } => write!(f, "{problem}; {remedy}"),
             Self::Tls { cause, remedy } => write!(f, "{cause}; {remedy}"),
             Self::Pool { message } => {
                 write!(f, "the connection pool gave none: {message}; check its settings and its size")

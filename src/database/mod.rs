@@ -27,7 +27,7 @@ mod settings_error;
 mod source;
 mod tls;
 
-pub use check_server::check_server;
+pub use check_server::{check_server, unsuitable};
 pub use connect::Patience;
 pub use conninfo::holds_password;
 pub use environment::{Environment, process_environment};

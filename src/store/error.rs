@@ -6,7 +6,7 @@ use std::fmt;
 use postgres::error::SqlState;
 
 use super::connection::quote_identifier;
-use crate::database::ConnectError;
+use crate::database::{ConnectError, ConnectFailure};
 
 /// A failure of the store. Displayed, it completes the phrase "failed to …".
 #[derive(Debug)]
@@ -58,6 +58,13 @@ pub enum StoreError {
     },
     /// The same, as the sentence that a list has for it.
     UnreadableRow(String),
+    /// The database can't be used, whatever its tables hold.
+    Unsuitable(ConnectFailure),
+    /// A pooler gives the session to others after every statement.
+    StatementPooling {
+        /// What it says.
+        source: postgres::Error,
+    },
     /// The server's side of a lost connection does not end.
     BackendStays {
         /// Its process on the server.
@@ -232,6 +239,12 @@ impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Connect(cause) => write!(f, "connect to {}: {}", cause.target, cause.failure),
+            Self::Unsuitable(failure) => write!(f, "use this database: {failure}"),
+            Self::StatementPooling { .. } => f.write_str(
+                "begin a transaction: the pooler gives its sessions to others after every statement (PgBouncer's \
+                 pool_mode = statement), which nothing here can work with; set pool_mode = transaction or session for this \
+                 database, or connect to the server itself",
+            ),
             Self::Refused(refusal) => write!(f, "{}; {}", refusal.message, refusal.remedy),
             Self::SchemaMissing { schema, found: 0, .. } => {
                 write!(

@@ -68,13 +68,16 @@ fn examine(
     } else {
         checks::of_wake_ups(&wake_up(&*session.source(), session.schema()))
     });
+    if !store.borrows_sessions() {
+        checks.push(checks::of_locks(store.shows_locks()));
+    }
     checks.extend(checks::of_rights(&state, &global.program()));
     if has_tables {
         checks.extend(checks::of_queue(&state));
         // One that can't be looked at is told, and the others are looked at.
-        checks.push(match (store.nodes(NODES_MAX), store.status()) {
-            (Ok(nodes), Ok(status)) => checks::of_nodes(&nodes, &status, Timestamp::now()),
-            (Err(error), _) | (_, Err(error)) => checks::unseen("nodes", &error),
+        checks.push(match (store.nodes(NODES_MAX), store.status(), store.now()) {
+            (Ok(nodes), Ok(status), Ok(now)) => checks::of_nodes(&nodes, &status, now),
+            (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => checks::unseen("nodes", &error),
         });
         match store.process_types() {
             Ok(types) => checks.extend([

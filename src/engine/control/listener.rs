@@ -79,7 +79,7 @@ impl Listener {
         }
         let channel = quote_identifier(&self.sessions.schema);
         let failed = |source| format!("failed to {}", StoreError::database("listen", source));
-        connection.batch_execute(&format!("LISTEN {channel}")).map_err(failed)?;
+        connection.batch_execute(&format!("{}LISTEN {channel}", session.settings())).map_err(failed)?;
         Ok(Some(connection))
     }
 

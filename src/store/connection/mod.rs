@@ -2,6 +2,7 @@
 
 mod borrowed;
 mod session;
+mod settings;
 mod statement;
 mod store;
 

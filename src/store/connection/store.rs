@@ -4,11 +4,13 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::time::{Duration, Instant};
 
+use postgres::error::SqlState;
 use postgres::types::{FromSql, ToSql, Type};
 use postgres::{Client, Row, Statement};
 
-use super::borrowed::{Borrowed, Settings};
+use super::borrowed::Borrowed;
 use super::session::{Backend, Session};
+use super::settings::{self, Setting};
 use super::statement::{Sql, quote_identifier};
 use crate::database::{Connection, ConnectionSource};
 use crate::store::error::StoreError;
@@ -26,17 +28,9 @@ type Typed<'a> = (&'a (dyn ToSql + Sync), Type);
 /// How long [`Store::end_backend`] waits for a backend to be gone.
 const BACKEND_END_MAX: Duration = Duration::from_secs(5);
 
-/// A session of the engine's is idle whenever there is nothing to do. PostgreSQL 12 and 13 don't know the setting.
-const NO_IDLE_LIMIT: &str =
-    "SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'idle_session_timeout'";
-
-/// Takes back what [`Store`] sets on a session that goes back to a pool, which is not ours.
-const RESTORE: &str = "RESET search_path; RESET plan_cache_mode; RESET enable_seqscan; RESET enable_bitmapscan; \
-    RESET enable_hashjoin; RESET enable_mergejoin; RESET jit; RESET statement_timeout; RESET lock_timeout; \
-    RESET tcp_keepalives_idle; RESET tcp_user_timeout; RESET idle_in_transaction_session_timeout; \
-    RESET default_transaction_isolation; \
-    SELECT set_config(name, reset_val, false) FROM pg_settings WHERE name = 'idle_session_timeout'; \
-    SELECT pg_advisory_unlock_all()";
+/// What some verbs set on their session (`outlast`, `announce_room`).
+const SET_LATER: [&str; 4] =
+    ["tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count", "tcp_user_timeout"];
 
 /// One connection with its prepared statements; every verb is a method of it.
 pub struct Store {
@@ -45,6 +39,8 @@ pub struct Store {
     is_pooled: bool,
     pub(in crate::store) schema: String,
     prepared: HashMap<&'static str, Statement>,
+    /// Takes back what was set on a session that goes back to a pool, which is not ours.
+    restore: String,
     /// Of a connection through a pooler that lends sessions for one transaction at a time.
     pub(in crate::store) borrowed: Option<Borrowed>,
 }
@@ -57,7 +53,7 @@ impl Store {
     pub fn open(source: &dyn ConnectionSource, role: &str, schema: &str) -> Result<Self, StoreError> {
         // Lists have conditions that fold away only when their parameters are planned as constants. And none of them
         // runs long enough for its compilation to pay.
-        let settings: Settings<'_> = &[("plan_cache_mode", "force_custom_plan"), ("jit", "off")];
+        let settings = &[("plan_cache_mode", "force_custom_plan"), ("jit", "off")];
         Self::connect(source, role, schema, settings, None)
     }
 
@@ -68,8 +64,7 @@ impl Store {
     ///
     /// `turn` is the caller's own number, the same at each of its connections: see [`super::borrowed`] for what it is for.
     ///
-    /// Limits and an isolation level that somebody has set for the role are meant for other statements: under them the
-    /// engine would fail again and again where it only has to wait its turn. `statement_timeout` is its own.
+    /// Its statements have a limit of their own: `statement_timeout`.
     ///
     /// # Errors
     /// When no connection can be had.
@@ -81,16 +76,14 @@ impl Store {
         statement_timeout: Duration,
     ) -> Result<Self, StoreError> {
         let timeout = statement_timeout.as_millis().to_string();
-        let settings: Settings<'_> = &[
+        let settings = &[
             ("plan_cache_mode", "force_generic_plan"),
             ("enable_seqscan", "off"),
             ("enable_bitmapscan", "off"),
             ("enable_hashjoin", "off"),
             ("enable_mergejoin", "off"),
             ("jit", "off"),
-            ("statement_timeout", &timeout),
-            ("lock_timeout", "0"),
-            ("default_transaction_isolation", "'read committed'"),
+            ("statement_timeout", &*timeout),
         ];
         Self::connect(source, role, schema, settings, Some(turn))
     }
@@ -99,25 +92,27 @@ impl Store {
         source: &dyn ConnectionSource,
         role: &str,
         schema: &str,
-        settings: Settings<'_>,
+        own: &[Setting<'_>],
         turn: Option<i32>,
     ) -> Result<Self, StoreError> {
         let mut connection = source.connect(role)?;
         let session = Session::of(&mut connection, source)?;
-        let borrowed = session.is_borrowed.then(|| Borrowed::new(schema, settings, turn));
+        let path = quote_identifier(schema);
+        let own = std::iter::once(("search_path", path.as_str())).chain(own.iter().copied());
+        let version = session.version;
+        let borrowed = session
+            .is_borrowed
+            .then(|| Borrowed::new(settings::of_transactions(version).chain(own.clone()), turn));
         if borrowed.is_none() {
-            let settings = settings.iter().map(|(name, value)| format!("; SET {name} = {value}"));
-            let idle = if turn.is_some() { NO_IDLE_LIMIT } else { "" };
-            // A pool's connection may have served a reader before, who set a timeout.
+            let all = settings::statements(settings::of_sessions(version).chain(own.clone()));
             connection
-                .batch_execute(&format!(
-                    "RESET statement_timeout; SET search_path = {}{}; {idle}",
-                    quote_identifier(schema),
-                    settings.collect::<String>()
-                ))
+                .batch_execute(&all)
                 .map_err(|source| StoreError::database("prepare a connection", source))?;
         }
+        let names = settings::of_sessions(version).chain(own).map(|(name, _)| name).chain(SET_LATER);
+        let restore: String = names.map(|name| format!("RESET {name}; ")).collect();
         Ok(Self {
+            restore: format!("{restore}SELECT pg_advisory_unlock_all()"),
             connection,
             backend: session.backend,
             is_pooled: source.is_pooled(),
@@ -193,7 +188,7 @@ impl Store {
     ) -> Result<T, StoreError> {
         let failed = |source| StoreError::database(action, source);
         let begin = self.borrowed.as_ref().map_or("BEGIN", Borrowed::begin);
-        let begun = self.connection.batch_execute(begin).map_err(failed);
+        let begun = self.connection.batch_execute(begin).map_err(|source| begin_failed(action, source));
         self.mark_transaction(true);
         let result = begun.and_then(|()| work(self));
         self.mark_transaction(false);
@@ -303,13 +298,21 @@ impl Store {
     }
 }
 
+/// A pooler in statement mode refuses to begin a transaction; nothing that is asked for works through it.
+pub(super) fn begin_failed(action: &'static str, source: postgres::Error) -> StoreError {
+    match source.code() {
+        Some(code) if *code == SqlState::PROTOCOL_VIOLATION => StoreError::StatementPooling { source },
+        _ => StoreError::database(action, source),
+    }
+}
+
 impl Drop for Store {
     fn drop(&mut self) {
         // A connection of our own ends here; one of a pool goes back to its owner as it came.
         if self.is_pooled
             && self.borrowed.is_none()
             && !self.connection.is_closed()
-            && let Err(error) = self.connection.batch_execute(RESTORE)
+            && let Err(error) = self.connection.batch_execute(&self.restore)
         {
             log::debug!("a pool's connection goes back with our settings: {error}");
         }

@@ -22,6 +22,8 @@ fn neighbour(node_id: &str, pid: u32, pid_started: Option<i64>) -> NodeIdentity 
         pid: i32::try_from(pid).unwrap(),
         executors: 1,
         lease: Duration::from_secs(300),
+        heartbeat: Duration::from_secs(2),
+        dead_after: Duration::from_secs(10),
         lock_key: fastrand::i32(..),
         place: Some(Place { boot_id: space.boot_id, pid_namespace: space.namespace, pid_started }),
     }

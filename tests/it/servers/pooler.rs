@@ -173,6 +173,8 @@ fn behind_a_pooler_the_lease_alone_decides_who_is_dead() {
         pid: 1,
         executors: 1,
         lease: Duration::from_secs(3),
+        heartbeat: Duration::from_secs(2),
+        dead_after: Duration::from_secs(10),
         place: None,
     };
     dead.register_node(&identity).unwrap();
