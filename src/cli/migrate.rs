@@ -1,5 +1,7 @@
 //! `migrate`: makes the tables or brings them to this binary's version.
 
+use std::time::Duration;
+
 use clap::Args;
 use serde_json::json;
 
@@ -7,6 +9,7 @@ use super::error::CliError;
 use super::options::global::GlobalOptions;
 use super::screen::terminal::{message, print_json, print_lines};
 use super::surroundings::session::{Need, Session};
+use crate::model::duration::parse_duration;
 use crate::store::migrate::known_version;
 use crate::store::roles::RoleKind;
 
@@ -22,6 +25,9 @@ pub struct Options {
     /// Let this role of the database look at everything and change nothing; may be repeated
     #[arg(long, value_name = "ROLE", conflicts_with = "dry_run")]
     pub grant_read_to: Vec<String>,
+    /// Wait so long at the most for others that migrate or have locks on the tables
+    #[arg(long, value_name = "TIME", default_value = "5m", allow_hyphen_values = true, value_parser = parse_duration)]
+    pub wait: Duration,
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,
@@ -34,7 +40,7 @@ pub struct Options {
 pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
     let need = if options.dry_run { Need::DatabaseToRead } else { Need::Database };
     let (session, mut store) = Session::open(global, need)?;
-    let applied = store.migrate(options.dry_run)?;
+    let applied = store.migrate_within(options.dry_run, options.wait)?;
     // A newer schema that works with this program stays at its own version.
     let version = known_version().max(store.schema_version()?);
     for (roles, kind) in [(&options.grant_to, RoleKind::Runtime), (&options.grant_read_to, RoleKind::Reader)]

@@ -34,6 +34,8 @@ pub enum ConnectFailure {
         user: String,
         /// Where the password came from.
         password: PasswordSource,
+        /// The server's code; empty where it is the client library that can't go on.
+        sqlstate: String,
         /// The server's or the client library's words.
         message: String,
     },
@@ -130,11 +132,13 @@ impl fmt::Display for ConnectFailure {
                 write!(f, "{cause}; check that the server runs there and that host and port are right")
             }
             Self::UnknownHost { cause } => write!(f, "{cause}; check the spelling of the host's name"),
-            Self::AuthenticationFailed { user, password, message } => {
+            Self::AuthenticationFailed { user, password, sqlstate, message } => {
                 write!(f, "the server refused user {user:?} with {password}: {message}; ")?;
                 f.write_str(match password {
-                    _ if message.contains("client certificate") || message.contains("certificate auth") => {
-                        "give one for this user with sslcert and sslkey, or correct the user"
+                    // Not for a password, which has a code of its own.
+                    _ if sqlstate == "28000" => {
+                        "correct the user, have the server's pg_hba.conf let it in from here, or give what that asks for (a \
+                         client certificate: sslcert and sslkey)"
                     }
                     PasswordSource::Nowhere => {
                         "give a password in DATABASE_URL, PGPASSWORD or ~/.pgpass, or have the server's \

@@ -19,6 +19,7 @@ mod pooler;
 #[cfg(unix)]
 pub mod private_cluster;
 mod reader;
+mod require_auth;
 mod server;
 mod server_version;
 mod service_file;

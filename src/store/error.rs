@@ -70,6 +70,24 @@ pub enum StoreError {
         /// Its process on the server.
         pid: i32,
     },
+    /// PostgreSQL failed or refused a migration, of which nothing is left.
+    Migration {
+        /// Its name.
+        migration: &'static str,
+        /// The cause.
+        source: postgres::Error,
+    },
+    /// A migration has waited in vain for others' locks.
+    MigrationBlocked {
+        /// Its name.
+        migration: &'static str,
+        /// How long it has waited, in seconds.
+        waited_s: u64,
+        /// Who is in the way.
+        holder: String,
+        /// The holder's process of the server.
+        pid: Option<i32>,
+    },
     /// PostgreSQL failed or refused a statement.
     Database {
         /// Completes "failed to …".
@@ -160,12 +178,20 @@ impl StoreError {
         Self::Database { action, source }
     }
 
+    /// What PostgreSQL or the way to it has answered to a statement.
+    fn answer(&self) -> Option<&postgres::Error> {
+        match self {
+            Self::Database { source, .. } | Self::Migration { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+
     /// Whether a new connection, or just another try a little later, may succeed: the connection was lost, the
     /// server is going down or coming up, a lock or serialization conflict, resources used up.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Connect(_) | Self::BackendStays { .. } => true,
-            Self::Database { source, .. } => {
+            Self::Database { source, .. } | Self::Migration { source, .. } => {
                 source.is_closed()
                     || source.as_db_error().is_none_or(|answer| is_transient_state(answer.code()))
             }
@@ -176,7 +202,7 @@ impl StoreError {
     /// Whether the connection is gone: it broke, or the server has ended it, as it does when it stops or somebody has
     /// terminated the session.
     pub fn is_connection_lost(&self) -> bool {
-        let Self::Database { source, .. } = self else { return false };
+        let Some(source) = self.answer() else { return false };
         let is_ended = |state: &SqlState| state.code().starts_with("08") || state.code().starts_with("57P");
         source.is_closed() || source.as_db_error().is_none_or(|answer| is_ended(answer.code()))
     }
@@ -184,14 +210,14 @@ impl StoreError {
     /// Whether the database refuses a value (SQLSTATE classes 22, 23 and 54): the same statement would be refused
     /// again, with other values it would not.
     pub fn is_refused_value(&self) -> bool {
-        let Self::Database { source, .. } = self else { return false };
+        let Some(source) = self.answer() else { return false };
         let is_value = source.code().is_some_and(|state| ["22", "23", "54"].contains(&&state.code()[..2]));
         is_value && !self.is_recorded_already()
     }
 
     /// Whether an execution is in the audit trail already: somebody was faster, or we were, and did not hear of it.
     pub fn is_recorded_already(&self) -> bool {
-        let Self::Database { source, .. } = self else { return false };
+        let Some(source) = self.answer() else { return false };
         source.as_db_error().is_some_and(|answer| {
             *answer.code() == SqlState::UNIQUE_VIOLATION && answer.table() == Some("task_executions")
         })
@@ -199,7 +225,7 @@ impl StoreError {
 
     /// Whether the connection is as good as before: a conflict over a lock, a statement that took too long.
     pub fn leaves_connection_whole(&self) -> bool {
-        let Self::Database { source, .. } = self else { return false };
+        let Some(source) = self.answer() else { return false };
         !source.is_closed()
             && source.code().is_some_and(|state| {
                 state.code().starts_with("40")
@@ -210,7 +236,7 @@ impl StoreError {
 
     /// Whether another transaction's locks were in the way for too long.
     pub(super) fn is_lock_conflict(&self) -> bool {
-        let Self::Database { source, .. } = self else { return false };
+        let Some(source) = self.answer() else { return false };
         source.code().is_some_and(|state| {
             *state == SqlState::LOCK_NOT_AVAILABLE || *state == SqlState::T_R_DEADLOCK_DETECTED
         })
@@ -277,6 +303,18 @@ impl fmt::Display for StoreError {
             ),
             Self::Unreadable { row, problem } => write!(f, "read {row}: {problem}"),
             Self::UnreadableRow(problem) => write!(f, "read {problem}"),
+            Self::Migration { migration, source } => {
+                write!(f, "apply migration {migration}: ")?;
+                describe(source, f)
+            }
+            Self::MigrationBlocked { migration, waited_s, holder, pid } => {
+                write!(f, "apply migration {migration}: waited {waited_s} s in vain: {holder}; ")?;
+                match pid {
+                    Some(pid) => write!(f, "end that session (SELECT pg_terminate_backend({pid}))")?,
+                    None => f.write_str("end what is in the way")?,
+                }
+                f.write_str(", or wait longer: process-orchestrator migrate --wait 1h")
+            }
             Self::BackendStays { pid } => {
                 write!(
                     f,
@@ -331,8 +369,8 @@ impl Error for StoreError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Connect(cause) => cause.source(),
-            Self::Database { source, .. } => Some(source),
-            _ => None,
+            Self::StatementPooling { source } => Some(source),
+            _ => self.answer().map(|source| source as _),
         }
     }
 }

@@ -4,6 +4,7 @@
 mod locks;
 mod lost_answers;
 mod network;
+mod odd_databases;
 mod proxy;
 mod restarts;
 mod silence;

@@ -268,6 +268,23 @@ fn a_pool_of_connections_through_a_pooler_serves_the_library() {
 }
 
 #[test]
+fn a_pooler_in_statement_mode_is_refused_with_what_to_set() {
+    let Some(bouncer) = PgBouncer::start("statement", "statement", POOL_SIZE) else { return };
+    let bench = Bench::with_tables("pooler_statement");
+    let file = bench.file(&one_task("true"));
+    for pooler in ["auto", "transaction"] {
+        for words in [&["run", &file][..], &["serve", "--no-http"], &["list"], &["migrate"]] {
+            let refused = crate::program::ended(
+                bench.command(words).args(["--pooler", pooler]).env("DATABASE_URL", bouncer.url()),
+            );
+            assert_ne!(refused.code, Some(0), "{pooler} {refused:#?}");
+            assert!(refused.err.contains("pool_mode = statement"), "{pooler} {words:?}: {refused:#?}");
+            assert!(refused.err.contains("set pool_mode = transaction or session"), "{pooler}: {refused:#?}");
+        }
+    }
+}
+
+#[test]
 fn a_commit_that_is_under_way_when_the_pooler_dies_is_waited_for() {
     let Some(mut bouncer) = PgBouncer::start("doubt", "transaction", 20) else { return };
     let database = TestDatabase::new("pooler_doubt");
