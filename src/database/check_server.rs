@@ -18,7 +18,7 @@ pub fn check_server(client: &mut Client, target: &str, access: Access) -> Result
 }
 
 fn ask(client: &mut Client) -> Result<ServerFacts, ConnectFailure> {
-    const QUESTION: &str = "SELECT current_setting('server_version_num'), current_setting('server_version'), \
+    const QUESTION: &str = "SET LOCAL statement_timeout = 0; SET LOCAL jit = off; SELECT current_setting('server_version_num'), current_setting('server_version'), \
                             current_setting('transaction_read_only'), pg_is_in_recovery(), \
                             current_setting('server_encoding'), current_setting('session_replication_role')";
     let other = |message| ConnectFailure::Other { message };

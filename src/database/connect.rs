@@ -12,7 +12,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::diagnose::{Attempt, diagnose};
 use super::error::{ConnectError, ConnectFailure};
-use super::require_auth::Question;
+use super::login::require_auth::Question;
 use super::server::Server;
 use super::settings::ConnectionSettings;
 use super::tls::Way;

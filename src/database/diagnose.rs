@@ -6,7 +6,7 @@ use std::io;
 use postgres::error::{DbError, SqlState};
 
 use super::error::ConnectFailure;
-use super::password::PasswordSource;
+use super::login::PasswordSource;
 use super::tls::{self, SslMode, Way};
 
 /// Whom a failed attempt was for.

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
-use super::password::PasswordSource;
+use super::login::PasswordSource;
 use super::server_version::OLDEST_SERVER;
 
 /// A connection that could not be had, or a server that cannot be used.

@@ -7,11 +7,12 @@ use std::time::Duration;
 use postgres::config::{ChannelBinding, LoadBalanceHosts, TargetSessionAttrs};
 
 use super::conninfo::Parameters;
+use super::data_dir;
 use super::environment::Environment;
-use super::password::PasswordSource;
-use super::require_auth::RequiredAuth;
+use super::login::PasswordSource;
+use super::login::passfile;
+use super::login::require_auth::RequiredAuth;
 use super::settings_error::SettingsError;
-use super::{data_dir, passfile};
 
 /// Port of PostgreSQL where none is said.
 const DEFAULT_PORT: u16 = 5432;

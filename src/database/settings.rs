@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use super::conninfo::{self, Parameters};
 use super::environment::Environment;
-use super::password::PasswordSource;
+use super::login::PasswordSource;
+use super::login::require_auth::RequiredAuth;
 use super::pooler::Pooler;
 use super::reader::{self, CONNECT_TIMEOUT_S_DEFAULT, Place, Reader};
-use super::require_auth::RequiredAuth;
 use super::server::Server;
 use super::settings_error::SettingsError;
 use super::tls::TlsSettings;

@@ -178,6 +178,15 @@ impl StoreError {
         Self::Database { action, source }
     }
 
+    /// Wraps what was answered to a BEGIN. A pooler in statement mode refuses it, and nothing that is asked for works through
+    /// it.
+    pub(super) fn beginning(action: &'static str, source: postgres::Error) -> Self {
+        match source.code() {
+            Some(code) if *code == SqlState::PROTOCOL_VIOLATION => Self::StatementPooling { source },
+            _ => Self::database(action, source),
+        }
+    }
+
     /// What PostgreSQL or the way to it has answered to a statement.
     fn answer(&self) -> Option<&postgres::Error> {
         match self {

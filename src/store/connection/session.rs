@@ -13,7 +13,6 @@ use std::time::Duration;
 use postgres::SimpleQueryMessage;
 
 use super::settings;
-use super::store::begin_failed;
 use crate::database::{Connection, ConnectionSource, Pooler};
 use crate::store::error::StoreError;
 
@@ -108,8 +107,12 @@ fn gives_sessions_away(ours: &mut Connection, source: &dyn ConnectionSource) -> 
     let failed = |cause| StoreError::database("find out how the pooler works", cause);
     let mut other = source.connect("pooler")?;
     for round in 0..ROUNDS {
-        let mine = backend_in(ours, "BEGIN")
-            .map_err(|source| begin_failed("find out how the pooler works", source))?;
+        let mine = match backend_in(ours, "BEGIN") {
+            Err(cause) if refuses_transactions(source)? => {
+                return Err(StoreError::StatementPooling { source: cause });
+            }
+            begun => begun.map_err(failed)?,
+        };
         // With no session left for a second client it can't be told; nor could the engine work in session mode.
         if other.is_valid(SECOND_SESSION_MAX).is_err() {
             ours.batch_execute("ROLLBACK").map_err(failed)?;
@@ -125,6 +128,13 @@ fn gives_sessions_away(ours: &mut Connection, source: &dyn ConnectionSource) -> 
         }
     }
     Ok(false)
+}
+
+/// Whether a pooler answers a statement and ends the connection at the begin of a transaction, as PgBouncer does in statement
+/// mode: with a reason that the client library does not pass on.
+fn refuses_transactions(source: &dyn ConnectionSource) -> Result<bool, StoreError> {
+    let mut other = source.connect("pooler")?;
+    Ok(backend_in(&mut other, "").is_ok() && backend_in(&mut other, "BEGIN").is_err())
 }
 
 /// The process of the server that answers, after `first`.

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::time::{Duration, Instant};
 
-use postgres::error::SqlState;
 use postgres::types::{FromSql, ToSql, Type};
 use postgres::{Client, Row, Statement};
 
@@ -188,7 +187,8 @@ impl Store {
     ) -> Result<T, StoreError> {
         let failed = |source| StoreError::database(action, source);
         let begin = self.borrowed.as_ref().map_or("BEGIN", Borrowed::begin);
-        let begun = self.connection.batch_execute(begin).map_err(|source| begin_failed(action, source));
+        let begun =
+            self.connection.batch_execute(begin).map_err(|source| StoreError::beginning(action, source));
         self.mark_transaction(true);
         let result = begun.and_then(|()| work(self));
         self.mark_transaction(false);
@@ -295,14 +295,6 @@ impl Store {
         let types = borrowed.types_of(connection, sql)?;
         let typed: Vec<_> = params.iter().copied().zip(types.iter().cloned()).collect();
         send(connection, sql.text, &typed).map_err(|source| StoreError::database(sql.action, source))
-    }
-}
-
-/// A pooler in statement mode refuses to begin a transaction; nothing that is asked for works through it.
-pub(super) fn begin_failed(action: &'static str, source: postgres::Error) -> StoreError {
-    match source.code() {
-        Some(code) if *code == SqlState::PROTOCOL_VIOLATION => StoreError::StatementPooling { source },
-        _ => StoreError::database(action, source),
     }
 }
 

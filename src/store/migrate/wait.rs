@@ -71,6 +71,7 @@ impl Wait {
         self.tries += 1;
         // Several that wait for the same should not try all at once.
         let pause = Duration::from_millis(pause / 2 + fastrand::u64(..=pause / 2));
+        let pause = if self.told.is_none() { pause.min(TELL_AFTER.saturating_sub(waited)) } else { pause };
         std::thread::park_timeout(pause.min(self.most.saturating_sub(waited)));
         Ok(())
     }

@@ -74,7 +74,7 @@ fn every_command_judges_a_node_by_what_its_own_row_says() {
     assert_eq!((reason().as_str(), &*doctor(0)), (Some("CLAIMED"), "ok"));
     assert!(!nodes().contains("SILENT") && !next("a").contains("no node"), "{}", nodes());
     heard(70);
-    assert_eq!((reason().as_str(), &*doctor(1)), (Some("NODE_SILENT"), "fail"));
+    assert_eq!((reason().as_str(), &*doctor(0)), (Some("NODE_SILENT"), "warn"));
     assert!(nodes().contains("SILENT") && next("b").contains("no node"), "{}", nodes());
     let row = &bench.run(&["nodes", "--json"]).expect(0).json()["nodes"][0];
     assert_eq!(

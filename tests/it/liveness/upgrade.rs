@@ -138,7 +138,7 @@ fn migrations_of_tables_in_use_change_no_row_and_name_the_views_that_are_in_thei
              UPDATE processes SET status = 'IN_PROGRESS' WHERE process_id = 'works-2'; \
              UPDATE tasks SET status = 'IN_PROGRESS', attempt = 1, started_at = now() \
                  WHERE process_id = 'works-2' AND task_index = 0; \
-             UPDATE scheduled_tasks SET execution_time = now() + interval '1 second' WHERE task_instance = 'works-3'; \
+             UPDATE scheduled_tasks SET execution_time = now() + interval '5 seconds' WHERE task_instance = 'works-3'; \
              UPDATE scheduled_tasks SET reserved_for = 'old' WHERE task_instance = 'works-4'",
         )
         .unwrap();

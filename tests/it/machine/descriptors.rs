@@ -10,7 +10,7 @@ fn nothing_that_the_program_starts_holds_what_it_was_started_with() {
     let bench = Bench::new("descriptors");
     // Whoever has the lock open: commands, the guard, the private server and its children, all that can be seen.
     let look = "for fd in /proc/[0-9]*/fd/*; do [ \"$(readlink $fd)\" = \"$HOLDS\" ] || continue; \
-                pid=${fd#/proc/}; cat /proc/${pid%%/*}/comm; done; ls /proc/self/fd | tr '\\n' ' '";
+                cat /proc/$(echo $fd | cut -d/ -f3)/comm; done; ls /proc/self/fd | tr '\\n' ' '";
     let lock = bench.folder.join("lock");
     let file = bench.file(&process_orchestrator::ProcessType::new("looks", "").add(script("look", look)));
     let folder = std::env::temp_dir().join(format!("po-fds-{}", std::process::id()));

@@ -71,7 +71,7 @@ fn who_is_in_a_migrations_way_is_named_and_not_waited_for_without_bound() {
         &format!("SELECT pg_terminate_backend({pid})"),
         "migrate --wait 1h",
         // Before that it has said for whom it waits.
-        "warning: migration 0001_tables waits, for 2 s so far, ",
+        "warn wait: migration 0001_tables waits, for 2 s so far, ",
     ] {
         assert!(refused.err.contains(part), "{part:?} is not in {refused:#?}");
     }

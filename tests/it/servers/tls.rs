@@ -191,46 +191,41 @@ fn require_auth_takes_what_it_says_and_gives_no_password_away_before() {
     server.cluster.close().unwrap();
 }
 
+/// Of which only openssl makes what a server can read.
 #[test]
 fn keys_without_channel_binding_and_keys_that_are_not_known_are_told() {
+    let Some(openssl) = crate::common::tool("openssl") else { return };
     let folder = Folder::new("tls-keys");
     let server = TlsServer::new(&folder.0);
-    let ed25519 = || rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
-    let ours = Authority::with(ed25519(), "our authority");
-    let ca = server.file("ours.crt", &ours.pem);
-    let full = format!("sslmode=verify-full sslrootcert={ca}");
-    server.show(&ours.issue_of(&rcgen::PKCS_ED25519, &[HOST]), None);
+    let show = |kind: &[&str]| {
+        let path = |name: &str| folder.0.join(format!("{}.{name}", kind[0])).display().to_string();
+        let (key, certificate) = (path("key"), path("crt"));
+        let made = std::process::Command::new(&openssl)
+            .args(["req", "-x509", "-nodes", "-days", "9", "-keyout", &key, "-out", &certificate, "-newkey"])
+            .args(kind)
+            .args(["-subj", "/CN=db.test", "-addext", "subjectAltName=DNS:db.test"])
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{made:?}");
+        let read = |path: &str| fs::read_to_string(path).unwrap();
+        server.show(&Issued { certificate: read(&certificate), key: read(&key) }, None);
+        format!("sslmode=verify-full sslrootcert={certificate}")
+    };
+    let full = show(&["ed25519"]);
     for binding in ["prefer", "disable"] {
         assert!(server.is_encrypted("app", &format!("{full} channel_binding={binding}")), "{binding}");
     }
     let words = ["the server did not use channel binding", "not Ed25519", "or use sslmode=verify-full"];
     server.assert_refused("app", &format!("{full} channel_binding=require"), &words);
-    // RSA-PSS as the kind of the key, which only openssl makes.
-    let Some(openssl) = crate::common::tool("openssl") else { return server.cluster.close().unwrap() };
-    let (key, certificate) = (folder.0.join("pss.key"), folder.0.join("pss.crt"));
-    let made = std::process::Command::new(openssl)
-        .args([
-            "req",
-            "-x509",
-            "-newkey",
-            "rsa-pss",
-            "-pkeyopt",
-            "rsa_keygen_bits:2048",
-            "-nodes",
-            "-days",
-            "9",
-        ])
-        .args(["-subj", "/CN=db.test", "-addext", "subjectAltName=DNS:db.test"])
-        .args([std::ffi::OsStr::new("-keyout"), key.as_os_str(), "-out".as_ref(), certificate.as_os_str()])
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{made:?}");
-    let read = |path: &PathBuf| fs::read_to_string(path).unwrap();
-    server.show(&Issued { certificate: read(&certificate), key: read(&key) }, None);
-    let rest = format!("sslmode=verify-full sslrootcert={}", certificate.display());
-    let error = server.connect("app", &rest).err().unwrap().to_string();
-    assert!(error.contains("RSA-PSS") && error.contains("RSA, ECDSA or Ed25519 key"), "{error}");
-    assert!(!error.contains('[') && !error.contains('{'), "a dump: {error}");
+    for kind in [&["rsa-pss", "-pkeyopt", "rsa_keygen_bits:2048"][..], &["ed448"]] {
+        let full = show(kind);
+        let error = server.connect("app", &full).err().unwrap().to_string();
+        assert!(
+            error.contains("RSA-PSS") && error.contains("RSA, ECDSA or Ed25519 key"),
+            "{kind:?}: {error}"
+        );
+        assert!(!error.contains(['[', '{']), "a dump: {error}");
+    }
     server.cluster.close().unwrap();
 }
 
@@ -264,6 +259,7 @@ fn a_server_that_speaks_german_is_understood() {
         "password=canary-wrong",
         &["the server refused user \"app\"", "the password"],
     );
+    server.show(&ours.issue(&[HOST], "db", |_| {}), Some(&ours));
     server.assert_refused("certified", "sslmode=require", &["sslcert and sslkey"]);
     server.assert_refused("app", "dbname=absent", &["no database \"absent\"; create it"]);
     server.cluster.close().unwrap();

@@ -46,24 +46,13 @@ pub struct Issued {
 
 impl Authority {
     pub fn new(name: &str) -> Self {
-        Self::with(KeyPair::generate().unwrap(), name)
-    }
-
-    /// With a key of its own.
-    pub fn with(key: KeyPair, name: &str) -> Self {
+        let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         params.distinguished_name.push(DnType::CommonName, name);
         let pem = params.self_signed(&key).unwrap().pem();
         Self { issuer: Issuer::new(params, key), pem }
-    }
-
-    /// A certificate with a key of this kind.
-    pub fn issue_of(&self, kind: &'static rcgen::SignatureAlgorithm, hosts: &[&str]) -> Issued {
-        let key = KeyPair::generate_for(kind).unwrap();
-        let certificate = params(hosts, "db").signed_by(&key, &self.issuer).unwrap().pem();
-        Issued { certificate, key: key.serialize_pem() }
     }
 
     /// A certificate for these hosts and this common name, changed by `change` before it is signed.

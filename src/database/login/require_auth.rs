@@ -14,8 +14,8 @@ use postgres::config::Host;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
-use super::error::ConnectFailure;
-use super::tls;
+use crate::database::error::ConnectFailure;
+use crate::database::tls;
 
 /// The methods by libpq's names, in whose order [`RequiredAuth`] has them.
 const METHODS: [&str; 7] = ["none", "password", "md5", "scram-sha-256", "gss", "sspi", "oauth"];
@@ -24,7 +24,7 @@ const SPOKEN: usize = 4;
 
 /// Which methods are allowed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct RequiredAuth {
+pub(in crate::database) struct RequiredAuth {
     allowed: [bool; METHODS.len()],
     /// As it was written.
     text: String,
@@ -103,7 +103,7 @@ enum Asked {
 }
 
 /// How to reach the server.
-pub(super) struct Question<'a> {
+pub(in crate::database) struct Question<'a> {
     /// With one host.
     pub config: &'a postgres::Config,
     pub user: &'a str,
