@@ -187,6 +187,25 @@ fn what_a_session_cannot_set_for_itself_is_refused_with_the_remedy() {
     }
 }
 
+/// Any role that may connect can hold the lock of the node that forgets.
+#[test]
+fn a_stranger_who_holds_the_lock_of_retention_does_not_keep_what_is_old() {
+    let mut world = World::new("held_retention");
+    let mut stranger = world.sql();
+    // 'POP1'
+    stranger.execute("SELECT pg_advisory_lock(1347375153, hashtext($1))", &[&world.schema]).unwrap();
+    let ids = world.start("old", 3, &["true"]);
+    let mut serve = world.serve(&["--no-http", "--retention", "1s"], &[]);
+    let held = "pg_locks WHERE locktype = 'advisory' AND classid = 1347375153 AND granted";
+    assert_eq!(world.count(held), 1);
+    wait_until("they have run and are forgotten", || {
+        let is_over = world.count("scheduled_tasks") == 0;
+        (is_over && world.count("processes") == 0).then_some(())
+    });
+    assert_eq!(ids.len(), 3);
+    serve.stop();
+}
+
 #[test]
 fn where_nobody_can_see_locks_the_lease_alone_decides_and_that_is_said() {
     let mut world = World::new("unseen_locks");
