@@ -40,8 +40,9 @@ fn ask(client: &mut Client) -> Result<ServerFacts, ConnectFailure> {
         version: field(1)?.to_string(),
         read_only: field(2)? == "on",
         standby: field(3)? == "t",
-        encoding: field(4)?.to_owned(),
-        fires_triggers: field(5)? != "replica",
+        // What only speaks the protocol may not know these.
+        encoding: field(4).unwrap_or("UTF8").to_owned(),
+        fires_triggers: !field(5).is_ok_and(|role| role == "replica"),
     })
 }
 

@@ -50,7 +50,7 @@ pub(super) fn diagnose(error: &postgres::Error, attempt: &Attempt<'_>) -> Connec
     }
     // Said for a server that asks for a password when there is none; it has no code.
     if message.contains("password missing") || message.starts_with("authentication error") {
-        return refused(attempt, "", message);
+        return refused(attempt, true, message);
     }
     match error.is_closed() {
         true => ConnectFailure::Unreachable { cause: "the server closed the connection".into() },
@@ -98,7 +98,7 @@ fn diagnose_refusal(refusal: &DbError, attempt: &Attempt<'_>) -> ConnectFailure 
         code if *code == SqlState::INVALID_PASSWORD
             || *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION =>
         {
-            refused(attempt, code.code(), message)
+            refused(attempt, *code == SqlState::INVALID_PASSWORD, message)
         }
         code if *code == SqlState::INVALID_CATALOG_NAME => {
             ConnectFailure::NoSuchDatabase { database: attempt.database.to_string() }
@@ -111,11 +111,11 @@ fn diagnose_refusal(refusal: &DbError, attempt: &Attempt<'_>) -> ConnectFailure 
     }
 }
 
-fn refused(attempt: &Attempt<'_>, sqlstate: &str, message: String) -> ConnectFailure {
+fn refused(attempt: &Attempt<'_>, is_for_password: bool, message: String) -> ConnectFailure {
     ConnectFailure::AuthenticationFailed {
         user: attempt.user.to_string(),
         password: attempt.password.clone(),
-        sqlstate: sqlstate.to_string(),
+        is_for_password,
         message,
     }
 }

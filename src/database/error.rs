@@ -34,8 +34,8 @@ pub enum ConnectFailure {
         user: String,
         /// Where the password came from.
         password: PasswordSource,
-        /// The server's code; empty where it is the client library that can't go on.
-        sqlstate: String,
+        /// Whether that is for the password, or for the lack of one.
+        is_for_password: bool,
         /// The server's or the client library's words.
         message: String,
     },
@@ -132,11 +132,10 @@ impl fmt::Display for ConnectFailure {
                 write!(f, "{cause}; check that the server runs there and that host and port are right")
             }
             Self::UnknownHost { cause } => write!(f, "{cause}; check the spelling of the host's name"),
-            Self::AuthenticationFailed { user, password, sqlstate, message } => {
+            Self::AuthenticationFailed { user, password, is_for_password, message } => {
                 write!(f, "the server refused user {user:?} with {password}: {message}; ")?;
                 f.write_str(match password {
-                    // Not for a password, which has a code of its own.
-                    _ if sqlstate == "28000" => {
+                    _ if !is_for_password => {
                         "correct the user, have the server's pg_hba.conf let it in from here, or give what that asks for (a \
                          client certificate: sslcert and sslkey)"
                     }

@@ -164,7 +164,7 @@ fn settings_of_a_database_or_a_role_that_are_meant_for_others_change_nothing() {
         serve.stop();
         world.sql().batch_execute(&format!("ALTER {subject} RESET ALL")).unwrap();
     }
-    world.sql().batch_execute(&format!("DROP ROLE \"{role}\"")).unwrap();
+    world.sql().batch_execute(&format!("DROP OWNED BY \"{role}\" CASCADE; DROP ROLE \"{role}\"")).unwrap();
 }
 
 #[test]
