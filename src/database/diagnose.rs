@@ -113,7 +113,7 @@ fn diagnose_refusal(refusal: &DbError, attempt: &Attempt<'_>) -> ConnectFailure 
 
 fn refused(attempt: &Attempt<'_>, is_for_password: bool, message: String) -> ConnectFailure {
     ConnectFailure::AuthenticationFailed {
-        user: attempt.user.to_string(),
+        user: attempt.user.into(),
         password: attempt.password.clone(),
         is_for_password,
         message,

@@ -31,7 +31,7 @@ pub enum ConnectFailure {
     /// The server will not let this user in.
     AuthenticationFailed {
         /// Who was refused.
-        user: String,
+        user: Box<str>,
         /// Where the password came from.
         password: PasswordSource,
         /// Whether that is for the password, or for the lack of one.
