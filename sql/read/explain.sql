@@ -1,5 +1,5 @@
--- Everything that tells why a process runs, waits, or has ended. $1 process id, $2 seconds of silence after which a
--- node does not count as living, $3 most processes before it that are counted.
+-- Everything that tells why a process runs, waits, or has ended. $1 process id, $2 most
+-- processes before it that are counted. A node lives here while it is not silent by its own row, see model/liveness.rs.
 SELECT p.process_id, p.process_type, p.status, p.total_tasks, p.completed_at, p.error_message,
     s.task_instance IS NOT NULL AS is_queued,
     CASE WHEN isfinite(s.execution_time) THEN s.execution_time END AS execution_time,
@@ -12,6 +12,7 @@ SELECT p.process_id, p.process_type, p.status, p.total_tasks, p.completed_at, p.
     t.error_message AS task_error, t.started_at AS task_started_at,
     coalesce(k.paused, false) AS is_paused, k.paused_at, k.pause_reason,
     n.state AS node_state, n.last_heartbeat AS node_heartbeat,
+    coalesce(n.dead_after_seconds, 10) AS node_dead_after,
     CASE WHEN NOT s.picked THEN s.reserved_for END AS reserved_for,
     living.nodes, living.executors, living.busy,
     CASE WHEN s.picked THEN 0 ELSE (
@@ -21,7 +22,7 @@ SELECT p.process_id, p.process_type, p.status, p.total_tasks, p.completed_at, p.
                 AND o.reserved_for IS NULL AND o.cancel_requested_at IS NULL
                 AND (o.priority > s.priority OR o.priority = s.priority AND o.execution_time < s.execution_time)
                 AND o.task_name <> ALL (ARRAY(SELECT name FROM process_types WHERE paused))
-            LIMIT $3
+            LIMIT $2
         ) AS before
     ) END AS ahead,
     clock_timestamp() AS now
@@ -36,6 +37,6 @@ CROSS JOIN (
     SELECT count(*) AS nodes, coalesce(sum(l.executors), 0)::bigint AS executors,
         (SELECT count(*) FROM scheduled_tasks c WHERE c.picked AND c.picked_by = ANY (array_agg(l.node_id))) AS busy
     FROM nodes l
-    WHERE l.state = 'RUNNING' AND l.last_heartbeat > clock_timestamp() - $2::float8 * interval '1 second'
+    WHERE l.state = 'RUNNING' AND l.last_heartbeat > clock_timestamp() - coalesce(l.dead_after_seconds, 10) * interval '1 second'
 ) AS living
 WHERE p.process_id = $1

@@ -4,6 +4,10 @@ SELECT
     current_setting('server_version_num')::int AS version_number,
     pg_is_in_recovery() AS is_standby,
     current_setting('transaction_read_only')::boolean AS is_read_only,
+    current_setting('server_encoding') AS encoding,
+    current_setting('session_replication_role') <> 'replica' AS fires_triggers,
+    (SELECT string_agg(c.relname, ', ' ORDER BY c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname = $1 AND c.relkind = 'r' AND c.relrowsecurity) AS row_secured,
     current_setting('fsync')::boolean AS fsync,
     current_setting('full_page_writes')::boolean AS full_page_writes,
     current_setting('synchronous_commit') AS synchronous_commit,

@@ -1,5 +1,7 @@
 //! `migrate`: makes the tables or brings them to this binary's version.
 
+use std::time::Duration;
+
 use clap::Args;
 use serde_json::json;
 
@@ -9,6 +11,7 @@ use super::options::roles::{StartRole, parse_start_role};
 use super::screen::terminal::{message, print_json, print_lines};
 use super::screen::text;
 use super::surroundings::session::{Need, Session};
+use crate::model::duration::parse_duration;
 use crate::store::Store;
 use crate::store::functions::told;
 use crate::store::migrate::known_version;
@@ -33,6 +36,9 @@ pub struct Options {
     /// Take that back, of these types or whole; may be repeated
     #[arg(long, value_name = "ROLE[:TYPE,...]", conflicts_with = "dry_run", value_parser = parse_start_role)]
     pub revoke_start_from: Vec<StartRole>,
+    /// Wait so long at the most for others that migrate or have locks on the tables
+    #[arg(long, value_name = "TIME", default_value = "5m", allow_hyphen_values = true, value_parser = parse_duration)]
+    pub wait: Duration,
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,
@@ -45,7 +51,7 @@ pub struct Options {
 pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
     let need = if options.dry_run { Need::DatabaseToRead } else { Need::Database };
     let (session, mut store) = Session::open(global, need)?;
-    let migrated = store.migrate_and_mend(options.dry_run)?;
+    let migrated = store.migrate_and_mend(options.dry_run, options.wait)?;
     let applied = migrated.migrations;
     // A newer schema that works with this program stays at its own version.
     let version = known_version().max(store.schema_version()?);

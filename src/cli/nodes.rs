@@ -11,7 +11,6 @@ use super::screen::table::{Fit, Table};
 use super::screen::terminal::{Size, print_lines, print_list, tell_unreadable};
 use super::screen::text::{self, Clock};
 use super::surroundings::session::{Need, Session};
-use crate::engine::NodeConfig;
 use crate::model::records::NodeData;
 
 /// The latest ones are what anybody looks for.
@@ -67,6 +66,5 @@ fn table(nodes: &[NodeData], clock: &Clock, now: Timestamp) -> Table {
 
 /// The state; a node that says nothing any more may not run, whatever its row says.
 fn state_of(node: &NodeData, now: Timestamp) -> Cow<'_, str> {
-    let is_silent = text::between(node.last_heartbeat, now) > NodeConfig::default().dead_after;
-    if node.state == "RUNNING" && is_silent { "SILENT".into() } else { text::escape(&node.state) }
+    if node.state == "RUNNING" && node.is_silent(now) { "SILENT".into() } else { text::escape(&node.state) }
 }

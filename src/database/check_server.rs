@@ -18,8 +18,9 @@ pub fn check_server(client: &mut Client, target: &str, access: Access) -> Result
 }
 
 fn ask(client: &mut Client) -> Result<ServerFacts, ConnectFailure> {
-    const QUESTION: &str = "SELECT current_setting('server_version_num'), current_setting('server_version'), \
-                            current_setting('transaction_read_only'), pg_is_in_recovery()";
+    const QUESTION: &str = "SET LOCAL statement_timeout = 0; SET LOCAL jit = off; SELECT current_setting('server_version_num'), current_setting('server_version'), \
+                            current_setting('transaction_read_only'), pg_is_in_recovery(), \
+                            current_setting('server_encoding'), current_setting('session_replication_role')";
     let other = |message| ConnectFailure::Other { message };
     // The simple protocol: a prepared statement would cost a round trip more.
     let answer = client.simple_query(QUESTION).map_err(|error| diagnose_silence(&error))?;
@@ -39,6 +40,9 @@ fn ask(client: &mut Client) -> Result<ServerFacts, ConnectFailure> {
         version: field(1)?.to_string(),
         read_only: field(2)? == "on",
         standby: field(3)? == "t",
+        // What only speaks the protocol may not know these.
+        encoding: field(4).unwrap_or("UTF8").to_owned(),
+        fires_triggers: !field(5).is_ok_and(|role| role == "replica"),
     })
 }
 
@@ -47,7 +51,34 @@ fn judge(facts: &ServerFacts, access: Access) -> Option<ConnectFailure> {
         return Some(ConnectFailure::TooOld { version: facts.version.clone() });
     }
     let writable = !facts.read_only && !facts.standby;
-    (access == Access::Write && !writable).then_some(ConnectFailure::ReadOnly { standby: facts.standby })
+    if access == Access::Read {
+        return None;
+    }
+    (!writable)
+        .then_some(ConnectFailure::ReadOnly { standby: facts.standby })
+        .or_else(|| unsuitable(&facts.encoding, facts.fires_triggers))
+}
+
+/// Why a database can't be used that can be written to: what its sessions can't set for themselves.
+pub fn unsuitable(encoding: &str, fires_triggers: bool) -> Option<ConnectFailure> {
+    let (problem, remedy) = if encoding != "UTF8" {
+        (
+            format!(
+                "the database keeps text in {encoding}, which can't hold what commands print and inputs say"
+            ),
+            "make another one: CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0",
+        )
+    } else if !fires_triggers {
+        (
+            "session_replication_role = replica is set for this user or database, so no triggers fire and nothing that \
+             waits would be found"
+                .to_owned(),
+            "take it back: ALTER ROLE … RESET session_replication_role (or ALTER DATABASE)",
+        )
+    } else {
+        return None;
+    };
+    Some(ConnectFailure::Unsuitable { problem, remedy: remedy.to_owned() })
 }
 
 #[cfg(test)]
@@ -55,7 +86,25 @@ mod tests {
     use super::*;
 
     fn facts(version_number: u32, read_only: bool, standby: bool) -> ServerFacts {
-        ServerFacts { version_number, version: format!("{}.7", version_number / 10_000), read_only, standby }
+        ServerFacts {
+            version_number,
+            version: format!("{}.7", version_number / 10_000),
+            read_only,
+            standby,
+            encoding: "UTF8".to_owned(),
+            fires_triggers: true,
+        }
+    }
+
+    #[test]
+    fn what_a_session_cannot_set_for_itself_is_refused_with_the_remedy() {
+        let latin = ServerFacts { encoding: "LATIN1".to_owned(), ..facts(150_000, false, false) };
+        assert_eq!(judge(&latin, Access::Read), None);
+        let refused = judge(&latin, Access::Write).expect("LATIN1").to_string();
+        assert!(refused.contains("keeps text in LATIN1") && refused.contains("ENCODING 'UTF8'"), "{refused}");
+        let mute = ServerFacts { fires_triggers: false, ..facts(150_000, false, false) };
+        let refused = judge(&mute, Access::Write).expect("no triggers").to_string();
+        assert!(refused.contains("RESET session_replication_role"), "{refused}");
     }
 
     #[test]

@@ -6,10 +6,13 @@ use std::thread;
 use std::time::Duration;
 
 use postgres::config::{LoadBalanceHosts, TargetSessionAttrs};
+use postgres::error::SqlState;
 use postgres::{Client, NoTls};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::diagnose::{Attempt, diagnose};
 use super::error::{ConnectError, ConnectFailure};
+use super::login::require_auth::Question;
 use super::server::Server;
 use super::settings::ConnectionSettings;
 use super::tls::Way;
@@ -109,27 +112,32 @@ impl ConnectionSettings {
     /// The one place that picks between plain and encrypted connections. `config` has one host.
     fn dial(&self, config: &postgres::Config, server: &Server) -> Result<Client, ConnectFailure> {
         let (first, other) = self.tls.mode.ways();
-        let failure = match self.dial_so(first, config, server) {
-            Err(failure) => failure,
-            done => return done,
+        let (failure, is_about_encryption) = match self.dial_so(first, config, server) {
+            Err(failed) => failed,
+            Ok(client) => return Ok(client),
         };
-        let Some(other) = other.filter(|_| may_help(first, &failure)) else { return Err(failure) };
+        let Some(other) = other.filter(|_| is_about_encryption) else { return Err(failure) };
         if other == Way::Plain {
             log::warn!("no TLS with {}, as sslmode=prefer allows: {failure}", self.shown());
         }
-        self.dial_so(other, config, server).map_err(|second| match &second {
+        self.dial_so(other, config, server).map_err(|(second, _)| match &second {
             // Both ways are closed: why TLS failed is what has to be mended.
             ConnectFailure::Tls { .. } if other == Way::Plain => failure,
             _ => second,
         })
     }
 
+    /// With a failure comes whether it has to do with TLS, so that the other way may end better.
     fn dial_so(
         &self,
         way: Way,
         config: &postgres::Config,
         server: &Server,
-    ) -> Result<Client, ConnectFailure> {
+    ) -> Result<Client, (ConnectFailure, bool)> {
+        let told = |failure| {
+            let is_about_encryption = matches!(failure, ConnectFailure::Tls { .. });
+            (failure, is_about_encryption)
+        };
         let mut config = config.clone();
         config.ssl_mode(way.ssl_mode());
         if self.tls.is_direct {
@@ -137,26 +145,39 @@ impl ConnectionSettings {
         }
         // The library's own limit is for the socket of each of a host's addresses, not for the words after that.
         let limit = config.get_connect_timeout().map(|each| *each * (1 + u32::from(server.is_name)));
-        let connector = match way {
+        let tls = match way {
             Way::Plain => None,
-            Way::Encrypted | Way::EncryptedIfOffered => Some(self.tls.connector()?),
+            Way::Encrypted | Way::EncryptedIfOffered => Some(self.tls.client_config().map_err(told)?),
         };
-        let connect = move || match connector {
+        if let Some(required) = &self.required_auth {
+            let (user, database) = (self.user(), self.database());
+            let (may_be_plain, is_direct) = (way == Way::EncryptedIfOffered, self.tls.is_direct);
+            required
+                .ask(&Question { config: &config, user, database, tls: tls.clone(), may_be_plain, is_direct })
+                .map_err(told)?;
+        }
+        let connect = move || match tls {
             None => config.connect(NoTls),
-            Some(connector) => config.connect(connector),
+            Some(tls) => config.connect(MakeRustlsConnect::new(Arc::unwrap_or_clone(tls))),
         };
         let outcome = match limit {
-            Some(limit) => within(limit, &server.abandoned, connect)?,
+            Some(limit) => within(limit, &server.abandoned, connect).map_err(told)?,
             None => connect(),
         };
         outcome.map_err(|error| {
             let attempt = Attempt {
+                way,
                 ssl_mode: self.tls.mode,
                 user: self.user(),
                 database: self.database(),
                 password: self.password_source(),
             };
-            diagnose(&error, &attempt)
+            let failure = diagnose(&error, &attempt);
+            // As libpq: no line of pg_hba.conf for such connections, for one. A wrong password has another code, and is
+            // not sent again. The server's words are in its own language.
+            let is_refused = error.code() == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION);
+            let (failure, is_about_encryption) = told(failure);
+            (failure, is_about_encryption || is_refused)
         })
     }
 }
@@ -167,18 +188,6 @@ fn more_telling(before: Option<ConnectFailure>, now: ConnectFailure) -> ConnectF
     match before {
         Some(said) if matches!(now, ConnectFailure::Unreachable { .. }) => said,
         _ => now,
-    }
-}
-
-/// Whether a failure has to do with TLS, so that the other way may end better. A wrong password is not sent again.
-fn may_help(way: Way, failure: &ConnectFailure) -> bool {
-    match failure {
-        ConnectFailure::Tls { .. } => true,
-        // No line of pg_hba.conf for encrypted connections; the server's words before and since version 14.
-        ConnectFailure::AuthenticationFailed { message, .. } => {
-            way != Way::Plain && (message.contains("SSL encryption") || message.contains("SSL on"))
-        }
-        _ => false,
     }
 }
 

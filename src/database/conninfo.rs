@@ -52,6 +52,20 @@ const KNOWN: &[&str] = &[
     "target_session_attrs",
     "load_balance_hosts",
     "service",
+    "servicefile",
+    "min_protocol_version",
+    "max_protocol_version",
+    "scram_client_key",
+    "scram_server_key",
+    "sslkeylogfile",
+    "oauth_issuer",
+    "oauth_client_id",
+    "oauth_client_secret",
+    "oauth_scope",
+    "oauth_ca_file",
+    "replication",
+    "authtype",
+    "tty",
 ];
 
 /// Reads `text` in either form. The error says what is wrong and what to write, without a value.
@@ -70,6 +84,11 @@ pub fn parse(text: &str) -> Result<Parameters, String> {
 /// Whether a connection string holds a password, or may: of one that can't be read nobody knows.
 pub fn holds_password(text: &str) -> bool {
     parse(text).map_or(true, |parameters| parameters.get("password").is_some_and(|it| !it.is_empty()))
+}
+
+/// Whether libpq takes a database's name for a connection string.
+pub(super) fn is_connection_string(name: &str) -> bool {
+    name.contains('=') || ["postgresql://", "postgres://"].iter().any(|scheme| name.starts_with(scheme))
 }
 
 const ESCAPES: &str =

@@ -3,14 +3,15 @@
 use std::error::Error;
 use std::io;
 
-use postgres::error::SqlState;
+use postgres::error::{DbError, SqlState};
 
 use super::error::ConnectFailure;
-use super::password::PasswordSource;
-use super::tls::{self, SslMode};
+use super::login::PasswordSource;
+use super::tls::{self, SslMode, Way};
 
 /// Whom a failed attempt was for.
 pub(super) struct Attempt<'a> {
+    pub way: Way,
     pub ssl_mode: SslMode,
     pub user: &'a str,
     pub database: &'a str,
@@ -21,7 +22,7 @@ pub(super) struct Attempt<'a> {
 /// chain of sources.
 pub(super) fn diagnose(error: &postgres::Error, attempt: &Attempt<'_>) -> ConnectFailure {
     if let Some(refusal) = error.as_db_error() {
-        return diagnose_refusal(refusal.code(), refusal.message(), attempt);
+        return diagnose_refusal(refusal, attempt);
     }
     if let Some(failure) = tls::tls_failure(error) {
         return failure;
@@ -39,9 +40,17 @@ pub(super) fn diagnose(error: &postgres::Error, attempt: &Attempt<'_>) -> Connec
             remedy: "set it up on the server (ssl=on), or use sslmode=prefer".into(),
         };
     }
+    if message.contains("channel binding") {
+        return ConnectFailure::Tls {
+            cause: "the server did not use channel binding, which channel_binding=require asks for".into(),
+            remedy: "it needs TLS, a password that is kept as scram-sha-256, and a certificate that is signed with RSA \
+                     (not RSA-PSS) or ECDSA, not Ed25519; or use sslmode=verify-full without it"
+                .into(),
+        };
+    }
     // Said for a server that asks for a password when there is none; it has no code.
     if message.contains("password missing") || message.starts_with("authentication error") {
-        return refused(attempt, message);
+        return refused(attempt, true, message);
     }
     match error.is_closed() {
         true => ConnectFailure::Unreachable { cause: "the server closed the connection".into() },
@@ -68,22 +77,28 @@ fn is_ending(code: &SqlState) -> bool {
     [SqlState::CANNOT_CONNECT_NOW, SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN].contains(code)
 }
 
-fn diagnose_refusal(code: &SqlState, message: &str, attempt: &Attempt<'_>) -> ConnectFailure {
-    let message = message.to_string();
-    match code {
-        // PostgreSQL 14 and later, and before.
+/// The server's words are in its own language; what they are about is in the code and in the name of its function.
+fn diagnose_refusal(refusal: &DbError, attempt: &Attempt<'_>) -> ConnectFailure {
+    /// Where the server looks for a line of pg_hba.conf.
+    const LOOKS_FOR_A_LINE: &str = "ClientAuthentication";
+    let message = refusal.message().to_string();
+    match refusal.code() {
         code if *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION
-            && (message.contains("no encryption") || message.contains("SSL off")) =>
+            && attempt.way == Way::Plain
+            && refusal.routine() == Some(LOOKS_FOR_A_LINE) =>
         {
             ConnectFailure::Tls {
-                cause: format!("the server lets nobody in without TLS ({message})"),
-                remedy: "use sslmode=prefer or a stronger one".into(),
+                cause: format!(
+                    "the server lets nobody in without TLS, or not this user from here ({message})"
+                ),
+                remedy: "use sslmode=prefer or a stronger one, or add a line to the server's pg_hba.conf"
+                    .into(),
             }
         }
         code if *code == SqlState::INVALID_PASSWORD
             || *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION =>
         {
-            refused(attempt, message)
+            refused(attempt, *code == SqlState::INVALID_PASSWORD, message)
         }
         code if *code == SqlState::INVALID_CATALOG_NAME => {
             ConnectFailure::NoSuchDatabase { database: attempt.database.to_string() }
@@ -96,10 +111,11 @@ fn diagnose_refusal(code: &SqlState, message: &str, attempt: &Attempt<'_>) -> Co
     }
 }
 
-fn refused(attempt: &Attempt<'_>, message: String) -> ConnectFailure {
+fn refused(attempt: &Attempt<'_>, is_for_password: bool, message: String) -> ConnectFailure {
     ConnectFailure::AuthenticationFailed {
-        user: attempt.user.to_string(),
+        user: attempt.user.into(),
         password: attempt.password.clone(),
+        is_for_password,
         message,
     }
 }

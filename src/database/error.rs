@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
-use super::password::PasswordSource;
+use super::login::PasswordSource;
 use super::server_version::OLDEST_SERVER;
 
 /// A connection that could not be had, or a server that cannot be used.
@@ -31,9 +31,11 @@ pub enum ConnectFailure {
     /// The server will not let this user in.
     AuthenticationFailed {
         /// Who was refused.
-        user: String,
+        user: Box<str>,
         /// Where the password came from.
         password: PasswordSource,
+        /// Whether that is for the password, or for the lack of one.
+        is_for_password: bool,
         /// The server's or the client library's words.
         message: String,
     },
@@ -61,6 +63,13 @@ pub enum ConnectFailure {
     ReadOnly {
         /// The server is a standby.
         standby: bool,
+    },
+    /// The database can't hold what we keep, or does not do what we rely on.
+    Unsuitable {
+        /// What is wrong.
+        problem: String,
+        /// What to do.
+        remedy: String,
     },
     /// TLS is asked for, by us or by the server, and cannot be had as it is asked for.
     Tls {
@@ -101,6 +110,7 @@ impl ConnectError {
             ConnectFailure::AuthenticationFailed { .. }
             | ConnectFailure::NoSuchDatabase { .. }
             | ConnectFailure::TooOld { .. }
+            | ConnectFailure::Unsuitable { .. }
             | ConnectFailure::Tls { .. }
             | ConnectFailure::Other { .. } => false,
         }
@@ -122,11 +132,12 @@ impl fmt::Display for ConnectFailure {
                 write!(f, "{cause}; check that the server runs there and that host and port are right")
             }
             Self::UnknownHost { cause } => write!(f, "{cause}; check the spelling of the host's name"),
-            Self::AuthenticationFailed { user, password, message } => {
+            Self::AuthenticationFailed { user, password, is_for_password, message } => {
                 write!(f, "the server refused user {user:?} with {password}: {message}; ")?;
                 f.write_str(match password {
-                    _ if message.contains("client certificate") || message.contains("certificate auth") => {
-                        "give one for this user with sslcert and sslkey, or correct the user"
+                    _ if !is_for_password => {
+                        "correct the user, have the server's pg_hba.conf let it in from here, or give what that asks for (a \
+                         client certificate: sslcert and sslkey)"
                     }
                     PasswordSource::Nowhere => {
                         "give a password in DATABASE_URL, PGPASSWORD or ~/.pgpass, or have the server's \
@@ -150,9 +161,15 @@ impl fmt::Display for ConnectFailure {
             Self::ReadOnly { standby } => write!(
                 f,
                 "the server {}; connect to the primary, or name all servers with \
-                 target_session_attrs=read-write",
-                if *standby { "is a standby and takes no writes" } else { "allows no writes" }
+                 target_session_attrs=read-write{}",
+                if *standby { "is a standby and takes no writes" } else { "allows no writes" },
+                if *standby {
+                    ""
+                } else {
+                    ", or take back default_transaction_read_only of this user or database"
+                }
             ),
+            Self::Unsuitable { problem, remedy } => write!(f, "{problem}; {remedy}"),
             Self::Tls { cause, remedy } => write!(f, "{cause}; {remedy}"),
             Self::Pool { message } => {
                 write!(f, "the connection pool gave none: {message}; check its settings and its size")

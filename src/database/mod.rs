@@ -13,8 +13,7 @@ pub mod data_dir;
 mod diagnose;
 mod environment;
 mod error;
-mod passfile;
-mod password;
+mod login;
 mod pooler;
 #[cfg(unix)]
 pub mod private_cluster;
@@ -27,12 +26,12 @@ mod settings_error;
 mod source;
 mod tls;
 
-pub use check_server::check_server;
+pub use check_server::{check_server, unsuitable};
 pub use connect::Patience;
 pub use conninfo::holds_password;
 pub use environment::{Environment, process_environment};
 pub use error::{ConnectError, ConnectFailure};
-pub use password::PasswordSource;
+pub use login::PasswordSource;
 pub use pooler::Pooler;
 pub use server_version::{Access, OLDEST_SERVER, ServerFacts};
 pub use settings::{ConnectionSettings, Target};

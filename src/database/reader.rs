@@ -7,10 +7,12 @@ use std::time::Duration;
 use postgres::config::{ChannelBinding, LoadBalanceHosts, TargetSessionAttrs};
 
 use super::conninfo::Parameters;
+use super::data_dir;
 use super::environment::Environment;
-use super::password::PasswordSource;
+use super::login::PasswordSource;
+use super::login::passfile;
+use super::login::require_auth::RequiredAuth;
 use super::settings_error::SettingsError;
-use super::{data_dir, passfile};
 
 /// Port of PostgreSQL where none is said.
 const DEFAULT_PORT: u16 = 5432;
@@ -41,6 +43,8 @@ const FROM_ENVIRONMENT: &[(&str, &str)] = &[
     ("PGREQUIREPEER", "requirepeer"),
     ("PGREQUIREAUTH", "require_auth"),
     ("PGGSSENCMODE", "gssencmode"),
+    ("PGMINPROTOCOLVERSION", "min_protocol_version"),
+    ("PGMAXPROTOCOLVERSION", "max_protocol_version"),
     ("PGAPPNAME", "application_name"),
     ("PGCONNECT_TIMEOUT", "connect_timeout"),
     ("PGOPTIONS", "options"),
@@ -48,6 +52,8 @@ const FROM_ENVIRONMENT: &[(&str, &str)] = &[
     ("PGCHANNELBINDING", "channel_binding"),
     ("PGLOADBALANCEHOSTS", "load_balance_hosts"),
 ];
+
+const OAUTH: &str = "OAuth is not spoken: leave it out, and use a password or a client certificate";
 
 /// One server of the list.
 pub(super) struct Place {
@@ -161,19 +167,41 @@ impl Reader<'_> {
     pub fn refuse_unsupported(&self) -> Result<(), SettingsError> {
         // Passing over what was written for safety would be worse than not to connect.
         for (key, remedy) in [
-            ("sslcrldir", "directories of revocation lists are not read: name one file with sslcrl"),
             ("sslpassword", "encrypted private keys are not read: decrypt it (openssl pkey -in … -out …)"),
             ("requirepeer", "the server's user is not asked for: leave it out"),
-            ("require_auth", "it is not supported: leave it out, and use channel_binding=require"),
+            ("sslkeylogfile", "the secrets of TLS are written nowhere: leave it out"),
+            ("scram_client_key", "give the password: keys in its place are not taken"),
+            ("scram_server_key", "give the password: keys in its place are not taken"),
+            ("oauth_issuer", OAUTH),
+            ("oauth_client_id", OAUTH),
+            ("oauth_client_secret", OAUTH),
+            ("oauth_scope", OAUTH),
+            ("oauth_ca_file", OAUTH),
         ] {
             if self.get(key).is_some() {
                 return Err(self.withheld(key, remedy));
             }
         }
+        if self.get("replication").is_some_and(|it| !["false", "off", "no", "0"].contains(&it)) {
+            return Err(
+                self.fault("replication", "sessions for replication run no statements of ours: leave it out")
+            );
+        }
+        // What nobody asks for by these is the same in both versions.
+        let versions = [("3.0", false), ("3.2", true), ("latest", true)];
+        if self.choice("min_protocol_version", &versions)? == Some(true) {
+            return Err(self.fault("min_protocol_version", "version 3.0 is spoken: leave it out"));
+        }
+        self.choice("max_protocol_version", &versions)?;
         if self.get("gssencmode") == Some("require") {
             return Err(self.fault("gssencmode", "GSSAPI encryption is not supported: leave it out"));
         }
         Ok(())
+    }
+
+    pub fn required_auth(&self) -> Result<Option<RequiredAuth>, SettingsError> {
+        let parsed = self.get("require_auth").map(RequiredAuth::parse).transpose();
+        parsed.map_err(|remedy| self.fault("require_auth", &remedy))
     }
 
     /// The servers to try, in order. One port serves all hosts, or each has its own.

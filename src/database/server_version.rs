@@ -23,4 +23,8 @@ pub struct ServerFacts {
     pub read_only: bool,
     /// A standby that follows another server.
     pub standby: bool,
+    /// In which encoding the database keeps text.
+    pub encoding: String,
+    /// Whether triggers fire: not with `session_replication_role = replica`.
+    pub fires_triggers: bool,
 }

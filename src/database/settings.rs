@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use super::conninfo::{self, Parameters};
 use super::environment::Environment;
-use super::password::PasswordSource;
+use super::login::PasswordSource;
+use super::login::require_auth::RequiredAuth;
 use super::pooler::Pooler;
 use super::reader::{self, CONNECT_TIMEOUT_S_DEFAULT, Place, Reader};
 use super::server::Server;
@@ -39,6 +40,7 @@ pub struct ConnectionSettings {
     pub(super) user: String,
     pub(super) database: String,
     pub(super) servers: Vec<Server>,
+    pub(super) required_auth: Option<RequiredAuth>,
     /// The place of the server that was reached last, which may spare the wait for one that is gone.
     pub(super) reached_last: Arc<AtomicUsize>,
     pub(super) pooler: Pooler,
@@ -67,6 +69,10 @@ impl Target {
         }
         if set("PGHOST").is_some() || set("PGHOSTADDR").is_some() {
             let settings = ConnectionSettings::build("PG*", Parameters::new(), env)?;
+            return Ok(Target::Server(Box::new(settings)));
+        }
+        if set("PGDATABASE").is_some_and(|it| conninfo::is_connection_string(&it)) {
+            let settings = ConnectionSettings::build("PGDATABASE", Parameters::new(), env)?;
             return Ok(Target::Server(Box::new(settings)));
         }
         if set("PGSERVICE").is_some() {
@@ -115,6 +121,7 @@ impl ConnectionSettings {
             config,
             tls: TlsSettings::disabled(),
             password_source: PasswordSource::Nowhere,
+            required_auth: None,
             application_name: None,
             node: None,
             own_keepalives: false,
@@ -131,10 +138,13 @@ impl ConnectionSettings {
         mut parameters: Parameters,
         env: &Environment<'_>,
     ) -> Result<Self, SettingsError> {
+        let (origin, is_expanded) = expand_database(origin, &mut parameters, env)?;
         let in_url = parameters.clone();
         parameters.retain(|_, value| !value.is_empty());
         add_service(origin, &mut parameters, env)?;
-        reader::supply_from_environment(&mut parameters, env);
+        reader::supply_from_environment(&mut parameters, &|name| {
+            env(name).filter(|_| !(is_expanded && name == "PGDATABASE"))
+        });
         let reader = Reader { parameters: &parameters, in_url: &in_url, origin };
         reader.refuse_unsupported()?;
         let user = match reader.get("user") {
@@ -150,6 +160,9 @@ impl ConnectionSettings {
         let database = reader.get("dbname").unwrap_or(&user).to_string();
         let places = reader.places()?;
         let (password, password_source) = reader.password(&places, &database, &user, env);
+        let required_auth = reader.required_auth()?;
+        // Who may not be asked for a password gives none away.
+        let password = password.filter(|_| required_auth.as_ref().is_none_or(RequiredAuth::takes_password));
 
         let mut config = postgres::Config::new();
         config.user(&user).dbname(&database).ssl_mode(postgres::config::SslMode::Disable);
@@ -172,6 +185,7 @@ impl ConnectionSettings {
             node: None,
             own_keepalives,
             servers,
+            required_auth,
             reached_last: Arc::default(),
             pooler: Pooler::Auto,
             gives_sessions_away: Arc::default(),
@@ -222,6 +236,33 @@ impl ConnectionSettings {
     }
 }
 
+/// A database's name that is a connection string stands for what that says, as with libpq; it may hold a password, and must
+/// not be shown as a name. Says where the parameters are from, and whether `PGDATABASE` was one.
+fn expand_database(
+    origin: &'static str,
+    parameters: &mut Parameters,
+    env: &Environment<'_>,
+) -> Result<(&'static str, bool), SettingsError> {
+    let (from, text) = match parameters.get("dbname").filter(|name| !name.is_empty()) {
+        Some(name) => (origin, Some(name.clone())),
+        None => ("PGDATABASE", env("PGDATABASE")),
+    };
+    let Some(text) = text.filter(|text| conninfo::is_connection_string(text)) else {
+        return Ok((origin, false));
+    };
+    let inner = conninfo::parse(&text).map_err(|problem| SettingsError::new(from, problem, ""))?;
+    if inner.get("dbname").is_some_and(|name| conninfo::is_connection_string(name)) {
+        let remedy = "write the name of a database";
+        return Err(SettingsError::new(from, "the dbname in a dbname is a connection string again", remedy));
+    }
+    parameters.remove("dbname");
+    let origin = if parameters.is_empty() { from } else { origin };
+    for (key, value) in inner {
+        parameters.entry(key).or_insert(value);
+    }
+    Ok((origin, true))
+}
+
 /// A service's parameters go before the environment's and behind the URL's own.
 fn add_service(
     origin: &'static str,
@@ -235,7 +276,12 @@ fn add_service(
             None => return Ok(()),
         },
     };
-    for (key, value) in service_file::look_up(origin, &name, env)? {
+    let file = parameters.remove("servicefile");
+    let env = |name: &str| match &file {
+        Some(file) if name == "PGSERVICEFILE" => Some(file.clone()),
+        _ => env(name),
+    };
+    for (key, value) in service_file::look_up(origin, &name, &env)? {
         parameters.entry(key).or_insert(value);
     }
     Ok(())
@@ -321,6 +367,43 @@ mod tests {
     }
 
     #[test]
+    fn a_database_that_is_a_connection_string_stands_for_what_that_says() {
+        let url = ("PGDATABASE", "postgresql://me:canary@there:6000/orders?application_name=mine");
+        for (explicit, variables) in [
+            (None, vec![url]),
+            (None, vec![url, ("PGHOST", "elsewhere"), ("PGUSER", "somebody")]),
+            (Some("dbname='postgresql://me:canary@there:6000/orders'"), vec![("PGDATABASE", "other")]),
+            (Some("postgresql://"), vec![url]),
+        ] {
+            let settings = server(explicit, &variables);
+            assert_eq!(settings.shown(), "database \"orders\" at there:6000 as user \"me\"", "{variables:?}");
+            assert_eq!(settings.config.get_password(), Some(&b"canary"[..]));
+            let source = settings.password_source().to_string();
+            assert!(source.contains("PGDATABASE") || source.contains("--database-url"), "{source}");
+        }
+        let named = server(Some("postgresql://me@here/mine"), &[url]);
+        assert_eq!(named.shown(), "database \"mine\" at here:5432 as user \"me\"");
+        assert_eq!(
+            server(None, &[("PGDATABASE", "host=h user=u")]).shown(),
+            "database \"u\" at h:5432 as user \"u\""
+        );
+    }
+
+    #[test]
+    fn the_words_of_newer_versions_of_libpq_are_known() {
+        for text in [
+            "require_auth=scram-sha-256",
+            "require_auth=!password,!md5",
+            "max_protocol_version=latest min_protocol_version=3.0",
+            "gssencmode=prefer gssdelegation=1 krbsrvname=pg gsslib=gssapi sslcompression=0 sslsni=1",
+            "sslcertmode=allow load_balance_hosts=random replication=false",
+            "fallback_application_name=x client_encoding=LATIN1",
+        ] {
+            server(Some(&format!("host=h user=u {text}")), &[]);
+        }
+    }
+
+    #[test]
     fn several_hosts_and_the_session_wanted_pass_through() {
         let settings = server(Some("postgres://u@h1:5433,h2,[::1]/d?target_session_attrs=read-write"), &[]);
         assert_eq!(settings.shown(), "database \"d\" at h1:5433 or h2:5432 or [::1]:5432 as user \"u\"");
@@ -400,8 +483,28 @@ mod tests {
                 "the service file /nonexistent/services cannot be read",
             ),
             (Some("host=h user=u sslpassword=canary"), &[], "sslpassword is not usable; encrypted"),
-            (Some("host=h user=u"), &[("PGREQUIREAUTH", "scram-sha-256")], "PGREQUIREAUTH: require_auth is"),
-            (Some("host=h user=u sslcrldir=/x"), &[], "name one file with sslcrl"),
+            (
+                Some("host=h user=u"),
+                &[("PGREQUIREAUTH", "scram")],
+                "PGREQUIREAUTH: require_auth \"scram\" is not",
+            ),
+            (Some("host=h user=u require_auth=gss"), &[], "allow one of none, password, md5, scram-sha-256"),
+            (Some("host=h user=u replication=database"), &[], "sessions for replication"),
+            (
+                Some("host=h user=u scram_client_key=canary"),
+                &[],
+                "scram_client_key is not usable; give the password",
+            ),
+            (
+                Some("host=h user=u oauth_issuer=canary"),
+                &[],
+                "oauth_issuer is not usable; OAuth is not spoken",
+            ),
+            (Some("host=h user=u min_protocol_version=3.2"), &[], "3.0 is spoken"),
+            (Some("host=h user=u max_protocol_version=2.0"), &[], "write one of 3.0, 3.2, latest"),
+            (Some("host=h user=u sslkeylogfile=/x"), &[], "sslkeylogfile is not usable"),
+            (Some("dbname='postgres://u:canary@h/d%ZZ'"), &[], "--database-url: a % is not followed"),
+            (None, &[("PGDATABASE", "postgres://u:canary@h:x/d")], "PGDATABASE: the port after a host's :"),
             (
                 Some("host=h user=u sslrootcert=system sslmode=require"),
                 &[],
@@ -418,6 +521,7 @@ mod tests {
         for (explicit, variables, expected) in cases {
             let error = resolve(*explicit, variables).expect_err(expected).to_string();
             assert!(error.contains(expected), "{expected:?} is not in {error:?}");
+            assert!(!error.contains("canary"), "{error}");
         }
     }
 }

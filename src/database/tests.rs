@@ -47,7 +47,12 @@ fn fake_server(play: impl FnOnce(TcpStream) + Send + 'static) -> u16 {
 
 /// Refuses whoever comes, as PostgreSQL would.
 fn refusing_server(sqlstate: &str, message: &str) -> String {
-    let body = format!("SFATAL\0VFATAL\0C{sqlstate}\0M{message}\0\0");
+    refusing_in(sqlstate, message, "somewhere")
+}
+
+/// The same in a function of the server's, which it names whatever its language.
+fn refusing_in(sqlstate: &str, message: &str, routine: &str) -> String {
+    let body = format!("SFATAL\0VFATAL\0C{sqlstate}\0M{message}\0Fauth.c\0L1\0R{routine}\0\0");
     let port = fake_server(move |mut stream| {
         stream.read_exact(&mut [0; 8]).unwrap();
         let length = u32::try_from(body.len() + 4).unwrap().to_be_bytes();
@@ -98,10 +103,11 @@ fn refusals_are_told_apart_by_their_code() {
     assert_reads(&failure_of(&url, &[]), &["is starting up; try again in a moment"], true);
     let url = refusing_server("53300", "sorry, too many clients already");
     assert_reads(&failure_of(&url, &[]), &["too many clients already; close other clients"], true);
-    let url = refusing_server("28000", "no pg_hba.conf entry for host \"x\", user \"u\", no encryption");
+    let none = "kein pg_hba.conf-Eintrag für Host »x«, Benutzer »u«, Datenbank »d«, keine Verschlüsselung";
+    let url = refusing_in("28000", none, "ClientAuthentication");
     assert_reads(
         &failure_of(&url, &[]),
-        &["the server lets nobody in without TLS", "use sslmode=prefer"],
+        &["the server lets nobody in without TLS", none, "use sslmode=prefer"],
         false,
     );
     let url = refusing_server("28000", "role \"u\" does not exist");

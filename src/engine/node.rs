@@ -433,6 +433,8 @@ fn identify(config: &NodeConfig) -> NodeIdentity {
         pid: i32::try_from(pid).unwrap_or(0),
         executors: i32::try_from(config.executors).unwrap_or(i32::MAX),
         lease: config.lease,
+        heartbeat: config.heartbeat,
+        dead_after: config.dead_after,
         lock_key: fastrand::i32(..),
         place: pid_space().map(|space| Place {
             boot_id: space.boot_id,

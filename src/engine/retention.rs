@@ -24,6 +24,8 @@ const LOOK_MIN: Duration = Duration::from_secs(1);
 const REST_FACTOR: u32 = 4;
 /// A rest is no longer than this, also after a batch that waited for others' locks.
 const REST_MAX: Duration = Duration::from_secs(10);
+/// After so many looks at which somebody else had the lock it is not asked for any more.
+const REFUSED_MAX: u32 = 3;
 /// A stop waits this long for a batch, which takes a fraction of it.
 const STOP_MAX: Duration = Duration::from_secs(5);
 /// The loop has shallow frames; buffers are on the heap.
@@ -52,7 +54,7 @@ impl Retention {
         let filter = PruneFilter { older_than: keep, statuses: Vec::new(), process_type: None };
         let (alive, ended) = bounded::<()>(0);
         let body = move || {
-            Forgetter { source, schema, filter, store: None }.run(&quitting);
+            Forgetter { source, schema, filter, store: None, refused: 0 }.run(&quitting);
             drop(alive);
         };
         let failed = failed.clone();
@@ -82,6 +84,8 @@ struct Forgetter {
     schema: String,
     filter: PruneFilter,
     store: Option<Store>,
+    /// At how many looks running somebody else had the lock.
+    refused: u32,
 }
 
 impl Forgetter {
@@ -115,8 +119,14 @@ impl Forgetter {
                 Some(store) => store,
                 empty => empty.insert(Store::open(&*self.source, "retention", &self.schema)?),
             };
-            // `None`: another node does it.
-            let Some(pruned) = store.prune_alone(&self.filter, place.as_ref())? else { break };
+            // `None`: another node does it, or anybody who may connect holds its lock; two that do it are only slower.
+            let turn = store.prune_alone(&self.filter, place.as_ref())?;
+            self.refused = if turn.is_some() { 0 } else { self.refused.saturating_add(1) };
+            let pruned = match turn {
+                Some(pruned) => pruned,
+                None if self.refused > REFUSED_MAX => store.prune(&self.filter, place.as_ref())?,
+                None => break,
+            };
             forgotten += pruned.processes;
             if locked == 0 && !pruned.locked.is_empty() {
                 let holders = store.who_keeps(&pruned.locked)?;

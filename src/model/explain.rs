@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use self::blocker::Blocker;
 use super::lifecycle::{ProcessStatus, TaskStatus};
+use super::liveness::is_silent;
 
 /// What the tables say of a process and its surroundings at one moment.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,12 +53,23 @@ pub struct Queued {
     pub is_due: bool,
     /// Due processes that are claimed before it.
     pub ahead: i64,
-    /// The node that has claimed it, the node's state and its last heartbeat, where it is known.
-    pub claimed_by: Option<(String, Option<(String, Timestamp)>)>,
+    /// The node that has claimed it, and what is known of that.
+    pub claimed_by: Option<(String, Option<Holder>)>,
     /// The node that alone may claim it.
     pub reserved_for: Option<String>,
     /// When somebody asked to cancel it, and what becomes its error message.
     pub cancel_requested: Option<(Timestamp, Option<String>)>,
+}
+
+/// A node that has claimed a process, as its row says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Holder {
+    /// Its state.
+    pub state: String,
+    /// When it last renewed its lease.
+    pub last_heartbeat: Timestamp,
+    /// After which time without that it counts as silent.
+    pub dead_after_seconds: f64,
 }
 
 /// The current task.
@@ -198,9 +210,6 @@ pub struct Explanation {
     pub now: Timestamp,
 }
 
-/// A node that has missed its heartbeats for this many seconds is told as silent: five times the pause between two.
-pub const SILENT_SECONDS: f64 = 10.0;
-
 /// A command that has printed nothing for this many seconds may hold back what it prints.
 pub const SILENT_OUTPUT_SECONDS: f64 = 30.0;
 
@@ -232,21 +241,21 @@ pub fn explain(facts: Facts) -> Explanation {
     }
 }
 
-fn claimed(facts: &Facts, queued: &Queued, node: &str, known: Option<&(String, Timestamp)>) -> Vec<Reason> {
+fn claimed(facts: &Facts, queued: &Queued, node: &str, known: Option<&Holder>) -> Vec<Reason> {
     let mut reasons = cancel_reason(queued);
-    let is_silent = known.is_none_or(|(state, heartbeat)| {
-        matches!(state.as_str(), "DEAD" | "STOPPED")
-            || facts.now.duration_since(*heartbeat).as_secs_f64() > SILENT_SECONDS
+    let is_silent = known.is_none_or(|it| {
+        let silence = facts.now.duration_since(it.last_heartbeat).as_secs_f64();
+        matches!(it.state.as_str(), "DEAD" | "STOPPED") || is_silent(silence, it.dead_after_seconds)
     });
     if is_silent {
-        let last_heartbeat = known.map(|it| it.1);
+        let last_heartbeat = known.map(|it| it.last_heartbeat);
         reasons.push(Reason::NodeSilent { node: node.to_owned(), last_heartbeat });
         return reasons;
     }
     reasons.push(Reason::Claimed {
         node: node.to_owned(),
-        node_state: known.map(|it| it.0.clone()),
-        last_heartbeat: known.map(|it| it.1),
+        node_state: known.map(|it| it.state.clone()),
+        last_heartbeat: known.map(|it| it.last_heartbeat),
         since: facts.task.as_ref().and_then(|task| task.started_at),
         silent_since: facts
             .task
@@ -385,7 +394,9 @@ mod tests {
     #[test]
     fn a_claimed_process_is_told_whether_its_node_lives() {
         let by = |state: &str, heartbeat| {
-            queued(|it| it.claimed_by = Some(("n-1".to_owned(), Some((state.to_owned(), at(heartbeat))))))
+            let holder =
+                Holder { state: state.to_owned(), last_heartbeat: at(heartbeat), dead_after_seconds: 15.0 };
+            queued(|it| it.claimed_by = Some(("n-1".to_owned(), Some(holder))))
         };
         assert_eq!(codes(by("RUNNING", 99)), ["CLAIMED"]);
         assert_eq!(codes(by("STOPPING", 99)), ["CLAIMED"]);

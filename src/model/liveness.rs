@@ -12,6 +12,8 @@ pub struct Signs {
     pub unchanged_for: Duration,
     /// Silence after which it has fenced itself.
     pub lease: Duration,
+    /// Silence that means death if its lock is gone, as its own row says: it may beat more seldom than the observer.
+    pub dead_after: Duration,
     /// Whether it held its session lock at its last heartbeat.
     pub had_lock: bool,
     /// Whether its session lock is held.
@@ -27,7 +29,7 @@ pub struct Signs {
 pub struct Observer {
     /// How long it has had its connection: after a restart of the database all locks are gone at first.
     pub connected_for: Duration,
-    /// Silence that means death if the lock is gone.
+    /// For how long that has to be before it may judge others by their silence.
     pub dead_after: Duration,
 }
 
@@ -100,20 +102,26 @@ pub fn sight<T: PartialEq>(
     Sighting { heartbeat, unchanged_for, is_locked, unlocked_for, at: now }
 }
 
+/// Whether a node that was heard of so long ago is silent, for people who look at its row: it may still live, and nobody should
+/// rely on it. `dead_after` is its own.
+pub fn is_silent(silence_seconds: f64, dead_after_seconds: f64) -> bool {
+    silence_seconds > dead_after_seconds
+}
+
 /// Judges a node by two limits: for how long it has been silent against its lease, and, once its lock is gone, against the
 /// shorter `dead_after`. That it is gone must have been seen for a while: a node that was cut off for long and is killed when it
 /// is heard again has an old heartbeat, and its guard needs a moment to end its commands.
 pub fn judge(signs: &Signs, observer: &Observer) -> Liveness {
     let has_lost_lock = signs.had_lock && !signs.is_locked;
-    let is_settled = observer.connected_for >= observer.dead_after;
+    let is_settled = observer.connected_for >= observer.dead_after.max(signs.dead_after);
     if signs.is_process_gone {
         Liveness::Dead(Death::ProcessGone)
     } else if is_settled && signs.unchanged_for > signs.lease {
         Liveness::Dead(Death::LeaseExpired)
     } else if is_settled
         && has_lost_lock
-        && signs.unlocked_for > observer.dead_after / 10
-        && signs.unchanged_for > observer.dead_after
+        && signs.unlocked_for > signs.dead_after / 10
+        && signs.unchanged_for > signs.dead_after
     {
         Liveness::Dead(Death::LockGone)
     } else if has_lost_lock {
@@ -130,7 +138,15 @@ mod tests {
     fn signs(silence_s: u64, had_lock: bool, is_locked: bool) -> Signs {
         let (unchanged_for, lease) = (Duration::from_secs(silence_s), Duration::from_secs(300));
         let unlocked_for = if is_locked { Duration::ZERO } else { unchanged_for };
-        Signs { unchanged_for, lease, had_lock, is_locked, unlocked_for, is_process_gone: false }
+        Signs {
+            unchanged_for,
+            lease,
+            dead_after: Duration::from_secs(10),
+            had_lock,
+            is_locked,
+            unlocked_for,
+            is_process_gone: false,
+        }
     }
 
     fn judged(signs: Signs, connected_s: u64) -> Liveness {
@@ -167,6 +183,16 @@ mod tests {
     fn an_observer_that_has_just_regained_the_database_declares_no_node_dead() {
         assert_eq!(judged(signs(1000, true, false), 9), Liveness::Suspect);
         assert_eq!(judged(signs(1000, true, true), 9), Liveness::Alive);
+    }
+
+    #[test]
+    fn a_node_is_judged_by_its_own_row_whatever_the_observer_is_told_for_itself() {
+        let slow = |silence| Signs { dead_after: Duration::from_secs(60), ..signs(silence, true, false) };
+        assert_eq!(judged(slow(59), 1000), Liveness::Suspect);
+        assert_eq!(judged(slow(61), 1000), Liveness::Dead(Death::LockGone));
+        assert_eq!(judged(slow(61), 59), Liveness::Suspect, "it has not had the time to connect again");
+        let quick = Signs { dead_after: Duration::from_secs(3), ..signs(4, true, false) };
+        assert_eq!(judged(quick, 1000), Liveness::Dead(Death::LockGone));
     }
 
     #[test]

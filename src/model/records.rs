@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::lifecycle::{Outcome, ProcessStatus, TaskStatus};
+use super::liveness::is_silent;
 
 /// One run of a process type with its input.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -180,6 +181,17 @@ pub struct NodeData {
     pub started_at: Timestamp,
     /// When it last renewed its lease.
     pub last_heartbeat: Timestamp,
+    /// How often it does.
+    pub heartbeat_seconds: f64,
+    /// After which time without that it counts as silent, and as dead once its session is gone.
+    pub dead_after_seconds: f64,
+}
+
+impl NodeData {
+    /// Whether it is silent at `now`, a time of the database's clock, by what its own row says.
+    pub fn is_silent(&self, now: Timestamp) -> bool {
+        is_silent(now.duration_since(self.last_heartbeat).as_secs_f64(), self.dead_after_seconds)
+    }
 }
 
 /// What `/status` answers.

@@ -77,11 +77,15 @@ fn spawn_by_std(request: &SpawnRequest<'_>, writer: PipeWriter) -> io::Result<Ch
         command.current_dir(directory);
     }
     command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
-    // SAFETY: between fork and exec only setsid runs, a plain system call.
+    // SAFETY: between fork and exec only plain system calls run.
     unsafe {
-        command.pre_exec(|| match libc::setsid() {
-            -1 => Err(io::Error::last_os_error()),
-            _ => Ok(()),
+        command.pre_exec(|| {
+            #[cfg(target_os = "linux")]
+            super::unix::close_on_exec_from_3();
+            match libc::setsid() {
+                -1 => Err(io::Error::last_os_error()),
+                _ => Ok(()),
+            }
         });
     }
     let handle = command.spawn()?;

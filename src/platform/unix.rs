@@ -44,6 +44,33 @@ pub fn make_children_waitable() -> io::Result<()> {
     Ok(())
 }
 
+/// Keeps what this program was started with, but for its three standard streams, from everything that it starts: a lock
+/// that somebody holds by a descriptor, a file that others may not read. To be called before anything is opened that is
+/// meant for a child.
+pub fn keep_descriptors() {
+    #[cfg(target_os = "linux")]
+    if close_on_exec_from_3() {
+        return;
+    }
+    // Before Linux 5.11, and on other systems: one by one. The list is read with a descriptor of its own, which is closed by then.
+    let Ok(entries) = std::fs::read_dir("/dev/fd") else { return };
+    let open: Vec<i32> = entries.flatten().filter_map(|it| it.file_name().to_str()?.parse().ok()).collect();
+    for fd in open.into_iter().filter(|&fd| fd >= 3) {
+        // SAFETY: fcntl with this command takes plain integers; of a descriptor that is closed it says so.
+        unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+    }
+}
+
+/// Has everything from descriptor 3 on closed when a program is executed; `false` where the kernel can't do it at once. Makes
+/// one system call and nothing else, so that a child may call it.
+#[cfg(target_os = "linux")]
+pub(super) fn close_on_exec_from_3() -> bool {
+    const FIRST: libc::c_uint = 3;
+    const CLOSE_RANGE_CLOEXEC: libc::c_uint = 4;
+    // SAFETY: close_range takes integers, and with this flag it closes nothing yet.
+    unsafe { libc::syscall(libc::SYS_close_range, FIRST, libc::c_uint::MAX, CLOSE_RANGE_CLOEXEC) == 0 }
+}
+
 /// Whether whoever started this program wants it to outlive its terminal, as `nohup` does.
 pub fn ignores_hangup() -> bool {
     // SAFETY: sigaction only fills `current`, which is valid, zeroed memory.

@@ -208,6 +208,8 @@ impl Store {
             pid: 0,
             executors: 1,
             lease: Duration::from_secs(1_000_000),
+            heartbeat: Duration::from_secs(1_000_000),
+            dead_after: Duration::from_secs(1_000_000),
             place: None,
             lock_key: 0,
         })

@@ -6,7 +6,7 @@ use std::fmt;
 use postgres::error::SqlState;
 
 use super::connection::quote_identifier;
-use crate::database::ConnectError;
+use crate::database::{ConnectError, ConnectFailure};
 
 /// A failure of the store. Displayed, it completes the phrase "failed to …".
 #[derive(Debug)]
@@ -72,10 +72,35 @@ pub enum StoreError {
         /// Whose transaction, since when.
         holder: String,
     },
+    /// The database can't be used, whatever its tables hold.
+    Unsuitable(ConnectFailure),
+    /// A pooler gives the session to others after every statement.
+    StatementPooling {
+        /// What it says.
+        source: postgres::Error,
+    },
     /// The server's side of a lost connection does not end.
     BackendStays {
         /// Its process on the server.
         pid: i32,
+    },
+    /// PostgreSQL failed or refused a migration, of which nothing is left.
+    Migration {
+        /// Its name.
+        migration: &'static str,
+        /// The cause.
+        source: postgres::Error,
+    },
+    /// A migration has waited in vain for others' locks.
+    MigrationBlocked {
+        /// Its name.
+        migration: &'static str,
+        /// How long it has waited, in seconds.
+        waited_s: u64,
+        /// Who is in the way.
+        holder: String,
+        /// The holder's process of the server.
+        pid: Option<i32>,
     },
     /// PostgreSQL failed or refused a statement.
     Database {
@@ -174,12 +199,29 @@ impl StoreError {
         Self::Database { action, source }
     }
 
+    /// Wraps what was answered to a BEGIN. A pooler in statement mode refuses it, and nothing that is asked for works through
+    /// it.
+    pub(super) fn beginning(action: &'static str, source: postgres::Error) -> Self {
+        match source.code() {
+            Some(code) if *code == SqlState::PROTOCOL_VIOLATION => Self::StatementPooling { source },
+            _ => Self::database(action, source),
+        }
+    }
+
+    /// What PostgreSQL or the way to it has answered to a statement.
+    fn answer(&self) -> Option<&postgres::Error> {
+        match self {
+            Self::Database { source, .. } | Self::Migration { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+
     /// Whether a new connection, or just another try a little later, may succeed: the connection was lost, the
     /// server is going down or coming up, a lock or serialization conflict, resources used up.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Connect(_) | Self::BackendStays { .. } | Self::Locked { .. } => true,
-            Self::Database { source, .. } => {
+            Self::Database { source, .. } | Self::Migration { source, .. } => {
                 source.is_closed()
                     || source.as_db_error().is_none_or(|answer| is_transient_state(answer.code()))
             }
@@ -190,7 +232,7 @@ impl StoreError {
     /// Whether the connection is gone: it broke, or the server has ended it, as it does when it stops or somebody has
     /// terminated the session.
     pub fn is_connection_lost(&self) -> bool {
-        let Self::Database { source, .. } = self else { return false };
+        let Some(source) = self.answer() else { return false };
         let is_ended = |state: &SqlState| state.code().starts_with("08") || state.code().starts_with("57P");
         source.is_closed() || source.as_db_error().is_none_or(|answer| is_ended(answer.code()))
     }
@@ -198,14 +240,14 @@ impl StoreError {
     /// Whether the database refuses a value (SQLSTATE classes 22, 23 and 54): the same statement would be refused
     /// again, with other values it would not.
     pub fn is_refused_value(&self) -> bool {
-        let Self::Database { source, .. } = self else { return false };
+        let Some(source) = self.answer() else { return false };
         let is_value = source.code().is_some_and(|state| ["22", "23", "54"].contains(&&state.code()[..2]));
         is_value && !self.is_recorded_already()
     }
 
     /// Whether an execution is in the audit trail already: somebody was faster, or we were, and did not hear of it.
     pub fn is_recorded_already(&self) -> bool {
-        let Self::Database { source, .. } = self else { return false };
+        let Some(source) = self.answer() else { return false };
         source.as_db_error().is_some_and(|answer| {
             *answer.code() == SqlState::UNIQUE_VIOLATION && answer.table() == Some("task_executions")
         })
@@ -213,7 +255,7 @@ impl StoreError {
 
     /// Whether the connection is as good as before: a conflict over a lock, a statement that took too long.
     pub fn leaves_connection_whole(&self) -> bool {
-        let Self::Database { source, .. } = self else { return false };
+        let Some(source) = self.answer() else { return false };
         !source.is_closed()
             && source.code().is_some_and(|state| {
                 state.code().starts_with("40")
@@ -224,7 +266,7 @@ impl StoreError {
 
     /// Whether another transaction's locks were in the way for too long.
     pub(crate) fn is_lock_conflict(&self) -> bool {
-        let Self::Database { source, .. } = self else { return false };
+        let Some(source) = self.answer() else { return false };
         source.code().is_some_and(|state| {
             *state == SqlState::LOCK_NOT_AVAILABLE || *state == SqlState::T_R_DEADLOCK_DETECTED
         })
@@ -259,6 +301,12 @@ impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Connect(cause) => write!(f, "connect to {}: {}", cause.target, cause.failure),
+            Self::Unsuitable(failure) => write!(f, "use this database: {failure}"),
+            Self::StatementPooling { .. } => f.write_str(
+                "begin a transaction: the pooler gives its sessions to others after every statement (PgBouncer's \
+                 pool_mode = statement), which nothing here can work with; set pool_mode = transaction or session for this \
+                 database, or connect to the server itself",
+            ),
             Self::Refused(refusal) => write!(f, "{}; {}", refusal.message, refusal.remedy),
             Self::SchemaMissing { schema, found: 0, .. } => {
                 write!(
@@ -300,6 +348,18 @@ impl fmt::Display for StoreError {
                 f,
                 "lock {what}: it is locked by {holder}; nothing was changed, try again when that transaction has ended"
             ),
+            Self::Migration { migration, source } => {
+                write!(f, "apply migration {migration}: ")?;
+                describe(source, f)
+            }
+            Self::MigrationBlocked { migration, waited_s, holder, pid } => {
+                write!(f, "apply migration {migration}: waited {waited_s} s in vain: {holder}; ")?;
+                match pid {
+                    Some(pid) => write!(f, "end that session (SELECT pg_terminate_backend({pid}))")?,
+                    None => f.write_str("end what is in the way")?,
+                }
+                f.write_str(", or wait longer: process-orchestrator migrate --wait 1h")
+            }
             Self::BackendStays { pid } => {
                 write!(
                     f,
@@ -354,8 +414,8 @@ impl Error for StoreError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Connect(cause) => cause.source(),
-            Self::Database { source, .. } => Some(source),
-            _ => None,
+            Self::StatementPooling { source } => Some(source),
+            _ => self.answer().map(|source| source as _),
         }
     }
 }

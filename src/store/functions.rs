@@ -5,12 +5,15 @@
 //! had when the function was made: a schema that was renamed, or restored under another name, has functions that act on
 //! the one of the old name.
 
+use std::time::Duration;
+
 use log::warn;
 use postgres::Row;
 use postgres::types::Type;
 use serde::Serialize;
 
-use super::migrate::{AppliedMigration, LOCK_CLASS, LOCK_TIMEOUT_MS};
+use super::migrate::wait::{LOCK_TIMEOUT_MS, Wait, Wanted};
+use super::migrate::{AppliedMigration, LOCK_CLASS};
 use super::row::get;
 use super::{Sql, Store, StoreError, quote_identifier};
 
@@ -63,13 +66,14 @@ pub fn told(stray: &[StrayFunction]) -> Vec<String> {
 }
 
 impl Store {
-    /// As [`Store::migrate`], and says which functions were mended.
+    /// As [`Store::migrate`], and says which functions were mended; waits so long at the most for others that migrate or
+    /// have locks on the tables.
     ///
     /// # Errors
     /// As [`Store::migrate`], and when functions act on another schema that are not ours to alter.
-    pub fn migrate_and_mend(&mut self, dry_run: bool) -> Result<Migrated, StoreError> {
-        let migrations = self.apply_pending(dry_run)?;
-        let mended = if dry_run { self.stray_functions()? } else { self.mend_functions()? };
+    pub fn migrate_and_mend(&mut self, dry_run: bool, wait: Duration) -> Result<Migrated, StoreError> {
+        let migrations = self.apply_pending(dry_run, wait)?;
+        let mended = if dry_run { self.stray_functions()? } else { self.mend_functions(wait)? };
         Ok(Migrated { migrations, mended })
     }
 
@@ -97,7 +101,7 @@ impl Store {
     ///
     /// # Errors
     /// As said, and when the database fails.
-    pub(super) fn mend_functions(&mut self) -> Result<Vec<StrayFunction>, StoreError> {
+    pub(super) fn mend_functions(&mut self, wait: Duration) -> Result<Vec<StrayFunction>, StoreError> {
         let stray = self.stray_functions()?;
         if stray.iter().any(|it| !it.may_alter) {
             self.check_functions()?;
@@ -112,24 +116,42 @@ impl Store {
         if stray.is_empty() {
             return Ok(stray);
         }
+        let mut wait = Wait::new(wait);
+        loop {
+            let wanted = match self.alter(&stray) {
+                Ok(true) => break,
+                Ok(false) => Wanted::Turn(LOCK_CLASS),
+                Err(error) if error.is_lock_conflict() => Wanted::Tables,
+                Err(error) => return Err(error),
+            };
+            wait.pause(self, "of the functions' search paths", wanted)?;
+        }
+        warn!("mended in schema {:?}: {}", self.schema, told(&stray).join("; "));
+        Ok(stray)
+    }
+
+    /// Whether it was done: nobody else migrates. Two that alter the same function at once would fail.
+    fn alter(&mut self, stray: &[StrayFunction]) -> Result<bool, StoreError> {
         let failed = |source| StoreError::database("mend the schema's functions", source);
         let (schema, quoted) = (self.schema.clone(), quote_identifier(&self.schema));
         let mut transaction = self.connection.transaction().map_err(failed)?;
         transaction.batch_execute(&format!("SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")).map_err(failed)?;
-        // Two that alter the same function at once would fail.
-        transaction
-            .execute_typed(
-                "SELECT pg_advisory_xact_lock($1, hashtext($2))",
+        let is_our_turn: bool = transaction
+            .query_typed_one(
+                "SELECT pg_try_advisory_xact_lock($1, hashtext($2))",
                 &[(&LOCK_CLASS, Type::INT4), (&schema, Type::TEXT)],
             )
-            .map_err(failed)?;
+            .map_err(failed)?
+            .get(0);
+        if !is_our_turn {
+            return Ok(false);
+        }
         let alter = |it: &StrayFunction| {
             format!("ALTER FUNCTION {} SET search_path = {quoted}, pg_temp;", it.signature)
         };
         transaction.batch_execute(&stray.iter().map(alter).collect::<String>()).map_err(failed)?;
         transaction.commit().map_err(failed)?;
-        warn!("mended in schema {:?}: {}", self.schema, told(&stray).join("; "));
-        Ok(stray)
+        Ok(true)
     }
 }
 

@@ -11,7 +11,8 @@ use super::{Sql, Store, StoreError};
 const REGISTER: Sql = Sql::new(
     "register this node",
     "INSERT INTO nodes (node_id, name, host, pid, version, executors, lease_seconds, boot_id, pid_namespace, \
-     pid_started, lock_key, notify_above) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 0) ON CONFLICT (node_id) DO NOTHING",
+     pid_started, lock_key, heartbeat_seconds, dead_after_seconds, notify_above) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 0) ON CONFLICT (node_id) DO NOTHING",
 );
 const FORGET: Sql = Sql::new(
     "forget nodes that ended long ago",
@@ -22,6 +23,8 @@ const FORGET: Sql = Sql::new(
 const HEARTBEAT: Sql = Sql::new("renew this node's lease", include_str!("../../sql/nodes/heartbeat.sql"));
 const REJOIN: Sql = Sql::new("rejoin", include_str!("../../sql/nodes/rejoin.sql"));
 const TAKE_LOCK: Sql = Sql::new("take this node's lock", "SELECT pg_try_advisory_lock($1, $2) AS is_taken");
+const DROP_LOCK: Sql = Sql::new("give this node's lock back", "SELECT pg_advisory_unlock($1, $2)");
+const HOLDS_LOCK: Sql = Sql::new("look this node's lock up", include_str!("../../sql/nodes/holds_lock.sql"));
 const PEERS: Sql = Sql::new("look after the other nodes", include_str!("../../sql/nodes/peers.sql"));
 const DEAD_NEIGHBOURS: Sql = Sql::new(
     "look for dead nodes of this host",
@@ -53,6 +56,10 @@ pub struct NodeIdentity {
     pub executors: i32,
     /// How long after a heartbeat it may still run commands.
     pub lease: Duration,
+    /// How often it renews that.
+    pub heartbeat: Duration,
+    /// Silence after which it is dead once its lock is gone; everybody judges it by this.
+    pub dead_after: Duration,
     /// Where its pid means something.
     pub place: Option<Place>,
     /// The key of its lock, which it takes with its first heartbeat: whoever dies before that is found by the missing lock.
@@ -115,11 +122,13 @@ pub struct Peer {
     pub place: Option<Place>,
     /// Its lease.
     pub lease: Duration,
+    /// Silence after which it is dead once its lock is gone; unknown of a node of the release before.
+    pub dead_after: Option<Duration>,
     /// Its last heartbeat as the row says, which a declaration has to match.
     pub last_heartbeat: Timestamp,
     /// Whether it held its lock at its last heartbeat.
     pub had_lock: bool,
-    /// Whether a session holds that lock now.
+    /// Whether its session holds that lock now.
     pub is_locked: bool,
 }
 
@@ -150,6 +159,8 @@ impl Store {
                 &place.map(|it| &it.pid_namespace),
                 &place.and_then(|it| it.pid_started),
                 &lock_key,
+                &node.heartbeat.as_secs_f64(),
+                &node.dead_after.as_secs_f64(),
             ],
         )?;
         Ok(inserted > 0)
@@ -174,9 +185,28 @@ impl Store {
     }
 
     /// Takes a node's lock on this connection, for as long as it lives; `false` while another session has it,
-    /// such as this node's own that the server does not know to be gone.
+    /// such as this node's own that the server does not know to be gone, or a stranger's.
     pub fn take_node_lock(&mut self, key: i32) -> Result<bool, StoreError> {
         get(&self.query_one(&TAKE_LOCK, &[&LOCK_CLASS, &key], "a lock")?, "is_taken", "a lock")
+    }
+
+    /// Whether a lock that this connection has taken is seen where the others look for it. Some poolers and some systems
+    /// that speak PostgreSQL's protocol show no such locks, or only say that they take them.
+    pub fn sees_node_lock(&mut self, key: i32) -> Result<bool, StoreError> {
+        get(&self.query_one(&HOLDS_LOCK, &[&LOCK_CLASS, &key], "a lock")?, "is_seen", "a lock")
+    }
+
+    /// Whether the locks of nodes can be seen in this database.
+    pub fn shows_locks(&mut self) -> Result<bool, StoreError> {
+        let key = fastrand::i32(..);
+        let is_seen = self.take_node_lock(key)? && self.sees_node_lock(key)?;
+        self.drop_node_lock(key)?;
+        Ok(is_seen)
+    }
+
+    /// Gives a node's lock back.
+    pub fn drop_node_lock(&mut self, key: i32) -> Result<(), StoreError> {
+        self.query(&DROP_LOCK, &[&LOCK_CLASS, &key]).map(drop)
     }
 
     /// Keeps the server from ending this session before `time` without a word from us: it holds the node's lock.
@@ -255,7 +285,9 @@ fn read_peer(row: &Row) -> Result<Peer, StoreError> {
     if !(lease.is_finite() && lease >= 0.0) {
         return Err(unreadable(&what, format!("column lease_seconds is {lease}")));
     }
+    let dead_after: Option<f64> = get(row, "dead_after_seconds", &what)?;
     Ok(Peer {
+        dead_after: dead_after.filter(|it| it.is_finite() && *it >= 0.0).map(seconds),
         name: get(row, "name", &what)?,
         pid: get(row, "pid", &what)?,
         place: boot_id.zip(pid_namespace).map(|(boot_id, pid_namespace)| Place {

@@ -16,15 +16,20 @@
 //! release before reads, or makes it write otherwise). What is to be dropped goes in two releases: the first stops using
 //! it, the second drops it and says `works from` the first.
 
+pub(super) mod wait;
+
 use std::time::Duration;
 
-use log::{info, warn};
+use log::info;
 use postgres::Row;
 use postgres::types::Type;
 use serde::Serialize;
 
+pub use self::wait::WAIT_DEFAULT;
+use self::wait::{LOCK_TIMEOUT_MS, Wait, Wanted};
 use super::row::{get, unreadable};
 use super::{Store, StoreError, quote_identifier};
+use crate::database::unsuitable;
 use crate::failpoint::{self, Point};
 
 /// One numbered file of `sql/migrations`.
@@ -44,7 +49,7 @@ macro_rules! migrations {
     };
 }
 
-const MIGRATIONS: &[Migration] = migrations![1 "0001_tables", 2 "0002_start_process", 3 "0003_control", 4 "0004_filters", 5 "0005_live_output", 6 "0006_hot_tables", 7 "0007_queue_states", 8 "0008_values", 9 "0009_waiting", 10 "0010_id_prefix", 11 "0011_doors", 12 "0012_retry_and_types"];
+const MIGRATIONS: &[Migration] = migrations![1 "0001_tables", 2 "0002_start_process", 3 "0003_control", 4 "0004_filters", 5 "0005_live_output", 6 "0006_hot_tables", 7 "0007_queue_states", 8 "0008_values", 9 "0009_waiting", 10 "0010_id_prefix", 11 "0011_doors", 12 "0012_retry_and_types", 13 "0013_node_sessions"];
 
 /// Makes or completes the table in which migrations are recorded.
 const TABLE: &str = include_str!("../../sql/schema/migrations_table.sql");
@@ -59,19 +64,6 @@ const WORKS_FROM: &str = "-- works from:";
 /// Advisory lock of everybody who migrates; the second key is the schema's hash.
 pub(super) const LOCK_CLASS: i32 = 0x504f_4d31_u32 as i32;
 
-/// A try to lock tables lasts no longer: whoever comes meanwhile waits behind it.
-pub(super) const LOCK_TIMEOUT_MS: u32 = 2_000;
-/// The pause before the next one.
-const LOCK_PAUSE: Duration = Duration::from_secs(1);
-/// Tries in all, five minutes.
-const LOCK_TRIES_MAX: u32 = 100;
-const LOCK_HOLDER: &str = "SELECT format('server process %s (%s, role %s), since %s s: %s', a.pid, \
-     coalesce(nullif(a.application_name, ''), 'no application name'), a.usename, \
-     extract(epoch FROM now() - a.xact_start)::bigint, left(a.query, 200)) AS holder \
-     FROM pg_locks l JOIN pg_class c ON c.oid = l.relation JOIN pg_stat_activity a ON a.pid = l.pid \
-     WHERE l.granted AND c.relnamespace = to_regnamespace(quote_ident($1)) AND a.pid <> pg_backend_pid() \
-     ORDER BY a.xact_start LIMIT 1";
-
 /// A migration that was, or with a dry run would be, applied.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct AppliedMigration {
@@ -79,6 +71,15 @@ pub struct AppliedMigration {
     pub version: i32,
     /// Its file's name without the ending.
     pub name: &'static str,
+}
+
+/// How a try to apply a migration came out.
+enum Tried {
+    Applied,
+    /// Somebody has done so while we waited.
+    Was,
+    /// Somebody else migrates.
+    Busy,
 }
 
 /// A migration as the database has it.
@@ -108,11 +109,16 @@ impl Store {
     /// When the schema is newer than this binary works with, when an applied migration differs from ours, when functions act
     /// on another schema that are not ours to alter, or when the database fails; a migration that fails leaves nothing behind.
     pub fn migrate(&mut self, dry_run: bool) -> Result<Vec<AppliedMigration>, StoreError> {
-        Ok(self.migrate_and_mend(dry_run)?.migrations)
+        Ok(self.migrate_and_mend(dry_run, WAIT_DEFAULT)?.migrations)
     }
 
-    /// The migrations alone.
-    pub(super) fn apply_pending(&mut self, dry_run: bool) -> Result<Vec<AppliedMigration>, StoreError> {
+    /// The migrations alone, waiting so long at the most for others that migrate or have locks on the tables.
+    pub(super) fn apply_pending(
+        &mut self,
+        dry_run: bool,
+        wait: Duration,
+    ) -> Result<Vec<AppliedMigration>, StoreError> {
+        self.check_suitability()?;
         let found = self.applied()?;
         let pending = pending(&found, &self.schema)?;
         if newest(&found) > known_version() {
@@ -126,9 +132,9 @@ impl Store {
         if dry_run || pending.is_empty() {
             return Ok(pending.iter().map(|it| it.applied()).collect());
         }
-        let mut done = Vec::new();
+        let (mut done, mut wait) = (Vec::new(), Wait::new(wait));
         for migration in known() {
-            if self.apply_when_free(migration)? {
+            if self.apply_when_free(migration, &mut wait)? {
                 done.push(migration.applied());
             }
         }
@@ -162,41 +168,56 @@ impl Store {
         })
     }
 
-    /// Applies one migration; while somebody else's lock is in the way, again and again.
-    fn apply_when_free(&mut self, migration: &Migration) -> Result<bool, StoreError> {
-        for _ in 1..LOCK_TRIES_MAX {
-            match self.apply(migration) {
-                Err(error) if error.is_lock_conflict() => {
-                    let holder = self.lock_holder()?;
-                    warn!("migration {} waits: failed to {error}; in its way is {holder}", migration.name);
-                    std::thread::park_timeout(LOCK_PAUSE);
-                }
-                other => return other,
-            }
+    /// Fails where the database can't hold what we keep.
+    fn check_suitability(&mut self) -> Result<(), StoreError> {
+        const QUESTION: &str = "SELECT current_setting('server_encoding') AS encoding, \
+                                current_setting('session_replication_role') <> 'replica' AS fires_triggers";
+        let row = self
+            .connection
+            .query_typed_one(QUESTION, &[])
+            .map_err(|source| StoreError::database("look at the database's settings", source))?;
+        let encoding: String = get(&row, "encoding", "the database's settings")?;
+        match unsuitable(&encoding, get(&row, "fires_triggers", "the database's settings")?) {
+            Some(failure) => Err(StoreError::Unsuitable(failure)),
+            None => Ok(()),
         }
-        self.apply(migration)
     }
 
-    /// Whose transaction has locks on the schema's tables for longest, in words.
-    fn lock_holder(&mut self) -> Result<String, StoreError> {
-        let failed = |source| StoreError::database("see who holds locks", source);
-        let found =
-            self.connection.query_typed_opt(LOCK_HOLDER, &[(&self.schema, Type::TEXT)]).map_err(failed)?;
-        Ok(found.map_or_else(|| "nobody any more".to_owned(), |row| row.get("holder")))
+    /// Applies one migration; while somebody else is in the way, again and again.
+    fn apply_when_free(
+        &mut self,
+        migration: &'static Migration,
+        wait: &mut Wait,
+    ) -> Result<bool, StoreError> {
+        loop {
+            let wanted = match self.apply(migration) {
+                Ok(Tried::Applied) => return Ok(true),
+                Ok(Tried::Was) => return Ok(false),
+                Ok(Tried::Busy) => Wanted::Turn(LOCK_CLASS),
+                Err(error) if error.is_lock_conflict() => Wanted::Tables,
+                Err(error) => return Err(error),
+            };
+            wait.pause(self, migration.name, wanted)?;
+        }
     }
 
     /// Applies one migration unless somebody has done so while we waited for the lock of those who migrate.
-    fn apply(&mut self, migration: &Migration) -> Result<bool, StoreError> {
-        let failed = |source| StoreError::database("migrate the schema", source);
+    fn apply(&mut self, migration: &'static Migration) -> Result<Tried, StoreError> {
+        let failed = |source| StoreError::Migration { migration: migration.name, source };
         let schema = self.schema.clone();
         let mut transaction = self.connection.transaction().map_err(failed)?;
-        // Statements with types are sent unnamed and leave nothing prepared on a session that may be a pooler's.
-        transaction
-            .execute_typed(
-                "SELECT pg_advisory_xact_lock($1, hashtext($2))",
+        // Not for ever on anybody's account: any role that may connect can hold this lock. Statements with types are sent
+        // unnamed and leave nothing prepared on a session that may be a pooler's.
+        let is_our_turn: bool = transaction
+            .query_typed_one(
+                "SELECT pg_try_advisory_xact_lock($1, hashtext($2))",
                 &[(&LOCK_CLASS, Type::INT4), (&schema, Type::TEXT)],
             )
-            .map_err(failed)?;
+            .map_err(failed)?
+            .get(0);
+        if !is_our_turn {
+            return Ok(Tried::Busy);
+        }
         let quoted = quote_identifier(&schema);
         let exists: bool = transaction
             .query_typed_one(
@@ -219,7 +240,9 @@ impl Store {
         transaction
             .batch_execute(&format!(
                 "{create_schema} SET LOCAL search_path = {quoted}, pg_temp; \
-                 SET LOCAL client_min_messages = warning; SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}; {TABLE}"
+                 SET LOCAL client_min_messages = warning; SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}; \
+                 SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0; \
+                 SET LOCAL standard_conforming_strings = on; SET LOCAL default_table_access_method = heap; {TABLE}"
             ))
             .map_err(failed)?;
         let is_applied = transaction
@@ -230,7 +253,7 @@ impl Store {
             .map_err(failed)?
             .is_some();
         if is_applied {
-            return Ok(false);
+            return Ok(Tried::Was);
         }
         transaction.batch_execute(migration.text).map_err(failed)?;
         transaction
@@ -246,7 +269,7 @@ impl Store {
             .map_err(failed)?;
         failpoint::hit(Point::InMigration);
         transaction.commit().map_err(failed)?;
-        Ok(true)
+        Ok(Tried::Applied)
     }
 
     /// What was applied; nothing where there is no schema yet.
@@ -339,8 +362,8 @@ mod tests {
 
     #[test]
     fn migrations_are_numbered_without_gaps_and_named_after_their_number() {
-        for (i, migration) in MIGRATIONS.iter().enumerate() {
-            assert_eq!(migration.version as usize, i + 1);
+        for (migration, number) in MIGRATIONS.iter().zip(1..) {
+            assert_eq!(migration.version, number);
             assert!(migration.name.starts_with(&format!("{:04}_", migration.version)));
         }
     }

@@ -6,7 +6,8 @@ use jiff::Timestamp;
 
 use super::check::Check;
 use crate::cli::screen::text;
-use crate::engine::{NodeConfig, guard};
+use crate::database::{ConnectFailure, unsuitable};
+use crate::engine::guard;
 use crate::model::explain::blocker::{Blocker, named};
 use crate::model::process_type::ProcessType;
 use crate::model::records::{NodeData, ProcessTypeData, StatusCounts};
@@ -78,6 +79,7 @@ fn temporary_directory(path: &std::path::Path) -> Check {
 pub fn of_server(state: &Examination, shown: &str, clocks: Clocks) -> Vec<Check> {
     vec![
         version(state, shown),
+        meaning(state),
         durability(state),
         timeouts(state),
         connections(state),
@@ -102,6 +104,23 @@ fn version(state: &Examination, shown: &str) -> Check {
         return Check::fail("database", format!("{found}; it is read-only"), remedy);
     }
     Check::ok("database", found)
+}
+
+/// What the database makes of values and statements.
+fn meaning(state: &Examination) -> Check {
+    if let Some(ConnectFailure::Unsuitable { problem, remedy }) =
+        unsuitable(&state.encoding, state.fires_triggers)
+    {
+        return Check::fail("encoding", problem, remedy);
+    }
+    match &state.row_secured {
+        Some(tables) => Check::warn(
+            "encoding",
+            format!("{}; row security is on for {tables}", state.encoding),
+            "rows that its policies hide are not there for nodes: ALTER TABLE … DISABLE ROW LEVEL SECURITY",
+        ),
+        None => Check::ok("encoding", state.encoding.clone()),
+    }
 }
 
 fn durability(state: &Examination) -> Check {
@@ -130,9 +149,7 @@ fn timeouts(state: &Examination) -> Check {
     if set.is_empty() {
         return Check::ok("timeouts", "none set for this user");
     }
-    let remedy =
-        "statements that exceed it are tried again; below some seconds a busy server may never get one done";
-    Check::warn("timeouts", set.join(", "), remedy)
+    Check::ok("timeouts", format!("{}, which our sessions set aside", set.join(", ")))
 }
 
 fn connections(state: &Examination) -> Check {
@@ -290,6 +307,20 @@ pub fn of_pooler() -> Check {
     )
 }
 
+/// Whether other nodes can see that one lives.
+pub fn of_locks(are_seen: Result<bool, StoreError>) -> Check {
+    match are_seen {
+        Ok(true) => Check::ok("locks", "advisory locks are shown in pg_locks"),
+        Ok(false) => Check::warn(
+            "locks",
+            "the database shows no advisory locks in pg_locks, or takes none",
+            "nothing breaks: a node that dies on another host is taken over when its lease (5 min) has run out; give nodes \
+             a shorter --lease to have it sooner",
+        ),
+        Err(error) => unseen("locks", &error),
+    }
+}
+
 /// The queue's own table, and who has locked it or another.
 pub fn of_queue(state: &Examination, table_lockers: &[Blocker]) -> Vec<Check> {
     let (live, dead) = (state.queue_live.unwrap_or(0), state.queue_dead.unwrap_or(0));
@@ -405,17 +436,13 @@ pub fn of_movement(status: &StatusCounts, living: &[&NodeData], moves: &Moves) -
 
 /// The nodes that run and are heard of.
 pub fn living(nodes: &[NodeData], now: Timestamp) -> Vec<&NodeData> {
-    let late = NodeConfig::default().dead_after + CLOCK_APART_MAX;
-    let is_living = |it: &&NodeData| it.state == "RUNNING" && text::between(it.last_heartbeat, now) <= late;
-    nodes.iter().filter(is_living).collect()
+    nodes.iter().filter(|it| it.state == "RUNNING" && !it.is_silent(now)).collect()
 }
 
 /// Who runs what is due.
 pub fn of_nodes(nodes: &[NodeData], status: &StatusCounts, now: Timestamp) -> Check {
-    let late = NodeConfig::default().dead_after + CLOCK_APART_MAX;
     let running = nodes.iter().filter(|it| it.state == "RUNNING");
-    let (alive, silent): (Vec<&NodeData>, Vec<&NodeData>) =
-        running.partition(|node| text::between(node.last_heartbeat, now) <= late);
+    let (alive, silent): (Vec<&NodeData>, Vec<&NodeData>) = running.partition(|node| !node.is_silent(now));
     let silent: Vec<String> = silent
         .iter()
         .map(|it| format!("{} silent for {}", it.name, text::duration(text::between(it.last_heartbeat, now))))
@@ -539,6 +566,9 @@ mod tests {
             version_number: 150_003,
             is_standby: false,
             is_read_only: false,
+            encoding: "UTF8".to_owned(),
+            fires_triggers: true,
+            row_secured: None,
             fsync: true,
             full_page_writes: true,
             synchronous_commit: "on".to_owned(),
@@ -586,13 +616,15 @@ mod tests {
         use Level::{Fail, Warn};
         assert_eq!(complaints(&healthy(), clocks()), []);
         type Change = fn(&mut Examination);
-        let cases: [(Change, &str, Level); 15] = [
+        let cases: [(Change, &str, Level); 17] = [
             (|it| it.version_number = 110_022, "database", Fail),
             (|it| it.is_standby = true, "database", Fail),
             (|it| it.is_read_only = true, "database", Fail),
             (|it| it.fsync = false, "durability", Warn),
             (|it| it.synchronous_commit = "off".to_owned(), "durability", Warn),
-            (|it| it.statement_timeout = "500 ms".to_owned(), "timeouts", Warn),
+            (|it| it.encoding = "SQL_ASCII".to_owned(), "encoding", Fail),
+            (|it| it.fires_triggers = false, "encoding", Fail),
+            (|it| it.row_secured = Some("tasks".to_owned()), "encoding", Warn),
             (|it| it.connections = 95, "connections", Warn),
             (|it| it.is_local = false, "encryption", Warn),
             (|it| it.oldest_s = Some(4000.0), "oldest transaction", Warn),
@@ -643,6 +675,8 @@ mod tests {
             state: "RUNNING".to_owned(),
             started_at: now,
             last_heartbeat: now,
+            heartbeat_seconds: 2.0,
+            dead_after_seconds: 10.0,
         };
         let ours = node(env!("CARGO_PKG_VERSION"));
         let judge = |due, age, picked, nodes: &[&NodeData], moved_s, is_passed_over, is_locked| {
@@ -700,6 +734,8 @@ mod tests {
             state: "RUNNING".to_owned(),
             started_at: now,
             last_heartbeat: now - Duration::from_secs(seconds),
+            heartbeat_seconds: 20.0,
+            dead_after_seconds: 59.0,
         };
         let status = |due| StatusCounts {
             processes: Default::default(),

@@ -73,6 +73,9 @@ fn examine(
     } else {
         checks::of_wake_ups(&wake_up(&*session.source(), session.schema()))
     });
+    if !store.borrows_sessions() {
+        checks.push(checks::of_locks(store.shows_locks()));
+    }
     checks.extend(checks::of_rights(&state, &global.program()));
     if session.is_private() {
         checks.push(checks::of_private_cluster(&hint_if_elsewhere()));
@@ -80,15 +83,17 @@ fn examine(
     if has_tables {
         checks.extend(checks::of_queue(&state, &store.who_locks_tables()?));
         // One that can't be looked at is told, and the others are looked at.
-        match (store.nodes(NODES_MAX), store.status()) {
-            (Ok(nodes), Ok(status)) => {
-                checks.push(checks::of_nodes(&nodes, &status, Timestamp::now()));
+        match (store.nodes(NODES_MAX), store.status(), store.now()) {
+            (Ok(nodes), Ok(status), Ok(now)) => {
+                checks.push(checks::of_nodes(&nodes, &status, now));
                 checks.extend(
-                    queue(store, &nodes, &status)
+                    queue(store, &nodes, &status, now)
                         .unwrap_or_else(|error| vec![checks::unseen("queue moves", &error)]),
                 );
             }
-            (Err(error), _) | (_, Err(error)) => checks.push(checks::unseen("nodes", &error)),
+            (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => {
+                checks.push(checks::unseen("nodes", &error))
+            }
         }
         match store.process_types() {
             Ok(types) => checks.extend([
@@ -103,8 +108,13 @@ fn examine(
 }
 
 /// Whether what is due is begun, and whose locks are in the way.
-fn queue(store: &mut Store, nodes: &[NodeData], status: &StatusCounts) -> Result<Vec<Check>, StoreError> {
-    let living = checks::living(nodes, Timestamp::now());
+fn queue(
+    store: &mut Store,
+    nodes: &[NodeData],
+    status: &StatusCounts,
+    now: Timestamp,
+) -> Result<Vec<Check>, StoreError> {
+    let living = checks::living(nodes, now);
     let ids = store.locked_processes(LOCK_OLD, LOCKED_MAX)?;
     let mut locked = store.who_locks(&ids.iter().map(String::as_str).collect::<Vec<_>>())?;
     for node in &living {

@@ -1,7 +1,6 @@
 //! What commands on several processes share: which processes are meant, and how it is told what was done.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
@@ -9,7 +8,6 @@ use super::global::GlobalOptions;
 use crate::cli::error::CliError;
 use crate::cli::progress::pauses;
 use crate::cli::screen::terminal::{message, tell};
-use crate::cli::screen::text;
 use crate::model::lifecycle::ProcessStatus;
 use crate::model::suggest::closest;
 use crate::store::{RefusalReason, Store, StoreError};
@@ -17,9 +15,6 @@ use crate::store::{RefusalReason, Store, StoreError};
 /// Names that are told of all that are known.
 const KNOWN_MAX: usize = 20;
 
-/// A node that has not renewed its row for so long is taken for gone in hints: many heartbeats, which come every
-/// two seconds.
-const NODE_SILENCE_MAX: Duration = Duration::from_secs(15);
 /// Nodes that are looked at for hints.
 pub const NODES_MAX: u32 = 100;
 
@@ -30,9 +25,7 @@ pub const NODES_MAX: u32 = 100;
 pub fn has_running_node(store: &mut Store) -> Result<bool, StoreError> {
     let now = store.now()?;
     let nodes = store.running_nodes(NODES_MAX)?;
-    Ok(nodes
-        .iter()
-        .any(|node| node.state == "RUNNING" && text::between(node.last_heartbeat, now) < NODE_SILENCE_MAX))
+    Ok(nodes.iter().any(|node| node.state == "RUNNING" && !node.is_silent(now)))
 }
 
 /// Reads one of these statuses, in any letter case.

@@ -1,8 +1,9 @@
 //! What a certificate says of itself, for checks that the TLS library does not make and for messages.
 
 use jiff::Timestamp;
-use rustls::pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, ServerName, SubjectPublicKeyInfoDer};
 use x509_cert::Certificate;
+use x509_cert::crl::CertificateList;
 use x509_cert::der::oid::db::rfc4519::CN;
 use x509_cert::der::{Decode, Encode};
 use x509_cert::ext::pkix::SubjectAltName;
@@ -49,6 +50,16 @@ impl Described {
 
     pub fn is_self_issued(&self) -> bool {
         self.certificate.tbs_certificate.issuer == self.certificate.tbs_certificate.subject
+    }
+
+    /// Whether one of the lists of its issuer has it.
+    pub fn is_revoked_by(&self, lists: &[CertificateRevocationListDer<'_>]) -> bool {
+        let ours = &self.certificate.tbs_certificate;
+        lists.iter().filter_map(|der| CertificateList::from_der(der).ok()).any(|list| {
+            let revoked = list.tbs_cert_list.revoked_certificates.unwrap_or_default();
+            list.tbs_cert_list.issuer == ours.issuer
+                && revoked.iter().any(|it| it.serial_number == ours.serial_number)
+        })
     }
 
     pub fn public_key(&self) -> Option<SubjectPublicKeyInfoDer<'static>> {

@@ -10,7 +10,7 @@ use rustls::crypto::{
     WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
     verify_tls13_signature_with_raw_key,
 };
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, SignatureScheme};
 
@@ -22,6 +22,8 @@ pub(super) struct Trust {
     pub verifier: Arc<WebPkiServerVerifier>,
     /// The same certificates as they were given.
     pub given: Vec<CertificateDer<'static>>,
+    /// Which of them, and of those that they have signed, were revoked.
+    pub lists: Vec<CertificateRevocationListDer<'static>>,
 }
 
 /// What is asked of a server.
@@ -72,7 +74,11 @@ impl Trust {
         // A server's own certificate among the given ones is known by itself. The TLS library would have it only
         // if it is not an authority's too, which `openssl req -x509` makes of every one.
         if self.given.iter().any(|given| given == certificate) {
-            return check_time(certificate, now);
+            check_time(certificate, now)?;
+            return match Described::read(certificate).is_some_and(|it| it.is_revoked_by(&self.lists)) {
+                true => Err(revoked()),
+                false => Ok(()),
+            };
         }
         match self.verifier.verify_server_cert(certificate, between, server, &[], now) {
             // It looks at the name last, when all the rest was found good.
@@ -100,6 +106,13 @@ fn check_time(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Ref
 fn expired(until: Timestamp) -> Refusal {
     let cause = format!("the server's certificate has expired on {}", shown(until));
     Refusal::new(cause, "renew it on the server, or set this machine's clock right")
+}
+
+fn revoked() -> Refusal {
+    Refusal::new(
+        "the server's certificate was revoked",
+        "have the server get a new one, and find out why it was revoked",
+    )
 }
 
 fn too_early(from: Timestamp) -> Refusal {
@@ -146,9 +159,26 @@ fn explain(error: &Error, certificate: &CertificateDer<'_>) -> Refusal {
                 "give that authority's certificate with sslrootcert",
             )
         }
-        (CertificateError::Revoked, _) => Refusal::new(
-            "the server's certificate was revoked",
-            "have the server get a new one, and find out why it was revoked",
+        (CertificateError::Revoked, _) => revoked(),
+        (
+            CertificateError::ExpiredRevocationList | CertificateError::ExpiredRevocationListContext { .. },
+            _,
+        ) => Refusal::new(
+            "the list of revoked certificates has expired, so nobody knows what was revoked since",
+            "get the authority's new list: sslcrl or sslcrldir (~/.postgresql/root.crl where none is named)",
+        ),
+        (CertificateError::UnknownRevocationStatus, _) => Refusal::new(
+            "there are lists of revoked certificates, but none of the authority that has issued the server's",
+            "add that authority's list: sslcrl or sslcrldir (~/.postgresql/root.crl where none is named)",
+        ),
+        (
+            CertificateError::UnsupportedSignatureAlgorithmContext { .. }
+            | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. },
+            _,
+        ) => Refusal::new(
+            "the server's certificate has a key, or is signed in a way, that is not known here (such as RSA-PSS keys, \
+             Ed448 or SHA-1)",
+            "make it anew with an RSA, ECDSA or Ed25519 key and a signature with SHA-256 or better",
         ),
         _ => Refusal::new(
             format!("the server's certificate is not accepted: {}", innermost(fault)),

@@ -24,6 +24,11 @@ pub(in crate::database) fn tls_failure(error: &postgres::Error) -> Option<Connec
     None
 }
 
+/// The failure of TLS in an error of a stream, if it is one.
+pub(in crate::database) fn failure_in(error: &io::Error) -> Option<ConnectFailure> {
+    error.get_ref()?.downcast_ref::<rustls::Error>().map(explain)
+}
+
 /// The client library's words for a server that answers a request for TLS with no.
 pub(in crate::database) fn server_has_none(message: &str) -> bool {
     message.contains("server does not support TLS")
@@ -39,11 +44,11 @@ fn explain(error: &rustls::Error) -> ConnectFailure {
         }
         rustls::Error::AlertReceived(alert) => of_alert(*alert),
         rustls::Error::InvalidMessage(_) => (
-            format!("what answers does not speak TLS: {error}"),
+            "what answers does not speak TLS".to_string(),
             "check that host and port are PostgreSQL's".to_string(),
         ),
         rustls::Error::PeerIncompatible(_) => (
-            format!("the server and this program have no kind of TLS in common: {error}"),
+            "the server and this program have no kind of TLS in common".to_string(),
             "have the server allow TLS 1.2 or 1.3 (ssl_min_protocol_version, ssl_ciphers)".to_string(),
         ),
         error => (format!("TLS failed: {error}"), "see the server's log".to_string()),
@@ -67,6 +72,13 @@ fn of_alert(alert: AlertDescription) -> (String, String) {
         true => (
             format!("the server refused this client's certificate ({alert:?})"),
             "give one from an authority in the server's ssl_ca_file: sslcert and sslkey".to_string(),
+        ),
+        // It has a key of a kind with which nobody here can have it sign.
+        false if alert == AlertDescription::HandshakeFailure => (
+            "the server and this program have no kind of TLS in common".to_string(),
+            "give the server a certificate with an RSA, ECDSA or Ed25519 key (RSA-PSS and Ed448 keys are not known here), \
+             and have it allow TLS 1.2 or 1.3"
+                .to_string(),
         ),
         false => {
             (format!("the server ended the TLS handshake ({alert:?})"), "see the server's log".to_string())

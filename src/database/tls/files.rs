@@ -80,6 +80,29 @@ pub(super) fn revocation_lists(
     }
 }
 
+/// The lists of a directory as `openssl rehash` names them: a hash, `.r` and a number.
+pub(super) fn revocation_lists_in(
+    directory: &Path,
+) -> Result<Vec<CertificateRevocationListDer<'static>>, ConnectFailure> {
+    let entries = fs::read_dir(directory).map_err(|error| unreadable(directory, &error))?;
+    let paths = entries.filter_map(|entry| entry.ok().map(|entry| entry.path()));
+    let is_list = |path: &PathBuf| {
+        let ending = path.extension().and_then(|ending| ending.to_str()?.strip_prefix('r'));
+        ending.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    let mut lists = Vec::new();
+    for path in paths.filter(is_list) {
+        lists.extend(revocation_lists(&NamedFile { path, is_explicit: true })?.unwrap_or_default());
+    }
+    if lists.is_empty() {
+        return Err(fault(
+            format!("{} holds no list of revoked certificates", directory.display()),
+            "name the lists in it by their hashes (openssl rehash), or name one file with sslcrl",
+        ));
+    }
+    Ok(lists)
+}
+
 /// As libpq: ours and closed to everybody else, or root's and open to a group at most for reading.
 pub(super) fn check_key_file(path: &Path, remedy: &str) -> Result<(), ConnectFailure> {
     let metadata = match fs::metadata(path) {

@@ -11,7 +11,7 @@ mod mode;
 mod options;
 mod settings;
 
-pub(super) use explain::{server_has_none, tls_failure};
+pub(super) use explain::{failure_in, server_has_none, tls_failure};
 pub use mode::SslMode;
 pub(super) use mode::Way;
 pub(super) use settings::TlsSettings;

@@ -53,6 +53,7 @@ impl TlsSettings {
             roots,
             own: own.filter(|_| shows_own),
             revoked: file("sslcrl", "root.crl"),
+            revoked_directory: reader.get("sslcrldir").map(PathBuf::from),
             says_name: reader.choice("sslsni", &[("1", true), ("0", false)])?.unwrap_or(true),
             is_direct,
             versions: read_versions(reader)?,

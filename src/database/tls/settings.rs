@@ -8,12 +8,11 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
-use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::check::{ServerCheck, Trust};
 use super::files::{
     NamedFile, certificates, certificates_if_there, check_key_file, fault, revocation_lists,
-    system_certificates,
+    revocation_lists_in, system_certificates,
 };
 use super::mode::SslMode;
 use crate::database::error::ConnectFailure;
@@ -40,6 +39,8 @@ pub(in crate::database) struct TlsSettings {
     pub(super) own: Option<(NamedFile, NamedFile)>,
     /// List of revoked certificates.
     pub(super) revoked: Option<NamedFile>,
+    /// Directory of such lists.
+    pub(super) revoked_directory: Option<PathBuf>,
     /// Say the server's name in the handshake.
     pub(super) says_name: bool,
     /// Begin with the handshake, without asking for TLS first (PostgreSQL 17).
@@ -54,6 +55,7 @@ impl TlsSettings {
             roots: Roots::Nowhere,
             own: None,
             revoked: None,
+            revoked_directory: None,
             says_name: true,
             is_direct: false,
             versions: rustls::ALL_VERSIONS,
@@ -61,7 +63,7 @@ impl TlsSettings {
     }
 
     /// Reads the files and makes what speaks TLS.
-    pub fn connector(&self) -> Result<MakeRustlsConnect, ConnectFailure> {
+    pub fn client_config(&self) -> Result<Arc<ClientConfig>, ConnectFailure> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let check = ServerCheck {
             trust: self.trust(&provider)?,
@@ -83,7 +85,7 @@ impl TlsSettings {
         config.enable_sni = self.says_name;
         // A server that is spoken to without a word before wants to hear what for.
         config.alpn_protocols = if self.is_direct { vec![b"postgresql".to_vec()] } else { Vec::new() };
-        Ok(MakeRustlsConnect::new(config))
+        Ok(Arc::new(config))
     }
 
     /// Whom to trust; `None` is anybody.
@@ -116,16 +118,22 @@ impl TlsSettings {
         // Of a system's store some may be beyond what we understand; of a file's at least one must not be.
         roots.add_parsable_certificates(given.iter().cloned());
         let mut builder = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
-        if let Some(file) = &self.revoked
-            && let Some(lists) = revocation_lists(file)?
-        {
-            builder = builder.with_crls(lists);
+        let mut lists = Vec::new();
+        if let Some(file) = &self.revoked {
+            lists.extend(revocation_lists(file)?.unwrap_or_default());
+        }
+        if let Some(directory) = &self.revoked_directory {
+            lists.extend(revocation_lists_in(directory)?);
+        }
+        if !lists.is_empty() {
+            // As with libpq an old list is as good as none: what was revoked since is not in it.
+            builder = builder.with_crls(lists.clone()).enforce_revocation_expiration();
         }
         let verifier = builder.build().map_err(|error| {
             let cause = format!("the certificates to check the server with cannot be used: {error}");
             fault(cause, "give PEM files of certificates (sslrootcert) and of revocation lists (sslcrl)")
         })?;
-        Ok(Some(Trust { verifier, given }))
+        Ok(Some(Trust { verifier, given, lists }))
     }
 
     fn own_certificate(&self) -> Result<Option<OwnCertificate>, ConnectFailure> {

@@ -79,6 +79,8 @@ impl Listener {
         }
         let channel = quote_identifier(&self.sessions.schema);
         let failed = |source| format!("failed to {}", StoreError::database("listen", source));
+        connection.batch_execute(&session.settings()).map_err(failed)?;
+        // By itself: it is what pg_stat_activity shows of this session from now on.
         connection.batch_execute(&format!("LISTEN {channel}")).map_err(failed)?;
         Ok(Some(connection))
     }

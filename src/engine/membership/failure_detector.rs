@@ -70,7 +70,7 @@ impl FailureDetector {
                 let before = self.sightings.get(&peer.node_id);
                 (
                     peer.node_id.clone(),
-                    sight(before, peer.last_heartbeat, peer.is_locked, now, self.dead_after),
+                    sight(before, peer.last_heartbeat, peer.is_locked, now, self.dead_after_of(peer)),
                 )
             })
             .collect();
@@ -134,6 +134,11 @@ impl FailureDetector {
         self.sightings.get(&peer.node_id).map_or(Duration::ZERO, |it| it.unchanged_for)
     }
 
+    /// A node may beat more seldom than this one: it is judged by what it says of itself.
+    fn dead_after_of(&self, peer: &Peer) -> Duration {
+        peer.dead_after.unwrap_or(self.dead_after)
+    }
+
     fn unlocked_for(&self, peer: &Peer) -> Duration {
         self.sightings.get(&peer.node_id).map_or(Duration::ZERO, |it| it.unlocked_for)
     }
@@ -146,6 +151,7 @@ impl FailureDetector {
         Signs {
             unchanged_for: self.unchanged_for(peer),
             lease: peer.lease,
+            dead_after: self.dead_after_of(peer),
             had_lock: peer.had_lock,
             is_locked: peer.is_locked,
             unlocked_for: self.unlocked_for(peer),
@@ -198,6 +204,7 @@ mod tests {
             pid: i32::MAX, // no process has it
             place,
             lease: Duration::from_secs(300),
+            dead_after: None,
             last_heartbeat: Timestamp::UNIX_EPOCH,
             had_lock: true,
             is_locked: true,

@@ -193,6 +193,7 @@ impl Heartbeat {
         let sent = time_since_boot();
         if self.session.write(|store| store.heartbeat(node_id, state, key, notify_above))? {
             failpoint::hit(Point::AfterHeartbeat);
+            self.lock.announced();
             self.note_renewal(sent);
             self.health.metrics.note_heartbeat();
             return Ok(());
@@ -213,6 +214,7 @@ impl Heartbeat {
         {
             // An answer that was still on its way says nothing of the node as it is now.
             self.holdings.claims.revoke_all();
+            self.lock.forgotten();
             self.note_renewal(sent);
             info!("node goes on node_id={node_id}");
             self.holdings.wakeups.request_full_scan();

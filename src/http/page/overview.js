@@ -11,8 +11,6 @@ const RUNNING_ASKED = [50, 500];
 let runningAsked = RUNNING_ASKED[0];
 const FAILED_ROWS = 5;
 const HOUR_MS = 3600000;
-// Without a heartbeat for so long a node is not well, or not reachable.
-const SILENT_S = 10;
 // Due processes that wait so long while nothing runs are stuck.
 const STUCK_S = 60;
 const LIVING = ["RUNNING", "STOPPING"];
@@ -65,7 +63,7 @@ function healthOf(state, nodes) {
   if (!alive.length) return ["bad", "all nodes are stopping"];
   if (state.oldest_due_age_seconds > STUCK_S && state.picked === 0 && !pausedTypes().length) return ["bad", "due processes wait and nothing runs"];
   // Both are of the moment of counting.
-  const silent = alive.find((it) => between(it.last_heartbeat, state.as_of) > SILENT_S);
+  const silent = alive.find((it) => between(it.last_heartbeat, state.as_of) > it.dead_after_seconds);
   if (silent) return ["bad", "node " + silent.name + " is silent since " + clock(silent.last_heartbeat)];
   const dead = (nodes || []).find((it) => it.state === "DEAD" && since(it.last_heartbeat) < HOUR_MS / 1000 && !alive.some((other) => other.name === it.name));
   if (dead) return ["warn", "node " + dead.name + " died at " + clock(dead.last_heartbeat)];

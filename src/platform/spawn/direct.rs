@@ -148,6 +148,8 @@ extern "C" fn begin(plan: *mut c_void) -> c_int {
                     break 'failed errno();
                 }
             }
+            // What a library's user has opened without care; the binary itself has seen to it at its start.
+            super::super::unix::close_on_exec_from_3();
             if !(*plan).directory.is_null() && libc::chdir((*plan).directory) != 0 {
                 break 'failed errno();
             }

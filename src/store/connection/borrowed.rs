@@ -27,7 +27,8 @@ use std::time::Duration;
 use postgres::types::Type;
 use postgres::{Client, SimpleQueryMessage};
 
-use super::statement::{Sql, quote_identifier};
+use super::settings::Setting;
+use super::statement::Sql;
 use crate::store::error::StoreError;
 use crate::store::row::unreadable;
 
@@ -40,9 +41,6 @@ const TURN_CLASS: i32 = 0x504f_5431;
 /// trip; a client that was lost or stopped must not keep its turn's lock and its rows.
 const IDLE_MAX: Duration = Duration::from_secs(15);
 
-/// Settings by name and value, as SQL text.
-pub(super) type Settings<'a> = &'a [(&'a str, &'a str)];
-
 pub(in crate::store) struct Borrowed {
     settings: Vec<(String, String)>,
     turn: Option<i32>,
@@ -54,10 +52,9 @@ pub(in crate::store) struct Borrowed {
 
 impl Borrowed {
     /// `turn` is for who has to know what became of a lost commit.
-    pub(super) fn new(schema: &str, settings: Settings<'_>, turn: Option<i32>) -> Self {
+    pub(super) fn new<'a>(settings: impl Iterator<Item = Setting<'a>>, turn: Option<i32>) -> Self {
         let mut borrowed = Self {
-            // Others may have left temporary tables on the session: they come last.
-            settings: vec![("search_path".to_owned(), format!("{}, pg_temp", quote_identifier(schema)))],
+            settings: Vec::new(),
             turn,
             begin: String::new(),
             is_in_transaction: false,
@@ -65,7 +62,7 @@ impl Borrowed {
         };
         let idle = IDLE_MAX.as_millis().to_string();
         borrowed.set("idle_in_transaction_session_timeout", &idle);
-        settings.iter().for_each(|(name, value)| borrowed.set(name, value));
+        settings.for_each(|(name, value)| borrowed.set(name, value));
         borrowed
     }
 

@@ -3,6 +3,7 @@
 mod borrowed;
 mod locks;
 mod session;
+mod settings;
 mod statement;
 mod store;
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use postgres::SimpleQueryMessage;
 
+use super::settings;
 use crate::database::{Connection, ConnectionSource, Pooler};
 use crate::store::error::StoreError;
 
@@ -30,6 +31,8 @@ pub struct Backend {
 pub(crate) struct Session {
     /// The server's side, where it shows it; of a borrowed session it says nothing about the next transaction.
     pub(super) backend: Option<Backend>,
+    /// The server's, such as 150018.
+    pub(super) version: u32,
     /// It is ours for one transaction at a time.
     pub(crate) is_borrowed: bool,
 }
@@ -37,6 +40,7 @@ pub(crate) struct Session {
 /// What the server says.
 struct Facts {
     backend: Option<Backend>,
+    version: u32,
     /// The session began with what our client said.
     is_ours: bool,
 }
@@ -61,7 +65,13 @@ impl Session {
                 },
             },
         };
-        Ok(Self { backend: facts.backend.filter(|_| !is_borrowed), is_borrowed })
+        Ok(Self { backend: facts.backend.filter(|_| !is_borrowed), version: facts.version, is_borrowed })
+    }
+
+    /// The statements that keep a session of our own from what others have set, where there is no
+    /// [`Store`](super::store::Store) to do it.
+    pub(crate) fn settings(&self) -> String {
+        settings::statements(settings::of_sessions(self.version))
     }
 }
 
@@ -80,7 +90,8 @@ impl Facts {
         let is_encoding_ours = field(2) == Some("client");
         // A pooler may have been told an encoding of its own; the name it passes on afterwards.
         let is_name_set_later = !is_pooled && field(3) == Some("session");
-        Ok(Self { backend: backend(), is_ours: is_encoding_ours && !is_name_set_later })
+        let version = field(4).and_then(|number| number.parse().ok()).unwrap_or(0);
+        Ok(Self { backend: backend(), version, is_ours: is_encoding_ours && !is_name_set_later })
     }
 }
 
@@ -96,7 +107,12 @@ fn gives_sessions_away(ours: &mut Connection, source: &dyn ConnectionSource) -> 
     let failed = |cause| StoreError::database("find out how the pooler works", cause);
     let mut other = source.connect("pooler")?;
     for round in 0..ROUNDS {
-        let mine = backend_in(ours, "BEGIN").map_err(failed)?;
+        let mine = match backend_in(ours, "BEGIN") {
+            Err(cause) if refuses_transactions(source)? => {
+                return Err(StoreError::StatementPooling { source: cause });
+            }
+            begun => begun.map_err(failed)?,
+        };
         // With no session left for a second client it can't be told; nor could the engine work in session mode.
         if other.is_valid(SECOND_SESSION_MAX).is_err() {
             ours.batch_execute("ROLLBACK").map_err(failed)?;
@@ -112,6 +128,13 @@ fn gives_sessions_away(ours: &mut Connection, source: &dyn ConnectionSource) -> 
         }
     }
     Ok(false)
+}
+
+/// Whether a pooler answers a statement and ends the connection at the begin of a transaction, as PgBouncer does in statement
+/// mode: with a reason that the client library does not pass on.
+fn refuses_transactions(source: &dyn ConnectionSource) -> Result<bool, StoreError> {
+    let mut other = source.connect("pooler")?;
+    Ok(backend_in(&mut other, "").is_ok() && backend_in(&mut other, "BEGIN").is_err())
 }
 
 /// The process of the server that answers, after `first`.

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use postgres::types::{FromSql, ToSql, Type};
 use postgres::{Client, Row, Statement};
 
-use super::borrowed::{Borrowed, Settings};
+use super::borrowed::Borrowed;
 use super::session::{Backend, Session};
+use super::settings::{self, Setting};
 use super::statement::{Sql, quote_identifier};
 use crate::database::{Connection, ConnectionSource};
 use crate::store::error::StoreError;
@@ -31,17 +32,9 @@ const BACKEND_END_MAX: Duration = Duration::from_secs(5);
 /// made anew without it, see [`crate::store::locks`]: until then all others of the batch have waited.
 const LOCK_TIMEOUT: &str = "'250ms'";
 
-/// A session of the engine's is idle whenever there is nothing to do. PostgreSQL 12 and 13 don't know the setting.
-const NO_IDLE_LIMIT: &str =
-    "SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'idle_session_timeout'";
-
-/// Takes back what [`Store`] sets on a session that goes back to a pool, which is not ours.
-const RESTORE: &str = "RESET search_path; RESET plan_cache_mode; RESET enable_seqscan; RESET enable_bitmapscan; \
-    RESET enable_hashjoin; RESET enable_mergejoin; RESET jit; RESET statement_timeout; RESET lock_timeout; \
-    RESET tcp_keepalives_idle; RESET tcp_user_timeout; RESET idle_in_transaction_session_timeout; \
-    RESET default_transaction_isolation; \
-    SELECT set_config(name, reset_val, false) FROM pg_settings WHERE name = 'idle_session_timeout'; \
-    SELECT pg_advisory_unlock_all()";
+/// What some verbs set on their session (`outlast`, `announce_room`).
+const SET_LATER: [&str; 4] =
+    ["tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count", "tcp_user_timeout"];
 
 /// One connection with its prepared statements; every verb is a method of it.
 pub struct Store {
@@ -50,6 +43,8 @@ pub struct Store {
     is_pooled: bool,
     pub(in crate::store) schema: String,
     prepared: HashMap<&'static str, Statement>,
+    /// Takes back what was set on a session that goes back to a pool, which is not ours.
+    restore: String,
     /// Of a connection through a pooler that lends sessions for one transaction at a time.
     pub(in crate::store) borrowed: Option<Borrowed>,
 }
@@ -62,7 +57,7 @@ impl Store {
     pub fn open(source: &dyn ConnectionSource, role: &str, schema: &str) -> Result<Self, StoreError> {
         // Lists have conditions that fold away only when their parameters are planned as constants. And none of them
         // runs long enough for its compilation to pay.
-        let settings: Settings<'_> = &[("plan_cache_mode", "force_custom_plan"), ("jit", "off")];
+        let settings = &[("plan_cache_mode", "force_custom_plan"), ("jit", "off")];
         Self::connect(source, role, schema, settings, None)
     }
 
@@ -73,8 +68,7 @@ impl Store {
     ///
     /// `turn` is the caller's own number, the same at each of its connections: see [`super::borrowed`] for what it is for.
     ///
-    /// Limits and an isolation level that somebody has set for the role are meant for other statements: under them the
-    /// engine would fail again and again. `statement_timeout` and the one for locks are its own.
+    /// Its statements have limits of their own: `statement_timeout` and the one for locks.
     ///
     /// # Errors
     /// When no connection can be had.
@@ -86,16 +80,15 @@ impl Store {
         statement_timeout: Duration,
     ) -> Result<Self, StoreError> {
         let timeout = statement_timeout.as_millis().to_string();
-        let settings: Settings<'_> = &[
+        let settings = &[
             ("plan_cache_mode", "force_generic_plan"),
             ("enable_seqscan", "off"),
             ("enable_bitmapscan", "off"),
             ("enable_hashjoin", "off"),
             ("enable_mergejoin", "off"),
             ("jit", "off"),
-            ("statement_timeout", &timeout),
+            ("statement_timeout", &*timeout),
             ("lock_timeout", LOCK_TIMEOUT),
-            ("default_transaction_isolation", "'read committed'"),
         ];
         Self::connect(source, role, schema, settings, Some(turn))
     }
@@ -104,26 +97,28 @@ impl Store {
         source: &dyn ConnectionSource,
         role: &str,
         schema: &str,
-        settings: Settings<'_>,
+        own: &[Setting<'_>],
         turn: Option<i32>,
     ) -> Result<Self, StoreError> {
         let mut connection = source.connect(role)?;
         let session = Session::of(&mut connection, source)?;
-        let borrowed = session.is_borrowed.then(|| Borrowed::new(schema, settings, turn));
+        // A pool's or a pooler's session may hold temporary tables of others: they come last.
+        let path = format!("{}, pg_temp", quote_identifier(schema));
+        let own = std::iter::once(("search_path", path.as_str())).chain(own.iter().copied());
+        let version = session.version;
+        let borrowed = session
+            .is_borrowed
+            .then(|| Borrowed::new(settings::of_transactions(version).chain(own.clone()), turn));
         if borrowed.is_none() {
-            let settings = settings.iter().map(|(name, value)| format!("; SET {name} = {value}"));
-            let idle = if turn.is_some() { NO_IDLE_LIMIT } else { "" };
-            // A pool's connection may have served a reader before, who set a timeout, or made temporary tables: these come
-            // last.
+            let all = settings::statements(settings::of_sessions(version).chain(own.clone()));
             connection
-                .batch_execute(&format!(
-                    "RESET statement_timeout; SET search_path = {}, pg_temp{}; {idle}",
-                    quote_identifier(schema),
-                    settings.collect::<String>()
-                ))
+                .batch_execute(&all)
                 .map_err(|source| StoreError::database("prepare a connection", source))?;
         }
+        let names = settings::of_sessions(version).chain(own).map(|(name, _)| name).chain(SET_LATER);
+        let restore: String = names.map(|name| format!("RESET {name}; ")).collect();
         Ok(Self {
+            restore: format!("{restore}SELECT pg_advisory_unlock_all()"),
             connection,
             backend: session.backend,
             is_pooled: source.is_pooled(),
@@ -220,7 +215,8 @@ impl Store {
         work: impl FnOnce(&mut Self) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let failed = |source| StoreError::database(action, source);
-        let begun = self.connection.batch_execute(begin).map_err(failed);
+        let begun =
+            self.connection.batch_execute(begin).map_err(|source| StoreError::beginning(action, source));
         self.mark_transaction(true);
         let result = begun.and_then(|()| work(self));
         self.mark_transaction(false);
@@ -336,7 +332,7 @@ impl Drop for Store {
         if self.is_pooled
             && self.borrowed.is_none()
             && !self.connection.is_closed()
-            && let Err(error) = self.connection.batch_execute(RESTORE)
+            && let Err(error) = self.connection.batch_execute(&self.restore)
         {
             log::debug!("a pool's connection goes back with our settings: {error}");
         }

@@ -2,7 +2,7 @@
 
 use postgres::Row;
 
-use crate::model::explain::{Explanation, Facts, Queued, SILENT_SECONDS, TaskFacts, explain};
+use crate::model::explain::{Explanation, Facts, Holder, Queued, TaskFacts, explain};
 use crate::model::lifecycle::{ProcessStatus, TaskStatus};
 use crate::store::row::{count, get, time, word};
 use crate::store::{Sql, Store, StoreError};
@@ -18,7 +18,7 @@ impl Store {
     /// # Errors
     /// When the database fails or a row can't be read.
     pub fn explain(&mut self, process_id: &str) -> Result<Option<Explanation>, StoreError> {
-        let row = self.query_opt(&EXPLAIN, &[&process_id, &SILENT_SECONDS, &AHEAD_MAX])?;
+        let row = self.query_opt(&EXPLAIN, &[&process_id, &AHEAD_MAX])?;
         let Some(row) = row else { return Ok(None) };
         let mut facts = read_facts(&row)?;
         if facts.queued.is_some() {
@@ -60,7 +60,14 @@ fn read_queued(row: &Row, what: &str) -> Result<Option<Queued>, StoreError> {
     }
     let node: Option<String> = get(row, "picked_by", what)?;
     let state: Option<String> = get(row, "node_state", what)?;
-    let known = state.zip(get(row, "node_heartbeat", what)?);
+    let (heartbeat, dead_after): (Option<_>, Option<_>) =
+        (get(row, "node_heartbeat", what)?, get(row, "node_dead_after", what)?);
+    let known = state.zip(heartbeat).zip(dead_after);
+    let known = known.map(|((state, last_heartbeat), dead_after_seconds)| Holder {
+        state,
+        last_heartbeat,
+        dead_after_seconds,
+    });
     let cancel_reason: Option<String> = get(row, "cancel_reason", what)?;
     let cancelled_at = get::<Option<_>>(row, "cancel_requested_at", what)?;
     Ok(Some(Queued {

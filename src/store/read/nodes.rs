@@ -8,7 +8,8 @@ use crate::store::{Sql, Store, StoreError};
 
 const NODES: Sql = Sql::new(
     "read the nodes",
-    "SELECT node_id, left(name, 1000) AS name, left(host, 1000) AS host, pid, version, executors, state, started_at, last_heartbeat FROM nodes \
+    "SELECT node_id, left(name, 1000) AS name, left(host, 1000) AS host, pid, version, executors, state, started_at, last_heartbeat, \
+     coalesce(heartbeat_seconds, 2) AS heartbeat_seconds, coalesce(dead_after_seconds, 10) AS dead_after_seconds FROM nodes \
      WHERE state = ANY($2) OR state <> ALL ('{RUNNING,STOPPING,STOPPED,DEAD}') ORDER BY started_at DESC, node_id LIMIT $1",
 );
 
@@ -43,6 +44,8 @@ fn read_node(row: &Row) -> Result<NodeData, StoreError> {
         state: word(row, "state", &what, |state| NODE_STATES.contains(&state).then(|| state.to_owned()))?,
         started_at: time(row, "started_at", &what)?,
         last_heartbeat: time(row, "last_heartbeat", &what)?,
+        heartbeat_seconds: get(row, "heartbeat_seconds", &what)?,
+        dead_after_seconds: get(row, "dead_after_seconds", &what)?,
         node_id,
     })
 }

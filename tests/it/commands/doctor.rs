@@ -49,6 +49,43 @@ fn the_doctor_says_what_is_wrong_and_what_to_do() {
     assert!(text.contains("not found here: no-such-program-anywhere\n"), "{text}");
 }
 
+/// Its heartbeats come every 20 s: nobody may take it for gone after 10 or 15.
+#[test]
+fn every_command_judges_a_node_by_what_its_own_row_says() {
+    let bench = Bench::with_tables("own_row");
+    bench.database.register(&one_task("sleep 600"));
+    let words = ["serve", "--no-http", "--node-name", "slow", "--heartbeat", "20s", "--dead-after", "60s"];
+    let mut node = bench.spawn(&words);
+    let rest = crate::program::until_line(&mut node, " ready: node ");
+    bench.run(&["start", "one-task", "--process-id", "runs"]).expect(0);
+    crate::common::wait_until("it runs", || {
+        (bench.database.count("tasks WHERE status = 'IN_PROGRESS'") == 1).then_some(())
+    });
+    let heard = |seconds: u32| {
+        let set = format!("UPDATE nodes SET last_heartbeat = clock_timestamp() - interval '{seconds} s'");
+        assert_eq!(bench.database.sql().execute(&set, &[]).unwrap(), 1);
+    };
+    let reason =
+        || bench.run(&["explain", "runs", "--json"]).expect(0).json()["reasons"][0]["reason"].clone();
+    let nodes = || bench.run(&["nodes"]).expect(0).out;
+    let doctor = |code| verdict(&bench.run(&["doctor", "--json"]).expect(code), "nodes");
+    let next = |id: &str| bench.run(&["start", "one-task", "--process-id", id]).expect(0).err;
+    heard(40);
+    assert_eq!((reason().as_str(), &*doctor(0)), (Some("CLAIMED"), "ok"));
+    assert!(!nodes().contains("SILENT") && !next("a").contains("no node"), "{}", nodes());
+    heard(70);
+    assert_eq!((reason().as_str(), &*doctor(0)), (Some("NODE_SILENT"), "warn"));
+    assert!(nodes().contains("SILENT") && next("b").contains("no node"), "{}", nodes());
+    let row = &bench.run(&["nodes", "--json"]).expect(0).json()["nodes"][0];
+    assert_eq!(
+        (row["heartbeat_seconds"].as_f64(), row["dead_after_seconds"].as_f64()),
+        (Some(20.0), Some(60.0))
+    );
+    node.kill().unwrap();
+    node.wait().unwrap();
+    drop(rest);
+}
+
 #[test]
 fn without_a_database_the_doctor_says_so() {
     let bench = Bench::new("doctor_away");

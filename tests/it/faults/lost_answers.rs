@@ -84,6 +84,8 @@ fn a_takeover_whose_answer_is_lost_is_in_the_trail_once() {
         pid: i32::try_from(ended.id()).unwrap(),
         executors: 3,
         lease: Duration::from_secs(300),
+        heartbeat: Duration::from_secs(2),
+        dead_after: Duration::from_secs(10),
         place: Some(Place { boot_id: space.boot_id, pid_namespace: space.namespace, pid_started: None }),
     };
     let mut store = world.store();

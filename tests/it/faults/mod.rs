@@ -5,6 +5,7 @@ mod blockers;
 mod locks;
 mod lost_answers;
 mod network;
+mod odd_databases;
 mod proxy;
 mod restarts;
 mod row_locks;

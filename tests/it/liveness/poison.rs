@@ -130,6 +130,8 @@ fn dead(database: &TestDatabase, node_id: &str) {
         pid: 1,
         executors: 1,
         lease: Duration::from_secs(300),
+        heartbeat: Duration::from_secs(2),
+        dead_after: Duration::from_secs(10),
         place: None,
     };
     database.store().register_node(&identity).unwrap();

@@ -138,7 +138,7 @@ fn migrations_of_tables_in_use_change_no_row_and_name_the_views_that_are_in_thei
              UPDATE processes SET status = 'IN_PROGRESS' WHERE process_id = 'works-2'; \
              UPDATE tasks SET status = 'IN_PROGRESS', attempt = 1, started_at = now() \
                  WHERE process_id = 'works-2' AND task_index = 0; \
-             UPDATE scheduled_tasks SET execution_time = now() + interval '1 second' WHERE task_instance = 'works-3'; \
+             UPDATE scheduled_tasks SET execution_time = now() + interval '5 seconds' WHERE task_instance = 'works-3'; \
              UPDATE scheduled_tasks SET reserved_for = 'old' WHERE task_instance = 'works-4'",
         )
         .unwrap();
@@ -250,9 +250,8 @@ fn a_migration_whose_program_is_killed_leaves_nothing_and_the_next_does_it() {
     let mut first = migrate(&format!("in-migration=hold:{}", bench.folder.display())).spawn().unwrap();
     wait_until("it migrates", || bench.folder.join("in-migration.reached").exists().then_some(()));
     let mut second = Served::spawn(&bench, "second", &[], &[]);
-    let waits = "pg_stat_activity a JOIN pg_locks l USING (pid) WHERE l.locktype = 'advisory' AND NOT l.granted \
-        AND l.objid = hashtext(current_schema())::bigint & 4294967295";
-    wait_until("the other waits for it", || (bench.database.count(waits) == 1).then_some(()));
+    let holder = "holds the advisory lock of those who migrate";
+    wait_until("the other waits for it", || second.log().contains(holder).then_some(()));
     signal(&first, "-KILL");
     assert_eq!(first.wait().unwrap().signal(), Some(9));
     wait_until("it is ready", || second.log().contains(" ready: node ").then_some(()));

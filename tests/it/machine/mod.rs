@@ -3,6 +3,7 @@
 mod clocks;
 mod commands;
 mod cut_network;
+mod descriptors;
 mod disk_full;
 mod door;
 mod few_files;

@@ -7,7 +7,7 @@ use process_orchestrator::database::{ConnectError, ConnectFailure, Connection, C
 use process_orchestrator::engine::{CommandRunners, Node, NodeConfig};
 use process_orchestrator::platform::{pid_space, process_started};
 use process_orchestrator::store::claims::ClaimRequest;
-use process_orchestrator::store::membership::{NodeIdentity, Place};
+use process_orchestrator::store::membership::{NodeIdentity, NodeState, Place};
 use process_orchestrator::{OnCrash, Outcome, ProcessInputData, ProcessStatus, ProcessType, TaskDefinition};
 
 use crate::common::{TestDatabase, one_task, script, settings, wait_until};
@@ -22,6 +22,8 @@ fn neighbour(node_id: &str, pid: u32, pid_started: Option<i64>) -> NodeIdentity 
         pid: i32::try_from(pid).unwrap(),
         executors: 1,
         lease: Duration::from_secs(300),
+        heartbeat: Duration::from_secs(2),
+        dead_after: Duration::from_secs(10),
         lock_key: fastrand::i32(..),
         place: Some(Place { boot_id: space.boot_id, pid_namespace: space.namespace, pid_started }),
     }
@@ -113,6 +115,134 @@ fn a_silent_node_without_its_lock_is_taken_over_one_with_it_is_not() {
     assert!(of("cut-off"), "its session lives: it keeps its claim until its lease is over");
     // The server ends its session: the lock goes, and with it the claim.
     drop(cut_off);
+    for id in &ids {
+        assert_eq!(database.wait_for(id).status, ProcessStatus::Completed);
+    }
+    node.stop();
+}
+
+/// A session of a role that may connect, and nothing else. The first key is that of the nodes' locks.
+fn nobody_in_particular(database: &TestDatabase) -> postgres::Client {
+    let mut client = database.sql();
+    let role = format!("{}_nobody", database.schema);
+    client.batch_execute(&format!("CREATE ROLE \"{role}\"")).unwrap();
+    client.batch_execute(&format!("SET SESSION AUTHORIZATION \"{role}\"")).unwrap();
+    client
+}
+
+fn drop_nobody(database: &TestDatabase, client: postgres::Client) {
+    drop(client);
+    database.sql().batch_execute(&format!("DROP ROLE \"{}_nobody\"", database.schema)).unwrap();
+}
+
+const NODE_LOCKS: i32 = 0x504f_4e31;
+
+#[test]
+fn a_stranger_who_waits_for_a_nodes_lock_does_not_keep_it_alive() {
+    let database = TestDatabase::new("waited_for");
+    database.register(&one_task("true"));
+    let id = database.start("one-task", ProcessInputData::new());
+    let mut crashed = database.store();
+    let key = fastrand::i32(..);
+    crashed.register_node(&NodeIdentity { lock_key: key, ..stranger("crashed") }).unwrap();
+    assert!(crashed.take_node_lock(key).unwrap() && crashed.sees_node_lock(key).unwrap());
+    assert!(crashed.heartbeat("crashed", NodeState::Running, Some(key), None).unwrap());
+    crashed.claim_due("crashed", &ClaimRequest::of(1)).unwrap();
+    let is_locked = || database.store().peers("other").unwrap()[0].is_locked;
+    assert!(is_locked());
+    let mut nobody = nobody_in_particular(&database);
+    let waits = std::thread::spawn(move || {
+        nobody.execute("SELECT pg_advisory_lock($1, $2)", &[&NODE_LOCKS, &key]).unwrap();
+        nobody
+    });
+    let waiting = format!("pg_locks WHERE locktype = 'advisory' AND NOT granted AND objid = {}", key as u32);
+    wait_until("it waits", || (database.count(&waiting) == 1).then_some(()));
+    assert!(is_locked());
+    drop(crashed);
+    let nobody = waits.join().unwrap();
+    assert!(!is_locked(), "the stranger has it now, and is not that node");
+    let node = database.node_with(quick(&database));
+    assert_eq!(database.wait_for(&id).status, ProcessStatus::Completed);
+    node.stop();
+    drop_nobody(&database, nobody);
+}
+
+#[test]
+fn a_node_whose_key_a_stranger_holds_takes_another() {
+    let database = TestDatabase::new("held_key");
+    database.register(&one_task("true"));
+    // What the node draws is the same both times.
+    let start = || {
+        fastrand::seed(20_261_129);
+        let node = database.node_with(quick(&database));
+        let announced =
+            "SELECT lock_key, lock_pid FROM nodes WHERE state = 'RUNNING' AND lock_pid IS NOT NULL";
+        let row = wait_until("it has its lock", || database.sql().query_opt(announced, &[]).unwrap());
+        (node, row.get::<_, i32>(0), row.get::<_, i32>(1))
+    };
+    let (node, key, _) = start();
+    node.stop();
+    let mut nobody = nobody_in_particular(&database);
+    nobody.execute("SELECT pg_advisory_lock($1, $2)", &[&NODE_LOCKS, &key]).unwrap();
+    let (node, other, pid) = start();
+    assert_ne!(other, key);
+    let held = format!(
+        "pg_locks WHERE locktype = 'advisory' AND granted AND pid = {pid} AND objid = {}",
+        other as u32
+    );
+    assert_eq!(database.count(&held), 1);
+    assert!(database.store().peers("other").unwrap()[0].is_locked);
+    let id = database.start("one-task", ProcessInputData::new());
+    assert_eq!(database.wait_for(&id).status, ProcessStatus::Completed);
+    node.stop();
+    drop_nobody(&database, nobody);
+}
+
+/// 'POR1': see wake_nodes in the seventh migration.
+const ROOM: i32 = 1_347_375_665;
+
+#[test]
+fn a_stranger_who_holds_the_lock_of_room_holds_nobody_up() {
+    let database = TestDatabase::new("held_room");
+    database.register(&one_task("true"));
+    let mut nobody = nobody_in_particular(&database);
+    for take in ["pg_advisory_lock", "pg_advisory_lock_shared"] {
+        let row = nobody.execute(&format!("SELECT {take}($1, hashtext($2))"), &[&ROOM, &database.schema]);
+        row.unwrap();
+        let node = database.node();
+        let ids = database.start_many("one-task", 50);
+        for id in &ids {
+            assert_eq!(database.wait_for(id).status, ProcessStatus::Completed);
+        }
+        // Nobody has given back and taken again what it could have run.
+        let claims: i64 = database.count("task_executions");
+        assert!(claims >= 50, "{claims}");
+        node.stop();
+        nobody.execute("SELECT pg_advisory_unlock_all()", &[]).unwrap();
+    }
+    drop_nobody(&database, nobody);
+}
+
+#[test]
+fn a_node_is_judged_by_what_its_own_row_says_of_it() {
+    let database = TestDatabase::new("own_pace");
+    database.register(&one_task("true"));
+    let ids = database.start_many("one-task", 2);
+    let mut store = database.store();
+    for (node, dead_after) in [("quick", Duration::from_millis(300)), ("slow", Duration::from_secs(600))] {
+        store.register_node(&NodeIdentity { dead_after, lease: dead_after * 10, ..stranger(node) }).unwrap();
+        assert!(store.heartbeat(node, NodeState::Running, Some(fastrand::i32(..)), None).unwrap());
+        assert_eq!(store.claim_due(node, &ClaimRequest::of(1)).unwrap().claimed.len(), 1);
+    }
+    let held_by = |node: &str| database.count(&format!("scheduled_tasks WHERE picked_by = '{node}'"));
+    let node = database.node_with(quick(&database));
+    wait_until("the quick one is taken over", || (held_by("quick") == 0).then_some(()));
+    assert_eq!(held_by("slow"), 1, "it beats more seldom than those that look at it");
+    // What would have been enough for a node of the observer's own pace: its lock is gone, too.
+    let state = |node: &str| database.count(&format!("nodes WHERE node_id = '{node}' AND state = 'DEAD'"));
+    wait_until("the quick one is dead", || (state("quick") == 1).then_some(()));
+    assert_eq!(state("slow"), 0);
+    database.sql().execute("UPDATE nodes SET dead_after_seconds = 0.3 WHERE node_id = 'slow'", &[]).unwrap();
     for id in &ids {
         assert_eq!(database.wait_for(id).status, ProcessStatus::Completed);
     }

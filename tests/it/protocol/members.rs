@@ -77,6 +77,7 @@ impl Members {
             // The observer cannot have seen it for longer than it was.
             unchanged_for: Duration::from_secs_f64(seen.silence.max(0.0)),
             lease: Duration::from_secs_f64(lease),
+            dead_after: Duration::from_secs_f64(self.dead_after),
             had_lock: seen.had_lock,
             // A session that came back while the node was judged was not seen.
             is_locked: seen.locked.is_some_and(|age| age > self.dead_after),

@@ -629,6 +629,7 @@ impl World {
             let signs = Signs {
                 unchanged_for,
                 lease: seconds(LEASE_S),
+                dead_after: seconds(DEAD_AFTER_S),
                 had_lock: !case.has_pooler,
                 is_locked,
                 unlocked_for: match case.broken {

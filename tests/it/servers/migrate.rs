@@ -1,6 +1,7 @@
 use process_orchestrator::store::Store;
 
 use crate::common::{TestDatabase, wait_until};
+use crate::program::{Bench, until_line};
 
 #[test]
 fn five_nodes_that_start_at_once_apply_every_migration_once() {
@@ -49,6 +50,64 @@ fn a_migration_that_was_applied_with_other_content_is_named() {
     database.sql().execute("UPDATE schema_migrations SET checksum = 'other' WHERE version = 2", &[]).unwrap();
     let message = database.store().migrate(false).unwrap_err().to_string();
     assert!(message.contains("migration 2 (0002_start_process)"), "{message}");
+}
+
+/// Any role that may connect can hold the lock of those who migrate.
+#[test]
+fn who_is_in_a_migrations_way_is_named_and_not_waited_for_without_bound() {
+    let bench = Bench::new("migrate_held");
+    let schema = &bench.database.schema;
+    let role = format!("{schema}_nobody");
+    let mut stranger = bench.database.sql();
+    stranger.batch_execute(&format!("CREATE ROLE \"{role}\"; SET SESSION AUTHORIZATION \"{role}\"")).unwrap();
+    // 'POM1'
+    stranger.execute("SELECT pg_advisory_lock(1347374385, hashtext($1))", &[schema]).unwrap();
+    let pid: i32 = stranger.query_one("SELECT pg_backend_pid()", &[]).unwrap().get(0);
+    let refused = bench.run(&["migrate", "--wait", "3s"]).expect(1);
+    for part in [
+        "apply migration 0001_tables: waited 3 s in vain",
+        &format!("server process {pid} (process-orchestrator test, role "),
+        "holds the advisory lock of those who migrate",
+        &format!("SELECT pg_terminate_backend({pid})"),
+        "migrate --wait 1h",
+        // Before that it has said for whom it waits.
+        "warn wait: migration 0001_tables waits, for 2 s so far, ",
+    ] {
+        assert!(refused.err.contains(part), "{part:?} is not in {refused:#?}");
+    }
+    // Who starts a node is told the same, and goes on once the way is free.
+    let mut serve = bench.spawn(&["serve", "--no-http"]);
+    let rest = until_line(&mut serve, &format!("server process {pid} "));
+    drop(stranger);
+    serve.stderr = Some(rest.into_inner());
+    drop(until_line(&mut serve, " ready: node "));
+    serve.kill().unwrap();
+    serve.wait().unwrap();
+    bench.database.sql().batch_execute(&format!("DROP ROLE \"{role}\"")).unwrap();
+
+    // Tables that somebody reads, in a transaction that he has left open.
+    let undo = "DELETE FROM schema_migrations WHERE version >= 15; ALTER TABLE nodes DROP COLUMN lock_pid, \
+                DROP COLUMN lock_role, DROP COLUMN lock_began, DROP COLUMN heartbeat_seconds, \
+                DROP COLUMN dead_after_seconds";
+    bench.database.sql().batch_execute(undo).unwrap();
+    let mut reader = bench.database.sql();
+    reader.batch_execute("BEGIN; SELECT count(*) FROM nodes").unwrap();
+    let pid: i32 = reader.query_one("SELECT pg_backend_pid()", &[]).unwrap().get(0);
+    let refused = bench.run(&["migrate", "--wait", "2s"]).expect(1);
+    for part in
+        [&*format!("server process {pid} ("), "has locks on the tables, for ", "apply migration 0013_node"]
+    {
+        assert!(refused.err.contains(part), "{part:?} is not in {refused:#?}");
+    }
+    assert_eq!(bench.database.count("schema_migrations WHERE version >= 15"), 0, "nothing is left of it");
+    reader.batch_execute("COMMIT").unwrap();
+    bench.run(&["migrate"]).expect(0);
+    // A migration that fails is named.
+    let damage = "DELETE FROM schema_migrations WHERE version >= 15";
+    bench.database.sql().batch_execute(damage).unwrap();
+    let failed = bench.run(&["migrate"]).expect(1);
+    assert!(failed.err.contains("apply migration 0013_node_sessions: "), "{failed:#?}");
+    assert!(failed.err.contains("already exists"), "{failed:#?}");
 }
 
 /// Its own wait for the lock would hold everybody else up.

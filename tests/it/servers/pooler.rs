@@ -173,6 +173,8 @@ fn behind_a_pooler_the_lease_alone_decides_who_is_dead() {
         pid: 1,
         executors: 1,
         lease: Duration::from_secs(3),
+        heartbeat: Duration::from_secs(2),
+        dead_after: Duration::from_secs(10),
         place: None,
     };
     dead.register_node(&identity).unwrap();
@@ -263,6 +265,20 @@ fn a_pool_of_connections_through_a_pooler_serves_the_library() {
     }
     assert_eq!(database.count("nodes WHERE lock_key IS NULL"), 2);
     assert_eq!(bouncer.traces(POOL_SIZE as usize), Vec::<String>::new());
+}
+
+#[test]
+fn a_pooler_in_statement_mode_is_refused_with_what_to_set() {
+    let Some(bouncer) = PgBouncer::start("statement", "statement", POOL_SIZE) else { return };
+    let bench = Bench::with_tables("pooler_statement");
+    let file = bench.file(&one_task("true"));
+    for words in [&["run", &file][..], &["serve", "--no-http"], &["list"], &["migrate"]] {
+        let refused = crate::program::ended(bench.command(words).env("DATABASE_URL", bouncer.url()));
+        assert_ne!(refused.code, Some(0), "{refused:#?}");
+        for part in ["pool_mode = statement", "set pool_mode = transaction or session"] {
+            assert!(refused.err.contains(part), "{words:?}: {part:?} is not in {refused:#?}");
+        }
+    }
 }
 
 #[test]

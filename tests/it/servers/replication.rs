@@ -45,7 +45,10 @@ impl Pair {
         files::give_to(&folder, &user).unwrap();
         let run = |program: &str, words: &[&str]| run(&programs.join(program), words, &user);
         let (host, first, second) = (text(&folder), text(&folder.join("a")), text(&folder.join("b")));
-        run("initdb", &["-D", &first, "-A", "trust", "-U", "postgres", "--no-sync"]);
+        run(
+            "initdb",
+            &["-D", &first, "-A", "trust", "-U", "postgres", "--no-sync", "--encoding=UTF8", "--locale=C"],
+        );
         let all_wait = "synchronous_standby_names=*";
         let primary = serve(&programs, &folder, &user, "a", PRIMARY, &[all_wait]);
         drop(wait_for_server(&folder, PRIMARY));

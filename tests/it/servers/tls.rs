@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use rcgen::{SerialNumber, date_time_ymd};
 
-use crate::tls_server::{Authority, HOST, TlsServer, self_signed};
+use crate::tls_server::{Authority, HOST, Issued, TlsServer, self_signed};
 
 /// A folder that is gone when the test has passed.
 struct Folder(PathBuf);
@@ -118,8 +118,150 @@ fn every_mode_checks_the_servers_certificate_as_far_as_it_says() {
     let (bad, good) =
         (server.file("bad.crl", &ours.revoked(&[77])), server.file("good.crl", &ours.revoked(&[78])));
     assert!(server.is_encrypted("app", &format!("{} sslcrl={good}", with("verify-full", &our))));
+    // A list that has expired does not say what was revoked since; one of another authority says nothing.
+    let (old, other) = (
+        server.file("old.crl", &ours.revoked_until(&[78], 2024)),
+        server.file("other.crl", &theirs.revoked(&[77])),
+    );
+    let rest = |list: &str| format!("{} sslcrl={list}", with("verify-full", &our));
+    server.assert_refused("app", &rest(&old), &["the list of revoked certificates has expired", "new list"]);
+    server.assert_refused("app", &rest(&other), &["none of the authority that has issued the server's"]);
+    // The same lists in a directory, by their hashes.
+    for (name, text) in
+        [("bad", ours.revoked(&[77])), ("good", ours.revoked(&[78])), ("old", ours.revoked_until(&[], 2024))]
+    {
+        let directory = folder.0.join(name);
+        fs::create_dir(&directory).unwrap();
+        server.file(&format!("{name}/0a1b2c3d.r0"), &text);
+        server.file(&format!("{name}/0a1b2c3d.r1"), &theirs.revoked(&[77]));
+        let rest = format!("{} sslcrldir={}", with("verify-full", &our), directory.display());
+        match name {
+            "good" => assert!(server.is_encrypted("app", &rest)),
+            "bad" => server.assert_refused("app", &rest, &["the server's certificate was revoked"]),
+            _ => server.assert_refused("app", &rest, &["the list of revoked certificates has expired"]),
+        }
+    }
+    let rest = |directory: &str| format!("{} sslcrldir={directory}", with("verify-full", &our));
+    server.assert_refused("app", &rest("/nonexistent"), &["/nonexistent cannot be read"]);
+    server.assert_refused("app", &rest(&folder.0.join("data").display().to_string()), &["openssl rehash"]);
     let rest = format!("{} sslcrl={bad}", with("verify-full", &our));
     server.assert_refused("app", &rest, &["the server's certificate was revoked"]);
+    server.cluster.close().unwrap();
+}
+
+#[test]
+fn require_auth_takes_what_it_says_and_gives_no_password_away_before() {
+    let folder = Folder::new("tls-auth");
+    let server = TlsServer::new(&folder.0);
+    let ours = Authority::new("our authority");
+    let ca = server.file("ours.crt", &ours.pem);
+    let full = format!("sslmode=verify-full sslrootcert={ca}");
+    for tls in ["sslmode=disable", &full] {
+        if tls == full {
+            server.show(&ours.issue(&[HOST], "db", |_| {}), None);
+        }
+        for (user, method) in [
+            ("app", "scram-sha-256"),
+            ("asked_plainly", "password"),
+            ("asked_md5", "md5"),
+            ("asked_nothing", "none"),
+        ] {
+            for right in [method.to_owned(), format!("{method},gss"), "!sspi".to_owned()] {
+                assert_eq!(
+                    server.is_encrypted(user, &format!("{tls} require_auth={right}")),
+                    tls == full,
+                    "{right}"
+                );
+            }
+            for other in ["scram-sha-256", "password", "md5", "none"].into_iter().filter(|it| *it != method) {
+                let asked =
+                    if method == "none" { "asks for nothing" } else { &*format!("asks for {method}") };
+                let words =
+                    [&*format!("require_auth={other} does not allow what the server {asked}"), "pg_hba.conf"];
+                server.assert_refused(user, &format!("{tls} require_auth={other}"), &words);
+            }
+            let words = [&*format!("require_auth=!{method} does not allow")];
+            server.assert_refused(user, &format!("{tls} require_auth=!{method}"), &words);
+        }
+    }
+    // What is wrong with TLS is told as without it.
+    let other = server.file("theirs.crt", &Authority::new("another authority").pem);
+    let rest = format!("sslmode=verify-full sslrootcert={other} require_auth=scram-sha-256");
+    server.assert_refused("app", &rest, &["unknown authority (CN=our authority)"]);
+    server.cluster.close().unwrap();
+}
+
+/// Of which only openssl makes what a server can read.
+#[test]
+fn keys_without_channel_binding_and_keys_that_are_not_known_are_told() {
+    let Some(openssl) = crate::common::tool("openssl") else { return };
+    let folder = Folder::new("tls-keys");
+    let server = TlsServer::new(&folder.0);
+    let show = |kind: &[&str]| {
+        let path = |name: &str| folder.0.join(format!("{}.{name}", kind[0])).display().to_string();
+        let (key, certificate) = (path("key"), path("crt"));
+        let made = std::process::Command::new(&openssl)
+            .args(["req", "-x509", "-nodes", "-days", "9", "-keyout", &key, "-out", &certificate, "-newkey"])
+            .args(kind)
+            .args(["-subj", "/CN=db.test", "-addext", "subjectAltName=DNS:db.test"])
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{made:?}");
+        let read = |path: &str| fs::read_to_string(path).unwrap();
+        server.show(&Issued { certificate: read(&certificate), key: read(&key) }, None);
+        format!("sslmode=verify-full sslrootcert={certificate}")
+    };
+    let full = show(&["ed25519"]);
+    for binding in ["prefer", "disable"] {
+        assert!(server.is_encrypted("app", &format!("{full} channel_binding={binding}")), "{binding}");
+    }
+    let words = ["the server did not use channel binding", "not Ed25519", "or use sslmode=verify-full"];
+    server.assert_refused("app", &format!("{full} channel_binding=require"), &words);
+    for kind in [&["rsa-pss", "-pkeyopt", "rsa_keygen_bits:2048"][..], &["ed448"]] {
+        let full = show(kind);
+        let error = server.connect("app", &full).err().unwrap().to_string();
+        assert!(
+            error.contains("RSA-PSS") && error.contains("RSA, ECDSA or Ed25519 key"),
+            "{kind:?}: {error}"
+        );
+        assert!(!error.contains(['[', '{']), "a dump: {error}");
+    }
+    server.cluster.close().unwrap();
+}
+
+/// What the server says is in its own language; the codes are not.
+#[test]
+fn a_server_that_speaks_german_is_understood() {
+    let folder = Folder::new("tls-german");
+    let server = TlsServer::new(&folder.0);
+    let ours = Authority::new("our authority");
+    server.show(&ours.issue(&[HOST], "db", |_| {}), None);
+    if server.owner().batch_execute("SET lc_messages = 'de_DE.UTF-8'").is_err() {
+        eprintln!("left out: the locale de_DE.UTF-8 is not installed");
+        return server.cluster.close().unwrap();
+    }
+    server.reload(&[("lc_messages", "de_DE.UTF-8")]);
+    assert!(server.is_encrypted("only_tls", "sslmode=allow"));
+    assert!(!server.is_encrypted("only_plain", "sslmode=prefer"));
+    server.assert_refused(
+        "only_tls",
+        "sslmode=disable",
+        &["lets nobody in without TLS", "use sslmode=prefer"],
+    );
+    server.assert_refused(
+        "only_plain",
+        "sslmode=require",
+        &["the server refused user \"only_plain\"", "pg_hba.conf"],
+    );
+    server.assert_refused("nobody", "sslmode=require", &["the server refused user \"nobody\""]);
+    server.assert_refused(
+        "app",
+        "password=canary-wrong",
+        &["the server refused user \"app\"", "the password"],
+    );
+    server.show(&ours.issue(&[HOST], "db", |_| {}), Some(&ours));
+    server.assert_refused("certified", "sslmode=require", &["sslcert and sslkey"]);
+    server.assert_refused("app", "dbname=absent", &["no database \"absent\"; create it"]);
     server.cluster.close().unwrap();
 }
 
@@ -180,7 +322,7 @@ fn a_client_shows_its_certificate_and_keeps_its_key_to_itself() {
     let error =
         server.connect_in("certified", "sslmode=require sslcertmode=disable", &in_home).err().unwrap();
     assert!(
-        error.to_string().contains("connection requires a valid client certificate; give one"),
+        error.to_string().contains("connection requires a valid client certificate; correct the user"),
         "{error}"
     );
 

@@ -27,6 +27,9 @@ hostssl all certified 127.0.0.0/8 cert
 hostssl all only_tls 127.0.0.0/8 scram-sha-256
 hostnossl all only_plain 127.0.0.0/8 scram-sha-256
 host all app 127.0.0.0/8 scram-sha-256
+host all asked_plainly 127.0.0.0/8 password
+host all asked_md5 127.0.0.0/8 md5
+host all asked_nothing 127.0.0.0/8 trust
 ";
 
 /// Signs certificates.
@@ -63,6 +66,11 @@ impl Authority {
 
     /// The list of the certificates with these numbers as revoked.
     pub fn revoked(&self, serials: &[u64]) -> String {
+        self.revoked_until(serials, 4000)
+    }
+
+    /// The same, good until that year.
+    pub fn revoked_until(&self, serials: &[u64], year: i32) -> String {
         let revoked_certs = serials.iter().map(|serial| RevokedCertParams {
             serial_number: SerialNumber::from(*serial),
             revocation_time: date_time_ymd(2024, 1, 1),
@@ -70,8 +78,8 @@ impl Authority {
             invalidity_date: None,
         });
         let list = CertificateRevocationListParams {
-            this_update: date_time_ymd(2024, 1, 1),
-            next_update: date_time_ymd(4000, 1, 1),
+            this_update: date_time_ymd(2023, 1, 1),
+            next_update: date_time_ymd(year, 1, 1),
             crl_number: SerialNumber::from(1),
             issuing_distribution_point: None,
             revoked_certs: revoked_certs.collect(),
@@ -123,9 +131,11 @@ impl TlsServer {
         ];
         let cluster = PrivateCluster::open_with(&folder.join("data"), &options).unwrap();
         let mut owner = cluster.connect("test").unwrap();
-        for role in ["app", "only_tls", "only_plain", "certified"] {
+        for role in ["app", "only_tls", "only_plain", "certified", "asked_plainly", "asked_nothing"] {
             owner.batch_execute(&format!("CREATE ROLE {role} LOGIN PASSWORD '{CANARY}'")).unwrap();
         }
+        let md5 = format!("SET password_encryption = md5; CREATE ROLE asked_md5 LOGIN PASSWORD '{CANARY}'");
+        owner.batch_execute(&format!("SET client_min_messages = error; {md5}")).unwrap();
         owner.batch_execute("GRANT CREATE ON DATABASE postgres TO app").unwrap();
         drop(owner);
         Self { cluster, address, folder: folder.to_path_buf() }
