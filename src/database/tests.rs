@@ -173,7 +173,9 @@ fn a_real_server_tells_what_is_wrong() {
     std::fs::write(&rules, "local all postgres trust\nlocal all all scram-sha-256\n").unwrap();
     set_mode(&rules, 0o644);
     let hba = ("hba_file", rules.to_str().unwrap());
-    let cluster = PrivateCluster::open_with(&scratch.join("data"), &[QUICK, &[hba]].concat()).unwrap();
+    // Not the default before PostgreSQL 14.
+    let scram = ("password_encryption", "scram-sha-256");
+    let cluster = PrivateCluster::open_with(&scratch.join("data"), &[QUICK, &[hba, scram]].concat()).unwrap();
     let mut owner = cluster.connect("test").unwrap();
     owner
         .batch_execute(

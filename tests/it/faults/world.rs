@@ -317,10 +317,10 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         // A test that fails drops its programs itself; these are those that outlived it by a panic elsewhere.
-        if let Some(name) = self.database.take() {
-            if let Err(error) = drop_database(&mut self.bench.database.sql(), &name) {
-                eprintln!("{error}");
-            }
+        if let Some(name) = self.database.take()
+            && let Err(error) = drop_database(&mut self.bench.database.sql(), &name)
+        {
+            eprintln!("{error}");
         }
         if let Some(Server { cluster, data_dir }) = self.server.take() {
             if let Err(error) = cluster.close() {
