@@ -140,7 +140,7 @@ pub(super) struct Problem {
     /// For people: names the thing, the value and the remedy.
     pub message: String,
     /// The same for who has shown the token: names of hosts and users are in it.
-    pub detail: Option<String>,
+    pub detail: Option<Box<str>>,
     /// What the status wants said beside it.
     pub header: Option<(&'static str, &'static str)>,
     /// Of a document that was sent: all that is wrong with it.
@@ -164,13 +164,13 @@ impl Problem {
     }
 
     pub fn with_detail(mut self, detail: String) -> Self {
-        self.detail = Some(detail);
+        self.detail = Some(detail.into());
         self
     }
 
     /// As it is told to who has shown the token.
     pub fn detailed(mut self) -> Self {
-        self.message = self.detail.take().unwrap_or(self.message);
+        self.message = self.detail.take().map_or(self.message, String::from);
         self
     }
 

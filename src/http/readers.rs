@@ -137,7 +137,7 @@ impl Readers {
         asked.map_err(|problem| {
             let unknown = "whether it was done is not known: ask again with the same process_id";
             let message = format!("{}; {unknown}", problem.message);
-            let detail = problem.detail.map(|it| format!("{it}; {unknown}"));
+            let detail = problem.detail.map(|it| format!("{it}; {unknown}").into());
             Problem { message, detail, ..problem }
         })
     }
@@ -351,7 +351,7 @@ impl Shared {
         let mut last = lock(&self.last_log);
         if last.is_none_or(|it| it.elapsed() >= Duration::from_millis(LOG_EVERY_MS)) {
             *last = Some(Instant::now());
-            log::warn!("http: {}", problem.detail.as_ref().unwrap_or(&problem.message));
+            log::warn!("http: {}", problem.detail.as_deref().unwrap_or(&problem.message));
         }
     }
 }

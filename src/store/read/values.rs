@@ -72,6 +72,9 @@ impl ProcessText {
     }
 }
 
+/// Input and context, each as far as it is there.
+type Values = (Option<String>, Option<String>);
+
 impl Store {
     /// Input and context of these processes in their order, as far as a page of values goes: of the first ones, at least
     /// one. A value of more bytes than `value_bytes_max` is left out.
@@ -80,7 +83,7 @@ impl Store {
         process_ids: &[&str],
         include: Include,
         value_bytes_max: u32,
-    ) -> Result<Vec<(Option<String>, Option<String>)>, StoreError> {
+    ) -> Result<Vec<Values>, StoreError> {
         let rows = self.query(
             &VALUES,
             &[
