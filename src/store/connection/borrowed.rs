@@ -70,11 +70,15 @@ impl Borrowed {
     pub(in crate::store) fn set(&mut self, name: &str, value: &str) {
         self.settings.retain(|it| it.0 != name);
         self.settings.push((name.to_owned(), value.to_owned()));
-        let settings = self.settings.iter().map(|(name, value)| format!("SET LOCAL {name} = {value}; "));
-        self.begin = format!("BEGIN ISOLATION LEVEL READ COMMITTED; {}", settings.collect::<String>());
+        let set = |it: &(String, String)| format!("SET LOCAL {} = {}; ", it.0, it.1);
+        self.begin = "BEGIN ISOLATION LEVEL READ COMMITTED; ".to_owned();
         if let Some(turn) = self.turn {
-            self.begin.push_str(&format!("SELECT pg_advisory_xact_lock({TURN_CLASS}, {turn})"));
+            // Whatever it takes: nothing is settled before.
+            self.begin.push_str(&format!(
+                "SET LOCAL lock_timeout = 0; SELECT pg_advisory_xact_lock({TURN_CLASS}, {turn}); "
+            ));
         }
+        self.begin.extend(self.settings.iter().map(set));
     }
 
     pub(super) fn begin(&self) -> &str {
