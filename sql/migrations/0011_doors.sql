@@ -156,9 +156,10 @@ BEGIN
         timeout_minutes double precision, max_retries integer, retry jsonb, on_crash text,
         max_output_bytes bigint);
 
-    -- Those that are due at once keep the order in which they were given: a microsecond apart, none in the future.
+    -- Those that are due at once keep the order in which they were given: a microsecond apart, none in the future. By the
+    -- statement's time, since one transaction may start them in parts, as `start --inputs` does.
     INSERT INTO scheduled_tasks (task_name, task_instance, execution_time, priority, state, held_by)
-    SELECT kind.name, id, coalesce(start_at, now() - (how_many - place.n) * interval '1 microsecond'), weight,
+    SELECT kind.name, id, coalesce(start_at, statement_timestamp() - (how_many - place.n) * interval '1 microsecond'), weight,
         CASE WHEN start_at > now() THEN 'SCHEDULED' WHEN kind.paused THEN 'HELD' ELSE 'READY' END,
         CASE WHEN kind.paused AND coalesce(start_at <= now(), true) THEN 'pause:' || kind.name END
     FROM unnest(inserted) AS id

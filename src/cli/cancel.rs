@@ -1,15 +1,13 @@
 //! `cancel`: processes that are not to go on.
 
-use clap::Args;
-use serde_json::json;
-
 use super::error::CliError;
 use super::options::bulk::{check_type, counted, fail_with, processes, statuses, user_name};
 use super::options::bulk::{locked, not_found};
 use super::options::consent::{Consent, counted_in, of_type};
 use super::options::global::GlobalOptions;
 use super::progress::{self, Alarms, Wake};
-use super::screen::terminal::{message, print_json, print_lines};
+use super::screen::json::JsonWriter;
+use super::screen::terminal::{message, print_each};
 use super::screen::text;
 use super::surroundings::session::{Need, Session};
 use super::surroundings::signals::{self, Signals};
@@ -17,6 +15,7 @@ use crate::model::lifecycle::ProcessStatus;
 use crate::store::Store;
 use crate::store::cancel::{BULK_MAX, BulkFilter, CancelOutcome, CancelReason, CancelledProcess};
 use crate::store::progress::EndedProcess;
+use clap::Args;
 
 /// What to cancel.
 #[derive(Debug, Args)]
@@ -121,7 +120,7 @@ fn cancel(store: &mut Store, ids: &[String], options: &Options) -> Result<Vec<Ca
 }
 
 fn would_be(store: &mut Store, id: &str) -> Result<CancelledProcess, CliError> {
-    let process = store.process(id)?;
+    let process = store.process_row(id)?;
     let outcome = match &process {
         None => CancelOutcome::NotFound,
         Some(it) if it.status.is_final() => CancelOutcome::Finished,
@@ -152,7 +151,7 @@ fn wait_for(
     if !options.json {
         message(format!("waiting for the nodes that run {}", processes(ids.len())));
     }
-    let ended = match progress::until_all_end(session, &ids, &Alarms::signals(signals), None)? {
+    let ended = match progress::until_all_end(session, &ids, &Alarms::signals(signals), None, false)? {
         Wake::Ended(ended) => ended,
         Wake::Signal(signal) => {
             message(format!("{}: no longer waiting; the nodes end them all the same", signals::name(signal)));
@@ -177,12 +176,17 @@ fn wait_for(
 fn report(done: &[CancelledProcess], options: &Options, global: &GlobalOptions) -> Result<(), CliError> {
     let counts = counted(done.iter().map(|it| it.outcome.as_str()));
     if options.json {
-        print_json(&json!({ "dry_run": options.dry_run, "processes": done, "counts": counts }))?;
+        let mut json = JsonWriter::stdout();
+        json.object()?;
+        json.entry("dry_run", &options.dry_run)?;
+        json.entries("processes", done)?;
+        json.entry("counts", &counts)?;
+        json.end()?;
     } else {
         let is_told =
             |it: &&CancelledProcess| !matches!(it.outcome, CancelOutcome::NotFound | CancelOutcome::Locked);
         let found = done.iter().filter(is_told);
-        print_lines(&found.map(|it| line(it, options.dry_run)).collect::<Vec<_>>())?;
+        print_each(found.map(|it| line(it, options.dry_run)))?;
         if done.is_empty() {
             message("no such processes");
         } else if options.process_ids.is_empty() {

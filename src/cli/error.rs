@@ -108,6 +108,26 @@ impl CliError {
         }
     }
 
+    /// The same with what `change` makes of its message, if it has one.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&str) -> String) -> Self {
+        if let Self::Usage(message)
+        | Self::NotFound(message)
+        | Self::Unreachable(message)
+        | Self::Refused { message, .. }
+        | Self::Failed(message) = &mut self
+        {
+            *message = change(message);
+        }
+        self
+    }
+
+    /// The same, where a part of what was asked for is printed already.
+    #[must_use]
+    pub fn incomplete(self) -> Self {
+        self.with(|it| format!("{it}; what was printed is incomplete"))
+    }
+
     /// The word for programs, as the endpoint has it where it tells the same.
     pub fn code(&self) -> &'static str {
         match self {

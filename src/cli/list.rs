@@ -4,24 +4,29 @@ use std::collections::HashMap;
 
 use clap::Args;
 use jiff::Timestamp;
-use serde_json::json;
 
 use super::error::CliError;
 use super::options::bulk::{check_type, statuses};
 use super::options::global::GlobalOptions;
 use super::options::input::parse_pair;
 use super::options::when::{self, When};
+use super::screen::json::JsonWriter;
+use super::screen::records::{self, VALUE_BYTES_MAX};
 use super::screen::style::Look;
-use super::screen::table::{Fit, Table};
-use super::screen::terminal::{Face, Size, message, print_json, print_lines, tell_unreadable};
+use super::screen::table::{Fit, Table, Widths};
+use super::screen::terminal::{Face, Size, message, print_lines, tell_unreadable};
 use super::screen::text::{self, Clock};
 use super::surroundings::session::{Need, Session};
 use crate::model::lifecycle::ProcessStatus;
 use crate::model::records::ProcessData;
 use crate::store::notes::Note;
-use crate::store::read::{Cursor, Include, PAGE_MAX, Page, ProcessFilter};
+use crate::store::read::{Cursor, Include, PAGE_MAX, ProcessFilter, ProcessText, TextPage};
 use crate::store::{Store, StoreError};
 
+/// Processes of the first page of those with their values, and of no page fewer than fit.
+const PAGE_WITH_VALUES: u32 = 64;
+/// Rows that can't be read of which a document tells.
+const UNREADABLE_MAX: usize = 1_000;
 /// Looks of a search, each through some hundred thousand ids: seconds in all.
 const SEARCH_LOOKS_MAX: u32 = 50;
 /// Where help lists the options about times.
@@ -61,12 +66,15 @@ pub struct Options {
     /// Only those that ended before this time
     #[arg(long, value_name = "TIME", help_heading = TIMES, allow_hyphen_values = true, value_parser = when::parse_past)]
     pub finished_before: Option<When>,
-    /// How many at the most
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=i64::from(PAGE_MAX)))]
+    /// How many at the most; 0 is all of them
+    #[arg(long, value_name = "N", default_value_t = 50)]
     pub limit: u32,
     /// Go on after this place, which the list before told as its end
     #[arg(long, value_name = "CURSOR", value_parser = parse_cursor)]
     pub after: Option<Cursor>,
+    /// With --json: what a process's document holds besides, which may be megabytes; several are separated by commas
+    #[arg(long, requires = "json", value_name = "VALUE", value_delimiter = ',', value_parser = ["input", "context"])]
+    pub include: Vec<String>,
     /// Print one JSON document: {"processes": [...], "next": cursor or null}
     #[arg(long)]
     pub json: bool,
@@ -104,67 +112,141 @@ impl Options {
             id_prefix: self.id_prefix.clone(),
             search: self.search.clone(),
             after: self.after.clone(),
-            limit: self.limit,
-            include: Include::default(),
+            limit: PAGE_MAX,
+            include: Include {
+                input: self.include.iter().any(|it| it == "input"),
+                context: self.include.iter().any(|it| it == "context"),
+            },
         })
     }
 }
 
-/// A page that is full, if there are enough: a search goes on where one look has ended.
-fn read_page(store: &mut Store, mut filter: ProcessFilter) -> Result<Page, StoreError> {
-    let mut page = store.processes(&filter)?;
-    for _ in 1..SEARCH_LOOKS_MAX {
-        let found = u32::try_from(page.processes.len() + page.unreadable.len()).unwrap_or(u32::MAX);
-        let (true, Some(next)) = (found < filter.limit, page.next.clone()) else { break };
-        (filter.limit, filter.after) = (filter.limit - found, Some(next));
-        let more = store.processes(&filter)?;
-        page.processes.extend(more.processes);
-        page.unreadable.extend(more.unreadable);
-        page.next = more.next;
-    }
-    Ok(page)
+/// The list, page after page: however long it is, one of them is in memory, and no transaction is open between two.
+struct Pages {
+    filter: ProcessFilter,
+    /// How many are still wanted; `None` is all there are.
+    left: Option<usize>,
+    /// Looks of a search that may still find nothing.
+    looks: u32,
+    is_last: bool,
+    /// Where the list goes on behind the pages so far.
+    next: Option<Cursor>,
 }
 
-/// Prints one page of the list.
+impl Pages {
+    fn new(filter: ProcessFilter, limit: u32) -> Self {
+        let left = (limit > 0).then_some(limit as usize);
+        let looks = if limit > 0 { SEARCH_LOOKS_MAX } else { u32::MAX };
+        let limit = if filter.include == Include::default() { PAGE_MAX } else { PAGE_WITH_VALUES };
+        Self { filter: ProcessFilter { limit, ..filter }, left, looks, is_last: false, next: None }
+    }
+
+    /// The next page, which may be empty; `None` after the last one.
+    fn next(&mut self, store: &mut Store) -> Result<Option<TextPage>, StoreError> {
+        if self.is_last {
+            return Ok(None);
+        }
+        let most = self.left.map_or(PAGE_MAX, |left| u32::try_from(left).unwrap_or(PAGE_MAX));
+        let limit = self.filter.limit.min(most);
+        let rows = store.page_rows(&ProcessFilter { limit, ..self.filter.clone() })?;
+        let page = store.with_values(rows, VALUE_BYTES_MAX)?;
+        let found = page.processes.len() + page.unreadable.len();
+        if self.filter.include != Include::default() {
+            // As many as have fitted, or more if all have: rows that are read in vain cost time.
+            let fits = if found < limit as usize { found.max(1) } else { found * 2 };
+            self.filter.limit = u32::try_from(fits).unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX);
+        }
+        self.left = self.left.map(|left| left.saturating_sub(found));
+        self.looks -= 1;
+        self.is_last = page.next.is_none() || self.left == Some(0) || self.looks == 0;
+        self.next.clone_from(&page.next);
+        self.filter.after.clone_from(&page.next);
+        Ok(Some(page))
+    }
+}
+
+/// Prints the list.
 ///
 /// # Errors
 /// When the type or node is unknown, or the database fails.
 pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
     let (_session, mut store) = Session::open(global, Need::Tables)?;
     let filter = options.filter(&mut store)?;
-    let page = read_page(&mut store, filter)?;
-    if page.processes.is_empty() {
+    let mut pages = Pages::new(filter, options.limit);
+    // A first page that is empty may be that of a name which is unknown.
+    let mut first = pages.next(&mut store)?;
+    while first.as_ref().is_some_and(|it| it.processes.is_empty() && it.unreadable.is_empty()) {
+        first = pages.next(&mut store)?;
+    }
+    if first.is_none() {
         check_names(&mut store, options, global)?;
     }
-    let next = page.next.map(|it| it.to_string());
-    if options.json {
-        let mut document = json!({ "processes": page.processes, "next": next });
-        if !page.unreadable.is_empty() {
-            document["unreadable"] = page.unreadable.into();
-        }
-        return print_json(&document);
+    match options.json {
+        true => document(&mut store, &mut pages, first),
+        false => table(&mut store, &mut pages, first),
     }
-    let view = View {
-        notes: store.notes(&page.processes)?,
+}
+
+fn document(store: &mut Store, pages: &mut Pages, first: Option<TextPage>) -> Result<(), CliError> {
+    let mut json = JsonWriter::stdout();
+    json.object()?;
+    json.key("processes")?;
+    json.list()?;
+    let include = pages.filter.include;
+    let (mut page, mut unreadable) = (first, Vec::new());
+    while let Some(TextPage { processes, unreadable: problems, .. }) = page {
+        for ProcessText { process, input, context } in processes {
+            json.object()?;
+            let values = [input.as_deref(), context.as_deref()];
+            records::process_keys(&mut json, store, &process, values, include)
+                .map_err(CliError::incomplete)?;
+            json.end()?;
+        }
+        let room = UNREADABLE_MAX.saturating_sub(unreadable.len());
+        unreadable.extend(problems.into_iter().take(room));
+        page = pages.next(store).map_err(|error| CliError::from(error).incomplete())?;
+    }
+    json.end()?;
+    json.entry("next", &pages.next.as_ref().map(Cursor::to_string))?;
+    if !unreadable.is_empty() {
+        json.entry("unreadable", &unreadable)?;
+    }
+    json.end()
+}
+
+fn table(store: &mut Store, pages: &mut Pages, first: Option<TextPage>) -> Result<(), CliError> {
+    let columns = Size::stdout_columns();
+    let face = Face::stdout();
+    let mut view = View {
+        notes: HashMap::new(),
         clock: Clock::system(),
         now: store.now()?,
-        is_terminal: Face::stdout().is_terminal,
-        has_room: (ERRORS_COLUMNS_MIN..usize::MAX).contains(&Size::stdout_columns()),
+        is_terminal: face.is_terminal,
+        has_room: (ERRORS_COLUMNS_MIN..usize::MAX).contains(&columns),
+        has_notes: !pages.is_last,
     };
-    let face = Face::stdout();
-    print_lines(&view.table(&page.processes).lines(
-        Size::stdout_columns(),
-        |row, column, cell| match column {
-            STATUS_COLUMN => Look::of_process(page.processes[row].status).paint(face, &cell),
-            _ => cell,
-        },
-    ))?;
-    tell_unreadable(&page.unreadable);
-    if page.processes.is_empty() && page.unreadable.is_empty() {
+    let mut widths = Widths::default();
+    let (mut page, mut is_empty) = (Some(first.unwrap_or_default()), true);
+    while let Some(TextPage { processes, unreadable, .. }) = page {
+        let processes: Vec<ProcessData> = processes.into_iter().map(|it| it.process).collect();
+        view.notes = store.notes(&processes).map_err(|error| CliError::from(error).incomplete())?;
+        print_lines(&view.table(&processes).lines_below(
+            &mut widths,
+            columns,
+            |row, column, cell| match column {
+                STATUS_COLUMN => Look::of_process(processes[row].status).paint(face, &cell),
+                _ => cell,
+            },
+        ))?;
+        tell_unreadable(&unreadable);
+        is_empty &= processes.is_empty() && unreadable.is_empty();
+        page = pages.next(store).map_err(|error| CliError::from(error).incomplete())?;
+    }
+    if is_empty {
         message("no such processes");
     }
-    if let Some(next) = next {
-        message(format!("there are more: add --after {}", shell_words::quote(&next)));
+    if let Some(next) = &pages.next {
+        message(format!("there are more: add --after {}", shell_words::quote(&next.to_string())));
     }
     Ok(())
 }
@@ -195,11 +277,13 @@ struct View {
     is_terminal: bool,
     /// Whether errors are shown: a person's terminal that is wide enough.
     has_room: bool,
+    /// Whether there is a column for notes whatever this page has: others follow.
+    has_notes: bool,
 }
 
 impl View {
     /// On a terminal a long id may be cut so that a line stays a line; what reads a pipe needs it whole.
-    fn table(&self, processes: &[ProcessData]) -> Table {
+    fn table(&mut self, processes: &[ProcessData]) -> Table {
         let notes: Vec<String> = processes.iter().map(|process| self.note(process)).collect();
         let mut columns = vec![
             ("PROCESS", if self.is_terminal { Fit::ShrinksLast(16) } else { Fit::Whole }),
@@ -209,8 +293,8 @@ impl View {
             ("CREATED", Fit::Whole),
             ("TIME", Fit::Right),
         ];
-        let has_notes = notes.iter().any(|note| !note.is_empty());
-        if has_notes {
+        self.has_notes |= notes.iter().any(|note| !note.is_empty());
+        if self.has_notes {
             columns.push(("NOTE", Fit::Shrinks(14)));
         }
         let mut table = Table::new(&columns);
@@ -225,7 +309,7 @@ impl View {
                 self.clock.short(process.created_at),
                 time.unwrap_or_default(),
             ];
-            row.extend(has_notes.then_some(note));
+            row.extend(self.has_notes.then_some(note));
             table.row(row);
         }
         table
@@ -283,9 +367,13 @@ mod tests {
         }
     }
 
-    fn lines(processes: &[ProcessData], is_terminal: bool) -> Vec<String> {
+    fn view(is_terminal: bool, has_room: bool) -> View {
         let now = Timestamp::from_second(1_000_000_090).expect("a time");
-        let view = View { notes: HashMap::new(), clock: Clock::system(), now, is_terminal, has_room: false };
+        View { notes: HashMap::new(), clock: Clock::system(), now, is_terminal, has_room, has_notes: false }
+    }
+
+    fn lines(processes: &[ProcessData], is_terminal: bool) -> Vec<String> {
+        let mut view = view(is_terminal, false);
         view.table(processes).lines(if is_terminal { 80 } else { usize::MAX }, |_, _, cell| cell)
     }
 
@@ -306,10 +394,8 @@ mod tests {
 
     #[test]
     fn what_a_process_waits_for_is_noted() {
-        let now = Timestamp::from_second(1_000_000_090).expect("a time");
         let later = Timestamp::from_second(1_000_000_100).expect("a time");
-        let mut view =
-            View { notes: HashMap::new(), clock: Clock::system(), now, is_terminal: true, has_room: true };
+        let mut view = view(true, true);
         let waiting = ProcessData { execution_time: Some(later), ..process("p-1", "t") };
         let at = view.clock.short(later);
         assert_eq!(view.note(&waiting), format!("due {at}"));

@@ -1,7 +1,6 @@
 //! `retry`: finished processes that are to go again.
 
 use clap::Args;
-use serde_json::json;
 
 use super::error::CliError;
 use super::options::bulk::{argument, check_type, counted, fail_with, input_options, processes, statuses};
@@ -9,7 +8,8 @@ use super::options::bulk::{locked, not_found, warn_of_paused};
 use super::options::consent::{Consent, counted_in, of_type};
 use super::options::global::GlobalOptions;
 use super::options::input::InputOptions;
-use super::screen::terminal::{message, print_json, print_lines};
+use super::screen::json::JsonWriter;
+use super::screen::terminal::{message, print_each};
 use super::screen::text;
 use super::surroundings::session::{Need, Session};
 use crate::model::input::ProcessInputData;
@@ -153,7 +153,12 @@ fn retry_some(
 fn report(done: &[RetriedProcess], options: &Options, global: &GlobalOptions) -> Result<(), CliError> {
     let counts = counted(done.iter().map(|it| it.outcome.as_str()));
     if options.json {
-        print_json(&json!({ "dry_run": options.dry_run, "processes": done, "counts": counts }))?;
+        let mut json = JsonWriter::stdout();
+        json.object()?;
+        json.entry("dry_run", &options.dry_run)?;
+        json.entries("processes", done)?;
+        json.entry("counts", &counts)?;
+        json.end()?;
     } else {
         let retried = done.iter().filter(|it| it.outcome == RetryOutcome::Retried);
         let verb = if options.dry_run { "would go again" } else { "goes again" };
@@ -161,7 +166,7 @@ fn report(done: &[RetriedProcess], options: &Options, global: &GlobalOptions) ->
             let task = it.from_task.as_deref().map(text::escape).unwrap_or_default();
             format!("{} {verb} from task {task}", text::escape(&it.process_id))
         };
-        print_lines(&retried.map(line).collect::<Vec<_>>())?;
+        print_each(retried.map(line))?;
         if done.is_empty() {
             message("no such processes");
         } else if options.process_ids.is_empty() {

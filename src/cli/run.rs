@@ -24,11 +24,14 @@ use crate::database::holds_password;
 use crate::engine::{CommandRunners, Node, NodeConfig, Scope, guard, new_node_id};
 use crate::model::lifecycle::ProcessStatus;
 use crate::model::records::{ProcessData, TaskData};
-use crate::store::Store;
+use crate::store::read::OutputOf;
 use crate::store::start::StartRequest;
+use crate::store::{Store, StoreError};
 
 /// Lines of a failed task's output that are shown; the rest is in `logs`.
 const OUTPUT_LINES_MAX: usize = 10;
+/// Bytes at the end of an output in which they are looked for.
+const OUTPUT_BYTES_MAX: usize = 256 * 1024;
 
 /// How long a node that runs may take to take over what was given back: it looks every second by default.
 const TAKEN_WITHIN: Duration = Duration::from_millis(1_500);
@@ -93,16 +96,16 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
     let woken = execute(&session, id, node_id, &signals, pauses, options.json);
     let record = Record::read(&mut store, id, global)?;
     match woken? {
-        Some(signal) if !record.process.status.is_final() => {
+        Some(signal) if !record.text.process.status.is_final() => {
             // Our own node has given it back.
-            let who = who_goes_on(&mut store, &record.process, &signals)?;
+            let who = who_goes_on(&mut store, &record.text.process, &signals)?;
             message(match who {
                 Some(node) => runs_elsewhere(id, &node, global, signal),
                 None => go_on(id, options, global, signal),
             });
             Err(CliError::Interrupted(signal))
         }
-        _ => report(&record, options.json, global),
+        _ => report(&record, options.json, &mut store, global),
     }
 }
 
@@ -157,7 +160,7 @@ fn who_goes_on(
         if signals.receiver().recv_timeout(LOOK_PAUSE).is_ok() {
             break;
         }
-        holder = store.process(&process.process_id)?.and_then(|it| it.picked_by);
+        holder = store.process_row(&process.process_id)?.and_then(|it| it.picked_by);
     }
     let nodes = store.running_nodes(NODES_MAX)?;
     let name = |id: String| nodes.iter().find(|it| it.node_id == id).map_or(id, |it| it.name.clone());
@@ -199,21 +202,30 @@ fn go_on(id: &str, options: &Options, global: &GlobalOptions, signal: i32) -> St
 }
 
 /// The process as `show` prints it and, if it failed, where to look.
-fn report(record: &Record, json: bool, global: &GlobalOptions) -> Result<(), CliError> {
-    record.print(json)?;
-    if record.process.status == ProcessStatus::Completed {
+fn report(record: &Record, json: bool, store: &mut Store, global: &GlobalOptions) -> Result<(), CliError> {
+    record.print(json, store)?;
+    if record.text.process.status == ProcessStatus::Completed {
         return Ok(());
     }
     if let Some(task) = record.failed_task() {
-        failure_lines(task, &record.process.process_id, global).iter().for_each(message);
+        let mut end = String::new();
+        let of = OutputOf::Task(task.task_index, task.attempt);
+        store.output_in_pieces(&record.text.process.process_id, of, 0, &mut |piece| {
+            end.push_str(piece);
+            let from = end.len().saturating_sub(OUTPUT_BYTES_MAX);
+            let from = (from..=end.len()).find(|&at| end.is_char_boundary(at)).unwrap_or(0);
+            end.drain(..from);
+            Ok::<(), StoreError>(())
+        })?;
+        failure_lines(task, &end, &record.text.process.process_id, global).iter().for_each(message);
     }
     Err(CliError::Reported(Verdict::Failed))
 }
 
 /// The end of a failed task's output, and how to see all of it.
-fn failure_lines(task: &TaskData, process_id: &str, global: &GlobalOptions) -> Vec<String> {
+fn failure_lines(task: &TaskData, output: &str, process_id: &str, global: &GlobalOptions) -> Vec<String> {
     let mut told = vec![String::new()];
-    let output = lines::plain(task.output.as_deref().unwrap_or_default());
+    let output = lines::plain(output);
     let output: Vec<&str> = output.lines().collect();
     let name = text::escape(&task.name);
     if output.is_empty() {

@@ -2,23 +2,24 @@
 
 use clap::Args;
 use jiff::Timestamp;
-use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::error::CliError;
 use super::explain::Teller;
 use super::options::bulk::{argument, not_found};
 use super::options::global::GlobalOptions;
+use super::screen::json::JsonWriter;
+use super::screen::records::{self, VALUE_BYTES_MAX};
 use super::screen::style::Look;
 use super::screen::table::{Fit, Table};
-use super::screen::terminal::{Face, Size, message, print_json, print_lines, tell_unreadable};
+use super::screen::terminal::{Face, Size, message, print_lines, tell_unreadable};
 use super::screen::text::{self, Clock};
 use super::surroundings::session::{Need, Session};
 use crate::model::explain::{Explanation, Reason};
 use crate::model::lifecycle::TaskStatus;
-use crate::model::records::{ProcessData, TaskData};
+use crate::model::records::TaskData;
 use crate::store::Store;
-use crate::store::read::Listed;
+use crate::store::read::{Include, PageSize, ProcessText};
 
 /// Which process to show.
 #[derive(Debug, Args)]
@@ -32,28 +33,22 @@ pub struct Options {
     pub json: bool,
 }
 
-/// A process with its tasks: the JSON document of `show` and `run`.
-#[derive(Debug, Serialize)]
+/// A process with its tasks: what `show` and `run` print.
+#[derive(Debug)]
 pub struct Record {
-    /// The process.
-    #[serde(flatten)]
-    pub process: ProcessData,
-    /// Its tasks in their order.
+    /// The process, and its values as JSON texts; those that are too large for here are missing.
+    pub text: ProcessText,
+    /// Its tasks in their order, without their output.
     pub tasks: Vec<TaskData>,
     /// Why it is where it is, as `explain` has it; of a process that has ended the rest says it.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub reasons: Vec<Reason>,
     /// The same in sentences.
-    #[serde(skip)]
     pub sentences: Vec<String>,
     /// When it was read, by the database's clock.
-    #[serde(skip)]
     pub read_at: Timestamp,
     /// The command that shows it, for hints.
-    #[serde(skip)]
     pub command: String,
     /// What is wrong with tasks that can't be read.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unreadable: Vec<String>,
 }
 
@@ -63,9 +58,19 @@ impl Record {
     /// # Errors
     /// When there is no such process, or the database fails.
     pub fn read(store: &mut Store, process_id: &str, global: &GlobalOptions) -> Result<Self, CliError> {
-        let process = store.process(process_id)?.ok_or_else(|| not_found(process_id, global))?;
-        let Listed { rows: tasks, unreadable } = store.tasks(process_id)?;
-        let explanation = match process.status.is_final() {
+        let text = store.process_text(process_id, VALUE_BYTES_MAX)?;
+        let text = text.ok_or_else(|| not_found(process_id, global))?;
+        let (mut tasks, mut unreadable, mut after) = (Vec::new(), Vec::new(), None);
+        loop {
+            let page = store.tasks_page(process_id, None, false, after, SHOWN_TASKS)?;
+            tasks.extend(page.rows.into_iter().map(|it| it.row));
+            unreadable.extend(page.unreadable);
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        let explanation = match text.process.status.is_final() {
             true => None,
             false => store.explain(process_id)?.filter(|it| !it.status.is_final()),
         };
@@ -75,20 +80,20 @@ impl Record {
             command: format!("{program} show {}", argument(process_id)),
             read_at: store.now()?,
             reasons: explanation.map(|it| it.reasons).unwrap_or_default(),
-            process,
+            text,
             tasks,
             sentences,
             unreadable,
         })
     }
 
-    /// Prints it, for people or as JSON.
+    /// Prints it, for people or as JSON. What is long is read from the store once more, piece by piece.
     ///
     /// # Errors
-    /// When standard output can't be written.
-    pub fn print(&self, json: bool) -> Result<(), CliError> {
+    /// When standard output can't be written, or the database fails.
+    pub fn print(&self, json: bool, store: &mut Store) -> Result<(), CliError> {
         if json {
-            return print_json(self);
+            return self.document(store).map_err(CliError::incomplete);
         }
         tell_unreadable(&self.unreadable);
         let columns = Size::stdout_columns();
@@ -97,6 +102,36 @@ impl Record {
             message(format!("long values are cut; all of them: {} --json", self.command));
         }
         Ok(())
+    }
+
+    fn document(&self, store: &mut Store) -> Result<(), CliError> {
+        let ProcessText { process, input, context } = &self.text;
+        let mut json = JsonWriter::stdout();
+        json.object()?;
+        let values = [input.as_deref(), context.as_deref()];
+        records::process_keys(&mut json, store, process, values, Include::ALL)?;
+        json.key("tasks")?;
+        json.list()?;
+        let (mut unreadable, mut after) = (Vec::new(), None);
+        loop {
+            let page = store.tasks_page(&process.process_id, None, true, after, records::PAGE)?;
+            for task in page.rows {
+                records::task(&mut json, store, task)?;
+            }
+            unreadable.extend(page.unreadable);
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        json.end()?;
+        if !self.reasons.is_empty() {
+            json.entry("reasons", &self.reasons)?;
+        }
+        if !unreadable.is_empty() {
+            json.entry("unreadable", &unreadable)?;
+        }
+        json.end()
     }
 
     /// The first task that has failed.
@@ -129,7 +164,7 @@ impl Record {
 
     /// What failed the process is part of the process's own error, what is waited out part of why it waits.
     fn task_errors(&self, columns: usize) -> Vec<String> {
-        let told = self.process.error_message.as_deref().unwrap_or_default();
+        let told = self.text.process.error_message.as_deref().unwrap_or_default();
         let is_told =
             |error: &str| told.contains(error) || self.sentences.iter().any(|it| it.contains(error));
         let mut lines = Vec::new();
@@ -144,10 +179,11 @@ impl Record {
     }
 
     fn values(&self) -> [(&'static str, Vec<String>); 2] {
-        [
-            ("Input", pairs(self.process.input_data.as_object().unwrap_or(&Map::new()))),
-            ("Context", pairs(self.process.process_context.as_object().unwrap_or(&Map::new()))),
-        ]
+        let pairs = |text: &Option<String>| match text {
+            None => vec![format!("(too large for here; all of it: {} --json)", self.command)],
+            Some(text) => serde_json::from_str(text).map_or_else(|_| vec![text.clone()], |it| pairs(&it)),
+        };
+        [("Input", pairs(&self.text.input)), ("Context", pairs(&self.text.context))]
     }
 
     /// Whether not all of the input and the context is shown.
@@ -160,7 +196,7 @@ impl Record {
     }
 
     fn heading(&self, clock: &Clock, now: Timestamp, face: Face, columns: usize) -> Vec<String> {
-        let process = &self.process;
+        let process = &self.text.process;
         // The id is left to the terminal to wrap, so that it can be copied.
         let mut lines = vec![format!("Process   {}", text::escape(&process.process_id))];
         let mut line = |name: &str, value: String| {
@@ -199,7 +235,7 @@ impl Record {
 
     /// What an unfinished process waits for.
     fn remark(&self, clock: &Clock, now: Timestamp) -> String {
-        let process = &self.process;
+        let process = &self.text.process;
         match (&process.picked_by, process.execution_time) {
             _ if process.status.is_final() => String::new(),
             (Some(node), _) => format!(" on node {}", text::escape(node)),
@@ -253,9 +289,11 @@ impl Record {
 /// When there is no such process, or the database fails.
 pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
     let (_session, mut store) = Session::open(global, Need::Tables)?;
-    Record::read(&mut store, &options.process_id, global)?.print(options.json)
+    Record::read(&mut store, &options.process_id, global)?.print(options.json, &mut store)
 }
 
+/// Of the tasks that are shown: no more of a text than a screenful.
+const SHOWN_TASKS: PageSize = PageSize { text_bytes: 8 * 1024, ..PageSize::WHOLE_ROWS };
 const STATUS_COLUMN: usize = 2;
 /// Where the values of the heading begin.
 const VALUE_COLUMN: usize = 10;
@@ -298,6 +336,7 @@ fn pair(key: &str, value: &Value) -> String {
 mod tests {
     use super::*;
     use crate::model::lifecycle::ProcessStatus;
+    use crate::model::records::ProcessData;
     use serde_json::json;
     use std::collections::BTreeMap;
 
@@ -336,23 +375,27 @@ mod tests {
 
     fn record() -> Record {
         Record {
-            process: ProcessData {
-                process_id: "p-1".to_owned(),
-                process_type: "sample".to_owned(),
-                status: ProcessStatus::Failed,
-                current_task_index: 1,
-                total_tasks: 3,
-                skipped_tasks: 0,
-                priority: 5,
-                started_at: Some(at(10)),
-                completed_at: Some(at(14)),
-                error_message: Some("task \"send\" failed: exit code 3".to_owned()),
-                input_data: json!({"input_file": "/a\nb", "config": {"size": "10"}}),
-                process_context: json!({"rows": 500}),
-                created_at: at(0),
-                updated_at: at(14),
-                execution_time: None,
-                picked_by: None,
+            text: ProcessText {
+                process: ProcessData {
+                    process_id: "p-1".to_owned(),
+                    process_type: "sample".to_owned(),
+                    status: ProcessStatus::Failed,
+                    current_task_index: 1,
+                    total_tasks: 3,
+                    skipped_tasks: 0,
+                    priority: 5,
+                    started_at: Some(at(10)),
+                    completed_at: Some(at(14)),
+                    error_message: Some("task \"send\" failed: exit code 3".to_owned()),
+                    input_data: Value::Null,
+                    process_context: Value::Null,
+                    created_at: at(0),
+                    updated_at: at(14),
+                    execution_time: None,
+                    picked_by: None,
+                },
+                input: Some(json!({"input_file": "/a\nb", "config": {"size": "10"}}).to_string()),
+                context: Some(json!({"rows": 500}).to_string()),
             },
             tasks: vec![
                 task(0, "load", TaskStatus::Completed),
@@ -402,11 +445,11 @@ mod tests {
     fn an_unfinished_process_says_what_it_waits_for() {
         let clock = Clock::system();
         let mut record = record();
-        record.process.status = ProcessStatus::InProgress;
-        record.process.picked_by = Some("node-1".to_owned());
+        record.text.process.status = ProcessStatus::InProgress;
+        record.text.process.picked_by = Some("node-1".to_owned());
         assert_eq!(record.remark(&clock, at(20)), " on node node-1");
-        record.process.picked_by = None;
-        record.process.execution_time = Some(at(80));
+        record.text.process.picked_by = None;
+        record.text.process.execution_time = Some(at(80));
         assert_eq!(record.remark(&clock, at(20)), format!(", due at {} (in 1 min 00 s)", clock.full(at(80))));
         assert_eq!(record.remark(&clock, at(90)), format!(", due since {}", clock.full(at(80))));
     }
@@ -416,10 +459,11 @@ mod tests {
         let face = Face { is_terminal: true, has_color: false, can_redraw: true, has_unicode: true };
         let clock = Clock::system();
         let mut record = record();
-        record.process.process_type = "漢字-".repeat(30);
-        record.process.error_message =
+        record.text.process.process_type = "漢字-".repeat(30);
+        record.text.process.error_message =
             Some("exit code 3: ".to_owned() + &"no such file or directory ".repeat(9));
-        record.process.input_data = json!({"config": {"query": "x".repeat(500)}, "metadata": {}});
+        record.text.input = Some(json!({"config": {"query": "x".repeat(500)}, "metadata": {}}).to_string());
+        record.text.context = None;
         record.sentences = vec!["it waits for something ".repeat(9)];
         record.tasks[0].name = "a-task-with-a-long-name-".repeat(5);
         let lines = record.lines(&clock, at(20), face, 80);
@@ -438,13 +482,5 @@ mod tests {
         let face = Face { is_terminal: true, has_color: true, can_redraw: true, has_unicode: true };
         let lines = record().lines(&Clock::system(), at(20), face, 80);
         assert_eq!(lines[2], "Status    \x1b[31mFAILED\x1b[0m");
-    }
-
-    #[test]
-    fn the_document_is_the_process_with_its_tasks() {
-        let document = serde_json::to_value(record()).expect("JSON");
-        assert_eq!(document["process_id"], "p-1");
-        assert_eq!(document["created_at"], "2001-09-09T01:46:40Z");
-        assert_eq!(document["tasks"][1]["status"], "FAILED");
     }
 }

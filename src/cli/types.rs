@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use super::error::{CliError, Verdict};
@@ -10,11 +12,15 @@ use super::help;
 use super::options::bulk::{unknown_type, user_name};
 use super::options::documents::{self, Document};
 use super::options::global::GlobalOptions;
+use super::screen::json::JsonWriter;
+use super::screen::records;
 use super::screen::table::{Fit, Table};
-use super::screen::terminal::{Size, message, print_json, print_lines, print_list, tell_unreadable};
+use super::screen::terminal::{Size, message, print_json, print_lines, tell_unreadable};
 use super::screen::text::{self, Clock};
 use super::surroundings::session::{Need, Session};
 use super::surroundings::stopping;
+use crate::model::document::secrets::stored_secrets;
+use crate::model::faults::Fault;
 use crate::model::json_schema::process_type_schema;
 use crate::model::process_type::{ProcessType, TaskDefinition};
 use crate::model::records::ProcessTypeData;
@@ -120,10 +126,59 @@ pub fn run(global: &GlobalOptions, types: &Types, definition: fn() -> clap::Comm
 
 fn list(global: &GlobalOptions, options: &ListOptions) -> Result<(), CliError> {
     let (_session, mut store) = Session::open(global, Need::Tables)?;
-    let types = store.process_types()?;
-    if options.json {
-        return print_list(&types, "process_types");
+    match options.json {
+        true => list_document(&mut store).map_err(CliError::incomplete),
+        false => list_table(&mut store, global),
     }
+}
+
+/// Bytes of definitions that are read at once; the last one may go beyond.
+const TYPES_BYTES_MAX: u32 = 1024 * 1024;
+
+fn list_document(store: &mut Store) -> Result<(), CliError> {
+    let mut json = JsonWriter::stdout();
+    json.object()?;
+    json.key("process_types")?;
+    json.list()?;
+    let (mut unreadable, mut after) = (Vec::new(), None);
+    loop {
+        let page = store.types_page(after.as_deref(), u32::MAX, TYPES_BYTES_MAX)?;
+        for (process_type, definition) in page.types {
+            json.object()?;
+            for (key, value) in records::fields(&process_type)? {
+                json.entry(&key, &value)?;
+                if let Some(definition) = definition.as_ref().filter(|_| key == "name") {
+                    json.key("definition")?;
+                    json.document(|take: &mut dyn FnMut(&str) -> Result<(), CliError>| {
+                        take(definition).map(|()| true)
+                    })?;
+                }
+            }
+            json.end()?;
+        }
+        unreadable.extend(page.unreadable);
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    json.end()?;
+    if !unreadable.is_empty() {
+        json.entry("unreadable", &unreadable)?;
+    }
+    json.end()
+}
+
+/// What a table shows of a definition.
+#[derive(Default, Deserialize)]
+struct Outline {
+    #[serde(default)]
+    description: String,
+    #[serde(default)]
+    tasks: Vec<IgnoredAny>,
+}
+
+fn list_table(store: &mut Store, global: &GlobalOptions) -> Result<(), CliError> {
     let clock = Clock::system();
     let mut table = Table::new(&[
         ("NAME", Fit::ShrinksLast(24)),
@@ -131,22 +186,32 @@ fn list(global: &GlobalOptions, options: &ListOptions) -> Result<(), CliError> {
         ("CHANGED", Fit::Whole),
         ("DESCRIPTION", Fit::Shrinks(12)),
     ]);
-    for data in types.iter() {
-        let tasks = data.definition["tasks"].as_array().map_or(0, Vec::len);
-        let description = data.definition["description"].as_str().unwrap_or_default();
-        table.row(vec![
-            text::escape(&data.name).into_owned(),
-            tasks.to_string(),
-            clock.short(data.updated_at),
-            match data.paused {
-                true => format!("paused {}", paused(data, &clock)),
-                false => text::escape(description).into_owned(),
-            },
-        ]);
+    let (mut is_empty, mut unreadable, mut after) = (true, Vec::new(), None);
+    loop {
+        let page = store.types_page(after.as_deref(), u32::MAX, TYPES_BYTES_MAX)?;
+        is_empty &= page.types.is_empty() && page.unreadable.is_empty();
+        for (data, definition) in page.types {
+            let definition = definition.unwrap_or_default();
+            let outline: Outline = serde_json::from_str(&definition).unwrap_or_default();
+            table.row(vec![
+                text::escape(&data.name).into_owned(),
+                outline.tasks.len().to_string(),
+                clock.short(data.updated_at),
+                match data.paused {
+                    true => format!("paused {}", paused(&data, &clock)),
+                    false => text::escape(&outline.description).into_owned(),
+                },
+            ]);
+        }
+        unreadable.extend(page.unreadable);
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
     }
     print_lines(&table.lines(Size::stdout_columns(), |_, _, cell| cell))?;
-    tell_unreadable(&types.unreadable);
-    if types.is_empty() && types.unreadable.is_empty() {
+    tell_unreadable(&unreadable);
+    if is_empty {
         message(format!("no process types yet; register one: {} types register FILE", global.program()));
     }
     Ok(())
@@ -348,24 +413,33 @@ const fn change_word(change: &Registered) -> &'static str {
 }
 
 fn validate(options: &FileOptions) -> Result<(), CliError> {
+    let documents = documents::read(&options.paths);
     if !options.json {
-        let documents = documents::load(&options.paths)?;
+        let notes = |it: &Document| {
+            let notes = it.result.as_ref().map(stored_secrets).unwrap_or_default();
+            notes.into_iter().map(|note| format!("note: {}: {note}", it.source)).collect::<Vec<_>>()
+        };
+        let notes: Vec<String> = documents.iter().flat_map(notes).collect();
         let ok = |it: &ProcessType| {
             format!("{} OK, {}", text::escape(&it.name), stopping::counted(it.tasks.len(), "task"))
         };
-        return print_lines(&documents.iter().map(ok).collect::<Vec<_>>());
+        print_lines(&documents::all_or_faults(documents)?.iter().map(ok).collect::<Vec<_>>())?;
+        notes.iter().for_each(message);
+        return Ok(());
     }
-    let documents = documents::read(&options.paths);
+    let places = |found: &[Fault]| -> Vec<Value> {
+        let one = |it: &Fault| json!({ "path": it.path, "problem": it.problem, "remedy": it.remedy });
+        found.iter().map(one).collect()
+    };
     let files: Vec<Value> = documents
         .iter()
         .map(|document| match &document.result {
-            Ok(valid) => json!({ "file": document.source, "name": valid.name, "faults": [] }),
+            Ok(valid) => {
+                let notes = places(&stored_secrets(valid));
+                json!({ "file": document.source, "name": valid.name, "faults": [], "notes": notes })
+            }
             Err(faults) => {
-                let faults = faults.faults.iter();
-                let faults: Vec<Value> = faults
-                    .map(|it| json!({ "path": it.path, "problem": it.problem, "remedy": it.remedy }))
-                    .collect();
-                json!({ "file": document.source, "name": null, "faults": faults })
+                json!({ "file": document.source, "name": null, "faults": places(&faults.faults), "notes": [] })
             }
         })
         .collect();

@@ -3,10 +3,11 @@
 /// Beginnings of names that carry the orchestrator's own access: libpq's settings and our own.
 const PRIVATE_PREFIXES: [&str; 2] = ["PG", "PROCESS_ORCHESTRATOR_"];
 
-/// What else is meant for the orchestrator alone.
-const PRIVATE_NAMES: [&str; 16] = [
-    "DATABASE_URL",
-    // systemd's words to its direct child: a command that heeds them would speak in our name.
+/// Of these a task may set its own: what its commands work on is its affair.
+const DATABASE: &str = "DATABASE_URL";
+
+/// systemd's words to its direct child: a command that heeds them would speak in our name.
+const OF_SYSTEMD: [&str; 15] = [
     "NOTIFY_SOCKET",
     "LISTEN_FDS",
     "LISTEN_PID",
@@ -39,7 +40,8 @@ const TAGS: [&str; 2] = ["PROCESS_ORCHESTRATOR_NODE", "PROCESS_ORCHESTRATOR_EXEC
 
 /// Whether a variable of the node's environment is kept from its commands.
 pub fn is_private(name: &str) -> bool {
-    PRIVATE_NAMES.contains(&name)
+    name == DATABASE
+        || OF_SYSTEMD.contains(&name)
         || PRIVATE_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
         || variable_of_task(name).is_some()
 }
@@ -47,6 +49,25 @@ pub fn is_private(name: &str) -> bool {
 /// Whether the orchestrator sets it for every command, so that no task can.
 pub fn is_reserved(name: &str) -> bool {
     TAGS.contains(&name) || variable_of_task(name).is_some()
+}
+
+/// Why a task's environment can't hold this name, and what to do; `None` if it can. Those of libpq it can: a command may
+/// work on another database than its node does.
+pub fn why_reserved(name: &str) -> Option<(&'static str, &'static str)> {
+    match name {
+        _ if is_reserved(name) => {
+            Some(("is set for every command by the orchestrator", "choose another name"))
+        }
+        _ if name.starts_with(PRIVATE_PREFIXES[1]) => Some((
+            "is a setting of the orchestrator's own, which no task is to have",
+            "choose another name; a command that is this program takes an option for each, such as --schema",
+        )),
+        _ if OF_SYSTEMD.contains(&name) => Some((
+            "is what systemd tells the service it has started, which no command is",
+            "choose another name; where a command has to see just this one, set it there: env NAME=VALUE PROGRAM",
+        )),
+        _ => None,
+    }
 }
 
 /// Where a command is given this variable: how a document writes its value.

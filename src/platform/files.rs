@@ -211,6 +211,15 @@ pub fn replace_for(user: &User, path: &Path, content: &[u8]) -> io::Result<()> {
     std::fs::rename(&new, path)
 }
 
+/// A file of our own that has no name any more: it is gone with its last descriptor.
+pub fn unnamed_file() -> io::Result<File> {
+    let name = format!("process-orchestrator-{}-{:016x}", std::process::id(), fastrand::u64(..));
+    let path = std::env::temp_dir().join(name);
+    let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+    std::fs::remove_file(&path)?;
+    Ok(file)
+}
+
 /// The first directory on the way to `path` (itself included) that `user` may not pass through.
 /// Looks at the permission bits; access lists and the user's other groups are not asked.
 pub fn first_closed_to<'a>(user: &User, path: &'a Path) -> io::Result<Option<&'a Path>> {

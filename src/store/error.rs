@@ -264,6 +264,12 @@ impl StoreError {
             })
     }
 
+    /// Whether the server has ended this transaction in favour of another one: the same work may succeed at once.
+    pub fn is_rolled_back(&self) -> bool {
+        let Self::Database { source, .. } = self else { return false };
+        source.code().is_some_and(|state| state.code().starts_with("40"))
+    }
+
     /// Whether another transaction's locks were in the way for too long.
     pub(crate) fn is_lock_conflict(&self) -> bool {
         let Some(source) = self.answer() else { return false };

@@ -4,14 +4,24 @@ use jiff::Timestamp;
 use postgres::error::SqlState;
 use serde_json::Value;
 
-use super::connection::Lockable;
+use super::connection::{LOCK_WAIT_MAX, Lockable};
 use super::row::{get, unreadable};
-use super::{Refusal, RefusalReason, Sql, Store, StoreError};
+use super::{Backend, Refusal, RefusalReason, Sql, Store, StoreError};
 use crate::model::input::ProcessInputData;
 use crate::model::names::{PROCESS_ID_REMEDY, process_id_problem};
 
-const START_ALL: Sql =
-    Sql::new("start processes", "SELECT process_id FROM start_processes($1, $2, $3, $4, $5) AS process_id");
+const START_ALL: Sql = Sql::new(
+    "start processes",
+    "SELECT process_id FROM start_processes($1, $2, $3, $4, $5, notify => $6) AS process_id",
+);
+
+const ARE_THERE: Sql = Sql::new(
+    "see whether processes are there",
+    "SELECT NOT EXISTS (SELECT FROM unnest($1::text[]) AS id WHERE NOT EXISTS \
+     (SELECT FROM processes WHERE process_id = id)) AS are_there",
+);
+/// Ids that are looked for at once.
+const IDS_MAX: usize = 10_000;
 
 const RESERVE: Sql = Sql::new("keep a process for a node", include_str!("../../sql/queue/reserve.sql"));
 
@@ -54,8 +64,12 @@ impl Store {
     ) -> Result<(String, bool), StoreError> {
         let what = lockable(std::slice::from_ref(request));
         self.while_lockable("start a process", what, |store| {
-            let mut ids =
-                store.insert(process_type, std::slice::from_ref(request), StartOptions::default())?;
+            let mut ids = store.start_part(
+                process_type,
+                std::slice::from_ref(request),
+                StartOptions::default(),
+                true,
+            )?;
             let id = ids.pop().ok_or_else(|| super::row::unreadable("a started process", "no row"))?;
             let is_reserved = store.execute(&RESERVE, &[&node, &id])? > 0;
             Ok((id, is_reserved))
@@ -75,7 +89,7 @@ impl Store {
     ) -> Result<(String, bool), StoreError> {
         let what = lockable(std::slice::from_ref(request));
         self.while_lockable("start a process", what, |store| {
-            let mut ids = store.insert(process_type, std::slice::from_ref(request), options)?;
+            let mut ids = store.start_part(process_type, std::slice::from_ref(request), options, true)?;
             let id = ids.pop().ok_or_else(|| super::row::unreadable("a started process", "no row"))?;
             let row = store.query_opt(&IS_OURS, &[&id])?;
             let is_new = row.map_or(Ok(false), |row| get(&row, "is_ours", "a started process"))?;
@@ -97,24 +111,69 @@ impl Store {
         options: StartOptions,
     ) -> Result<Vec<String>, StoreError> {
         self.while_lockable(START_ALL.action, lockable(requests), |store| {
-            store.insert(process_type, requests, options)
+            store.start_part(process_type, requests, options, true)
         })
     }
 
-    fn insert(
+    /// Starts some of those that begin together in one transaction, see [`Store::start_in_parts`]. Who would wake
+    /// nodes has them wait for the commit: so only the last of the parts `wakes`.
+    ///
+    /// # Errors
+    /// As [`Store::start_processes`].
+    pub fn start_part(
         &mut self,
         process_type: &str,
         requests: &[StartRequest],
         options: StartOptions,
+        wakes: bool,
     ) -> Result<Vec<String>, StoreError> {
         requests.iter().filter_map(|it| it.process_id.as_deref()).try_for_each(check_id)?;
         let inputs: Vec<Value> = requests.iter().map(|request| request.input.to_value()).collect();
         let ids: Vec<Option<&str>> = requests.iter().map(|it| it.process_id.as_deref()).collect();
-        self.query(&START_ALL, &[&process_type, &inputs, &ids, &options.start_at, &options.priority])
+        self.query(&START_ALL, &[&process_type, &inputs, &ids, &options.start_at, &options.priority, &wakes])
             .map_err(|error| blame_type(error, process_type))?
             .iter()
             .map(|row| get(row, "process_id", "a started process"))
             .collect()
+    }
+
+    /// Does `work`, which starts processes in parts, in one transaction: all of them or, upon an error, none. Beside what
+    /// it has done stands the failure of the commit, if it has failed: after a lost connection, see
+    /// [`Store::are_there`].
+    ///
+    /// # Errors
+    /// Those of `work`, or the transaction can't be begun.
+    pub fn start_in_parts<T, E: From<StoreError>>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, E>,
+    ) -> Result<(T, Option<StoreError>), E> {
+        self.up_to_commit(START_ALL.action, Some(LOCK_WAIT_MAX), work)
+    }
+
+    /// Why some of `count` could not be started within the time that others' locks are waited for.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn start_locked(&mut self, count: usize) -> Result<StoreError, StoreError> {
+        self.locked(Lockable::Starts(count))
+    }
+
+    /// Whether there is a process of each of these ids. `lost` is the server's side of a connection that broke while they
+    /// were started: it is ended first, because only then it is settled what it has done.
+    ///
+    /// # Errors
+    /// When the database fails, or the server's side does not end.
+    pub fn are_there(&mut self, ids: &[String], lost: Option<&Backend>) -> Result<bool, StoreError> {
+        if let Some(lost) = lost {
+            self.end_backend(lost)?;
+        }
+        for ids in ids.chunks(IDS_MAX) {
+            let row = self.query_one(&ARE_THERE, &[&ids], "whether processes are there")?;
+            if !get::<bool>(&row, "are_there", "processes")? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::printer::Printer;
 use super::tail::{Piece, Tail};
-use super::wanted::{Wanted, with_output};
+use super::wanted::{HEADINGS, Wanted, with_output};
 use crate::cli::error::CliError;
 use crate::cli::options::bulk::{argument, not_found};
 use crate::cli::options::global::GlobalOptions;
@@ -17,7 +17,7 @@ use crate::model::records::{ProcessData, TaskExecution};
 use crate::platform;
 use crate::store::Store;
 use crate::store::live::LiveExecution;
-use crate::store::read::ExecutionFilter;
+use crate::store::read::{OutputOf, Part};
 
 /// Prints what the executions write until the process, or the task that is asked for, has ended.
 ///
@@ -70,7 +70,7 @@ struct Follower<'a> {
 impl Follower<'_> {
     /// Where the process is is read first: if it has ended, so have all the executions that are read after it.
     fn look(&mut self, store: &mut Store) -> Result<Seen<()>, LookError> {
-        let process = store.process(self.wanted.process_id)?;
+        let process = store.process_row(self.wanted.process_id)?;
         let process = process.ok_or_else(|| not_found(self.wanted.process_id, self.global))?;
         let task_status = match self.wanted.task_index {
             Some(index) => {
@@ -92,32 +92,45 @@ impl Follower<'_> {
 
     /// Prints the executions that have ended since the last look, and says whether there were any.
     fn ended(&mut self, store: &mut Store) -> Result<bool, LookError> {
-        let Wanted { process_id, task_index, attempt, .. } = self.wanted;
-        let ended =
-            store.executions_like(process_id, ExecutionFilter { task_index, attempt, output: false })?;
-        for problem in ended.unreadable.iter().filter(|it| !self.unreadable.contains(*it)) {
-            self.printer.remark(&format!("failed to read {problem}"))?;
-        }
-        self.unreadable.extend(ended.unreadable.iter().cloned());
-        let mut news = false;
-        for execution in ended.iter() {
-            if !self.told.contains(&(execution.task_index, execution.attempt)) {
-                self.print_ended(&with_output(store, execution)?)?;
-                self.told.insert((execution.task_index, execution.attempt));
-                (news, self.has_begun) = (true, true);
+        let Wanted { process_id, .. } = self.wanted;
+        let (mut news, mut after) = (false, None);
+        loop {
+            let page = store.executions_page(process_id, self.wanted.filter(false), after, HEADINGS)?;
+            for problem in page.unreadable.iter().filter(|it| !self.unreadable.contains(*it)) {
+                self.printer.remark(&format!("failed to read {problem}"))?;
+            }
+            self.unreadable.extend(page.unreadable);
+            for Part { row: execution, .. } in page.rows {
+                if !self.told.contains(&(execution.task_index, execution.attempt)) {
+                    self.print_ended(store, &execution)?;
+                    self.told.insert((execution.task_index, execution.attempt));
+                    (news, self.has_begun) = (true, true);
+                }
+            }
+            after = page.next;
+            if after.is_none() {
+                return Ok(news);
             }
         }
-        Ok(news)
     }
 
-    fn print_ended(&mut self, execution: &TaskExecution) -> Result<(), CliError> {
+    fn print_ended(&mut self, store: &mut Store, execution: &TaskExecution) -> Result<(), LookError> {
         let is_followed =
             |tail: &mut Tail| (tail.task_index, tail.attempt) == (execution.task_index, execution.attempt);
-        let Some(tail) = self.tail.take_if(is_followed) else { return self.printer.execution(execution) };
+        let Some(tail) = self.tail.take_if(is_followed) else {
+            self.printer.begin(execution)?;
+            let of = OutputOf::Execution(execution.task_index, execution.attempt);
+            store.output_in_pieces(&execution.process_id, of, 0, &mut |piece| {
+                self.printer.text(piece).map_err(LookError::from)
+            })?;
+            return Ok(self.printer.end_line()?);
+        };
+        // What was printed while it ran is found in the whole of it.
+        let execution = with_output(store, execution)?;
         let output_bytes = u64::try_from(execution.output_bytes).unwrap_or(0);
         let rest = tail.rest(output_bytes, execution.output.as_deref().unwrap_or_default());
         self.printer.piece(&rest, &execution.task_name, execution.attempt)?;
-        self.printer.ended(execution)
+        Ok(self.printer.ended(&execution)?)
     }
 
     fn print_running(&mut self, live: &LiveExecution) -> Result<(), CliError> {

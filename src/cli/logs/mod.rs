@@ -5,20 +5,20 @@ mod printer;
 mod tail;
 mod wanted;
 
-use serde_json::json;
-
 use self::printer::Printer;
 use self::tail::Tail;
 pub use self::wanted::Options;
-use self::wanted::{Wanted, with_output};
+use self::wanted::{HEADINGS, Wanted};
 use super::error::CliError;
 use super::options::bulk::argument;
 use super::options::global::GlobalOptions;
-use super::screen::terminal::{message, print_json, tell_unreadable};
+use super::screen::json::JsonWriter;
+use super::screen::records;
+use super::screen::terminal::{message, tell_unreadable};
 use super::screen::text;
 use super::surroundings::session::{Need, Session};
 use crate::store::Store;
-use crate::store::read::ExecutionFilter;
+use crate::store::read::{OutputOf, PageSize, Part};
 
 /// Prints the output of executions to standard output, with a heading for each on standard error.
 ///
@@ -28,24 +28,36 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
     let (session, mut store) = Session::open(global, Need::Tables)?;
     let wanted = Wanted::find(&mut store, options, global)?;
     match (options.json, options.follow) {
-        (true, _) => document(&mut store, &wanted),
+        (true, _) => document(&mut store, &wanted).map_err(CliError::incomplete),
         (false, true) => follow::follow(&session, wanted, global),
-        (false, false) => print_all(&mut store, &wanted, global),
+        (false, false) => print_all(&mut store, &wanted, global).map_err(CliError::incomplete),
     }
 }
 
 fn document(store: &mut Store, wanted: &Wanted<'_>) -> Result<(), CliError> {
-    let executions = store.executions_like(
-        wanted.process_id,
-        ExecutionFilter { task_index: wanted.task_index, attempt: wanted.attempt, output: true },
-    )?;
-    let live = wanted.live(store)?.map(|live| live.to_value());
-    let mut document =
-        json!({ "process_id": wanted.process_id, "executions": executions.rows, "live": live });
-    if !executions.unreadable.is_empty() {
-        document["unreadable"] = executions.unreadable.into();
+    let mut json = JsonWriter::stdout();
+    json.object()?;
+    json.entry("process_id", wanted.process_id)?;
+    json.key("executions")?;
+    json.list()?;
+    let (mut unreadable, mut after) = (Vec::new(), None);
+    loop {
+        let page = store.executions_page(wanted.process_id, wanted.filter(true), after, records::PAGE)?;
+        for execution in page.rows {
+            records::execution(&mut json, store, execution)?;
+        }
+        unreadable.extend(page.unreadable);
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
     }
-    print_json(&document)
+    json.end()?;
+    json.entry("live", &wanted.live(store)?.map(|live| live.to_value()))?;
+    if !unreadable.is_empty() {
+        json.entry("unreadable", &unreadable)?;
+    }
+    json.end()
 }
 
 /// Why nothing is there to print.
@@ -70,14 +82,26 @@ fn nothing_yet(wanted: &Wanted<'_>, global: &GlobalOptions) -> String {
 
 /// Those that have ended, then the end of what the running one has written.
 fn print_all(store: &mut Store, wanted: &Wanted<'_>, global: &GlobalOptions) -> Result<(), CliError> {
-    let ended = store.executions_like(
-        wanted.process_id,
-        ExecutionFilter { task_index: wanted.task_index, attempt: wanted.attempt, output: false },
-    )?;
-    tell_unreadable(&ended.unreadable);
     let mut printer = Printer::new(wanted.process_id, wanted.raw, global);
-    for execution in ended.iter() {
-        printer.execution(&with_output(store, execution)?)?;
+    let (mut is_empty, mut after) = (true, None);
+    loop {
+        let size = PageSize { text_bytes: HEADINGS.text_bytes, ..records::PAGE };
+        let page = store.executions_page(wanted.process_id, wanted.filter(true), after, size)?;
+        tell_unreadable(&page.unreadable);
+        is_empty &= page.rows.is_empty() && page.unreadable.is_empty();
+        for Part { row, output_next } in page.rows {
+            printer.begin(&row)?;
+            printer.text(row.output.as_deref().unwrap_or_default())?;
+            if let Some(from) = output_next {
+                let of = OutputOf::Execution(row.task_index, row.attempt);
+                store.output_in_pieces(wanted.process_id, of, from, &mut |piece| printer.text(piece))?;
+            }
+            printer.end_line()?;
+        }
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
     }
     if let Some(live) = wanted.live(store)? {
         printer.running(&live)?;
@@ -85,7 +109,7 @@ fn print_all(store: &mut Store, wanted: &Wanted<'_>, global: &GlobalOptions) -> 
         printer.piece(&piece, wanted.name(live.task_index), live.attempt)?;
         return printer.end_line();
     }
-    if ended.is_empty() && ended.unreadable.is_empty() {
+    if is_empty {
         message(nothing_yet(wanted, global));
     }
     Ok(())

@@ -43,14 +43,12 @@ impl Printer {
         }
     }
 
-    /// An execution that has ended, with all its output.
+    /// The heading of one that has ended; its output follows by [`Printer::text`], then [`Printer::end_line`].
     ///
     /// # Errors
     /// When standard output can't be written.
-    pub fn execution(&mut self, execution: &TaskExecution) -> Result<(), CliError> {
-        self.heading(&heading(execution))?;
-        self.text(execution.output.as_deref().unwrap_or_default())?;
-        self.end_line()
+    pub fn begin(&mut self, execution: &TaskExecution) -> Result<(), CliError> {
+        self.heading(&heading(execution))
     }
 
     /// The heading of one that runs.
@@ -134,7 +132,11 @@ impl Printer {
         print(rest)
     }
 
-    fn text(&mut self, text: &str) -> Result<(), CliError> {
+    /// Output, or a piece of it.
+    ///
+    /// # Errors
+    /// When standard output can't be written.
+    pub fn text(&mut self, text: &str) -> Result<(), CliError> {
         if text.is_empty() {
             return Ok(());
         }

@@ -8,7 +8,7 @@ use crate::cli::options::global::GlobalOptions;
 use crate::model::lifecycle::ProcessStatus;
 use crate::model::records::{TaskData, TaskExecution};
 use crate::store::live::LiveExecution;
-use crate::store::read::ExecutionFilter;
+use crate::store::read::{ExecutionFilter, PageSize};
 use crate::store::{RefusalReason, Store, StoreError};
 
 /// Which executions.
@@ -35,6 +35,9 @@ pub struct Options {
     pub json: bool,
 }
 
+/// Rows of which only headings are shown: no more of a text than a screenful.
+pub(super) const HEADINGS: PageSize = PageSize { text_bytes: 8 * 1024, ..PageSize::WHOLE_ROWS };
+
 /// The executions that are asked for.
 pub(super) struct Wanted<'o> {
     pub process_id: &'o str,
@@ -52,8 +55,17 @@ pub(super) struct Wanted<'o> {
 impl<'o> Wanted<'o> {
     pub fn find(store: &mut Store, options: &'o Options, global: &GlobalOptions) -> Result<Self, CliError> {
         let process_id = &options.process_id;
-        let process = store.process(process_id)?.ok_or_else(|| not_found(process_id, global))?;
-        let tasks = store.tasks_without_output(process_id)?;
+        let process = store.process_row(process_id)?.ok_or_else(|| not_found(process_id, global))?;
+        let mut tasks = Vec::new();
+        let mut after = None;
+        loop {
+            let page = store.tasks_page(process_id, None, false, after, HEADINGS)?;
+            tasks.extend(page.rows.into_iter().map(|it| it.row));
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
         let wanted = options.task.as_ref();
         let task_index = wanted.map(|task| find_task(&tasks, task, process_id)).transpose()?;
         // Who follows may wait for an attempt that comes.
@@ -64,7 +76,7 @@ impl<'o> Wanted<'o> {
         }
         let has_begun =
             tasks.iter().any(|it| it.attempt > 0 && task_index.is_none_or(|index| it.task_index == index));
-        let names = tasks.rows.into_iter().map(|task| task.name).collect();
+        let names = tasks.into_iter().map(|task| task.name).collect();
         Ok(Self {
             status: process.status,
             has_begun,
@@ -74,6 +86,11 @@ impl<'o> Wanted<'o> {
             raw: options.raw,
             names,
         })
+    }
+
+    /// The executions that are asked for.
+    pub fn filter(&self, output: bool) -> ExecutionFilter {
+        ExecutionFilter { task_index: self.task_index, attempt: self.attempt, output }
     }
 
     pub fn holds(&self, task_index: u32, attempt: u32) -> bool {

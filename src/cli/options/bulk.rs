@@ -47,8 +47,8 @@ pub fn check_type(store: &mut Store, name: &str, global: &GlobalOptions) -> Resu
 
 /// A name that is no process type's, with the one that was probably meant.
 pub fn unknown_type(store: &mut Store, name: &str, global: &GlobalOptions) -> CliError {
-    let known: Vec<String> = match store.process_types() {
-        Ok(types) => types.into_iter().map(|it| it.name).collect(),
+    let known = match type_names(store) {
+        Ok(names) => names,
         Err(error) => return error.into(),
     };
     let program = global.program();
@@ -85,6 +85,19 @@ pub fn warn_of_paused(store: &mut Store, ids: &[String], global: &GlobalOptions)
         }
     }
     Ok(())
+}
+
+/// Without their definitions.
+fn type_names(store: &mut Store) -> Result<Vec<String>, StoreError> {
+    let (mut names, mut after) = (Vec::new(), None);
+    loop {
+        let page = store.types_page(after.as_deref(), 0, u32::MAX)?;
+        names.extend(page.types.into_iter().map(|(it, _)| it.name));
+        after = page.next;
+        if after.is_none() {
+            return Ok(names);
+        }
+    }
 }
 
 /// An id that names nothing, with the way to those that do.

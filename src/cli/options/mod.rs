@@ -6,5 +6,6 @@ pub mod documents;
 pub mod endpoint;
 pub mod global;
 pub mod input;
+pub mod inputs;
 pub mod roles;
 pub mod when;

@@ -12,7 +12,11 @@ use crate::cli::surroundings::session::Session;
 use crate::model::lifecycle::ProcessStatus;
 use crate::store::progress::EndedProcess;
 
-/// Waits until all of `process_ids` have ended and returns how each did. On a terminal it shows their number and,
+/// Ids that are asked about at once: so many answers are in memory together.
+const IDS_MAX: usize = 2_000;
+
+/// Waits until all of `process_ids` have ended and returns how each did; why, only if `with_reasons` says so: of many they
+/// are much. On a terminal it shows their number and,
 /// above it, the ones that failed; elsewhere a line for each that ends. `pauses` tells when their type is paused.
 ///
 /// # Errors
@@ -22,6 +26,7 @@ pub fn until_all_end(
     process_ids: &[String],
     alarms: &Alarms,
     mut pauses: Option<(Pauses, &str)>,
+    with_reasons: bool,
 ) -> Result<Wake<Vec<EndedProcess>>, CliError> {
     let face = Face::stderr();
     let mut canvas = face.can_redraw.then(Canvas::begin);
@@ -29,22 +34,36 @@ pub fn until_all_end(
     let mut waiting: Vec<String> = process_ids.iter().collect::<HashSet<_>>().into_iter().cloned().collect();
     let mut tally = Tally { total: waiting.len(), ended: Vec::new(), since: Instant::now() };
     wait::watch(session, alarms, canvas.as_ref().map(|_| wait::TICK), |store| {
-        let news = match store {
-            Some(store) => {
-                if let Some((pauses, process_type)) = &mut pauses {
-                    pauses.look(store, process_type)?;
-                }
-                store.ended(&waiting)?
+        let before = tally.ended.len();
+        let mut outcome = Ok(());
+        if let Some(store) = store {
+            if let Some((pauses, process_type)) = &mut pauses {
+                pauses.look(store, process_type)?;
             }
-            None => Vec::new(),
-        };
-        let gone: HashSet<&str> = news.iter().map(|it| it.process_id.as_str()).collect();
-        waiting.retain(|id| !gone.contains(id.as_str()));
-        for process in news.iter().filter(|it| canvas.is_none() || it.status != ProcessStatus::Completed) {
-            message(end_line(process));
+            for ids in waiting.chunks(IDS_MAX) {
+                let mut news = match store.ended(ids) {
+                    Ok(news) => news,
+                    Err(error) => {
+                        outcome = Err(error);
+                        break;
+                    }
+                };
+                for process in &mut news {
+                    if canvas.is_none() || process.status != ProcessStatus::Completed {
+                        message(end_line(process));
+                    }
+                    process.error_message.take_if(|_| !with_reasons);
+                }
+                tally.ended.extend(news);
+            }
         }
-        let has_news = !news.is_empty();
-        tally.ended.extend(news);
+        let has_news = tally.ended.len() > before;
+        if has_news {
+            let gone: HashSet<&str> = tally.ended[before..].iter().map(|it| it.process_id.as_str()).collect();
+            waiting.retain(|id| !gone.contains(id.as_str()));
+        }
+        // What was told before it is not asked again.
+        outcome?;
         if let Some(canvas) = &mut canvas {
             canvas
                 .draw(&[text::cut(&tally.line(), Size::of_stderr().columns.saturating_sub(1)).into_owned()]);

@@ -74,7 +74,7 @@ impl Snapshot {
 
 /// Two queries. The process is read first: a process that has ended has tasks that have.
 pub(super) fn read(store: &mut Store, process_id: &str) -> Result<Option<Snapshot>, StoreError> {
-    let Some(process) = store.process(process_id)? else { return Ok(None) };
+    let Some(process) = store.process_row(process_id)? else { return Ok(None) };
     let tasks = store.task_progress(process_id)?;
     Ok(Some(Snapshot { process, tasks, read: Instant::now() }))
 }

@@ -2,8 +2,10 @@
 
 pub mod background;
 pub mod journal;
+pub mod json;
 pub mod lines;
 pub mod message_queue;
+pub mod records;
 pub mod style;
 pub mod table;
 pub mod terminal;

@@ -18,6 +18,10 @@ pub enum Fit {
     ShrinksLast(usize),
 }
 
+/// How wide the columns of a table are that is printed in parts: no part makes them narrower.
+#[derive(Debug, Default)]
+pub struct Widths(Vec<usize>);
+
 /// A table in the making.
 #[derive(Debug)]
 pub struct Table {
@@ -40,13 +44,28 @@ impl Table {
     /// The lines, the headings first, each at most `columns` wide as far as shrinking allows. `paint` may colour
     /// a cell once it is padded; it is given the row's index, the column's and the padded cell.
     pub fn lines(&self, columns: usize, paint: impl Fn(usize, usize, String) -> String) -> Vec<String> {
-        let widths = self.widths(columns);
+        self.lines_below(&mut Widths::default(), columns, paint)
+    }
+
+    /// The same as a further part of a table: without headings, and as wide as what stands above it.
+    pub fn lines_below(
+        &self,
+        above: &mut Widths,
+        columns: usize,
+        paint: impl Fn(usize, usize, String) -> String,
+    ) -> Vec<String> {
+        let is_first = above.0.is_empty();
+        let mut widths = self.widths();
+        above.0.resize(widths.len(), 0);
+        widths.iter_mut().zip(&above.0).for_each(|(width, above)| *width = (*width).max(*above));
+        above.0.clone_from(&widths);
+        self.shrink(&mut widths, columns);
         let headings: Vec<String> = self.columns.iter().map(|(name, _)| (*name).to_owned()).collect();
-        let heading = self.line(&headings, &widths, |_, cell| cell);
+        let heading = is_first.then(|| self.line(&headings, &widths, |_, cell| cell));
         let rows = self.rows.iter().enumerate();
         let rows =
             rows.map(|(row, cells)| self.line(cells, &widths, |column, cell| paint(row, column, cell)));
-        std::iter::once(heading).chain(rows).collect()
+        heading.into_iter().chain(rows).collect()
     }
 
     fn line(&self, cells: &[String], widths: &[usize], paint: impl Fn(usize, String) -> String) -> String {
@@ -68,16 +87,18 @@ impl Table {
         line
     }
 
-    /// The widest cell of each column, then the widest shrinking column narrowed until the line fits.
-    fn widths(&self, columns: usize) -> Vec<usize> {
-        let mut widths: Vec<usize> = self
-            .columns
-            .iter()
-            .enumerate()
+    /// The widest cell of each column.
+    fn widths(&self) -> Vec<usize> {
+        let names = self.columns.iter().enumerate();
+        names
             .map(|(at, (name, _))| {
                 self.rows.iter().map(|row| width(&row[at])).chain([width(name)]).max().unwrap_or(0)
             })
-            .collect();
+            .collect()
+    }
+
+    /// Narrows the widest shrinking column until the line fits.
+    fn shrink(&self, widths: &mut [usize], columns: usize) {
         let gaps = GAP * self.columns.len().saturating_sub(1);
         while widths.iter().sum::<usize>() + gaps > columns {
             let widest = self.columns.iter().enumerate().filter_map(|(at, (_, fit))| match fit {
@@ -88,7 +109,6 @@ impl Table {
             let Some((_, _, at)) = widest.max() else { break };
             widths[at] -= 1;
         }
-        widths
     }
 }
 
@@ -148,6 +168,19 @@ mod tests {
         table.row(vec!["漢字".into(), "1".into()]);
         table.row(vec!["abcde".into(), "2".into()]);
         assert_eq!(plain(&table, 80), ["NAME   N", "漢字   1", "abcde  2"]);
+    }
+
+    #[test]
+    fn a_further_part_has_no_headings_and_stands_below_the_first() {
+        let mut widths = Widths::default();
+        let first = sample().lines_below(&mut widths, 80, |_, _, cell| cell);
+        let mut more = Table::new(&sample().columns);
+        more.row(vec!["c".into(), "x".into(), "2/2".into(), "e".into()]);
+        assert_eq!(
+            more.lines_below(&mut widths, 80, |_, _, cell| cell),
+            ["c      x                     2/2  e"]
+        );
+        assert_eq!(first, plain(&sample(), 80));
     }
 
     #[test]

@@ -137,6 +137,24 @@ pub fn print_lines(lines: &[String]) -> Result<(), CliError> {
     print(lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect::<String>())
 }
 
+/// The same for many: they are made while they are written.
+///
+/// # Errors
+/// As [`print`].
+pub fn print_each(lines: impl Iterator<Item = String>) -> Result<(), CliError> {
+    const TOGETHER: usize = 64 * 1024;
+    let mut text = String::new();
+    for line in lines {
+        text.push_str(&line);
+        text.push('\n');
+        if text.len() >= TOGETHER {
+            print(&text)?;
+            text.clear();
+        }
+    }
+    print(text)
+}
+
 /// Writes one JSON document to standard output.
 ///
 /// # Errors

@@ -4,6 +4,7 @@ mod command;
 mod name;
 pub(crate) mod reader;
 pub(crate) mod rules;
+pub mod secrets;
 mod shell;
 mod surroundings;
 mod task;

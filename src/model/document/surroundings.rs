@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::command::{is_short, templates};
 use super::reader::Reader;
 use super::tree::{Node, shown_text};
-use crate::model::environment::is_reserved;
+use crate::model::environment::why_reserved;
 use crate::model::shell::{Kind, in_text, in_value};
 use crate::model::template::{self, TemplateError};
 
@@ -31,9 +31,8 @@ pub(super) fn environment(reader: &mut Reader, at: &str, node: &Node) -> BTreeMa
         if key.is_empty() || key.contains(['=', '\0']) {
             let problem = format!("{} can't be the name of an environment variable", shown_text(key));
             reader.fault(&at, problem, "write a name without = and NUL, such as \"LANG\"");
-        } else if is_reserved(key) {
-            let problem = format!("{key} is set for every command by the orchestrator");
-            reader.no_sense(&at, problem, "choose another name");
+        } else if let Some((why, remedy)) = why_reserved(key) {
+            reader.no_sense(&at, format!("{key} {why}"), remedy);
         }
         if let Some(value) = value(reader, &at, node) {
             is_short(reader, &at, "a value", value);

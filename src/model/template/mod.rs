@@ -8,4 +8,6 @@ mod parse;
 mod render;
 
 pub use parse::{Part, Template, TemplateError, Variable, pieces, problems, word_problems};
-pub use render::{Names, RenderError, Scope, render_script, render_text, render_words, required_input};
+pub use render::{
+    Names, RenderError, Scope, render_script, render_text, render_words, required_input, variables,
+};

@@ -288,6 +288,16 @@ pub fn required_input(process_type: &ProcessType) -> Vec<String> {
     names.into_iter().collect()
 }
 
+/// The variables in a text, such as `config.batch_size`; none in one that can't be read.
+pub fn variables(text: &str) -> Vec<String> {
+    let parts = Template::parse(text).map(|it| it.parts).unwrap_or_default();
+    let name = |part: &Part<'_>| match part {
+        Part::Variable { variable, .. } => Some(variable.to_string()),
+        _ => None,
+    };
+    parts.iter().filter_map(name).collect()
+}
+
 /// Every text of a task in which variables are substituted.
 fn texts(task: &TaskDefinition) -> Vec<Cow<'_, str>> {
     let mut texts: Vec<Cow<'_, str>> = if task.shell {

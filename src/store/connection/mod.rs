@@ -7,7 +7,7 @@ mod settings;
 mod statement;
 mod store;
 
-pub(in crate::store) use locks::Lockable;
+pub(in crate::store) use locks::{LOCK_WAIT_MAX, Lockable};
 pub use session::Backend;
 pub(crate) use session::Session;
 pub(crate) use statement::{Sql, quote_identifier};

@@ -192,8 +192,7 @@ impl Store {
         action: &'static str,
         work: impl FnOnce(&mut Self) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let begin = self.borrowed.as_ref().map_or("BEGIN", Borrowed::begin).to_owned();
-        self.in_transaction_begun_by(&begin, action, work)
+        settled(self.up_to_commit(action, None, work)?)
     }
 
     /// The same, but that it fails when a lock is not to be had within `lock_wait`.
@@ -203,28 +202,31 @@ impl Store {
         lock_wait: Duration,
         work: impl FnOnce(&mut Self) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let begin = self.borrowed.as_ref().map_or("BEGIN", Borrowed::begin);
-        let begin = format!("{begin}; SET LOCAL lock_timeout = {}", lock_wait.as_millis());
-        self.in_transaction_begun_by(&begin, action, work)
+        settled(self.up_to_commit(action, Some(lock_wait), work)?)
     }
 
-    fn in_transaction_begun_by<T>(
+    /// The same as either, with what `work` has done beside a failure of the commit alone: if that is a lost connection,
+    /// nobody knows yet whether it was committed.
+    pub(in crate::store) fn up_to_commit<T, E: From<StoreError>>(
         &mut self,
-        begin: &str,
         action: &'static str,
-        work: impl FnOnce(&mut Self) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
+        lock_wait: Option<Duration>,
+        work: impl FnOnce(&mut Self) -> Result<T, E>,
+    ) -> Result<(T, Option<StoreError>), E> {
         let failed = |source| StoreError::database(action, source);
+        let begin = self.borrowed.as_ref().map_or("BEGIN", Borrowed::begin);
+        let begin = match lock_wait {
+            Some(wait) => format!("{begin}; SET LOCAL lock_timeout = {}", wait.as_millis()),
+            None => begin.to_owned(),
+        };
         let begun =
-            self.connection.batch_execute(begin).map_err(|source| StoreError::beginning(action, source));
+            self.connection.batch_execute(&begin).map_err(|source| StoreError::beginning(action, source));
+        let begun = begun.map_err(E::from);
         self.mark_transaction(true);
         let result = begun.and_then(|()| work(self));
         self.mark_transaction(false);
         match result {
-            Ok(done) => {
-                self.connection.batch_execute("COMMIT").map_err(failed)?;
-                Ok(done)
-            }
+            Ok(done) => Ok((done, self.connection.batch_execute("COMMIT").map_err(failed).err())),
             Err(error) => {
                 // The first error is the one to tell; a connection that can't roll back is lost anyway.
                 if let Err(also) = self.connection.batch_execute("ROLLBACK") {
@@ -337,4 +339,9 @@ impl Drop for Store {
             log::debug!("a pool's connection goes back with our settings: {error}");
         }
     }
+}
+
+/// What a transaction has done, or why its commit failed.
+fn settled<T>((done, failure): (T, Option<StoreError>)) -> Result<T, StoreError> {
+    failure.map_or(Ok(done), Err)
 }

@@ -140,7 +140,7 @@ pub struct PageRows {
 }
 
 /// One page of a list whose values are texts.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct TextPage {
     /// Newest first.
     pub processes: Vec<ProcessText>,

@@ -8,6 +8,7 @@ pub mod explain;
 mod list;
 mod nodes;
 pub mod notes;
+mod pieces;
 mod process;
 pub mod progress;
 mod trail;
@@ -15,5 +16,6 @@ mod values;
 
 pub use super::row::Listed;
 pub use list::{Cursor, PAGE_MAX, Page, PageRows, ProcessFilter, TextPage};
+pub use pieces::{LongValue, OutputOf};
 pub use trail::{ExecutionFilter, PageSize, Part, TrailPage};
 pub use values::{Include, ProcessText};

@@ -331,6 +331,17 @@ fn process_types_are_registered_shown_and_checked() {
     assert_eq!(checked["files"][0]["faults"].as_array().map(Vec::len), Some(1));
     assert_eq!(checked["files"][1]["name"], "two-tasks");
     assert!(bench.run(&["types", "schema"]).expect(0).json()["properties"]["tasks"].is_object());
+
+    // What is stored is readable: a note, and no fault.
+    let secret = r#"{"name": "s", "tasks": [{"name": "a", "command": "true", "environment": {"API_TOKEN": "canary"}}]}"#;
+    fs::write(bench.folder.join("s.json"), secret).unwrap();
+    let checked = bench.run(&["types", "validate", "s.json"]).expect(0);
+    let note = "note: s.json: tasks[0].environment.API_TOKEN: API_TOKEN looks like a secret, and its value is stored with the \
+                process type: whoever reads the database or reaches the status endpoint can read it; write ${env.API_TOKEN} \
+                for the node's own variable, or have the command read a file\n";
+    assert_eq!((checked.out.as_str(), checked.err.as_str()), ("s OK, 1 task\n", note));
+    let checked = bench.run(&["types", "validate", "s.json", "--json"]).expect(0).json();
+    assert_eq!(checked["files"][0]["notes"][0]["path"], "tasks[0].environment.API_TOKEN");
 }
 
 #[test]

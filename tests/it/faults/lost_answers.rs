@@ -211,3 +211,22 @@ fn a_stop_during_an_outage_ends_and_says_what_was_not_recorded() {
     assert_eq!(world.assert_whole(&ids, 1), 2);
     next.stop();
 }
+
+#[test]
+fn many_starts_whose_commit_is_not_answered_are_told_as_what_they_are() {
+    let world = World::new("lost_starts");
+    let proxy = world.proxy();
+    world.store().register(&crate::common::one_task("true")).unwrap();
+    fs::write(world.bench.folder.join("in.jsonl"), "{}\n".repeat(1_200)).unwrap();
+    let words = ["start", "one-task", "--inputs", "in.jsonl"];
+    let run = || {
+        let mut command = world.bench.command(&words);
+        crate::program::ended(command.env("DATABASE_URL", world.url_through(&proxy)))
+    };
+    let sprung = proxy.lose_answer_to("COMMIT");
+    let started = run().expect(0);
+    assert!(sprung.load(Ordering::SeqCst));
+    let (ids, told) = (started.out.lines().count(), "1200 processes were started all the same");
+    assert!(ids == 1_200 && started.err.contains(told), "{started:#?}");
+    assert_eq!(world.sql().query_one("SELECT count(*) FROM processes", &[]).unwrap().get::<_, i64>(0), 1_200);
+}

@@ -11,4 +11,4 @@ mod restarts;
 mod row_locks;
 mod silence;
 mod surroundings;
-mod world;
+pub mod world;

@@ -437,10 +437,41 @@ fn surroundings_that_only_a_shell_would_understand_are_refused() {
             "environment.PROCESS_ORCHESTRATOR_NODE: PROCESS_ORCHESTRATOR_NODE is set for every command by the orchestrator; \
              choose another name",
         ),
+        (
+            json!({"environment": {"PROCESS_ORCHESTRATOR_SCHEMA": "x"}}),
+            "environment.PROCESS_ORCHESTRATOR_SCHEMA: PROCESS_ORCHESTRATOR_SCHEMA is a setting of the orchestrator's own, which \
+             no task is to have; choose another name; a command that is this program takes an option for each, such as \
+             --schema",
+        ),
+        (
+            json!({"environment": {"NOTIFY_SOCKET": "/run/x"}}),
+            "environment.NOTIFY_SOCKET: NOTIFY_SOCKET is what systemd tells the service it has started, which no command is; \
+             choose another name; where a command has to see just this one, set it there: env NAME=VALUE PROGRAM",
+        ),
     ] {
         let mut task = task;
         task["command"] = json!("true");
         assert_eq!(faults_of(&task), [format!("tasks[0].{expected}")]);
+    }
+    for name in [
+        "PROCESS_ID",
+        "PROCESS_TYPE",
+        "TASK_NAME",
+        "TASK_INDEX",
+        "TASK_ATTEMPT",
+        "PROCESS_CONTEXT_FILE",
+        "PROCESS_ORCHESTRATOR_EXECUTION",
+        "PROCESS_ORCHESTRATOR_HTTP_TOKEN_FILE",
+        "WATCHDOG_PID",
+        "LISTEN_FDS",
+        "CREDENTIALS_DIRECTORY",
+        "INVOCATION_ID",
+        "JOURNAL_STREAM",
+        "MEMORY_PRESSURE_WATCH",
+    ] {
+        let faults = faults_of(&json!({"command": "true", "environment": {name: "x"}}));
+        let begin = format!("tasks[0].environment.{name}: {name} is ");
+        assert!(faults.len() == 1 && faults[0].starts_with(&begin), "{name}: {faults:?}");
     }
     let clash = json!({"command": "echo \"${config.x}\"", "shell": "bash", "environment": {"PO_CONFIG_X": "1", "PO_CONFIG_Y": "2"}});
     assert_eq!(
@@ -451,7 +482,7 @@ fn surroundings_that_only_a_shell_would_understand_are_refused() {
     );
     for environment in [
         json!({"PATH": "/opt/x:${env.PATH}", "PRICE": "$5", "PASSWORD": "a$ $", "TEXT": "a ~ b `", "D": "${config.x:-$PATH}"}),
-        json!({"PGHOST": "db", "DATABASE_URL": "postgresql://x", "TILDE": "a~b", "X": "$${HOME}", "HOME": "/x"}),
+        json!({"PGHOST": "db", "DATABASE_URL": "postgresql://x", "TILDE": "a~b", "X": "$${HOME}", "HOME": "/x", "TASK_OF_MINE": "x", "LD_LIBRARY_PATH": "/x"}),
     ] {
         let task =
             json!({"command": "true", "environment": environment, "working_directory": "${env.HOME}/a~/$5"});

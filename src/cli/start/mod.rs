@@ -1,21 +1,30 @@
 //! `start`: processes that a node somewhere runs.
 
-use clap::Args;
-use serde_json::{Value, json};
+mod many;
 
-use super::error::{CliError, Verdict};
-use super::options::bulk::{argument, has_running_node, refused, resume_hint, unknown_type, warn_of_paused};
-use super::options::documents::is_file_like;
-use super::options::global::GlobalOptions;
-use super::options::input::InputOptions;
-use super::options::when;
-use super::options::when::When;
-use super::progress::pauses::Pauses;
-use super::progress::{self, Alarms, Wake};
-use super::screen::terminal::{message, print_json, print_lines};
-use super::screen::text;
-use super::surroundings::session::{Need, Session};
-use super::surroundings::signals::{self, Signals};
+use std::collections::HashMap;
+
+use clap::Args;
+use serde_json::json;
+
+use self::many::Starts;
+use crate::cli::error::{CliError, Verdict};
+use crate::cli::options::bulk::{
+    argument, has_running_node, refused, resume_hint, unknown_type, warn_of_paused,
+};
+use crate::cli::options::documents::is_file_like;
+use crate::cli::options::global::GlobalOptions;
+use crate::cli::options::input::InputOptions;
+use crate::cli::options::inputs::Inputs;
+use crate::cli::options::when;
+use crate::cli::options::when::When;
+use crate::cli::progress::pauses::Pauses;
+use crate::cli::progress::{self, Alarms, Wake};
+use crate::cli::screen::json::JsonWriter;
+use crate::cli::screen::terminal::{message, print_lines};
+use crate::cli::screen::text;
+use crate::cli::surroundings::session::{Need, Session};
+use crate::cli::surroundings::signals::{self, Signals};
 use crate::model::lifecycle::ProcessStatus;
 use crate::store::Store;
 use crate::store::progress::EndedProcess;
@@ -68,18 +77,33 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
         Some(_) => None,
     };
     let (session, mut store) = Session::open(global, Need::Migrated)?;
-    let requests = match (single, &options.inputs) {
-        (Some(request), _) => vec![request],
-        (None, path) => read_many(&mut store, options, path.as_deref().unwrap_or("-"), global)?,
+    let name = &options.process_type;
+    let many = match &options.inputs {
+        None => None,
+        Some(path) => {
+            let process_type = store.process_type(name)?;
+            let process_type = process_type.ok_or_else(|| unknown_type(&mut store, name, global))?;
+            // Whoever writes the inputs may take his time: meanwhile a session would be in the way of others.
+            drop(store);
+            let inputs = Inputs::check(&options.input, path, process_type.required_input.clone())?;
+            store = session.open_store("command")?;
+            Some((process_type, inputs))
+        }
     };
     // Before the start, so that a signal that comes right after it finds us waiting.
     let signals = options.wait.then(Signals::listen).transpose()?;
     let start_at = options.at.map(|when| store.now().map(|now| when.at(now))).transpose()?;
     let start_options = StartOptions { start_at, priority: options.priority };
-    let name = &options.process_type;
-    let ids = store
-        .start_processes(name, &requests, start_options)
-        .map_err(|error| refused(error, &mut store, name, global))?;
+    let ids = match many {
+        Some((process_type, mut inputs)) => {
+            let (session, process_type, signals) = (&session, &process_type, signals.as_ref());
+            Starts { session, global, process_type, options: start_options, signals }
+                .start(&mut store, &mut inputs)?
+        }
+        None => store
+            .start_processes(name, single.as_slice(), start_options)
+            .map_err(|error| refused(error, &mut store, name, global))?,
+    };
     if !options.json {
         print_lines(&ids)?;
     }
@@ -88,15 +112,17 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
         warn_of_paused(&mut store, &ids[..ids.len().min(1)], global)?;
     }
     let Some(signals) = signals else {
-        if options.json {
-            print_json(
-                &json!({ "processes": ids.iter().map(|id| json!({ "process_id": id })).collect::<Vec<_>>() }),
-            )?;
-        }
-        return Ok(());
+        return if options.json { print_ids(&ids) } else { Ok(()) };
     };
     drop(store);
     wait_for(&session, &ids, &signals, options, global)
+}
+
+fn print_ids(ids: &[String]) -> Result<(), CliError> {
+    let mut json = JsonWriter::stdout();
+    json.object()?;
+    json.entries("processes", ids.iter().map(|id| json!({ "process_id": id })))?;
+    json.end()
 }
 
 fn is_a_file(argument: &str, global: &GlobalOptions) -> CliError {
@@ -106,17 +132,6 @@ fn is_a_file(argument: &str, global: &GlobalOptions) -> CliError {
         "{argument:?} looks like a file, and `start` takes the name of a registered process type; register it \
          first ({program} types register {file}) and start it by its name, or run it here: {program} run {file}"
     ))
-}
-
-fn read_many(
-    store: &mut Store,
-    options: &Options,
-    path: &str,
-    global: &GlobalOptions,
-) -> Result<Vec<StartRequest>, CliError> {
-    let name = &options.process_type;
-    let process_type = store.process_type(name)?.ok_or_else(|| unknown_type(store, name, global))?;
-    options.input.read_lines(path, &process_type.required_input)
 }
 
 /// Waiting for processes that nobody runs looks like a hang, and starting them like success.
@@ -145,13 +160,13 @@ fn wait_for(
         [id] => match progress::until_end(session, id, &alarms, false, Some(pauses))? {
             Wake::Ended(status) => {
                 let error_message =
-                    session.open_store("result")?.process(id)?.and_then(|it| it.error_message);
+                    session.open_store("result")?.process_row(id)?.and_then(|it| it.error_message);
                 Wake::Ended(vec![EndedProcess { process_id: id.clone(), status, error_message }])
             }
             Wake::Signal(signal) => Wake::Signal(signal),
             Wake::NodeFailed(problem) => Wake::NodeFailed(problem),
         },
-        _ => progress::until_all_end(session, ids, &alarms, Some((pauses, name)))?,
+        _ => progress::until_all_end(session, ids, &alarms, Some((pauses, name)), options.json)?,
     };
     match woken {
         Wake::Ended(ended) => report(ids, &ended, options.json),
@@ -184,14 +199,14 @@ fn no_longer_waiting(ids: &[String], is_running: bool, signal: i32, program: &st
 /// Prints the results in the order of the ids.
 fn report(ids: &[String], ended: &[EndedProcess], json: bool) -> Result<(), CliError> {
     if json {
-        let by_id: std::collections::HashMap<&str, &EndedProcess> =
+        let by_id: HashMap<&str, &EndedProcess> =
             ended.iter().map(|it| (it.process_id.as_str(), it)).collect();
-        let processes: Vec<Value> = ids
-            .iter()
-            .filter_map(|id| by_id.get(id.as_str()))
-            .map(|it| json!({ "process_id": it.process_id, "status": it.status, "error_message": it.error_message }))
-            .collect();
-        print_json(&json!({ "processes": processes }))?;
+        let mut json = JsonWriter::stdout();
+        json.object()?;
+        let ended = ids.iter().filter_map(|id| by_id.get(id.as_str()));
+        let row = |it: &&EndedProcess| json!({ "process_id": it.process_id, "status": it.status, "error_message": it.error_message });
+        json.entries("processes", ended.map(row))?;
+        json.end()?;
     }
     match ended.iter().all(|it| it.status == ProcessStatus::Completed) {
         true => Ok(()),
