@@ -169,7 +169,8 @@ AS $function$
                 WHEN p.status NOT IN ('COMPLETED', 'FAILED', 'CANCELLED') THEN 'UNFINISHED'
                 WHEN p.status = 'COMPLETED' AND from_task IS NULL THEN 'COMPLETED'
                 WHEN t.task_index IS NULL THEN 'NO_SUCH_TASK'
-                WHEN s.skipped IS NOT NULL AND NOT coalesce(skip, false) THEN 'WOULD_SKIP'
+                -- Releases before went on behind tasks that had failed: going on where such a process stopped skips none anew.
+                WHEN s.skipped IS NOT NULL AND from_task IS NOT NULL AND NOT coalesce(skip, false) THEN 'WOULD_SKIP'
                 WHEN m.missing IS NOT NULL THEN 'MISSING_INPUT'
                 ELSE 'RETRIED'
             END AS outcome
@@ -348,6 +349,8 @@ CREATE TABLE process_type_versions (
     PRIMARY KEY (name, version)
 );
 
+-- As the triggers below lock it: what is registered between this and them would have no version.
+LOCK TABLE process_types IN SHARE ROW EXCLUSIVE MODE;
 INSERT INTO process_type_versions (name, version, definition, registered_at)
 SELECT name, 1, definition, updated_at FROM process_types;
 
@@ -356,6 +359,10 @@ LANGUAGE plpgsql SECURITY DEFINER
 SET search_path FROM CURRENT
 AS $function$
 BEGIN
+    -- It writes with the owner's rights, and whoever may execute it can hang it on a table of their own.
+    IF TG_RELID <> 'process_types'::regclass THEN
+        RAISE EXCEPTION 'only process_types has versions' USING ERRCODE = 'insufficient_privilege';
+    END IF;
     -- The type's own row is locked: nobody else counts meanwhile.
     INSERT INTO process_type_versions (name, version, definition, registered_by)
     SELECT NEW.name, coalesce(max(v.version), 0) + 1, NEW.definition,

@@ -179,6 +179,10 @@ fn a_role_starts_processes_of_its_types_and_does_nothing_else() {
         format!(
             "CREATE TRIGGER x BEFORE INSERT ON {schema}.tasks FOR EACH ROW EXECUTE FUNCTION {schema}.note_late_start()"
         ),
+        // It runs with the owner's rights.
+        "CREATE TEMP TABLE fake (name text, definition jsonb); CREATE TRIGGER x AFTER INSERT ON fake FOR EACH ROW \
+            EXECUTE FUNCTION note_type_version(); INSERT INTO fake VALUES ('echo', '{}')"
+            .to_owned(),
         format!("SET ROLE {}", stage.role("owner")),
     ];
     let tables = "SELECT tablename::text FROM pg_tables WHERE schemaname = current_schema()";
@@ -429,5 +433,33 @@ fn rights_to_start_follow_roles_and_are_taken_back() {
     assert_eq!(refused(&mut client, &start).0, "42501");
     client.batch_execute(&format!("SELECT * FROM {schema}.processes")).unwrap();
     drop(client);
+    stage.end();
+}
+
+/// What a superuser's migration makes is the owner's as all the rest: usable by it and by whom it has granted rights, and no
+/// function of it runs as a superuser.
+#[test]
+fn a_superuser_who_migrates_leaves_the_schema_its_owners() {
+    let mut stage = Stage::new("others_schema", &["node"]);
+    let (schema, owner, node) = (stage.bench.database.schema.clone(), stage.role("owner"), stage.role("node"));
+    stage.sql(&format!("DROP SCHEMA {schema} CASCADE"));
+    let old = |words: &[&str]| {
+        let mut command = stage.bench.command(words);
+        command.env("DATABASE_URL", stage.url_of(&owner)).env("PROCESS_ORCHESTRATOR_KNOWN_SCHEMA", "10");
+        ended(command).expect(0)
+    };
+    old(&["migrate", "--grant-to", &node]);
+    stage.program("postgres", &["migrate"]).expect(0);
+    let others = "SELECT relname::text FROM pg_class WHERE relnamespace = $1::text::regnamespace AND relowner <> $2::text::regrole \
+        UNION ALL SELECT proname::text FROM pg_proc WHERE pronamespace = $1::text::regnamespace AND proowner <> $2::text::regrole";
+    let others: Vec<String> =
+        stage.superuser.query(others, &[&schema, &owner]).unwrap().iter().map(|row| row.get(0)).collect();
+    assert!(others.is_empty(), "{others:?}");
+    for role in [&owner, &node] {
+        let document = ProcessType::new("echo", role).add_task(role, "true", ".", 1.0, 0).to_value();
+        std::fs::write(stage.bench.folder.join("type.json"), document.to_string()).unwrap();
+        stage.program(role, &["types", "register", "type.json"]).expect(0);
+        stage.program(role, &["start", "echo"]).expect(0);
+    }
     stage.end();
 }
