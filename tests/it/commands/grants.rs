@@ -441,7 +441,8 @@ fn rights_to_start_follow_roles_and_are_taken_back() {
 #[test]
 fn a_superuser_who_migrates_leaves_the_schema_its_owners() {
     let mut stage = Stage::new("others_schema", &["node"]);
-    let (schema, owner, node) = (stage.bench.database.schema.clone(), stage.role("owner"), stage.role("node"));
+    let (schema, owner, node) =
+        (stage.bench.database.schema.clone(), stage.role("owner"), stage.role("node"));
     stage.sql(&format!("DROP SCHEMA {schema} CASCADE"));
     let old = |words: &[&str]| {
         let mut command = stage.bench.command(words);
@@ -461,5 +462,31 @@ fn a_superuser_who_migrates_leaves_the_schema_its_owners() {
         stage.program(role, &["types", "register", "type.json"]).expect(0);
         stage.program(role, &["start", "echo"]).expect(0);
     }
+    stage.end();
+}
+
+/// A dump that is restored without rights (`pg_dump --no-privileges`) has functions that anybody may execute.
+#[test]
+fn functions_that_a_restore_has_opened_to_anybody_are_found_and_closed() {
+    let mut stage = Stage::new("opened", &["web", "stranger"]);
+    let (web, stranger, schema) =
+        (stage.role("web"), stage.role("stranger"), stage.bench.database.schema.clone());
+    stage.grant(&format!("{web}:echo"));
+    stage.sql(&format!(
+        "GRANT USAGE ON SCHEMA {schema} TO {stranger}; DO $$ BEGIN EXECUTE (SELECT 'GRANT EXECUTE ON FUNCTION ' || \
+         oid::regprocedure || ' TO PUBLIC' FROM pg_proc WHERE proname LIKE 'start\\_granted\\__%'); END $$"
+    ));
+    let mut client = stage.client("stranger");
+    assert_eq!(texts(&mut client, "SELECT start_process('echo', '{}', 'before')"), ["before"]);
+    let told = "functions by which anybody may start processes: start_granted_";
+    let doctor = stage.owner(&["doctor"]);
+    assert!(doctor.out.contains(told), "{doctor:#?}");
+    let mended = stage.owner(&["migrate"]).expect(0);
+    assert!(mended.out.starts_with(&format!("mended {told}")), "{mended:#?}");
+    assert_eq!(refused(&mut client, "SELECT start_process('echo')").0, "42501");
+    assert_eq!(texts(&mut stage.client("web"), "SELECT start_process('echo', '{}', 'after')"), ["after"]);
+    let doctor = stage.owner(&["doctor"]);
+    assert!(!doctor.out.contains(told), "{doctor:#?}");
+    drop(client);
     stage.end();
 }
