@@ -447,7 +447,7 @@ fn a_superuser_who_migrates_leaves_the_schema_its_owners() {
     let old = |words: &[&str]| {
         let mut command = stage.bench.command(words);
         command.env("DATABASE_URL", stage.url_of(&owner)).env("PROCESS_ORCHESTRATOR_KNOWN_SCHEMA", "10");
-        ended(command).expect(0)
+        ended(&mut command).expect(0)
     };
     old(&["migrate", "--grant-to", &node]);
     stage.program("postgres", &["migrate"]).expect(0);
@@ -487,6 +487,18 @@ fn functions_that_a_restore_has_opened_to_anybody_are_found_and_closed() {
     assert_eq!(texts(&mut stage.client("web"), "SELECT start_process('echo', '{}', 'after')"), ["after"]);
     let doctor = stage.owner(&["doctor"]);
     assert!(!doctor.out.contains(told), "{doctor:#?}");
+
+    // Restored by somebody else they are that one's, with whose rights they would go on, and who alone could revoke.
+    stage.sql(
+        "DO $$ BEGIN EXECUTE (SELECT 'ALTER FUNCTION ' || oid::regprocedure || ' OWNER TO postgres' FROM pg_proc \
+         WHERE proname LIKE 'start\\_granted\\__%'); END $$",
+    );
+    let refused_to_owner = stage.owner(&["migrate", "--revoke-start-from", &web]).expect(1);
+    assert!(refused_to_owner.err.contains("must be owner of function"), "{refused_to_owner:#?}");
+    stage.program("postgres", &["migrate", "--grant-start-to", &format!("{stranger}:echo")]).expect(0);
+    assert_eq!(texts(&mut client, "SELECT start_process('echo', '{}', 'granted')"), ["granted"]);
+    stage.owner(&["migrate", "--revoke-start-from", &web]).expect(0);
+    assert_eq!(refused(&mut stage.client("web"), "SELECT start_process('echo')").0.as_str(), "42501");
     drop(client);
     stage.end();
 }
