@@ -86,7 +86,7 @@ fn who_is_in_a_migrations_way_is_named_and_not_waited_for_without_bound() {
     bench.database.sql().batch_execute(&format!("DROP ROLE \"{role}\"")).unwrap();
 
     // Tables that somebody reads, in a transaction that he has left open.
-    let undo = "DELETE FROM schema_migrations WHERE version >= 15; ALTER TABLE nodes DROP COLUMN lock_pid, \
+    let undo = "DELETE FROM schema_migrations WHERE version >= 13; ALTER TABLE nodes DROP COLUMN lock_pid, \
                 DROP COLUMN lock_role, DROP COLUMN lock_began, DROP COLUMN heartbeat_seconds, \
                 DROP COLUMN dead_after_seconds";
     bench.database.sql().batch_execute(undo).unwrap();
@@ -99,11 +99,11 @@ fn who_is_in_a_migrations_way_is_named_and_not_waited_for_without_bound() {
     {
         assert!(refused.err.contains(part), "{part:?} is not in {refused:#?}");
     }
-    assert_eq!(bench.database.count("schema_migrations WHERE version >= 15"), 0, "nothing is left of it");
+    assert_eq!(bench.database.count("schema_migrations WHERE version >= 13"), 0, "nothing is left of it");
     reader.batch_execute("COMMIT").unwrap();
     bench.run(&["migrate"]).expect(0);
     // A migration that fails is named.
-    let damage = "DELETE FROM schema_migrations WHERE version >= 15";
+    let damage = "DELETE FROM schema_migrations WHERE version >= 13";
     bench.database.sql().batch_execute(damage).unwrap();
     let failed = bench.run(&["migrate"]).expect(1);
     assert!(failed.err.contains("apply migration 0013_node_sessions: "), "{failed:#?}");
