@@ -10,9 +10,12 @@ use super::{Backend, Refusal, RefusalReason, Sql, Store, StoreError};
 use crate::model::input::ProcessInputData;
 use crate::model::names::{PROCESS_ID_REMEDY, process_id_problem};
 
-const START_ALL: Sql = Sql::new(
+const START_ALL: Sql =
+    Sql::new("start processes", "SELECT process_id FROM start_processes($1, $2, $3, $4, $5) AS process_id");
+/// The same, but that no node is woken.
+const START_QUIETLY: Sql = Sql::new(
     "start processes",
-    "SELECT process_id FROM start_processes($1, $2, $3, $4, $5, notify => $6) AS process_id",
+    "SELECT process_id FROM start_processes($1, $2, $3, $4, $5, notify => false) AS process_id",
 );
 
 const ARE_THERE: Sql = Sql::new(
@@ -130,7 +133,8 @@ impl Store {
         requests.iter().filter_map(|it| it.process_id.as_deref()).try_for_each(check_id)?;
         let inputs: Vec<Value> = requests.iter().map(|request| request.input.to_value()).collect();
         let ids: Vec<Option<&str>> = requests.iter().map(|it| it.process_id.as_deref()).collect();
-        self.query(&START_ALL, &[&process_type, &inputs, &ids, &options.start_at, &options.priority, &wakes])
+        let sql = if wakes { &START_ALL } else { &START_QUIETLY };
+        self.query(sql, &[&process_type, &inputs, &ids, &options.start_at, &options.priority])
             .map_err(|error| blame_type(error, process_type))?
             .iter()
             .map(|row| get(row, "process_id", "a started process"))

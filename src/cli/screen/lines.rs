@@ -1,12 +1,17 @@
 //! What a command has printed, as a terminal would leave it: a carriage return goes over the line again, colours are
 //! colours, and every other escape sequence has no effect. Pure.
 
+use std::borrow::Cow;
+
 use super::text;
 
 /// A sequence that has no end by then is none.
 const SEQUENCE_CHARS_MAX: usize = 256;
 /// No command goes further to the right on purpose.
 const COLUMNS_MAX: usize = 10_000;
+
+/// Of a longer line the begin is let go: it can't be gone over again. A cell takes 32 bytes.
+const CELLS_MAX: usize = 64 * 1024;
 
 /// For whom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +36,8 @@ pub struct Lines {
     sequence: Option<String>,
     /// What of the line was given out.
     given: String,
+    /// The line has a begin that was let go.
+    is_long: bool,
 }
 
 #[derive(Clone)]
@@ -43,15 +50,51 @@ impl Lines {
     /// Nothing yet.
     pub fn new(way: Way) -> Self {
         let (cells, style, given) = (Vec::new(), String::new(), String::new());
-        Self { way, cells, column: 0, style, sequence: None, given }
+        Self { way, cells, column: 0, style, sequence: None, given, is_long: false }
     }
 
     /// Takes what has come, and gives what is to be printed now.
     pub fn take(&mut self, text: &str) -> String {
         let mut out = String::with_capacity(text.len());
+        let mut rest = text;
+        loop {
+            // Most lines are plain, and need no cells.
+            while let Some(end) = rest.find('\n').filter(|_| self.is_at_begin()) {
+                if !self.is_plain(&rest[..end]) {
+                    break;
+                }
+                out.push_str(&rest[..=end]);
+                rest = &rest[end + 1..];
+            }
+            let line = rest.find('\n').map_or(rest, |end| &rest[..=end]);
+            self.take_line(line, &mut out);
+            rest = &rest[line.len()..];
+            if rest.is_empty() {
+                break;
+            }
+        }
+        self.give_unfinished(&mut out);
+        out
+    }
+
+    fn is_at_begin(&self) -> bool {
+        let is_fresh = self.cells.is_empty() && self.given.is_empty() && self.column == 0 && !self.is_long;
+        is_fresh && self.style.is_empty() && self.sequence.is_none()
+    }
+
+    /// Whether this is shown as it is.
+    fn is_plain(&self, line: &str) -> bool {
+        let is_ascii = line.bytes().all(|it| matches!(it, b' '..=b'~' | b'\t'));
+        is_ascii
+            || !line.chars().any(|c| c.is_control() && c != '\t')
+                && (!self.way.is_terminal || matches!(text::escape_lines(line), Cow::Borrowed(_)))
+    }
+
+    /// Text with no new line but at its end.
+    fn take_line(&mut self, text: &str, out: &mut String) {
         for c in text.chars() {
             match c {
-                '\n' => self.end_line(&mut out),
+                '\n' => self.end_line(out),
                 _ if self.sequence.is_some() => self.go_on_with_sequence(c),
                 '\x1b' => self.sequence = Some(String::new()),
                 // The same sequences in one character.
@@ -61,15 +104,19 @@ impl Lines {
                 '\u{8}' => self.column = self.column.saturating_sub(1),
                 _ => self.put(c),
             }
+            if self.cells.len() > CELLS_MAX {
+                let line = self.shown(usize::MAX);
+                self.give(&line, out);
+                self.begin_anew();
+                self.is_long = true;
+            }
         }
-        self.give_unfinished(&mut out);
-        out
     }
 
     /// The end of the text: what is left of its last line, and whether that did not end.
     pub fn finish(&mut self) -> (String, bool) {
         let mut out = String::new();
-        let is_open = !self.cells.is_empty() || !self.given.is_empty();
+        let is_open = !self.cells.is_empty() || !self.given.is_empty() || self.is_long;
         if is_open {
             self.end_line(&mut out);
             out.pop();
@@ -94,9 +141,14 @@ impl Lines {
         let line = self.shown(usize::MAX);
         self.give(&line, out);
         out.push('\n');
+        self.begin_anew();
+        (self.sequence, self.is_long) = (None, false);
+    }
+
+    fn begin_anew(&mut self) {
         self.cells.clear();
         self.given.clear();
-        (self.column, self.sequence) = (0, None);
+        self.column = 0;
     }
 
     /// What is there of a line is given while nothing of it is taken back; then again where it can be drawn again, else at
@@ -162,8 +214,11 @@ impl Lines {
         sequence.push(c);
         if is_over {
             self.apply(&sequence);
-        } else if sequence.len() < SEQUENCE_CHARS_MAX || !sequence.starts_with('[') {
+        } else if sequence.len() < SEQUENCE_CHARS_MAX {
             self.sequence = Some(sequence);
+        } else if !sequence.starts_with('[') {
+            // Nothing counts of such a text but how it begins and ends.
+            self.sequence = sequence.chars().next().map(|first| String::from_iter([first, c]));
         }
     }
 
@@ -266,6 +321,32 @@ mod tests {
             ("\x1b[31mred\x1b[0m\n", "red\n"),
         ] {
             assert_eq!(whole(PIPE, text), left, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_line_of_a_megabyte_is_not_kept_whole() {
+        let text = "é".repeat(1_000_000);
+        let mut lines = Lines::new(PIPE);
+        assert_eq!(
+            lines.take(&text) + &lines.take("\n\x1b]0;") + &lines.take(&text) + &lines.take("\x07.\n"),
+            text + "\n.\n"
+        );
+        assert!(lines.cells.capacity() <= 2 * CELLS_MAX, "{}", lines.cells.capacity());
+        assert_eq!(
+            (lines.take(&"y".repeat(CELLS_MAX + 1)).len(), lines.finish()),
+            (CELLS_MAX + 1, (String::new(), true))
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn plain_lines_are_shown_as_all_others_are(text in "([ -~\t\n]|\\PC|[\u{7f}-\u{9f}\r]){0,40}") {
+            for way in [PIPE, SCREEN] {
+                // A sequence that changes nothing has each line of the text looked at by its characters.
+                let marked = text.replace('\n', "\n\x1b[m");
+                prop_assert_eq!(whole(way, &text), whole(way, &format!("\x1b[m{marked}")));
+            }
         }
     }
 

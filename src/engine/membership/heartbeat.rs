@@ -216,6 +216,12 @@ impl Heartbeat {
             self.holdings.claims.revoke_all();
             self.lock.forgotten();
             self.note_renewal(sent);
+            // The row names no session of this node yet: without one that the others know it claims nothing.
+            let sent = time_since_boot();
+            if self.session.write(|store| store.heartbeat(node_id, state, key, notify_above))? {
+                self.lock.announced();
+                self.note_renewal(sent);
+            }
             info!("node goes on node_id={node_id}");
             self.holdings.wakeups.request_full_scan();
         }

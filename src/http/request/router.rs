@@ -10,7 +10,7 @@ use crate::http::answer::{Problem, quoted};
 pub(in crate::http) const PATHS: &[(&str, &str)] = &[
     ("/status", "counts of processes by status, the queue, the nodes, and this node"),
     (
-        "/processes?status=&type=&limit=&after=",
+        "/processes?status=&type=&include=&limit=&after=",
         "processes, newest first; give \"next\" as after for the next page; include=input,context has what they hold; also \
          filtered by node, started_since, started_before, finished_since, finished_before, id_prefix, search (a part of \
          the id) and metadata.KEY",

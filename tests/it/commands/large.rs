@@ -64,7 +64,7 @@ fn outputs_are_printed_however_many_there_are() {
     assert_eq!((executions.len(), &all["live"]), (40, &Value::Null));
     assert!(executions.iter().enumerate().all(|(n, it)| it["attempt"] == n + 1));
 
-    assert!(run(&["show", "p"]).out.contains("39  task-39  COMPLETED"));
+    assert!(run(&["show", "p"]).out.contains("40  task-39  COMPLETED"));
     let shown = run(&["show", "p", "--json"]).json();
     let outputs: HashSet<&str> =
         shown["tasks"].as_array().unwrap().iter().map(|it| it["output"].as_str().unwrap()).collect();
