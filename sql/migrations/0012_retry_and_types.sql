@@ -110,22 +110,26 @@ AS $function$
     SELECT process_id FROM process
 $function$;
 
--- The context that a process had when the task at `from_index` began: of what its tasks have passed on, the trail knows which
--- did; of two that have passed on the same key the later counts. A key that no task is known to have passed on (nodes of
--- the release before did not record it) stays, unless the first task is meant: a process begins without any.
+-- The context that a process had when the task at `from_index` began. What that task and those behind it are known by the
+-- trail to have passed on is gone; where a task before had passed on the same key, its value is back, of two the later one's.
+-- All else stays, unless the first task is meant: a process begins without any. Nodes of the release before do not record
+-- what tasks pass on, and may have run any of them.
 CREATE FUNCTION context_before(process_id text, from_index integer, context jsonb) RETURNS jsonb
 LANGUAGE plpgsql STABLE
 SET search_path FROM CURRENT
 AS $function$
 #variable_conflict use_column
+DECLARE
+    gone text[];
 BEGIN
     IF from_index <= 0 OR coalesce(context, '{}') = '{}' THEN
         RETURN '{}';
     END IF;
-    RETURN (context - ARRAY(
+    gone := ARRAY(
         SELECT DISTINCT k.key FROM task_executions e CROSS JOIN LATERAL jsonb_object_keys(e.context_values) AS k (key)
-        WHERE e.process_id = context_before.process_id AND e.context_values IS NOT NULL
-    )) || coalesce((
+        WHERE e.process_id = context_before.process_id AND e.task_index >= from_index AND e.context_values IS NOT NULL
+    );
+    RETURN (context - gone) || coalesce((
         SELECT jsonb_object_agg(v.key, v.value ORDER BY latest.task_index)
         FROM (
             SELECT DISTINCT ON (e.task_index) e.task_index, e.context_values
@@ -135,6 +139,7 @@ BEGIN
             ORDER BY e.task_index, e.attempt DESC
         ) AS latest
         CROSS JOIN LATERAL jsonb_each(latest.context_values) AS v
+        WHERE v.key = ANY (gone)
     ), '{}');
 END
 $function$;

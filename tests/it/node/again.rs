@@ -75,6 +75,14 @@ fn a_retry_forgets_what_the_tasks_from_there_on_had_passed_on() {
         .unwrap();
     assert_eq!(context_from(&database, &id, "two"), json!({"a": "1", "both": "one", "old": 1}));
     assert_eq!(context_from(&database, &id, "one"), json!({}));
+    // A task that such a node has run, between those of others.
+    let forget = "UPDATE task_executions SET context_values = NULL WHERE task_index = 1";
+    database.sql().execute(forget, &[]).unwrap();
+    assert_eq!(
+        context_from(&database, &id, "three"),
+        json!({"a": "1", "b": "2", "both": "two", "old": 1}),
+        "an earlier task's value takes no later one's place"
+    );
     database.sql().execute("UPDATE task_executions SET context_values = NULL", &[]).unwrap();
     assert_eq!(context_from(&database, &id, "two").as_object().unwrap().len(), 5);
 }
