@@ -110,22 +110,26 @@ AS $function$
     SELECT process_id FROM process
 $function$;
 
--- The context that a process had when the task at `from_index` began: of what its tasks have passed on, the trail knows which
--- did; of two that have passed on the same key the later counts. A key that no task is known to have passed on (nodes of
--- the release before did not record it) stays, unless the first task is meant: a process begins without any.
+-- The context that a process had when the task at `from_index` began. What that task and those behind it are known by the
+-- trail to have passed on is gone; where a task before had passed on the same key, its value is back, of two the later one's.
+-- All else stays, unless the first task is meant: a process begins without any. Nodes of the release before do not record
+-- what tasks pass on, and may have run any of them.
 CREATE FUNCTION context_before(process_id text, from_index integer, context jsonb) RETURNS jsonb
 LANGUAGE plpgsql STABLE
 SET search_path FROM CURRENT
 AS $function$
 #variable_conflict use_column
+DECLARE
+    gone text[];
 BEGIN
     IF from_index <= 0 OR coalesce(context, '{}') = '{}' THEN
         RETURN '{}';
     END IF;
-    RETURN (context - ARRAY(
+    gone := ARRAY(
         SELECT DISTINCT k.key FROM task_executions e CROSS JOIN LATERAL jsonb_object_keys(e.context_values) AS k (key)
-        WHERE e.process_id = context_before.process_id AND e.context_values IS NOT NULL
-    )) || coalesce((
+        WHERE e.process_id = context_before.process_id AND e.task_index >= from_index AND e.context_values IS NOT NULL
+    );
+    RETURN (context - gone) || coalesce((
         SELECT jsonb_object_agg(v.key, v.value ORDER BY latest.task_index)
         FROM (
             SELECT DISTINCT ON (e.task_index) e.task_index, e.context_values
@@ -135,6 +139,7 @@ BEGIN
             ORDER BY e.task_index, e.attempt DESC
         ) AS latest
         CROSS JOIN LATERAL jsonb_each(latest.context_values) AS v
+        WHERE v.key = ANY (gone)
     ), '{}');
 END
 $function$;
@@ -169,7 +174,8 @@ AS $function$
                 WHEN p.status NOT IN ('COMPLETED', 'FAILED', 'CANCELLED') THEN 'UNFINISHED'
                 WHEN p.status = 'COMPLETED' AND from_task IS NULL THEN 'COMPLETED'
                 WHEN t.task_index IS NULL THEN 'NO_SUCH_TASK'
-                WHEN s.skipped IS NOT NULL AND NOT coalesce(skip, false) THEN 'WOULD_SKIP'
+                -- Releases before went on behind tasks that had failed: going on where such a process stopped skips none anew.
+                WHEN s.skipped IS NOT NULL AND from_task IS NOT NULL AND NOT coalesce(skip, false) THEN 'WOULD_SKIP'
                 WHEN m.missing IS NOT NULL THEN 'MISSING_INPUT'
                 ELSE 'RETRIED'
             END AS outcome
@@ -348,6 +354,8 @@ CREATE TABLE process_type_versions (
     PRIMARY KEY (name, version)
 );
 
+-- As the triggers below lock it: what is registered between this and them would have no version.
+LOCK TABLE process_types IN SHARE ROW EXCLUSIVE MODE;
 INSERT INTO process_type_versions (name, version, definition, registered_at)
 SELECT name, 1, definition, updated_at FROM process_types;
 
@@ -356,6 +364,10 @@ LANGUAGE plpgsql SECURITY DEFINER
 SET search_path FROM CURRENT
 AS $function$
 BEGIN
+    -- It writes with the owner's rights, and whoever may execute it can hang it on a table of their own.
+    IF TG_RELID <> 'process_types'::regclass THEN
+        RAISE EXCEPTION 'only process_types has versions' USING ERRCODE = 'insufficient_privilege';
+    END IF;
     -- The type's own row is locked: nobody else counts meanwhile.
     INSERT INTO process_type_versions (name, version, definition, registered_by)
     SELECT NEW.name, coalesce(max(v.version), 0) + 1, NEW.definition,

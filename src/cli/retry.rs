@@ -202,7 +202,7 @@ fn problem(process: &RetriedProcess, options: &Options, global: &GlobalOptions) 
             code: RefusalReason::WouldSkip.code(),
             exit: 1,
             message: format!(
-                "process {id:?} is not retried: task {:?} comes behind {detail}; go again from that one (leave --from out), \
+                "process {id:?} is not retried: task {:?} comes behind {detail}; go again from that one (name it in --from), \
                  or say that it is to be skipped: --skip",
                 options.from_task.as_deref().unwrap_or_default()
             ),

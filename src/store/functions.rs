@@ -31,6 +31,11 @@ pub struct StrayFunction {
     pub search_path: Option<String>,
     /// It acts on another schema; otherwise temporary tables merely go before this one's.
     pub is_elsewhere: bool,
+    /// Anybody may start processes by it, whom nobody has granted that.
+    pub is_open: bool,
+    /// It does not look in the schema, and in pg_temp last.
+    #[serde(skip)]
+    is_astray: bool,
     #[serde(skip)]
     signature: String,
     #[serde(skip)]
@@ -48,12 +53,13 @@ pub struct Migrated {
 
 /// What a list of them says: a sentence for each path, such as `3 functions look in "old": a, b, c`.
 pub fn told(stray: &[StrayFunction]) -> Vec<String> {
-    let mut paths: Vec<&Option<String>> = stray.iter().map(|it| &it.search_path).collect();
+    let astray = || stray.iter().filter(|it| it.is_astray);
+    let mut paths: Vec<&Option<String>> = astray().map(|it| &it.search_path).collect();
     paths.sort();
     paths.dedup();
     let sentence = |path: &Option<String>| {
         let mut names: Vec<&str> =
-            stray.iter().filter(|it| it.search_path == *path).map(|it| &*it.name).collect();
+            astray().filter(|it| it.search_path == *path).map(|it| &*it.name).collect();
         names.dedup();
         let place = match path {
             Some(path) if path.contains("pg_temp") => path.clone(),
@@ -62,7 +68,10 @@ pub fn told(stray: &[StrayFunction]) -> Vec<String> {
         };
         format!("functions that look for names in {place}: {}", names.join(", "))
     };
-    paths.into_iter().map(sentence).collect()
+    let open: Vec<&str> = stray.iter().filter(|it| it.is_open).map(|it| &*it.name).collect();
+    let open = (!open.is_empty())
+        .then(|| format!("functions by which anybody may start processes: {}", open.join(", ")));
+    paths.into_iter().map(sentence).chain(open).collect()
 }
 
 impl Store {
@@ -106,8 +115,7 @@ impl Store {
         if stray.iter().any(|it| !it.may_alter) {
             self.check_functions()?;
             warn!(
-                "schema {:?} has {}; temporary tables go before its own there, have its owner run: process-orchestrator \
-                 migrate",
+                "schema {:?} has {}; have its owner run: process-orchestrator migrate",
                 self.schema,
                 told(&stray).join("; ")
             );
@@ -147,7 +155,12 @@ impl Store {
             return Ok(false);
         }
         let alter = |it: &StrayFunction| {
-            format!("ALTER FUNCTION {} SET search_path = {quoted}, pg_temp;", it.signature)
+            let signature = &it.signature;
+            let closed = match it.is_open {
+                true => format!("REVOKE EXECUTE ON FUNCTION {signature} FROM PUBLIC;"),
+                false => String::new(),
+            };
+            format!("ALTER FUNCTION {signature} SET search_path = {quoted}, pg_temp; {closed}")
         };
         transaction.batch_execute(&stray.iter().map(alter).collect::<String>()).map_err(failed)?;
         transaction.commit().map_err(failed)?;
@@ -161,6 +174,8 @@ fn read_stray(row: &Row) -> Result<StrayFunction, StoreError> {
         name: get(row, "name", what)?,
         search_path: get(row, "search_path", what)?,
         is_elsewhere: get(row, "is_elsewhere", what)?,
+        is_open: get(row, "is_open", what)?,
+        is_astray: get(row, "is_astray", what)?,
         signature: get(row, "signature", what)?,
         may_alter: get(row, "may_alter", what)?,
     })

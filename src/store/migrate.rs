@@ -58,6 +58,9 @@ const TABLE: &str = include_str!("../../sql/schema/migrations_table.sql");
 const MAY_CREATE: &str = "SELECT has_database_privilege(current_database(), 'CREATE') AS may_create, \
     current_database()::text AS database, current_user::text AS role";
 
+/// For whom a migration is made: a superuser's, or a member's of the owning role, is to leave nothing that the owner can't use.
+const ACTS_FOR: &str = include_str!("../../sql/schema/acts_for.sql");
+
 /// The header line that names the oldest schema version whose programs work with a migration.
 const WORKS_FROM: &str = "-- works from:";
 
@@ -236,10 +239,18 @@ impl Store {
                 });
             }
         }
-        let create_schema = if exists { String::new() } else { format!("CREATE SCHEMA {quoted};") };
+        let owner: Option<String> = transaction
+            .query_typed_opt(ACTS_FOR, &[(&schema, Type::TEXT)])
+            .map_err(failed)?
+            .map(|row| row.get("owner"));
+        let first = match owner {
+            _ if !exists => format!("CREATE SCHEMA {quoted};"),
+            Some(owner) => format!("SET LOCAL ROLE {};", quote_identifier(&owner)),
+            None => String::new(),
+        };
         transaction
             .batch_execute(&format!(
-                "{create_schema} SET LOCAL search_path = {quoted}, pg_temp; \
+                "{first} SET LOCAL search_path = {quoted}, pg_temp; \
                  SET LOCAL client_min_messages = warning; SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}; \
                  SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0; \
                  SET LOCAL standard_conforming_strings = on; SET LOCAL default_table_access_method = heap; {TABLE}"

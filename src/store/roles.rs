@@ -10,6 +10,13 @@ const START_GRANTS: Sql =
     Sql::new("see who may start processes", include_str!("../../sql/schema/start_grants.sql"));
 const TYPE_KEY: Sql =
     Sql::new("look for a process type", "SELECT type_key(name) AS key FROM process_types WHERE name = $1");
+/// Those of them that belong to another role than the tables, as a dump leaves them that was restored by somebody else.
+const FOREIGN_DOORS: Sql = Sql::new(
+    "see whose the functions are that start processes",
+    "SELECT p.proname::text AS door FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace \
+     WHERE n.nspname = $1 AND starts_with(p.proname, 'start_granted_') \
+     AND p.proowner <> (SELECT relowner FROM pg_class WHERE oid = 'tasks'::regclass)",
+);
 const TABLE_OWNER: Sql = Sql::new(
     "see who owns the tables",
     "SELECT r.rolname::text AS owner FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner WHERE c.oid = 'tasks'::regclass",
@@ -83,6 +90,7 @@ impl Store {
             .replace("${schema}", &quote_identifier(&self.schema))
             .replace("${owner}", &owner)
             .replace("${role}", &quote_identifier(role));
+        let statements = self.take_doors(&owner)? + &statements;
         self.in_one("grant a role to start processes", &statements)
     }
 
@@ -101,7 +109,8 @@ impl Store {
             return Ok(false);
         }
         let (schema, quoted_role) = (quote_identifier(&self.schema), quote_identifier(role));
-        let mut statements = format!("SET LOCAL ROLE {};", self.table_owner()?);
+        let owner = self.table_owner()?;
+        let mut statements = format!("{}SET LOCAL ROLE {owner};", self.take_doors(&owner)?);
         for StartGrant { door, .. } in &wanted {
             let function = format!("{schema}.{}{START_ARGUMENTS}", quote_identifier(door));
             statements.push_str(&match all
@@ -133,6 +142,18 @@ impl Store {
         let what = "the tables' owner";
         let row = self.query_one(&TABLE_OWNER, &[], what)?;
         Ok(quote_identifier(&get::<String>(&row, "owner", what)?))
+    }
+
+    /// Statements that give the tables' owner all functions by which processes are started: another one could not take rights
+    /// back, and what they do would be done with somebody else's.
+    fn take_doors(&mut self, owner: &str) -> Result<String, StoreError> {
+        let schema = self.schema.clone();
+        let give = |row: &Row| -> Result<String, StoreError> {
+            let door: String = get(row, "door", "a function")?;
+            let (schema, door) = (quote_identifier(&schema), quote_identifier(&door));
+            Ok(format!("ALTER FUNCTION {schema}.{door}{START_ARGUMENTS} OWNER TO {owner};"))
+        };
+        self.query(&FOREIGN_DOORS, &[&schema])?.iter().map(give).collect()
     }
 
     fn in_one(&mut self, action: &'static str, statements: &str) -> Result<(), StoreError> {

@@ -241,6 +241,8 @@ pub fn of_functions(stray: Result<Vec<StrayFunction>, StoreError>, program: &str
     } else if stray.iter().any(|it| it.is_elsewhere) {
         let found = format!("the schema was renamed, or restored under another name: {found}");
         Check::fail("functions", found, remedy)
+    } else if stray.iter().any(|it| it.is_open) {
+        Check::fail("functions", format!("a dump was restored without its rights: {found}"), remedy)
     } else {
         Check::warn("functions", format!("temporary tables go before the schema's: {found}"), remedy)
     }

@@ -15,6 +15,12 @@ pub struct StartRole {
 /// doubled inside.
 pub fn parse_start_role(text: &str) -> Result<StartRole, String> {
     let (role, mut rest) = name(text)?;
+    // PostgreSQL takes the name for everybody even in quotes, and `migrate` closes what anybody may call.
+    if role == "public" {
+        return Err(
+            "public is everybody: name a role, of which those who may start can be members".to_owned()
+        );
+    }
     let mut process_types = Vec::new();
     let mut before = ':';
     while let Some(next) = rest.strip_prefix(before) {
@@ -65,7 +71,20 @@ mod tests {
             let parsed = parse_start_role(text);
             assert_eq!(parsed, Ok(StartRole { role: role.to_owned(), process_types: expected }), "{text}");
         }
-        for text in ["", ":a", "web:", "web:a,", "web,a", "web:a:b", "\"web", "\"\"", "\"a\"b", "a\"b"] {
+        for text in [
+            "public",
+            "\"public\":a",
+            "",
+            ":a",
+            "web:",
+            "web:a,",
+            "web,a",
+            "web:a:b",
+            "\"web",
+            "\"\"",
+            "\"a\"b",
+            "a\"b",
+        ] {
             assert!(parse_start_role(text).is_err(), "{text}");
         }
     }

@@ -179,6 +179,10 @@ fn a_role_starts_processes_of_its_types_and_does_nothing_else() {
         format!(
             "CREATE TRIGGER x BEFORE INSERT ON {schema}.tasks FOR EACH ROW EXECUTE FUNCTION {schema}.note_late_start()"
         ),
+        // It runs with the owner's rights.
+        "CREATE TEMP TABLE fake (name text, definition jsonb); CREATE TRIGGER x AFTER INSERT ON fake FOR EACH ROW \
+            EXECUTE FUNCTION note_type_version(); INSERT INTO fake VALUES ('echo', '{}')"
+            .to_owned(),
         format!("SET ROLE {}", stage.role("owner")),
     ];
     let tables = "SELECT tablename::text FROM pg_tables WHERE schemaname = current_schema()";
@@ -428,6 +432,73 @@ fn rights_to_start_follow_roles_and_are_taken_back() {
     revoke(&stage, &web).expect(0);
     assert_eq!(refused(&mut client, &start).0, "42501");
     client.batch_execute(&format!("SELECT * FROM {schema}.processes")).unwrap();
+    drop(client);
+    stage.end();
+}
+
+/// What a superuser's migration makes is the owner's as all the rest: usable by it and by whom it has granted rights, and no
+/// function of it runs as a superuser.
+#[test]
+fn a_superuser_who_migrates_leaves_the_schema_its_owners() {
+    let mut stage = Stage::new("others_schema", &["node"]);
+    let (schema, owner, node) =
+        (stage.bench.database.schema.clone(), stage.role("owner"), stage.role("node"));
+    stage.sql(&format!("DROP SCHEMA {schema} CASCADE"));
+    let old = |words: &[&str]| {
+        let mut command = stage.bench.command(words);
+        command.env("DATABASE_URL", stage.url_of(&owner)).env("PROCESS_ORCHESTRATOR_KNOWN_SCHEMA", "10");
+        ended(&mut command).expect(0)
+    };
+    old(&["migrate", "--grant-to", &node]);
+    stage.program("postgres", &["migrate"]).expect(0);
+    let others = "SELECT relname::text FROM pg_class WHERE relnamespace = $1::text::regnamespace AND relowner <> $2::text::regrole \
+        UNION ALL SELECT proname::text FROM pg_proc WHERE pronamespace = $1::text::regnamespace AND proowner <> $2::text::regrole";
+    let others: Vec<String> =
+        stage.superuser.query(others, &[&schema, &owner]).unwrap().iter().map(|row| row.get(0)).collect();
+    assert!(others.is_empty(), "{others:?}");
+    for role in [&owner, &node] {
+        let document = ProcessType::new("echo", role).add_task(role, "true", ".", 1.0, 0).to_value();
+        std::fs::write(stage.bench.folder.join("type.json"), document.to_string()).unwrap();
+        stage.program(role, &["types", "register", "type.json"]).expect(0);
+        stage.program(role, &["start", "echo"]).expect(0);
+    }
+    stage.end();
+}
+
+/// A dump that is restored without rights (`pg_dump --no-privileges`) has functions that anybody may execute.
+#[test]
+fn functions_that_a_restore_has_opened_to_anybody_are_found_and_closed() {
+    let mut stage = Stage::new("opened", &["web", "stranger"]);
+    let (web, stranger, schema) =
+        (stage.role("web"), stage.role("stranger"), stage.bench.database.schema.clone());
+    stage.grant(&format!("{web}:echo"));
+    stage.sql(&format!(
+        "GRANT USAGE ON SCHEMA {schema} TO {stranger}; DO $$ BEGIN EXECUTE (SELECT 'GRANT EXECUTE ON FUNCTION ' || \
+         oid::regprocedure || ' TO PUBLIC' FROM pg_proc WHERE proname LIKE 'start\\_granted\\__%'); END $$"
+    ));
+    let mut client = stage.client("stranger");
+    assert_eq!(texts(&mut client, "SELECT start_process('echo', '{}', 'before')"), ["before"]);
+    let told = "functions by which anybody may start processes: start_granted_";
+    let doctor = stage.owner(&["doctor"]);
+    assert!(doctor.out.contains(told), "{doctor:#?}");
+    let mended = stage.owner(&["migrate"]).expect(0);
+    assert!(mended.out.starts_with(&format!("mended {told}")), "{mended:#?}");
+    assert_eq!(refused(&mut client, "SELECT start_process('echo')").0, "42501");
+    assert_eq!(texts(&mut stage.client("web"), "SELECT start_process('echo', '{}', 'after')"), ["after"]);
+    let doctor = stage.owner(&["doctor"]);
+    assert!(!doctor.out.contains(told), "{doctor:#?}");
+
+    // Restored by somebody else they are that one's, with whose rights they would go on, and who alone could revoke.
+    stage.sql(
+        "DO $$ BEGIN EXECUTE (SELECT 'ALTER FUNCTION ' || oid::regprocedure || ' OWNER TO postgres' FROM pg_proc \
+         WHERE proname LIKE 'start\\_granted\\__%'); END $$",
+    );
+    let refused_to_owner = stage.owner(&["migrate", "--revoke-start-from", &web]).expect(1);
+    assert!(refused_to_owner.err.contains("must be owner of function"), "{refused_to_owner:#?}");
+    stage.program("postgres", &["migrate", "--grant-start-to", &format!("{stranger}:echo")]).expect(0);
+    assert_eq!(texts(&mut client, "SELECT start_process('echo', '{}', 'granted')"), ["granted"]);
+    stage.owner(&["migrate", "--revoke-start-from", &web]).expect(0);
+
     drop(client);
     stage.end();
 }

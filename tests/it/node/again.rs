@@ -75,6 +75,14 @@ fn a_retry_forgets_what_the_tasks_from_there_on_had_passed_on() {
         .unwrap();
     assert_eq!(context_from(&database, &id, "two"), json!({"a": "1", "both": "one", "old": 1}));
     assert_eq!(context_from(&database, &id, "one"), json!({}));
+    // A task that such a node has run, between those of others.
+    let forget = "UPDATE task_executions SET context_values = NULL WHERE task_index = 1";
+    database.sql().execute(forget, &[]).unwrap();
+    assert_eq!(
+        context_from(&database, &id, "three"),
+        json!({"a": "1", "b": "2", "both": "two", "old": 1}),
+        "an earlier task's value takes no later one's place"
+    );
     database.sql().execute("UPDATE task_executions SET context_values = NULL", &[]).unwrap();
     assert_eq!(context_from(&database, &id, "two").as_object().unwrap().len(), 5);
 }
@@ -141,4 +149,22 @@ fn a_task_that_has_not_completed_is_skipped_only_when_that_is_said() {
     store.cancel_process(&id, Default::default()).unwrap();
     let refused = store.plan_retries(std::slice::from_ref(&id), &from("publish")).unwrap().remove(0);
     assert_eq!(refused.detail.as_deref(), Some("\"clean\" (2 of 4), which is CANCELLED"));
+}
+
+/// Releases before let a retry go on behind a task that had failed, and left that as it was.
+#[test]
+fn what_an_older_release_has_passed_over_is_not_in_the_way_of_a_retry() {
+    let database = TestDatabase::new("again_old");
+    database.register(&ProcessType::new("old", "").add(script("one", "true")).add(script("two", "false")));
+    let id = database.start("old", ProcessInputData::new());
+    let node = database.node();
+    assert_eq!(database.wait_for(&id).status, ProcessStatus::Failed);
+    database.sql().execute("UPDATE tasks SET status = 'FAILED' WHERE task_index = 0", &[]).unwrap();
+    let mut store = database.store();
+    let planned = store.plan_retries(std::slice::from_ref(&id), &from("two")).unwrap().remove(0);
+    assert_eq!(planned.outcome, RetryOutcome::WouldSkip);
+    assert_eq!(store.retry_process(&id, &RetryOptions::default()).unwrap(), "two");
+    assert_eq!(database.wait_for(&id).skipped_tasks, 1);
+    node.stop();
+    assert_eq!(store.tasks(&id).unwrap().rows[0].status, TaskStatus::Skipped);
 }
