@@ -10,6 +10,11 @@ use crate::store::row::{get, seconds};
 use crate::store::{Sql, Store, StoreError};
 
 const ROWS: Sql = Sql::new("see who is in the way", include_str!("../../../sql/read/blockers.sql"));
+const SILENT_NODES: Sql = Sql::new(
+    "see which nodes are not heard of",
+    "SELECT node_id FROM nodes WHERE state IN ('RUNNING', 'STOPPING') AND last_heartbeat <= \
+     clock_timestamp() - coalesce(dead_after_seconds, 10) * interval '1 second' LIMIT 100",
+);
 const SESSIONS: Sql = Sql::new("see who is in the way", include_str!("../../../sql/schema/blockers.sql"));
 
 const LOCKED: Sql =
@@ -49,6 +54,21 @@ impl Store {
     /// The sessions that lock this node's row.
     pub fn who_locks_node(&mut self, node: &str) -> Result<Vec<Blocker>, StoreError> {
         self.query(&ROWS, &[&Vec::<&str>::new(), &[node].as_slice()])?.iter().map(read).collect()
+    }
+
+    /// The sessions that lock rows of nodes which have not ended and are not heard of.
+    pub fn who_locks_silent_nodes(&mut self) -> Result<Vec<Blocker>, StoreError> {
+        let nodes: Vec<String> = self.query_column(&SILENT_NODES, &[], "node_id", "a node")?;
+        let rows = self.query(&ROWS, &[&Vec::<&str>::new(), &nodes])?;
+        let mut found: Vec<Blocker> = Vec::new();
+        for row in &rows {
+            let one = read(row)?;
+            // One transaction may have locked the rows of many.
+            if !found.iter().any(|it| (it.pid, &it.prepared) == (one.pid, &one.prepared)) {
+                found.push(one);
+            }
+        }
+        Ok(found)
     }
 
     /// The sessions that the session of this process of the server waits for.
