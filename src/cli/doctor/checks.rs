@@ -717,7 +717,11 @@ mod tests {
                 unreadable: Vec::new(),
             };
             let seen = Movement { moved_s, oldest: Some("p-1".to_owned()) };
-            let check = of_movement(&status, nodes, &Moves { seen, is_passed_over, is_locked, is_node_locked: false });
+            let check = of_movement(
+                &status,
+                nodes,
+                &Moves { seen, is_passed_over, is_locked, is_node_locked: false },
+            );
             assert_eq!(check.verdict == Level::Ok, check.remedy.is_none());
             (check.verdict, check.found)
         };

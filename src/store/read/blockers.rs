@@ -47,19 +47,32 @@ impl Store {
     /// The sessions that lock rows of these processes, each with its process, whether or not anybody waits for them.
     /// One that holds rows back from deletion only (a foreign key of somebody's own table) may be among them.
     pub fn who_locks(&mut self, processes: &[&str]) -> Result<Vec<(String, Blocker)>, StoreError> {
-        let rows = self.query(&ROWS, &[&processes, &Vec::<&str>::new()])?;
+        self.who_locks_rows(processes, false)
+    }
+
+    /// The same, with those that lock rows of their trail, as who deletes them has to know.
+    pub fn who_locks_all(&mut self, processes: &[&str]) -> Result<Vec<(String, Blocker)>, StoreError> {
+        self.who_locks_rows(processes, true)
+    }
+
+    fn who_locks_rows(
+        &mut self,
+        processes: &[&str],
+        with_trail: bool,
+    ) -> Result<Vec<(String, Blocker)>, StoreError> {
+        let rows = self.query(&ROWS, &[&processes, &Vec::<&str>::new(), &with_trail])?;
         rows.iter().map(|row| Ok((get(row, "id", WHAT)?, read(row)?))).collect()
     }
 
     /// The sessions that lock this node's row.
     pub fn who_locks_node(&mut self, node: &str) -> Result<Vec<Blocker>, StoreError> {
-        self.query(&ROWS, &[&Vec::<&str>::new(), &[node].as_slice()])?.iter().map(read).collect()
+        self.query(&ROWS, &[&Vec::<&str>::new(), &[node].as_slice(), &false])?.iter().map(read).collect()
     }
 
     /// The sessions that lock rows of nodes which have not ended and are not heard of.
     pub fn who_locks_silent_nodes(&mut self) -> Result<Vec<Blocker>, StoreError> {
         let nodes: Vec<String> = self.query_column(&SILENT_NODES, &[], "node_id", "a node")?;
-        let rows = self.query(&ROWS, &[&Vec::<&str>::new(), &nodes])?;
+        let rows = self.query(&ROWS, &[&Vec::<&str>::new(), &nodes, &false])?;
         let mut found: Vec<Blocker> = Vec::new();
         for row in &rows {
             let one = read(row)?;
