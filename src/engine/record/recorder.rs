@@ -271,6 +271,8 @@ impl Recorder {
             self.release(&claims, Way::BesideLocks);
         }
         if self.shutdown.phase() >= Phase::GivingUp {
+            // They do not go on.
+            self.stories.forget(&self.apart.ids());
             self.leave_locked();
         }
         self.shutdown.note_locked(self.apart.len());

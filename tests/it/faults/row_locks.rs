@@ -174,6 +174,7 @@ fn a_stop_loses_what_is_locked_and_nothing_else_and_says_so() {
     );
     assert!(log.contains(&told), "{log}");
     assert_eq!(log.matches("result not recorded").count(), 1, "{log}");
+    assert!(!log.contains("process goes on"), "{log}");
     other.batch_execute("ROLLBACK").unwrap();
     let mut next = world.serve(&["--no-http", "--heartbeat", "200ms", "--dead-after", "600ms"], &[]);
     let ids = [others, vec![victim]].concat();
