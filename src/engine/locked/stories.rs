@@ -49,7 +49,7 @@ impl LockStories {
 
     /// What becomes of these is told by others.
     pub(crate) fn forget(&mut self, ids: &[&str]) {
-        ids.iter().for_each(|id| drop(self.stories.remove(*id)));
+        self.stories.retain(|id, _| !ids.contains(&&**id));
     }
 
     /// These, and no others, wait; `meanwhile` says what becomes of them. Those that do no longer go on.
