@@ -234,8 +234,9 @@ pub fn explain(facts: Facts) -> Explanation {
     };
     if !facts.node_lockers.is_empty() {
         // It most likely runs: whoever started another one would find that out too late.
+        let at = reasons.iter().position(|it| matches!(it, Reason::NoNode | Reason::NodeSilent { .. }));
+        reasons.insert(at.unwrap_or(reasons.len()), Reason::NodeLocked { by: facts.node_lockers });
         reasons.retain(|it| !matches!(it, Reason::NoNode));
-        reasons.insert(0, Reason::NodeLocked { by: facts.node_lockers });
     }
     if !facts.lockers.is_empty() {
         reasons.retain(|it| !matches!(it, Reason::AboutToRun { .. }));
@@ -439,6 +440,8 @@ mod tests {
         assert_eq!(by(Facts { nodes: 0, ..facts() }), ["NODE_LOCKED"]);
         let held = queued(|it| it.claimed_by = Some(("n-1".to_owned(), None)));
         assert_eq!(by(held), ["NODE_LOCKED", "NODE_SILENT"]);
+        let later = queued(|it| it.is_due = false);
+        assert_eq!(by(Facts { nodes: 0, ..later }), ["NOT_DUE", "NODE_LOCKED"]);
         assert!(!facts().is_node_missed());
     }
 
