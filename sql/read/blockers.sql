@@ -1,4 +1,5 @@
--- Who locks rows of these processes ($1 ids) and of these nodes ($2 ids).
+-- Who locks rows of these processes ($1 ids) and of these nodes ($2 ids); $3 whether also rows of the processes' trail, which
+-- are in the way of nobody but who deletes them.
 --
 -- A locked row tells who has locked it whether or not anybody waits for it: its xmax is the transaction that locks or
 -- changes it, or the number of a set of transactions (a multixact), and one that is still under way holds the lock of
@@ -14,6 +15,10 @@ WITH locked AS (
     UNION ALL
     SELECT 'process', t.process_id, 'tasks', t.xmax
     FROM unnest($1::text[]) AS w (id) JOIN tasks t ON t.process_id = ANY (ARRAY[w.id])
+    UNION ALL
+    SELECT 'process', e.process_id, 'task_executions', e.xmax
+    FROM unnest($1::text[]) AS w (id) JOIN task_executions e ON e.process_id = ANY (ARRAY[w.id])
+    WHERE $3::boolean
     UNION ALL
     SELECT 'node', n.node_id, 'nodes', n.xmax FROM nodes n WHERE n.node_id = ANY ($2::text[])
 ), transactions AS (

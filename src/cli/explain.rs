@@ -151,6 +151,14 @@ impl Teller<'_> {
             Reason::Reserved { node } => {
                 format!("it is kept for node {}, where somebody runs it", text::escape(node))
             }
+            Reason::NodeLocked { by } => {
+                let remedies: Vec<String> = by.iter().map(Blocker::remedy).collect();
+                format!(
+                    "a node's row is locked by {}: it may run, and can't say so until that transaction ends; to end it: {}",
+                    text::escape(&named(by)),
+                    text::escape(&remedies.join("; "))
+                )
+            }
             Reason::NoNode => format!("no node is running; start one: {} serve", self.program),
             Reason::ExecutorsFull { busy, executors, nodes, ahead } => format!(
                 "all executors are taken: {busy} of {executors} on {}; {}; see {} list --status in_progress",

@@ -34,6 +34,8 @@ pub struct Facts {
     pub paused: Option<(Option<Timestamp>, Option<String>)>,
     /// The sessions whose locks on its rows are in the way.
     pub lockers: Vec<Blocker>,
+    /// The sessions that have locked the rows of nodes which are not heard of.
+    pub node_lockers: Vec<Blocker>,
     /// Nodes that live and claim.
     pub nodes: i64,
     /// How many commands they can run at once.
@@ -167,6 +169,11 @@ pub enum Reason {
         /// The node.
         node: String,
     },
+    /// Somebody has locked the row of a node, which can't say that it lives until that is over.
+    NodeLocked {
+        /// The sessions that have.
+        by: Vec<Blocker>,
+    },
     /// Nobody is there to claim it.
     NoNode,
     /// All executors of all nodes are taken.
@@ -225,6 +232,12 @@ pub fn explain(facts: Facts) -> Explanation {
             None => waiting(&facts, queued),
         },
     };
+    if !facts.node_lockers.is_empty() {
+        // It most likely runs: whoever started another one would find that out too late.
+        let at = reasons.iter().position(|it| matches!(it, Reason::NoNode | Reason::NodeSilent { .. }));
+        reasons.insert(at.unwrap_or(reasons.len()), Reason::NodeLocked { by: facts.node_lockers });
+        reasons.retain(|it| !matches!(it, Reason::NoNode));
+    }
     if !facts.lockers.is_empty() {
         reasons.retain(|it| !matches!(it, Reason::AboutToRun { .. }));
         reasons.insert(0, Reason::Locked { by: facts.lockers });
@@ -241,13 +254,27 @@ pub fn explain(facts: Facts) -> Explanation {
     }
 }
 
+impl Facts {
+    /// Whether a node that matters to it is not heard of: the one that holds it or, if none does, all of them.
+    pub fn is_node_missed(&self) -> bool {
+        match self.queued.as_ref().map(|it| &it.claimed_by) {
+            Some(Some((_, known))) => known.as_ref().is_none_or(|it| it.is_silent(self.now)),
+            Some(None) => self.nodes == 0,
+            None => false,
+        }
+    }
+}
+
+impl Holder {
+    fn is_silent(&self, now: Timestamp) -> bool {
+        let silence = now.duration_since(self.last_heartbeat).as_secs_f64();
+        matches!(self.state.as_str(), "DEAD" | "STOPPED") || is_silent(silence, self.dead_after_seconds)
+    }
+}
+
 fn claimed(facts: &Facts, queued: &Queued, node: &str, known: Option<&Holder>) -> Vec<Reason> {
     let mut reasons = cancel_reason(queued);
-    let is_silent = known.is_none_or(|it| {
-        let silence = facts.now.duration_since(it.last_heartbeat).as_secs_f64();
-        matches!(it.state.as_str(), "DEAD" | "STOPPED") || is_silent(silence, it.dead_after_seconds)
-    });
-    if is_silent {
+    if known.is_none_or(|it| it.is_silent(facts.now)) {
         let last_heartbeat = known.map(|it| it.last_heartbeat);
         reasons.push(Reason::NodeSilent { node: node.to_owned(), last_heartbeat });
         return reasons;
@@ -349,6 +376,7 @@ mod tests {
             skipped_tasks: Vec::new(),
             paused: None,
             lockers: Vec::new(),
+            node_lockers: Vec::new(),
             nodes: 2,
             executors: 8,
             busy: 8,
@@ -389,6 +417,32 @@ mod tests {
         facts.paused = Some((Some(at(1)), Some("broken".to_owned())));
         facts.nodes = 0;
         assert_eq!(codes(facts), ["PAUSED", "NOT_DUE", "NO_NODE"]);
+    }
+
+    #[test]
+    fn a_node_that_cannot_say_that_it_lives_is_told_from_none() {
+        let by = |facts: Facts| {
+            let one = Blocker {
+                place: Some("nodes".to_owned()),
+                pid: Some(7),
+                prepared: None,
+                application: None,
+                user: None,
+                client: None,
+                state: None,
+                since: None,
+                age: None,
+                query: None,
+            };
+            assert!(facts.is_node_missed());
+            codes(Facts { node_lockers: vec![one], ..facts })
+        };
+        assert_eq!(by(Facts { nodes: 0, ..facts() }), ["NODE_LOCKED"]);
+        let held = queued(|it| it.claimed_by = Some(("n-1".to_owned(), None)));
+        assert_eq!(by(held), ["NODE_LOCKED", "NODE_SILENT"]);
+        let later = queued(|it| it.is_due = false);
+        assert_eq!(by(Facts { nodes: 0, ..later }), ["NOT_DUE", "NODE_LOCKED"]);
+        assert!(!facts().is_node_missed());
     }
 
     #[test]

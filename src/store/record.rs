@@ -68,6 +68,11 @@ pub struct TaskResult {
 }
 
 impl TaskResult {
+    /// Bytes of output that it keeps in memory.
+    pub(crate) fn output_bytes(&self) -> usize {
+        self.execution.output.as_ref().map_or(0, String::len)
+    }
+
     /// The rows that its record writes.
     fn rows(&self) -> Rows<'_> {
         let first = signed(self.task_index);

@@ -381,6 +381,8 @@ pub struct Moves {
     pub is_passed_over: bool,
     /// A row of it is locked.
     pub is_locked: bool,
+    /// The row of a node is.
+    pub is_node_locked: bool,
 }
 
 /// Whether what is due is begun. A backlog is no fault while it moves.
@@ -414,6 +416,10 @@ pub fn of_movement(status: &StatusCounts, living: &[&NodeData], moves: &Moves) -
     let version = env!("CARGO_PKG_VERSION");
     let others: Vec<&str> = living.iter().map(|it| it.version.as_str()).filter(|it| *it != version).collect();
     let (cause, remedy) = match others.first() {
+        _ if living.is_empty() && moves.is_node_locked => (
+            "no node is heard of, and the row of one is locked".to_owned(),
+            "see \"row locks\": end that transaction".to_owned(),
+        ),
         _ if living.is_empty() => {
             ("no node is alive".to_owned(), "start one: process-orchestrator serve".to_owned())
         }
@@ -442,13 +448,29 @@ pub fn living(nodes: &[NodeData], now: Timestamp) -> Vec<&NodeData> {
 }
 
 /// Who runs what is due.
-pub fn of_nodes(nodes: &[NodeData], status: &StatusCounts, now: Timestamp) -> Check {
+///
+/// `locked`: who has locked the rows of which nodes.
+pub fn of_nodes(
+    nodes: &[NodeData],
+    status: &StatusCounts,
+    now: Timestamp,
+    locked: &[(String, Blocker)],
+) -> Check {
     let running = nodes.iter().filter(|it| it.state == "RUNNING");
     let (alive, silent): (Vec<&NodeData>, Vec<&NodeData>) = running.partition(|node| !node.is_silent(now));
+    let is_locked = |node: &NodeData| locked.iter().any(|it| it.0 == node_named(node));
+    let is_any_locked = silent.iter().any(|it| is_locked(it));
     let silent: Vec<String> = silent
         .iter()
-        .map(|it| format!("{} silent for {}", it.name, text::duration(text::between(it.last_heartbeat, now))))
+        .map(|it| {
+            let lock = if is_locked(it) { ", its row is locked" } else { "" };
+            format!("{} silent for {}{lock}", it.name, text::duration(text::between(it.last_heartbeat, now)))
+        })
         .collect();
+    if is_any_locked {
+        let remedy = "see \"row locks\": end that transaction; until then the node may run and can't say so";
+        return Check::warn("nodes", format!("{}, {} due", silent.join("; "), status.due), remedy);
+    }
     if alive.is_empty() {
         let but = if silent.is_empty() { String::new() } else { format!(" ({})", silent.join(", ")) };
         let found = format!("none is alive{but}, {} due", status.due);
@@ -475,6 +497,11 @@ pub fn of_nodes(nodes: &[NodeData], status: &StatusCounts, now: Timestamp) -> Ch
         return Check::warn("nodes", found, "work waits for executors: more nodes, or more --executors");
     }
     Check::ok("nodes", found)
+}
+
+/// A node among other things whose rows are locked.
+pub fn node_named(node: &NodeData) -> String {
+    format!("node {}", node.name)
 }
 
 /// Types that an operator holds back, which is easily forgotten.
@@ -692,7 +719,11 @@ mod tests {
                 unreadable: Vec::new(),
             };
             let seen = Movement { moved_s, oldest: Some("p-1".to_owned()) };
-            let check = of_movement(&status, nodes, &Moves { seen, is_passed_over, is_locked });
+            let check = of_movement(
+                &status,
+                nodes,
+                &Moves { seen, is_passed_over, is_locked, is_node_locked: false },
+            );
             assert_eq!(check.verdict == Level::Ok, check.remedy.is_none());
             (check.verdict, check.found)
         };
@@ -749,17 +780,32 @@ mod tests {
             unreadable: Vec::new(),
         };
         assert_eq!(
-            of_nodes(&[node(1)], &status(0), now),
+            of_nodes(&[node(1)], &status(0), now, &[]),
             Check::ok("nodes", "1 running, 0 of 4 executors taken, 0 due")
         );
-        assert_eq!(of_nodes(&[], &status(0), now).verdict, Level::Warn);
-        assert_eq!(of_nodes(&[], &status(9), now).verdict, Level::Fail);
-        let silent = of_nodes(&[node(60)], &status(2), now);
+        assert_eq!(of_nodes(&[], &status(0), now, &[]).verdict, Level::Warn);
+        assert_eq!(of_nodes(&[], &status(9), now, &[]).verdict, Level::Fail);
+        let silent = of_nodes(&[node(60)], &status(2), now, &[]);
         let expected = "none is alive (worker silent for 1 min 00 s), 2 due";
         assert_eq!((silent.verdict, &*silent.found), (Level::Fail, expected));
-        let one_of_two = of_nodes(&[node(60), node(1)], &status(0), now);
+        let by = Blocker {
+            place: Some("nodes".to_owned()),
+            pid: Some(7),
+            prepared: None,
+            application: None,
+            user: None,
+            client: None,
+            state: None,
+            since: None,
+            age: None,
+            query: None,
+        };
+        let locked = of_nodes(&[node(60)], &status(2), now, &[("node worker".to_owned(), by)]);
+        let expected = "worker silent for 1 min 00 s, its row is locked, 2 due";
+        assert_eq!((locked.verdict, &*locked.found), (Level::Warn, expected));
+        let one_of_two = of_nodes(&[node(60), node(1)], &status(0), now, &[]);
         assert_eq!((one_of_two.verdict, &*one_of_two.found), (Level::Warn, "worker silent for 1 min 00 s"));
-        let full = of_nodes(&[node(1)], &StatusCounts { picked: 4, ..status(3) }, now);
+        let full = of_nodes(&[node(1)], &StatusCounts { picked: 4, ..status(3) }, now, &[]);
         assert_eq!((full.verdict, &*full.found), (Level::Warn, "1 running, 4 of 4 executors taken, 3 due"));
     }
 }

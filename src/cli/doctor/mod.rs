@@ -18,6 +18,7 @@ use super::screen::text;
 use super::surroundings::as_service::hint_if_elsewhere;
 use super::surroundings::session::{Need, Session};
 use crate::database::ConnectionSource;
+use crate::model::explain::blocker::Blocker;
 use crate::model::lifecycle::TaskStatus;
 use crate::model::records::{NodeData, StatusCounts};
 use crate::store::{Store, StoreError};
@@ -85,9 +86,11 @@ fn examine(
         // One that can't be looked at is told, and the others are looked at.
         match (store.nodes(NODES_MAX), store.status(), store.now()) {
             (Ok(nodes), Ok(status), Ok(now)) => {
-                checks.push(checks::of_nodes(&nodes, &status, now));
+                // Of those that are not heard of too: their heartbeats may wait for just that.
+                let locked = node_locks(store, &nodes).unwrap_or_default();
+                checks.push(checks::of_nodes(&nodes, &status, now, &locked));
                 checks.extend(
-                    queue(store, &nodes, &status, now)
+                    queue(store, &nodes, &status, now, locked)
                         .unwrap_or_else(|error| vec![checks::unseen("queue moves", &error)]),
                 );
             }
@@ -107,21 +110,31 @@ fn examine(
     Ok(())
 }
 
+/// Who has locked rows of nodes that have not ended, each with its node.
+fn node_locks(store: &mut Store, nodes: &[NodeData]) -> Result<Vec<(String, Blocker)>, StoreError> {
+    let mut locked = Vec::new();
+    for node in nodes.iter().filter(|it| ["RUNNING", "STOPPING"].contains(&&*it.state)) {
+        let by = store.who_locks_node(&node.node_id)?;
+        locked.extend(by.into_iter().map(|by| (checks::node_named(node), by)));
+    }
+    locked.retain(|(_, by)| by.age.is_none_or(|age| age >= LOCK_OLD));
+    Ok(locked)
+}
+
 /// Whether what is due is begun, and whose locks are in the way.
 fn queue(
     store: &mut Store,
     nodes: &[NodeData],
     status: &StatusCounts,
     now: Timestamp,
+    locked_nodes: Vec<(String, Blocker)>,
 ) -> Result<Vec<Check>, StoreError> {
     let living = checks::living(nodes, now);
     let ids = store.locked_processes(LOCK_OLD, LOCKED_MAX)?;
     let mut locked = store.who_locks(&ids.iter().map(String::as_str).collect::<Vec<_>>())?;
-    for node in &living {
-        let by = store.who_locks_node(&node.node_id)?;
-        locked.extend(by.into_iter().map(|by| (format!("node {}", node.name), by)));
-    }
     locked.retain(|(_, by)| by.age.is_none_or(|age| age >= LOCK_OLD));
+    let is_node_locked = !locked_nodes.is_empty();
+    locked.extend(locked_nodes);
     let mut seen = store.movement()?;
     let executors: i64 = living.iter().map(|it| i64::from(it.executors)).sum();
     let has_waited = status.oldest_due_age_seconds.is_some_and(|it| it >= checks::WAIT_LONG.as_secs_f64());
@@ -134,7 +147,7 @@ fn queue(
         seen = again;
     }
     let is_locked = seen.oldest.as_ref().is_some_and(|oldest| locked.iter().any(|it| it.0 == *oldest));
-    let moves = Moves { seen, is_passed_over, is_locked };
+    let moves = Moves { seen, is_passed_over, is_locked, is_node_locked };
     Ok(vec![checks::of_row_locks(&locked), checks::of_movement(status, &living, &moves)])
 }
 

@@ -424,8 +424,12 @@ impl Poller {
                 Err(error) if error.is_lock_conflict() => {}
                 Err(error) if error.is_refused_value() => {
                     let reason = format!("failed to {error}");
-                    if self.session.write(|store| store.quarantine_unclaimed(id, &reason))? {
-                        error!("process quarantined process_id={id:?}: {reason}");
+                    match self.session.write(|store| store.quarantine_unclaimed(id, &reason)) {
+                        Ok(true) => error!("process quarantined process_id={id:?}: {reason}"),
+                        Ok(false) => {}
+                        // Not even a key share that stops no claim may keep the others waiting.
+                        Err(error) if error.is_lock_conflict() => {}
+                        Err(error) => return Err(error),
                     }
                 }
                 // What is claimed already has to reach its executors; the rest is for the next look.

@@ -47,6 +47,11 @@ impl LockStories {
         self.stories.is_empty()
     }
 
+    /// What becomes of these is told by others.
+    pub(crate) fn forget(&mut self, ids: &[&str]) {
+        self.stories.retain(|id, _| !ids.contains(&&**id));
+    }
+
     /// These, and no others, wait; `meanwhile` says what becomes of them. Those that do no longer go on.
     pub(crate) fn note(&mut self, session: &mut Session, locked: &[&str], meanwhile: &str) {
         let now = Instant::now();

@@ -183,7 +183,10 @@ impl Takeover {
                 }
             }
             self.health.metrics.note_takeover(recorded);
-            info!("taken over node_id={node_id} processes={recorded}");
+            // What is locked is tried again at each heartbeat.
+            if recorded > 0 || locked.len() == before {
+                info!("taken over node_id={node_id} processes={recorded}");
+            }
             taken += recorded;
         }
         Ok((taken, locked))

@@ -11,6 +11,11 @@ const PAUSE_MIN: Duration = Duration::from_millis(500);
 /// The longest: a lock that ends is noticed within this time. A try waits for nobody.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
+/// So many that wait free the executors that ran them, if their output takes no more than these bytes; it is kept in memory
+/// until the lock is gone. A stranger who locks one after the other must not stop the node before this.
+const FREED_MAX: usize = 1000;
+const FREED_BYTES_MAX: usize = 32 * 1024 * 1024;
+
 /// A result that waits.
 pub(super) struct Aside {
     pub(super) work: Work,
@@ -37,6 +42,12 @@ impl Default for Apart {
 impl Apart {
     pub(super) fn len(&self) -> usize {
         self.results.len() + self.claims.len()
+    }
+
+    /// Whether the next one's executor may take other work. As many as there are executors always free theirs.
+    pub(super) fn frees_executor(&self, executors: usize) -> bool {
+        let bytes = || self.results.iter().map(|it| it.result.output_bytes()).sum::<usize>();
+        self.len() < executors || self.len() < FREED_MAX && bytes() < FREED_BYTES_MAX
     }
 
     pub(super) fn ids(&self) -> Vec<&str> {

@@ -207,7 +207,7 @@ impl Recorder {
                 Err(error) => {
                     is_in_doubt |= !error.is_lock_conflict();
                     self.caution.forget();
-                    if !self.wait_or_give_up(&batch) {
+                    if !self.wait_or_give_up(&batch, &error) {
                         return;
                     }
                 }
@@ -231,10 +231,10 @@ impl Recorder {
     }
 
     /// The result's executor is free, and its claim stays. Whatever comes next of the process is queued then: it would
-    /// come beside what has been claimed for that executor. Beyond as many as there are executors, none is freed.
+    /// come beside what has been claimed for that executor. Beyond what memory may be spent on, none is freed.
     fn wait_for_lock(&mut self, mut aside: Aside) {
         aside.result.transition = aside.result.transition.yielding();
-        let is_free = self.apart.len() < self.health.executors();
+        let is_free = self.apart.frees_executor(self.health.executors());
         self.holdings.claims.set_finishing(&aside.result.process_id, aside.result.version, is_free);
         self.apart.results.push(aside);
         self.apart.expect_look(Instant::now());
@@ -252,7 +252,7 @@ impl Recorder {
             std::mem::take(&mut self.apart.results).into_iter().partition(|it| it.is_hidden);
         let (mut batches, mut batch, mut bytes) = (Vec::new(), Batch::default(), 0);
         for Aside { work, result, .. } in seen {
-            bytes += result.execution.output.as_ref().map_or(0, String::len);
+            bytes += result.output_bytes();
             batch.push(work, result);
             if batch.results.len() >= BATCH_RESULTS_MAX || bytes >= BATCH_OUTPUT_BYTES_MAX {
                 batches.push(std::mem::take(&mut batch));
@@ -271,6 +271,8 @@ impl Recorder {
             self.release(&claims, Way::BesideLocks);
         }
         if self.shutdown.phase() >= Phase::GivingUp {
+            // They do not go on.
+            self.stories.forget(&self.apart.ids());
             self.leave_locked();
         }
         self.shutdown.note_locked(self.apart.len());
@@ -515,7 +517,7 @@ impl Recorder {
     }
 
     /// Waits before the next try; `false` when the node has waited long enough and ends.
-    fn wait_or_give_up(&self, batch: &Batch) -> bool {
+    fn wait_or_give_up(&self, batch: &Batch, error: &StoreError) -> bool {
         if self.shutdown.phase() < Phase::GivingUp {
             self.session.rests();
             std::thread::park_timeout(self.session.pause());
@@ -523,8 +525,8 @@ impl Recorder {
         }
         for (work, result) in batch.works.iter().zip(&batch.results) {
             warn!(
-                "result not recorded process_id={:?} task={:?} outcome={}: the database is away and the node \
-                 ends; another node will find it lost",
+                "result not recorded process_id={:?} task={:?} outcome={}: failed to {error}, and the node ends; another \
+                 node will find it lost",
                 result.process_id, work.task.name, result.execution.outcome
             );
             self.shutdown.give_up(1);

@@ -69,10 +69,41 @@ impl fmt::Display for Blocker {
     }
 }
 
+/// So many are named: with each of many processes locked by another one the sentence would have no end.
+const NAMED_MAX: usize = 4;
+
 /// Those in the way of one thing, as a sentence has them.
 pub fn named(blockers: &[Blocker]) -> String {
-    match blockers {
-        [] => "a session that is not known".to_owned(),
-        known => known.iter().map(Blocker::to_string).collect::<Vec<_>>().join(" and "),
+    let mut names: Vec<String> = blockers.iter().take(NAMED_MAX).map(Blocker::to_string).collect();
+    match blockers.len() {
+        0 => return "a session that is not known".to_owned(),
+        all if all > NAMED_MAX => names.push(format!("{} more", all - NAMED_MAX)),
+        _ => {}
+    }
+    names.join(" and ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sentence_names_a_few() {
+        let one = |pid| Blocker {
+            place: None,
+            pid: Some(pid),
+            prepared: None,
+            application: Some("psql".to_owned()),
+            user: None,
+            client: None,
+            state: None,
+            since: None,
+            age: None,
+            query: None,
+        };
+        let all: Vec<Blocker> = (1..=6).map(one).collect();
+        assert_eq!(named(&all[..2]), "pid 1 (psql) and pid 2 (psql)");
+        assert!(named(&all).ends_with("pid 4 (psql) and 2 more"), "{}", named(&all));
+        assert!(named(&all[..4]).ends_with("pid 4 (psql)"));
     }
 }

@@ -122,7 +122,7 @@ impl Store {
             return Ok(Vec::new());
         }
         let names: Vec<&str> = ids.iter().map(String::as_str).collect();
-        let known = self.who_locks(&names)?;
+        let known = self.who_locks_all(&names)?;
         let others = if known.is_empty() { self.lock_holders(None, waited)? } else { Vec::new() };
         let of = |id: &String| {
             let own: Vec<Blocker> = known.iter().filter(|it| it.0 == *id).map(|it| it.1.clone()).collect();

@@ -10,6 +10,11 @@ use crate::store::row::{get, seconds};
 use crate::store::{Sql, Store, StoreError};
 
 const ROWS: Sql = Sql::new("see who is in the way", include_str!("../../../sql/read/blockers.sql"));
+const SILENT_NODES: Sql = Sql::new(
+    "see which nodes are not heard of",
+    "SELECT node_id FROM nodes WHERE state IN ('RUNNING', 'STOPPING') AND last_heartbeat <= \
+     clock_timestamp() - coalesce(dead_after_seconds, 10) * interval '1 second' LIMIT 100",
+);
 const SESSIONS: Sql = Sql::new("see who is in the way", include_str!("../../../sql/schema/blockers.sql"));
 
 const LOCKED: Sql =
@@ -42,13 +47,41 @@ impl Store {
     /// The sessions that lock rows of these processes, each with its process, whether or not anybody waits for them.
     /// One that holds rows back from deletion only (a foreign key of somebody's own table) may be among them.
     pub fn who_locks(&mut self, processes: &[&str]) -> Result<Vec<(String, Blocker)>, StoreError> {
-        let rows = self.query(&ROWS, &[&processes, &Vec::<&str>::new()])?;
+        self.who_locks_rows(processes, false)
+    }
+
+    /// The same, with those that lock rows of their trail, as who deletes them has to know.
+    pub fn who_locks_all(&mut self, processes: &[&str]) -> Result<Vec<(String, Blocker)>, StoreError> {
+        self.who_locks_rows(processes, true)
+    }
+
+    fn who_locks_rows(
+        &mut self,
+        processes: &[&str],
+        with_trail: bool,
+    ) -> Result<Vec<(String, Blocker)>, StoreError> {
+        let rows = self.query(&ROWS, &[&processes, &Vec::<&str>::new(), &with_trail])?;
         rows.iter().map(|row| Ok((get(row, "id", WHAT)?, read(row)?))).collect()
     }
 
     /// The sessions that lock this node's row.
     pub fn who_locks_node(&mut self, node: &str) -> Result<Vec<Blocker>, StoreError> {
-        self.query(&ROWS, &[&Vec::<&str>::new(), &[node].as_slice()])?.iter().map(read).collect()
+        self.query(&ROWS, &[&Vec::<&str>::new(), &[node].as_slice(), &false])?.iter().map(read).collect()
+    }
+
+    /// The sessions that lock rows of nodes which have not ended and are not heard of.
+    pub fn who_locks_silent_nodes(&mut self) -> Result<Vec<Blocker>, StoreError> {
+        let nodes: Vec<String> = self.query_column(&SILENT_NODES, &[], "node_id", "a node")?;
+        let rows = self.query(&ROWS, &[&Vec::<&str>::new(), &nodes, &false])?;
+        let mut found: Vec<Blocker> = Vec::new();
+        for row in &rows {
+            let one = read(row)?;
+            // One transaction may have locked the rows of many.
+            if !found.iter().any(|it| (it.pid, &it.prepared) == (one.pid, &one.prepared)) {
+                found.push(one);
+            }
+        }
+        Ok(found)
     }
 
     /// The sessions that the session of this process of the server waits for.

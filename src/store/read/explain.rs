@@ -24,6 +24,9 @@ impl Store {
         if facts.queued.is_some() {
             facts.lockers = self.who_holds_up(process_id)?;
         }
+        if facts.is_node_missed() {
+            facts.node_lockers = self.who_locks_silent_nodes()?;
+        }
         Ok(Some(explain(facts)))
     }
 }
@@ -46,6 +49,7 @@ fn read_facts(row: &Row) -> Result<Facts, StoreError> {
             false => None,
         },
         lockers: Vec::new(),
+        node_lockers: Vec::new(),
         nodes: get(row, "nodes", &what)?,
         executors: get(row, "executors", &what)?,
         busy: get(row, "busy", &what)?,

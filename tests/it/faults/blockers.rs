@@ -43,6 +43,10 @@ fn whoever_locks_a_row_is_found_while_nobody_waits() {
     other.batch_execute("BEGIN; SELECT FROM nodes WHERE node_id = 'n-1' FOR UPDATE").unwrap();
     assert_eq!(store.who_locks_node("n-1").unwrap().len(), 1);
     assert_eq!(store.who_locks_node("n-2").unwrap(), []);
+    assert_eq!(store.who_locks_silent_nodes().unwrap(), [], "it is heard of");
+    let silent = "BEGIN; UPDATE nodes SET last_heartbeat = now() - interval '1 min'; COMMIT";
+    other.batch_execute(&format!("ROLLBACK; {silent}; BEGIN; SELECT FROM nodes FOR SHARE")).unwrap();
+    assert_eq!(store.who_locks_silent_nodes().unwrap().len(), 1);
     other.batch_execute("ROLLBACK; BEGIN; LOCK TABLE tasks IN SHARE MODE").unwrap();
     let tables: Vec<Option<String>> =
         store.who_locks_tables().unwrap().into_iter().map(|it: Blocker| it.place).collect();

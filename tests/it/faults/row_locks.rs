@@ -128,6 +128,32 @@ fn as_many_locked_processes_as_there_are_executors_keep_none_of_them() {
 }
 
 #[test]
+fn processes_that_are_locked_one_after_the_other_keep_no_executor() {
+    let mut world = World::new("ever_more_locked");
+    let mut serve = world.serve(&["--no-http"], &[]);
+    let (mut ids, mut others) = (Vec::new(), Vec::new());
+    // Three times as many as there are executors.
+    for round in 0..3 {
+        let gate = world.bench.folder.join(format!("gate-{round}"));
+        let wait = format!("while [ ! -e '{}' ]; do sleep 0.02; done", gate.display());
+        let victims = format!("victims{round}");
+        ids.extend(world.start(&victims, 4, &[&wait, "true"]));
+        let running = format!("tasks WHERE status = 'IN_PROGRESS' AND process_id LIKE '{victims}%'");
+        wait_for_count(&world, &running, |it| it == 4);
+        let lock = format!("SELECT FROM processes WHERE process_id LIKE '{victims}%' FOR UPDATE");
+        others.push(holding(&world, &lock).0);
+        fs::write(&gate, "").unwrap();
+    }
+    ids.extend(world.start("others", OTHERS, &["true", "true"]));
+    wait_for_completed(&world, OTHERS);
+    assert_eq!(world.count("task_executions WHERE process_id LIKE 'victims%'"), 0);
+    others.iter_mut().for_each(|it| it.batch_execute("ROLLBACK").unwrap());
+    world.wait_for_all(&ids);
+    serve.stop();
+    world.assert_ran_once(&ids, 2);
+}
+
+#[test]
 fn a_stop_loses_what_is_locked_and_nothing_else_and_says_so() {
     let mut world = World::new("locked_stop");
     let (gate, wait) = world.gate();
@@ -148,6 +174,7 @@ fn a_stop_loses_what_is_locked_and_nothing_else_and_says_so() {
     );
     assert!(log.contains(&told), "{log}");
     assert_eq!(log.matches("result not recorded").count(), 1, "{log}");
+    assert!(!log.contains("process goes on"), "{log}");
     other.batch_execute("ROLLBACK").unwrap();
     let mut next = world.serve(&["--no-http", "--heartbeat", "200ms", "--dead-after", "600ms"], &[]);
     let ids = [others, vec![victim]].concat();

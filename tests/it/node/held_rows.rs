@@ -86,16 +86,25 @@ fn of_a_list_to_retry_only_what_is_locked_stays_and_prune_leaves_it() {
     assert_eq!(database.store().process(&ids[1]).unwrap().unwrap().status, ProcessStatus::Completed);
 
     let all = PruneFilter { older_than: Duration::ZERO, statuses: Vec::new(), process_type: None };
-    for (n, lock) in [LOCKS[1], LOCKS[2], "SELECT FROM task_executions WHERE process_id = $1 FOR UPDATE"]
-        .iter()
-        .enumerate()
-    {
+    let trail = "SELECT FROM task_executions WHERE process_id = $1 FOR UPDATE";
+    // Two at once, each in its way: both are named.
+    let mut clients = [stranger(&database), stranger(&database)];
+    clients[0].query(LOCKS[1], &[&ids[1]]).unwrap();
+    clients[1].query(trail, &[&ids[2]]).unwrap();
+    let pruned = database.store().prune(&all, None).unwrap();
+    assert_eq!((pruned.processes, pruned.locked.len()), (1, 2));
+    let mut told = database.store().who_keeps(&ids[1..3]).unwrap();
+    told.iter_mut().zip(&mut clients).for_each(|(told, client)| {
+        assert_names_the_stranger(told, client);
+        client.batch_execute("ROLLBACK").unwrap();
+    });
+    for (n, lock) in [LOCKS[1], LOCKS[2], trail].iter().enumerate() {
         let mut client = stranger(&database);
         client.query(*lock, &[&ids[1]]).unwrap();
         let pruned = database.store().prune(&all, None).unwrap();
         assert_eq!(
             (pruned.processes, &pruned.locked[..]),
-            (if n == 0 { 2 } else { 0 }, &ids[1..2]),
+            (if n == 0 { 1 } else { 0 }, &ids[1..2]),
             "{lock}"
         );
         let told = database.store().who_keeps(&pruned.locked).unwrap();
