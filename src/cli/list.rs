@@ -151,13 +151,16 @@ impl Pages {
         let rows = store.page_rows(&ProcessFilter { limit, ..self.filter.clone() })?;
         let page = store.with_values(rows, VALUE_BYTES_MAX)?;
         let found = page.processes.len() + page.unreadable.len();
-        if self.filter.include != Include::default() {
+        let has_values = self.filter.include != Include::default();
+        if has_values {
             // As many as have fitted, or more if all have: rows that are read in vain cost time.
             let fits = if found < limit as usize { found.max(1) } else { found * 2 };
             self.filter.limit = u32::try_from(fits).unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX);
         }
         self.left = self.left.map(|left| left.saturating_sub(found));
-        self.looks -= 1;
+        // Only a search has short pages in the middle: full ones, and those that end by their bytes, are no vain looks.
+        let is_short = found == 0 || !has_values && found < limit as usize;
+        self.looks -= u32::from(is_short && self.looks > 0);
         self.is_last = page.next.is_none() || self.left == Some(0) || self.looks == 0;
         self.next.clone_from(&page.next);
         self.filter.after.clone_from(&page.next);
