@@ -156,12 +156,20 @@ impl Pages {
             let fits = if found < limit as usize { found.max(1) } else { found * 2 };
             self.filter.limit = u32::try_from(fits).unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX);
         }
-        self.left = self.left.map(|left| left.saturating_sub(found));
-        self.looks -= 1;
-        self.is_last = page.next.is_none() || self.left == Some(0) || self.looks == 0;
-        self.next.clone_from(&page.next);
-        self.filter.after.clone_from(&page.next);
+        self.note(found, limit, page.next.as_ref());
         Ok(Some(page))
+    }
+
+    /// A page of so many has come, of the most that it could have.
+    fn note(&mut self, found: usize, limit: u32, next: Option<&Cursor>) {
+        self.left = self.left.map(|left| left.saturating_sub(found));
+        // Only a search has short pages in the middle: full ones, and those that end by their bytes, are no vain looks.
+        let has_values = self.filter.include != Include::default();
+        let is_short = found == 0 || !has_values && found < limit as usize;
+        self.looks -= u32::from(is_short && self.looks > 0);
+        self.is_last = next.is_none() || self.left == Some(0) || self.looks == 0;
+        self.next = next.cloned();
+        self.filter.after = next.cloned();
     }
 }
 
@@ -383,6 +391,27 @@ mod tests {
         assert!(lines.iter().all(|line| text::width(line) <= 80), "{lines:#?}");
         assert!(lines[1].starts_with("data-processing-pipeline-4200  data…"), "{lines:#?}");
         assert!(lines[1].ends_with("IN_PROGRESS   3/12  2001-09-09  1 min 30 s"), "{lines:#?}");
+    }
+
+    #[test]
+    fn a_list_goes_on_until_it_is_as_long_as_was_asked_for_and_a_search_until_it_has_looked_enough() {
+        let next = Cursor::parse("1.p").expect("a cursor");
+        let all = Include { input: true, context: true };
+        for (include, found) in [(Include::default(), PAGE_MAX), (all, 1)] {
+            let filter = ProcessFilter { include, ..ProcessFilter::default() };
+            let mut pages = Pages::new(filter, 200 * found);
+            for _ in 1..200 {
+                pages.note(found as usize, PAGE_MAX, Some(&next));
+                assert!(!pages.is_last, "{include:?}: {:?} are still wanted", pages.left);
+            }
+            pages.note(found as usize, PAGE_MAX, Some(&next));
+            assert!(pages.is_last);
+        }
+        let mut pages = Pages::new(ProcessFilter::default(), 200);
+        (1..SEARCH_LOOKS_MAX).for_each(|_| pages.note(1, 200, Some(&next)));
+        assert!(!pages.is_last);
+        pages.note(0, 200, Some(&next));
+        assert!(pages.is_last && pages.next.is_some());
     }
 
     #[test]

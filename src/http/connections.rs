@@ -17,7 +17,7 @@ use super::handlers::Service;
 use super::places::{Phase, Place, is_late, slowest, yielding};
 use super::request::route::Route;
 use super::request::wire::{self, BODY_BYTES_MAX, Head, ReadFailure, Requests, WRITE_BODY_BYTES_MAX};
-use super::rooms::{Client, READ_BYTES_MAX, Rooms, SHARE_OF_ONE, SMALL_BYTES_MAX};
+use super::rooms::{Client, Rooms, SHARE_OF_ONE, SMALL_BYTES_MAX};
 use crate::model::input::INPUT_BYTES_MAX;
 use crate::platform;
 
@@ -122,7 +122,7 @@ impl Connections {
         };
         if is_refused {
             drop(open);
-            return self.refuse(&connection);
+            return self.refuse(&connection, own);
         }
         open.push(Arc::clone(&connection));
         drop(open);
@@ -146,12 +146,16 @@ impl Connections {
         self.rooms.has_garbage()
     }
 
-    fn refuse(&self, connection: &Connection) {
-        let answer = Problem::new(
-            503,
-            "busy",
-            format!("all {CONNECTIONS_MAX} connections are in use; ask again later"),
-        );
+    fn refuse(&self, connection: &Connection, own: usize) {
+        let problem = match own {
+            CONNECTIONS_OF_ONE_MAX.. => {
+                format!(
+                    "your address has {own} connections open, as many as one may; use fewer, or ask again later"
+                )
+            }
+            _ => format!("all {CONNECTIONS_MAX} connections are in use; ask again later"),
+        };
+        let answer = Problem::new(503, "busy", problem);
         // The gate must not wait for anybody: what does not go out at once is lost.
         if connection.stream.set_nonblocking(true).is_ok() {
             let _ = wire::send(&connection.stream, &answer.into_answer(), 1, false, true, || ());
@@ -241,9 +245,13 @@ impl Connections {
             return false;
         }
         let is_large = head.content_length > SMALL_BYTES_MAX as u64;
-        let room = is_large.then(|| self.rooms.to_keep(connection.client, READ_BYTES_MAX));
+        let room = is_large.then(|| self.rooms.to_receive(connection.client, head.content_length));
         if let Some(None) = room {
-            self.send_last(connection, &Problem::no_room().into_answer(), with_body);
+            let problem = format!(
+                "there is no room for a request of {} bytes beside other large ones; send it again later",
+                head.content_length
+            );
+            self.send_last(connection, &Problem::new(503, "busy", problem).into_answer(), with_body);
             return false;
         }
         let body = match self.read_body(connection, requests, head, matches!(route, Ok(Route::Write(_)))) {

@@ -232,7 +232,8 @@ impl Service {
         let asked = id.clone();
         let live = self.readers.ask(move |store| {
             let live = store.live(&asked)?;
-            let is_known = live.is_some() || store.process(&asked)?.is_some();
+            // Its values, which may be megabytes, are not read for this.
+            let is_known = live.is_some() || store.process_row(&asked)?.is_some();
             Ok(is_known.then_some(live))
         })?;
         let live = live.ok_or_else(|| no_such_process(&id))?;

@@ -17,7 +17,10 @@ const ROOM_BYTES_MAX: usize = 24 * 1024 * 1024;
 /// What a single client may have of it, and of the connections: the rest is for others.
 pub(super) const SHARE_OF_ONE: (usize, usize) = (3, 4);
 /// What an answer takes while it is read: the rows, their texts and the JSON that becomes of them.
-pub(super) const READ_BYTES_MAX: usize = 6 * 1024 * 1024;
+const READ_BYTES_MAX: usize = 6 * 1024 * 1024;
+/// What a large request takes, as a multiple of its bytes: its text, and the document that becomes of it. No more than an
+/// answer.
+const REQUEST_FACTOR: u64 = 6;
 /// Large answers that are read at once. There are twice as many readers: small questions always find one.
 const READS_MAX: usize = 2;
 /// Who asks for a large answer waits this long for room.
@@ -122,6 +125,22 @@ impl Rooms {
             bytes: READ_BYTES_MAX,
             reads_since: Some(Instant::now()),
         })
+    }
+
+    /// Room for a large request, which is to come yet; none when it takes too long until there is some.
+    pub fn to_receive(self: &Arc<Self>, client: Client, length: u64) -> Option<Room> {
+        let bytes = length.saturating_mul(REQUEST_FACTOR);
+        let bytes = usize::try_from(bytes).unwrap_or(READ_BYTES_MAX).min(READ_BYTES_MAX);
+        let mut state = self.lock();
+        if !state.has_room(client, bytes) && state.waiting < WAITING_MAX {
+            state.waiting += 1;
+            let wait = Duration::from_millis(WAIT_MS_MAX);
+            let waited = self.changed.wait_timeout_while(state, wait, |it| !it.has_room(client, bytes));
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            state.waiting -= 1;
+        }
+        drop(state);
+        self.to_keep(client, bytes)
     }
 
     /// Room for what is there already, if there is some at this moment.
@@ -247,6 +266,26 @@ mod tests {
         assert!(rooms.has_garbage() && !rooms.take_garbage(Duration::from_secs(60)));
         assert!(rooms.take_garbage(Duration::ZERO) && !rooms.has_garbage());
         assert!(rooms.lock().taken.is_empty());
+    }
+
+    #[test]
+    fn a_large_request_waits_for_the_room_of_another() {
+        let rooms = Arc::new(Rooms::new());
+        let ours = client("10.0.0.1");
+        let small: Vec<_> = (0..4).map(|_| rooms.to_receive(ours, 70_000)).collect();
+        assert!(small.iter().all(Option::is_some), "each takes what it needs");
+        drop(small);
+        let kept: Vec<_> = (0..3).map(|_| rooms.to_receive(ours, 1024 * 1024)).collect();
+        assert!(kept.iter().all(Option::is_some));
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| rooms.to_receive(ours, 1024 * 1024).is_some());
+            while !rooms.is_waited_for() {
+                thread::yield_now();
+            }
+            drop(kept);
+            assert!(waiting.join().unwrap());
+        });
+        assert!(!rooms.is_waited_for() && rooms.lock().taken.is_empty());
     }
 
     #[test]

@@ -192,6 +192,10 @@ fn large_answers_that_a_client_has_are_not_sent_again() {
         ),
         ("/processes?include=input,context", "UPDATE processes SET input_data = '{\"user_id\": \"x\"}'"),
         (
+            "/processes?include=context",
+            "UPDATE scheduled_tasks SET execution_time = execution_time + interval '1 hour' WHERE task_instance = 'a/1'",
+        ),
+        (
             "/processes/a%2F1/executions?task=0&attempt=2",
             "UPDATE task_executions SET output = repeat('z', 1048576) WHERE attempt = 2",
         ),

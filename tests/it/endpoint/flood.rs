@@ -25,6 +25,8 @@ const FILL: &str = r"
     UPDATE processes SET input_data = jsonb_build_object('config', jsonb_build_object('x', repeat('i', 500000))),
         process_context = jsonb_build_object('k', repeat('c', 500000));
     UPDATE processes SET process_context = jsonb_build_object('k', repeat('c', 15000000)) WHERE process_id = 'large-2';
+    UPDATE processes SET process_context = (SELECT jsonb_object_agg('k' || n, n) FROM generate_series(1, 400000) AS n)
+        WHERE process_id = 'large-3';
     UPDATE tasks SET output = repeat('x', 1048576);
     INSERT INTO task_executions (process_id, task_index, attempt, node_id, command, outcome, started_at, completed_at,
         duration_ms, output, output_bytes)
@@ -41,6 +43,7 @@ const TARGETS: &[&str] = &[
     "/processes/large-1/tasks?output=true",
     "/processes/large-1",
     "/processes/large-2",
+    "/processes/large-3/live",
     "/processes?limit=1000",
     "/processes?include=input,context&limit=1000",
     "/process-types",
