@@ -209,6 +209,10 @@ fn a_stranger_who_holds_the_lock_of_retention_does_not_keep_what_is_old() {
 #[test]
 fn where_nobody_can_see_locks_the_lease_alone_decides_and_that_is_said() {
     let mut world = World::new("unseen_locks");
+    let version = "SELECT current_setting('server_version_num')::int >= 130000";
+    if !world.sql().query_one(version, &[]).unwrap().get::<_, bool>(0) {
+        return crate::common::leave_out("PostgreSQL 12 lets nobody replace a view of its own while it runs");
+    }
     // What stands behind the words of a system that only speaks the protocol.
     let hide = "DO $$ BEGIN \
         PERFORM set_config('allow_system_table_mods', 'on', true); \
