@@ -15,10 +15,15 @@ use super::surroundings::session::{Need, Session};
 use crate::model::duration::{parse_duration, show_duration};
 use crate::model::lifecycle::ProcessStatus;
 use crate::store::Store;
+use crate::store::eras::{Ages, Step};
 use crate::store::prune::PruneFilter;
 
 /// A shorter age leaves nothing out that has ended.
 const EVERYTHING_AGE: Duration = Duration::from_secs(1);
+
+/// After each transaction that forgets an era others get this part of its time, and no more than this.
+const REST_DIVISOR: u32 = 2;
+const REST_MAX: Duration = Duration::from_millis(200);
 
 /// What to delete.
 #[derive(Debug, Args)]
@@ -77,8 +82,9 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
             (prunable.processes, prunable.oldest, 0)
         }
         false => {
+            let whole = forget_eras(&mut store, &filter)?;
             let (count, locked) = prune(&mut store, &filter)?;
-            (count, None, locked)
+            (whole + count, None, locked)
         }
     };
     if options.json {
@@ -113,6 +119,23 @@ fn question(store: &mut Store, filter: &PruneFilter) -> Result<Option<String>, C
     Ok((count > 0).then(|| {
         format!("Delete {}{which}, {age}, with all that is recorded of them?", counted_in(count, &status))
     }))
+}
+
+/// Those of eras that go as a whole: their tables are dropped, which takes no longer for many processes than for few.
+fn forget_eras(store: &mut Store, filter: &PruneFilter) -> Result<u64, CliError> {
+    // What has ended meanwhile is closed first.
+    while matches!(store.close_eras()?, Step::Did(_)) {}
+    let ages = Ages {
+        of_all: filter.process_type.is_none().then_some(filter.older_than),
+        except: Vec::new(),
+        of_type: filter.process_type.iter().map(|it| (it.clone(), filter.older_than)).collect(),
+        statuses: filter.statuses.iter().map(|it| it.as_str()).collect(),
+    };
+    let rest = |took: Duration| {
+        std::thread::sleep((took / REST_DIVISOR).min(REST_MAX));
+        true
+    };
+    Ok(store.forget_eras(&ages, |_| false, rest)?.0)
 }
 
 /// One small transaction after the other, so that nobody waits for locks and an interrupt loses nothing.

@@ -29,6 +29,7 @@ pub mod bench;
 pub mod cancel;
 pub mod claims;
 mod connection;
+pub mod eras;
 pub mod error;
 pub mod functions;
 pub mod live;
