@@ -6,6 +6,7 @@
 //! comes meanwhile waits behind them.
 
 mod forget;
+mod history;
 
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use jiff::Timestamp;
 use postgres::Row;
 
 pub use self::forget::{Ages, EraSpan};
+pub use self::history::History;
 use super::row::{get, unreadable};
 use super::{Sql, Store, StoreError};
 
