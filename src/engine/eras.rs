@@ -11,6 +11,7 @@ use log::{debug, info, warn};
 
 use super::threads;
 use crate::database::ConnectionSource;
+use crate::failpoint;
 use crate::store::eras::{Done, ERA_SIZE, Step};
 use crate::store::{Store, StoreError};
 
@@ -45,7 +46,8 @@ impl EraKeeper {
         let (quit, quitting) = bounded(0);
         let (alive, ended) = bounded::<()>(0);
         let body = move || {
-            Keeper { source, schema, told: None }.run(&quitting);
+            let (size, every) = failpoint::era_pace().unwrap_or((ERA_SIZE, LOOK_EVERY));
+            Keeper { source, schema, size, every, told: None }.run(&quitting);
             drop(alive);
         };
         let failed = failed.clone();
@@ -72,6 +74,8 @@ impl EraKeeper {
 struct Keeper {
     source: Arc<dyn ConnectionSource>,
     schema: String,
+    size: u32,
+    every: Duration,
     told: Option<Instant>,
 }
 
@@ -79,9 +83,9 @@ impl Keeper {
     fn run(mut self, quit: &Receiver<()>) {
         let mut is_failing = false;
         // Several nodes that are started together do not look together.
-        let mut pause = LOOK_EVERY.mul_f64(0.2 + 0.8 * fastrand::f64());
+        let mut pause = self.every.mul_f64(0.2 + 0.8 * fastrand::f64());
         while quit.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
-            pause = LOOK_EVERY;
+            pause = self.every;
             match self.round(quit) {
                 Ok(()) => is_failing = false,
                 Err(error) => {
@@ -98,7 +102,7 @@ impl Keeper {
         let mut store = Store::open(&*self.source, "eras", &self.schema)?;
         loop {
             let began = Instant::now();
-            match store.keep_eras(ERA_SIZE)? {
+            match store.keep_eras(self.size)? {
                 Step::Did(Done::Moved { .. }) => self.tell(&mut store)?,
                 Step::Did(done) => debug!("eras: {done:?}"),
                 Step::Idle | Step::Busy => return Ok(()),
