@@ -24,7 +24,7 @@ mod locked;
 mod membership;
 mod node;
 mod record;
-mod retention;
+pub mod retention;
 mod run;
 mod session;
 mod shutdown;

@@ -3,12 +3,16 @@
 use std::time::{Duration, Instant};
 
 use super::era::{ERA_SIZE, Kind, MOVE_BATCH, Step};
+use crate::store::prune::PruneFilter;
 use crate::store::row::get;
 use crate::store::{Sql, Store, StoreError};
 
 const MATCH: Sql = Sql::new("look at an era", include_str!("../../../sql/eras/match.sql"));
 const KEEP_OTHERS: Sql = Sql::new("move what is kept", include_str!("../../../sql/eras/keep_others.sql"));
 const FORGET: Sql = Sql::new("forget an era", include_str!("../../../sql/eras/forget.sql"));
+
+const FORGET_OUTPUTS: Sql = Sql::new("forget outputs", include_str!("../../../sql/eras/forget_outputs.sql"));
+const TRUNCATE: Sql = Sql::new("forget outputs", "SELECT delete_outputs($1::int)");
 
 /// Of an era of which more than half is to go, but no fewer than this, the rest is moved so that it can go as a whole.
 const SPLIT_MIN: i64 = 1_000;
@@ -27,6 +31,23 @@ pub struct Ages {
 }
 
 impl Ages {
+    /// What these filters say together, of which one at the most is of all types.
+    pub fn of(filters: &[PruneFilter]) -> Self {
+        let of_all = filters.iter().find(|it| it.process_type.is_none());
+        Self {
+            of_all: of_all.map(|it| it.older_than),
+            except: of_all.map(|it| it.except.clone()).unwrap_or_default(),
+            of_type: filters
+                .iter()
+                .filter_map(|it| Some((it.process_type.clone()?, it.older_than)))
+                .collect(),
+            statuses: filters
+                .first()
+                .map(|it| it.statuses.iter().map(|it| it.as_str()).collect())
+                .unwrap_or_default(),
+        }
+    }
+
     /// The age before which nothing is forgotten.
     fn shortest(&self) -> Option<Duration> {
         self.of_all.into_iter().chain(self.of_type.iter().map(|it| it.1)).min()
@@ -167,6 +188,71 @@ impl Store {
         self.drop_emptied(era).map(drop)
     }
 
+    /// Deletes the outputs of an era all of which are to go, all else of it staying, and gives of how many processes and how many bytes.
+    /// `None`:
+    /// as with [`Store::forget_era`].
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn forget_era_outputs(&mut self, era: i32, ages: &Ages) -> Result<Option<(u64, u64)>, StoreError> {
+        let mut done = None;
+        let step = self.step(|store| {
+            if store.span(era, ages)?.is_whole() {
+                let row = store.query_one(&FORGET_OUTPUTS, &[&era], "an era")?;
+                store.execute(&TRUNCATE, &[&era])?;
+                let number = |column| get::<i64>(&row, column, "an era").map(i64::unsigned_abs);
+                done = Some((number("how_many")?, number("bytes")?));
+            }
+            Ok(None)
+        })?;
+        Ok(done.filter(|_| step == Step::Idle))
+    }
+
+    /// Deletes the outputs of all eras that are old enough as a whole; as [`Store::forget_eras`]. And the eras whose outputs
+    /// are gone.
+    ///
+    /// # Errors
+    /// When the database fails; what was deleted before stays deleted.
+    pub fn forget_outputs_of_eras(
+        &mut self,
+        ages: &Ages,
+        is_passed_over: impl Fn(i32) -> bool,
+        mut rest: impl FnMut(Duration) -> bool,
+    ) -> Result<(u64, u64, Vec<EraSpan>), StoreError> {
+        let (mut processes, mut bytes, mut kept) = (0, 0, Vec::new());
+        let with_them: Vec<i32> = self
+            .eras(ERA_SIZE)?
+            .iter()
+            .filter(|it| it.is_full && !it.is_without_outputs)
+            .map(|it| it.number)
+            .collect();
+        let mut began = Instant::now();
+        for span in self.eras_to_forget(ages, |era| !with_them.contains(&era) || is_passed_over(era))? {
+            match span.is_whole() {
+                true => {
+                    let (of, size) = self.forget_era_outputs(span.era, ages)?.unwrap_or_default();
+                    processes += of;
+                    bytes += size;
+                }
+                false => kept.push(span),
+            }
+            if !rest(began.elapsed()) {
+                break;
+            }
+            began = Instant::now();
+        }
+        Ok((processes, bytes, kept))
+    }
+
+    /// The eras whose outputs were deleted as a whole.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn eras_without_outputs(&mut self) -> Result<Vec<i32>, StoreError> {
+        let eras = self.eras(ERA_SIZE)?;
+        Ok(eras.iter().filter(|it| it.is_without_outputs).map(|it| it.number).collect())
+    }
+
     /// Moves a part of what is kept of an era out of it, if what is to be forgotten is most of it; whether there was
     /// something to move.
     ///
@@ -190,6 +276,12 @@ impl EraSpan {
     /// Whether all of it is to be forgotten now.
     pub fn is_whole(&self) -> bool {
         self.whole_in_s.is_some_and(|it| it < 0.0)
+    }
+
+    /// Whether it goes as a whole so soon that its parts may wait for that: within a tenth of the age at which they go.
+    pub fn is_soon(&self, ages: &Ages) -> bool {
+        let wait = ages.shortest().unwrap_or_default().as_secs_f64() / 10.0;
+        self.whole_in_s.is_some_and(|left| left <= wait)
     }
 
     /// Whether it is worth while to move what is kept.

@@ -7,6 +7,7 @@
 
 mod era;
 mod forget;
+mod history;
 
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use postgres::Row;
 pub use self::era::{Done, ERA_SIZE, Earlier, Step};
 use self::era::{Era, Kind, MOVE_BATCH, read_era};
 pub use self::forget::{Ages, EraSpan};
+pub use self::history::History;
 use super::row::get;
 use super::{Sql, Store, StoreError};
 
