@@ -61,8 +61,16 @@ pub(crate) fn known_schema() -> Option<i32> {
     None
 }
 
+/// How many processes an era is to hold and how often eras are looked at, from `PROCESS_ORCHESTRATOR_ERAS` as
+/// `SIZE:MILLISECONDS`: so that a run of a minute sees many.
+#[cfg(not(feature = "failpoints"))]
+#[inline(always)]
+pub(crate) fn era_pace() -> Option<(u32, std::time::Duration)> {
+    None
+}
+
 #[cfg(feature = "failpoints")]
-pub(crate) use active::{hit, known_schema};
+pub(crate) use active::{era_pace, hit, known_schema};
 
 #[cfg(feature = "failpoints")]
 mod active {
@@ -76,6 +84,7 @@ mod active {
 
     const VARIABLE: &str = "PROCESS_ORCHESTRATOR_FAILPOINTS";
     const KNOWN_SCHEMA_VARIABLE: &str = "PROCESS_ORCHESTRATOR_KNOWN_SCHEMA";
+    const ERAS_VARIABLE: &str = "PROCESS_ORCHESTRATOR_ERAS";
     /// A held thread looks for its permission to go on this often.
     const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
@@ -114,6 +123,13 @@ mod active {
     pub(crate) fn known_schema() -> Option<i32> {
         let text = std::env::var(KNOWN_SCHEMA_VARIABLE).ok()?;
         Some(text.parse().unwrap_or_else(|_| panic!("{KNOWN_SCHEMA_VARIABLE}: {text:?} is no version")))
+    }
+
+    pub(crate) fn era_pace() -> Option<(u32, Duration)> {
+        let text = std::env::var(ERAS_VARIABLE).ok()?;
+        let read = text.split_once(':').and_then(|(size, ms)| Some((size.parse().ok()?, ms.parse().ok()?)));
+        let (size, ms) = read.unwrap_or_else(|| panic!("{ERAS_VARIABLE}: {text:?} is no SIZE:MILLISECONDS"));
+        Some((size, Duration::from_millis(ms)))
     }
 
     impl Rule {

@@ -17,6 +17,11 @@
 -- As in the seventh migration.
 SELECT set_config('search_path', quote_ident(current_schema()) || ', pg_temp', true);
 
+-- Partitioned tables are not to be put into the database's own tablespace by its name.
+SELECT set_config('default_tablespace', '', true)
+FROM pg_database d JOIN pg_tablespace t ON t.oid = d.dattablespace
+WHERE d.datname = current_database() AND t.spcname = btrim(current_setting('default_tablespace'), '"');
+
 -- In the order in which claims and results lock them.
 LOCK TABLE scheduled_tasks, processes, tasks, task_executions IN ACCESS EXCLUSIVE MODE;
 
@@ -527,7 +532,7 @@ BEGIN
 END
 $function$;
 
--- The rest as in the twelfth, and missing_variables in the third, but for the era.
+-- The rest as in the twelfth, and missing_variables in the eighth, but for the era.
 CREATE OR REPLACE FUNCTION end_cancelled_processes(process_ids text[] DEFAULT NULL, at_most integer DEFAULT 500)
 RETURNS SETOF text
 LANGUAGE sql
@@ -615,6 +620,9 @@ AS $function$
     ) AS found
     WHERE p.process_id = missing_variables.process_id AND t.task_index >= missing_variables.from_index
         AND position(':-' IN found.name) = 0
+        -- As `split_default` in src/model/template/parse.rs: in a key, a dash before a letter begins no default.
+        AND found.name !~ '^(input_file|output_dir|user_id)-'
+        AND found.name !~ '^(config|metadata)\..+-(?![A-Za-z_]|[^\x01-\x7f])'
         AND CASE
             WHEN found.name LIKE 'config.%' THEN missing_variables.input -> 'config' ->> substr(found.name, 8)
             WHEN found.name LIKE 'metadata.%' THEN missing_variables.input -> 'metadata' ->> substr(found.name, 10)

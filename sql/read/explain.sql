@@ -14,6 +14,7 @@ SELECT p.process_id, p.process_type, p.status, p.total_tasks, p.completed_at, p.
     n.state AS node_state, n.last_heartbeat AS node_heartbeat,
     coalesce(n.dead_after_seconds, 10) AS node_dead_after,
     CASE WHEN NOT s.picked THEN s.reserved_for END AS reserved_for,
+    coalesce(s.state = 'HELD' AND starts_with(s.held_by, 'era:'), false) AS is_moving,
     living.nodes, living.executors, living.busy,
     CASE WHEN s.picked THEN 0 ELSE (
         SELECT count(*) FROM (

@@ -1,13 +1,15 @@
 -- Who is in the way, as the catalogue says it, which can be read whatever is locked: the sessions that the session $1
 -- waits for (null: none is asked for), those that hold a lock on a whole table of the schema which stops writers, and
--- those that have written to the trail and not committed.
+-- those that have written to the trail and not committed. Of all that one holds of a table, its view is named first, and a
+-- partition last.
 WITH found AS (
-    SELECT 'session' AS kind, NULL AS place, nullif(b.pid, 0) AS pid FROM unnest(pg_blocking_pids($1::int)) AS b (pid)
+    SELECT 'session' AS kind, NULL AS place, 0 AS rank, nullif(b.pid, 0) AS pid FROM unnest(pg_blocking_pids($1::int)) AS b (pid)
     UNION ALL
-    SELECT CASE l.mode WHEN 'RowExclusiveLock' THEN 'trail' ELSE 'table' END, c.relname::text, l.pid
+    SELECT CASE l.mode WHEN 'RowExclusiveLock' THEN 'trail' ELSE 'table' END, c.relname::text,
+        CASE WHEN c.relkind = 'v' THEN 0 WHEN c.relispartition THEN 2 ELSE 1 END, l.pid
     FROM pg_locks l JOIN pg_class c ON c.oid = l.relation JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE l.granted AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-        AND n.nspname = current_schema() AND c.relkind IN ('r', 'p')
+        AND n.nspname = current_schema() AND c.relkind IN ('r', 'p', 'v')
         AND (l.mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
             OR l.mode = 'RowExclusiveLock' AND c.relname = 'executions')
 )
@@ -18,4 +20,4 @@ SELECT DISTINCT ON (f.kind, f.pid)
     left(regexp_replace(btrim(a.query, E' \n\t'), '\s+', ' ', 'g'), 200) AS query
 FROM found f LEFT JOIN pg_stat_activity a ON a.pid = f.pid
 WHERE f.pid IS DISTINCT FROM pg_backend_pid()
-ORDER BY f.kind, f.pid, f.place
+ORDER BY f.kind, f.pid, f.rank, f.place

@@ -1,7 +1,7 @@
 -- Functions of ours that look for names elsewhere than in the schema first and in pg_temp last: made by releases that left
 -- pg_temp out, which puts it before all others; or the schema was renamed, or restored under another name, and they act on
--- the one of the old name. And functions that start processes for those who were granted that, which PUBLIC may execute: a dump
--- that is restored without rights has lost what kept it out. $1 the schema, $2 our functions. What others have put into the schema is theirs.
+-- the one of the old name. And functions that act with their owner's rights, which PUBLIC may execute: a dump that is restored
+-- without rights has lost what kept it out. Two are everybody's. $1 the schema, $2 our functions. What others have put into the schema is theirs.
 SELECT format('%I.%I(%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)) AS signature,
     p.proname::text AS name,
     path.value AS search_path,
@@ -22,7 +22,7 @@ CROSS JOIN LATERAL (
         WHERE starts_with(entry, 'search_path=')) AS value) AS entry
 ) AS path
 CROSS JOIN LATERAL (
-    SELECT starts_with(p.proname, 'start_granted_') AND EXISTS (
+    SELECT p.prosecdef AND p.proname NOT IN ('wake_nodes', 'note_type_version') AND EXISTS (
         SELECT FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) AS granted WHERE granted.grantee = 0
     ) AS is_open
 ) AS open

@@ -151,6 +151,9 @@ impl Teller<'_> {
             Reason::Reserved { node } => {
                 format!("it is kept for node {}, where somebody runs it", text::escape(node))
             }
+            Reason::Moving => "it is held while it is moved to the tables of another era, which takes a moment; a move that \
+                 was cut short is made again within a minute while a node runs"
+                .to_owned(),
             Reason::NodeLocked { by } => {
                 let remedies: Vec<String> = by.iter().map(Blocker::remedy).collect();
                 format!(

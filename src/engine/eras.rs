@@ -11,6 +11,7 @@ use log::{debug, info, warn};
 
 use super::threads;
 use crate::database::ConnectionSource;
+use crate::failpoint;
 use crate::store::eras::{Done, ERA_SIZE, Step};
 use crate::store::{Store, StoreError};
 
@@ -47,7 +48,8 @@ impl EraKeeper {
         let (quit, quitting) = bounded(0);
         let (alive, ended) = bounded::<()>(0);
         let body = move || {
-            Keeper { source, schema, told: None }.run(&quitting);
+            let (size, every) = failpoint::era_pace().unwrap_or((ERA_SIZE, LOOK_EVERY));
+            Keeper { source, schema, size, every, told: None }.run(&quitting);
             drop(alive);
         };
         let failed = failed.clone();
@@ -74,6 +76,8 @@ impl EraKeeper {
 struct Keeper {
     source: Arc<dyn ConnectionSource>,
     schema: String,
+    size: u32,
+    every: Duration,
     told: Option<Instant>,
 }
 
@@ -81,15 +85,15 @@ impl Keeper {
     fn run(mut self, quit: &Receiver<()>) {
         let mut is_failing = false;
         // Several nodes that are started together do not look together.
-        let mut pause = LOOK_EVERY.mul_f64(0.2 + 0.8 * fastrand::f64());
+        let mut pause = self.every.mul_f64(0.2 + 0.8 * fastrand::f64());
         while quit.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
             match self.round(quit) {
                 Ok(has_done) => {
                     is_failing = false;
-                    pause = if has_done { LOOK_AGAIN } else { LOOK_EVERY };
+                    pause = if has_done { LOOK_AGAIN.min(self.every) } else { self.every };
                 }
                 Err(error) => {
-                    pause = LOOK_EVERY;
+                    pause = self.every;
                     if !is_failing {
                         warn!("the history is not sorted into eras for now: failed to {error}");
                     }
@@ -105,7 +109,7 @@ impl Keeper {
         let mut store = Store::open(&*self.source, "eras", &self.schema)?;
         loop {
             let began = Instant::now();
-            match store.keep_eras(ERA_SIZE)? {
+            match store.keep_eras(self.size)? {
                 Step::Did(Done::Moved { .. }) => self.tell(&mut store)?,
                 Step::Did(done) => debug!("eras: {done:?}"),
                 Step::Idle | Step::Busy => return Ok(has_done),

@@ -59,6 +59,8 @@ pub struct Queued {
     pub claimed_by: Option<(String, Option<Holder>)>,
     /// The node that alone may claim it.
     pub reserved_for: Option<String>,
+    /// Whether it is held to be moved to the tables of another era.
+    pub is_moving: bool,
     /// When somebody asked to cancel it, and what becomes its error message.
     pub cancel_requested: Option<(Timestamp, Option<String>)>,
 }
@@ -169,6 +171,8 @@ pub enum Reason {
         /// The node.
         node: String,
     },
+    /// It is held until it is moved to the tables of another era.
+    Moving,
     /// Somebody has locked the row of a node, which can't say that it lives until that is over.
     NodeLocked {
         /// The sessions that have.
@@ -311,6 +315,7 @@ fn waiting(facts: &Facts, queued: &Queued) -> Vec<Reason> {
         });
     }
     reasons.extend(queued.reserved_for.clone().map(|node| Reason::Reserved { node }));
+    reasons.extend(queued.is_moving.then_some(Reason::Moving));
     let is_kept_for_one = queued.reserved_for.is_some();
     if facts.nodes == 0 && !is_kept_for_one {
         reasons.push(Reason::NoNode);
@@ -360,6 +365,7 @@ mod tests {
                 ahead: 7,
                 claimed_by: None,
                 reserved_for: None,
+                is_moving: false,
                 cancel_requested: None,
             }),
             task: Some(TaskFacts {
@@ -406,6 +412,7 @@ mod tests {
         assert_eq!(codes(Facts { paused: Some((None, None)), ..facts() }), ["PAUSED"]);
         assert_eq!(codes(queued(|it| it.is_due = false)), ["NOT_DUE"]);
         assert_eq!(codes(queued(|it| it.reserved_for = Some("n-1".to_owned()))), ["RESERVED"]);
+        assert_eq!(codes(queued(|it| it.is_moving = true)), ["MOVING"]);
         let mut retried = queued(|it| it.is_due = false);
         retried.task.iter_mut().for_each(|task| task.status = TaskStatus::WaitingRetry);
         assert_eq!(codes(retried), ["WAITING_RETRY"]);

@@ -43,6 +43,11 @@ const QUARANTINE_UNCLAIMED: Sql =
     Sql::new("set a process aside", include_str!("../../sql/queue/quarantine_unclaimed.sql"));
 const QUARANTINE: Sql =
     Sql::new("set an unreadable process aside", include_str!("../../sql/queue/quarantine.sql"));
+const HAS_TASK: Sql = Sql::new(
+    "look again at a process",
+    "SELECT EXISTS (SELECT FROM processes p JOIN open_tasks t ON t.era = p.era AND t.process_id = p.process_id \
+     AND t.task_index = p.current_task_index WHERE p.process_id = $1 AND t.status <> 'IN_PROGRESS') AS has_task",
+);
 
 /// A node's exclusive right to advance a process, with what the process brings along.
 #[derive(Debug, Clone, PartialEq)]
@@ -163,6 +168,8 @@ pub enum Quarantined {
     NotOurs,
     /// Somebody has locked a row of it.
     Locked,
+    /// It was moved to another era while it was claimed, and is due again: the claim saw its task in neither place.
+    GivenBack,
 }
 
 /// What a claim brought for one process.
@@ -315,17 +322,26 @@ impl Store {
     ) -> Result<Quarantined, StoreError> {
         let mut end = |outcome: Option<&str>| {
             let beside = self.beside_locks(&[Rows::of_process(process_id)], |store, free| {
-                let ended = if free.is_empty() {
-                    None
-                } else {
-                    store.query_opt(&QUARANTINE, &[&node, &process_id, &version, &reason, &outcome])?
-                };
-                Ok(ended.is_some())
+                if free.is_empty() {
+                    return Ok(Quarantined::NotOurs);
+                }
+                let is_moved = under_way.is_none()
+                    && get(
+                        &store.query_one(&HAS_TASK, &[&process_id], "a process")?,
+                        "has_task",
+                        "a process",
+                    )?;
+                if is_moved {
+                    let released = store.release(node, &[(process_id.into(), version)])?;
+                    return Ok(if released > 0 { Quarantined::GivenBack } else { Quarantined::NotOurs });
+                }
+                let ended =
+                    store.query_opt(&QUARANTINE, &[&node, &process_id, &version, &reason, &outcome])?;
+                Ok(ended.map_or(Quarantined::NotOurs, |_| Quarantined::Ended))
             })?;
             Ok(match beside {
                 Beside::Done { locked, .. } if !locked.is_empty() => Quarantined::Locked,
-                Beside::Done { done: true, .. } => Quarantined::Ended,
-                Beside::Done { done: false, .. } => Quarantined::NotOurs,
+                Beside::Done { done, .. } => done,
                 Beside::Locked(_) => Quarantined::Locked,
                 Beside::TableLocked(error) => return Err(error),
             })

@@ -31,7 +31,7 @@ pub struct StrayFunction {
     pub search_path: Option<String>,
     /// It acts on another schema; otherwise temporary tables merely go before this one's.
     pub is_elsewhere: bool,
-    /// Anybody may start processes by it, whom nobody has granted that.
+    /// Anybody may call it, whom nobody has granted that, and it acts with its owner's rights.
     pub is_open: bool,
     /// It does not look in the schema, and in pg_temp last.
     #[serde(skip)]
@@ -70,7 +70,7 @@ pub fn told(stray: &[StrayFunction]) -> Vec<String> {
     };
     let open: Vec<&str> = stray.iter().filter(|it| it.is_open).map(|it| &*it.name).collect();
     let open = (!open.is_empty())
-        .then(|| format!("functions by which anybody may start processes: {}", open.join(", ")));
+        .then(|| format!("functions that act for anybody with their owner's rights: {}", open.join(", ")));
     paths.into_iter().map(sentence).chain(open).collect()
 }
 

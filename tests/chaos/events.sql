@@ -16,6 +16,14 @@ CREATE TABLE chaos.changes (
     old        jsonb,
     new        jsonb
 );
+CREATE INDEX changes_made ON chaos.changes (relation, process) WHERE old IS NULL;
+
+-- Whether a row was made before: one that is moved to another era is deleted there and made here, and none is ever made anew.
+CREATE FUNCTION chaos.is_moved(what text, of_process text, row_of_it jsonb) RETURNS boolean LANGUAGE sql STABLE
+AS $function$
+    SELECT EXISTS (SELECT FROM chaos.changes c WHERE c.relation = what AND c.process = of_process AND c.old IS NULL
+        AND c.new -> 'task' = row_of_it -> 'task' AND c.new -> 'attempt' IS NOT DISTINCT FROM row_of_it -> 'attempt')
+$function$;
 
 CREATE FUNCTION chaos.queue_changed() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = chaos, pg_temp
@@ -55,6 +63,9 @@ CREATE FUNCTION chaos.task_changed() RETURNS trigger LANGUAGE plpgsql SECURITY D
 SET search_path = chaos, pg_temp
 AS $function$
 BEGIN
+    IF TG_OP = 'INSERT' AND is_moved('task', NEW.process_id, jsonb_build_object('task', NEW.task_index, 'attempt', 0)) THEN
+        RETURN NULL;
+    END IF;
     INSERT INTO changes (relation, process, old, new) VALUES ('task', NEW.process_id,
         CASE TG_OP WHEN 'UPDATE' THEN
             jsonb_build_object('status', OLD.status, 'attempt', OLD.attempt, 'retries', OLD.retry_count) END,
@@ -69,6 +80,11 @@ CREATE FUNCTION chaos.execution_changed() RETURNS trigger LANGUAGE plpgsql SECUR
 SET search_path = chaos, pg_temp
 AS $function$
 BEGIN
+    IF TG_OP = 'INSERT'
+        AND is_moved('execution', NEW.process_id, jsonb_build_object('task', NEW.task_index, 'attempt', NEW.attempt))
+    THEN
+        RETURN NULL;
+    END IF;
     INSERT INTO changes (relation, process, old, new) VALUES ('execution', NEW.process_id,
         CASE TG_OP WHEN 'UPDATE' THEN jsonb_build_object('outcome', OLD.outcome) END,
         jsonb_build_object('task', NEW.task_index, 'attempt', NEW.attempt, 'node', NEW.node_id,
@@ -114,12 +130,12 @@ CREATE TRIGGER chaos_new AFTER INSERT ON process_orchestrator.processes
 CREATE TRIGGER chaos_changed AFTER UPDATE ON process_orchestrator.processes FOR EACH ROW
     WHEN (OLD.status <> NEW.status OR OLD.current_task_index <> NEW.current_task_index)
     EXECUTE FUNCTION chaos.process_changed();
-CREATE TRIGGER chaos_new AFTER INSERT ON process_orchestrator.tasks
+CREATE TRIGGER chaos_new AFTER INSERT ON process_orchestrator.all_tasks
     FOR EACH ROW EXECUTE FUNCTION chaos.task_changed();
-CREATE TRIGGER chaos_changed AFTER UPDATE ON process_orchestrator.tasks FOR EACH ROW
+CREATE TRIGGER chaos_changed AFTER UPDATE ON process_orchestrator.all_tasks FOR EACH ROW
     WHEN (OLD.status <> NEW.status OR OLD.attempt <> NEW.attempt OR OLD.retry_count <> NEW.retry_count)
     EXECUTE FUNCTION chaos.task_changed();
-CREATE TRIGGER chaos AFTER INSERT OR UPDATE ON process_orchestrator.task_executions
+CREATE TRIGGER chaos AFTER INSERT OR UPDATE ON process_orchestrator.executions
     FOR EACH ROW EXECUTE FUNCTION chaos.execution_changed();
 CREATE TRIGGER chaos AFTER INSERT OR UPDATE OR DELETE ON process_orchestrator.nodes
     FOR EACH ROW EXECUTE FUNCTION chaos.node_changed();

@@ -11,7 +11,7 @@ from typing import Dict, List, Optional
 
 from processes import FAR_AWAY, children_of, send, stop_all, words_of
 from proxy import Proxy
-from settings import (ChaosError, DEAD_AFTER, DRAIN_TIMEOUT, EXECUTORS, HEARTBEAT, LEASE, Settings, uptime)
+from settings import (ChaosError, DEAD_AFTER, DRAIN_TIMEOUT, ERAS, EXECUTORS, HEARTBEAT, LEASE, Settings, uptime)
 
 # A node that ends is given its drain time, the grace of its commands, and what a loaded machine takes.
 STOP_S_MAX = 60
@@ -64,6 +64,8 @@ class Node:
         environment["DATABASE_URL"] = (
             "host=127.0.0.1 port={} user=chaos dbname=postgres connect_timeout=5 sslmode=disable"
             .format(self.proxy.port))
+        # A program with failpoints begins and closes eras all the time.
+        environment["PROCESS_ORCHESTRATOR_ERAS"] = ERAS
         command = [self.program, "serve", "--no-http", "--node-name", self.name, "--log-level", "info",
                    "--process-types", self.settings.types, "--executors", str(EXECUTORS)]
         for option, seconds in (("heartbeat", HEARTBEAT), ("dead-after", DEAD_AFTER), ("lease", LEASE),

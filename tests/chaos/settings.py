@@ -11,6 +11,8 @@ DEAD_AFTER = 2.5
 LEASE = 7.5
 DRAIN_TIMEOUT = 1.0
 EXECUTORS = 8
+# Processes in an era, and milliseconds between two looks.
+ERAS = "20:100"
 
 
 class Settings(NamedTuple):

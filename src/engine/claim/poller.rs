@@ -471,6 +471,7 @@ impl Poller {
                     "process_id={process_id:?} stays claimed after {reason}: somebody has locked a row of it"
                 );
             }
+            Ok(Quarantined::GivenBack) => debug!("process_id={process_id:?} was moved while it was claimed"),
             Ok(_) => error!("process quarantined process_id={process_id:?}: {reason}"),
             Err(error) => warn!("process_id={process_id:?} stays claimed after {reason}: failed to {error}"),
         }

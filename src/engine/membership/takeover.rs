@@ -168,7 +168,7 @@ impl Takeover {
                 Abandoned::Unreadable(claim) => match quarantine(session, &claim)? {
                     Quarantined::Ended => taken += 1,
                     Quarantined::Locked => locked.push(claim.process_id),
-                    Quarantined::NotOurs => {}
+                    Quarantined::NotOurs | Quarantined::GivenBack => {}
                 },
             }
         }

@@ -453,7 +453,7 @@ impl Recorder {
                 return false;
             }
             // Cancelled at the very end of its task, taken over, or done by a try whose answer was lost.
-            Ok(Quarantined::NotOurs) => {
+            Ok(Quarantined::NotOurs | Quarantined::GivenBack) => {
                 info!("process_id={id:?} is no longer this node's: others go on with it, or it has ended")
             }
             Err(error) => {

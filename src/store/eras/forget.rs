@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Kind, MOVE_BATCH, Step};
+use super::era::{ERA_SIZE, Kind, MOVE_BATCH, Step};
 use crate::store::prune::PruneFilter;
 use crate::store::row::get;
 use crate::store::{Sql, Store, StoreError};
@@ -136,7 +136,7 @@ impl Store {
         let now = self.now()?;
         let limit =
             now.checked_sub(jiff::SignedDuration::try_from(shortest).unwrap_or_default()).unwrap_or(now);
-        let mut eras = self.eras(super::ERA_SIZE)?;
+        let mut eras = self.eras(ERA_SIZE)?;
         eras.retain(|it| {
             let is_whole = it.is_closed && !it.is_emptied && matches!(it.kind, Kind::Started | Kind::Ended);
             is_whole && it.ended_from.is_some_and(|from| from <= limit) && !is_passed_over(it.number)
@@ -183,7 +183,7 @@ impl Store {
     }
 
     fn drop_forgotten(&mut self, number: i32) -> Result<(), StoreError> {
-        let eras = self.eras(super::ERA_SIZE)?;
+        let eras = self.eras(ERA_SIZE)?;
         let Some(era) = eras.iter().find(|it| it.number == number) else { return Ok(()) };
         self.drop_emptied(era).map(drop)
     }
@@ -221,7 +221,7 @@ impl Store {
     ) -> Result<(u64, u64, Vec<EraSpan>), StoreError> {
         let (mut processes, mut bytes, mut kept) = (0, 0, Vec::new());
         let with_them: Vec<i32> = self
-            .eras(super::ERA_SIZE)?
+            .eras(ERA_SIZE)?
             .iter()
             .filter(|it| it.is_full && !it.is_without_outputs)
             .map(|it| it.number)
@@ -249,7 +249,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub fn eras_without_outputs(&mut self) -> Result<Vec<i32>, StoreError> {
-        let eras = self.eras(super::ERA_SIZE)?;
+        let eras = self.eras(ERA_SIZE)?;
         Ok(eras.iter().filter(|it| it.is_without_outputs).map(|it| it.number).collect())
     }
 
@@ -259,7 +259,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub fn keep_others(&mut self, span: &EraSpan, ages: &Ages) -> Result<Step, StoreError> {
-        let eras = self.eras(super::ERA_SIZE)?;
+        let eras = self.eras(ERA_SIZE)?;
         let Some(era) = eras.iter().find(|it| it.number == span.era) else { return Ok(Step::Idle) };
         let it = ages.parameters();
         self.move_to_ended(era, &KEEP_OTHERS, |store, sql, to| {

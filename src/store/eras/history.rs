@@ -1,6 +1,6 @@
 //! What the history takes up, for `doctor`.
 
-use super::Earlier;
+use super::era::Earlier;
 use crate::store::row::get;
 use crate::store::{Sql, Store, StoreError};
 

@@ -5,6 +5,7 @@
 //! each a transaction of its own, that any node takes which comes to it. They never wait for long for a lock, since whoever
 //! comes meanwhile waits behind them.
 
+mod era;
 mod forget;
 mod history;
 
@@ -13,9 +14,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use postgres::Row;
 
+pub use self::era::{Done, ERA_SIZE, Earlier, Step};
+use self::era::{Era, Kind, MOVE_BATCH, read_era};
 pub use self::forget::{Ages, EraSpan};
 pub use self::history::History;
-use super::row::{get, unreadable};
+use super::row::get;
 use super::{Sql, Store, StoreError};
 
 const ERAS: Sql = Sql::new("look at the eras", include_str!("../../../sql/eras/eras.sql"));
@@ -72,8 +75,6 @@ const TURN: Sql = Sql::new(
 const LOCK_CLASS: i32 = 0x504f_4531;
 /// How long a step waits for a lock. All others wait behind it meanwhile.
 const LOCK_WAIT: Duration = Duration::from_millis(200);
-/// Processes moved in one transaction: tenths of a second.
-const MOVE_BATCH: i64 = 500;
 /// So many processes that outlast their era are moved on; more are waited for.
 const STRAGGLERS_MAX: i64 = 2_000;
 /// An era that began so long ago is over with a quarter of the usual number, or with hardly any.
@@ -82,81 +83,6 @@ const AGE_OF_FEW: Duration = Duration::from_secs(28 * 24 * 3600);
 const FEW: i64 = 100;
 /// The era of processes that outlast their own.
 const LONG: i32 = 1;
-
-/// How many processes an era holds at the least before the next one begins.
-pub const ERA_SIZE: u32 = 10_000;
-
-/// What one step has come to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
-    /// Something was done, and more may be left.
-    Did(Done),
-    /// There is nothing to do for now.
-    Idle,
-    /// Somebody else is at it, or holds a lock that is in the way.
-    Busy,
-}
-
-/// What a step did.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Done {
-    /// What starts from now on belongs to this era.
-    Began(i32),
-    /// Nothing of this era runs or waits any more.
-    Closed(i32),
-    /// The tables of this era are dropped.
-    Dropped(i32),
-    /// So many processes were moved from one era to another.
-    Moved {
-        /// How many.
-        processes: u64,
-        /// From where.
-        from: i32,
-    },
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Started,
-    Long,
-    Ended,
-    Earlier,
-}
-
-/// A row of `eras`.
-#[derive(Debug, Clone)]
-struct Era {
-    number: i32,
-    kind: Kind,
-    is_closed: bool,
-    is_full: bool,
-    is_newest: bool,
-    is_emptied: bool,
-    is_without_outputs: bool,
-    processes: i64,
-    ended_from: Option<Timestamp>,
-    ended_to: Option<Timestamp>,
-    moved_to: Option<Timestamp>,
-    age_s: f64,
-    size: i64,
-}
-
-/// How far the history of before eras has been moved into them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Earlier {
-    /// Processes that were moved: all that ended before `until`, and `left` that ended later are to be.
-    pub moved: u64,
-    /// Finished processes that are to be moved.
-    pub left: u64,
-    /// Since when what is left has ended.
-    pub until: Option<Timestamp>,
-}
-
-impl std::fmt::Display for Earlier {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "moved={} left={}", self.moved, self.left)
-    }
-}
 
 impl Store {
     /// Takes the next step that there is to take. `size` is how many processes an era holds at the least.
@@ -300,12 +226,20 @@ impl Store {
         if held != Step::Idle {
             return Ok(held);
         }
-        self.step(|store| {
+        let moved = self.step(|store| {
             let row = store.query_one(&MOVE_HELD, &[&from, &MOVE_BATCH, &LONG], "an era")?;
             let processes: i64 = get(&row, "how_many", "an era")?;
             store.execute(&LET_GO, &[&from])?;
             Ok((processes > 0).then_some(Done::Moved { processes: processes.unsigned_abs(), from }))
-        })
+        })?;
+        if moved == Step::Busy {
+            // They are due where they are, and not to wait until the next look.
+            let gone = self.in_bounded_transaction("let processes go on", LOCK_WAIT, |store| {
+                store.execute(&LET_GO, &[&from])
+            });
+            gone.map(drop).or_else(|error| if error.is_lock_conflict() { Ok(()) } else { Err(error) })?;
+        }
+        Ok(moved)
     }
 
     /// Gives up a closed era of which all processes were deleted or moved one by one, and measures one that nobody has.
@@ -396,30 +330,4 @@ impl Store {
         }
         Ok(step)
     }
-}
-
-fn read_era(row: &Row) -> Result<Era, StoreError> {
-    let what = "an era";
-    let kind: String = get(row, "kind", what)?;
-    Ok(Era {
-        number: get(row, "era", what)?,
-        kind: match &*kind {
-            "STARTED" => Kind::Started,
-            "LONG" => Kind::Long,
-            "ENDED" => Kind::Ended,
-            "EARLIER" => Kind::Earlier,
-            _ => return Err(unreadable(what, format!("its kind is {kind:?}"))),
-        },
-        is_closed: get(row, "is_closed", what)?,
-        is_full: get(row, "is_full", what)?,
-        is_newest: get(row, "is_newest", what)?,
-        is_emptied: get(row, "is_emptied", what)?,
-        is_without_outputs: get(row, "is_without_outputs", what)?,
-        processes: get(row, "processes", what)?,
-        ended_from: get(row, "ended_from", what)?,
-        ended_to: get(row, "ended_to", what)?,
-        moved_to: get(row, "moved_to", what)?,
-        age_s: get(row, "age_s", what)?,
-        size: get(row, "size", what)?,
-    })
 }

@@ -80,6 +80,7 @@ fn read_queued(row: &Row, what: &str) -> Result<Option<Queued>, StoreError> {
         ahead: get(row, "ahead", what)?,
         claimed_by: node.map(|node| (node, known)),
         reserved_for: get(row, "reserved_for", what)?,
+        is_moving: get(row, "is_moving", what)?,
         cancel_requested: cancelled_at.map(|at| (at, cancel_reason)),
     }))
 }

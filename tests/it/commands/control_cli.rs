@@ -220,7 +220,7 @@ fn serve_ends_while_a_lock_keeps_it_from_forgetting() {
     let mut blocking = client.transaction().unwrap();
     blocking.batch_execute("LOCK TABLE task_executions IN ACCESS EXCLUSIVE MODE").unwrap();
     let waiting = "SELECT FROM pg_stat_activity a JOIN pg_locks l USING (pid) WHERE NOT l.granted \
-                   AND a.application_name LIKE '%retention' AND l.relation = 'task_executions'::regclass";
+                   AND a.application_name LIKE '%retention' AND l.relation = 'executions'::regclass";
     wait_until("the deletion waits", || watcher.query_opt(waiting, &[]).unwrap().map(drop));
     signal(&serve, "-TERM");
     let status = wait_until("it has ended all the same", || serve.try_wait().unwrap());

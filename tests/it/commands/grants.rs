@@ -177,7 +177,7 @@ fn a_role_starts_processes_of_its_types_and_does_nothing_else() {
             "ALTER FUNCTION {schema}.start_granted_{own}(text, jsonb[], text[], timestamptz, integer, boolean) RESET search_path"
         ),
         format!(
-            "CREATE TRIGGER x BEFORE INSERT ON {schema}.tasks FOR EACH ROW EXECUTE FUNCTION {schema}.note_late_start()"
+            "CREATE TRIGGER x AFTER INSERT ON {schema}.all_tasks FOR EACH ROW EXECUTE FUNCTION {schema}.note_late_start()"
         ),
         // It runs with the owner's rights.
         "CREATE TEMP TABLE fake (name text, definition jsonb); CREATE TRIGGER x AFTER INSERT ON fake FOR EACH ROW \
@@ -478,7 +478,7 @@ fn functions_that_a_restore_has_opened_to_anybody_are_found_and_closed() {
     ));
     let mut client = stage.client("stranger");
     assert_eq!(texts(&mut client, "SELECT start_process('echo', '{}', 'before')"), ["before"]);
-    let told = "functions by which anybody may start processes: start_granted_";
+    let told = "functions that act for anybody with their owner's rights: start_granted_";
     let doctor = stage.owner(&["doctor"]);
     assert!(doctor.out.contains(told), "{doctor:#?}");
     let mended = stage.owner(&["migrate"]).expect(0);

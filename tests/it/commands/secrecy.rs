@@ -248,7 +248,8 @@ fn the_runtime_role_runs_everything_and_makes_no_tables_and_the_reader_only_read
     for (role, statement) in [
         (&runtime, "CREATE TABLE more ()"),
         (&runtime, "ALTER TABLE processes ADD COLUMN more int"),
-        (&runtime, "DROP TABLE task_executions"),
+        (&runtime, "DROP VIEW task_executions"),
+        (&runtime, "DROP TABLE executions"),
         (&runtime, "DELETE FROM schema_migrations"),
         (&runtime, "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'"),
         (&reader, "UPDATE tasks SET command = '\"true\"'"),

@@ -14,7 +14,7 @@ use super::world::{World, wait_for_count};
 use crate::common::wait_until;
 
 /// Words that only the statement for it has.
-const RECORD: &str = "INSERT INTO task_executions";
+const RECORD: &str = "INSERT INTO executions";
 const CLAIM: &str = "Claims due processes for a node";
 const RELEASE: &str = "Gives back claims whose task was never begun";
 
@@ -116,7 +116,7 @@ fn a_record_that_is_still_at_work_when_the_node_comes_back_is_ended_before_it_is
     let mut blocking = blocker.transaction().unwrap();
     blocking.batch_execute("LOCK TABLE task_executions IN ACCESS EXCLUSIVE MODE").unwrap();
     fs::write(&gate, "").unwrap();
-    let waiting = "SELECT pid FROM pg_locks WHERE NOT granted AND relation = 'task_executions'::regclass \
+    let waiting = "SELECT pid FROM pg_locks WHERE NOT granted AND relation = 'executions'::regclass \
                    AND mode = 'RowExclusiveLock'";
     let mut client = world.sql();
     let old: i32 = wait_until("the record waits for the lock", || {

@@ -20,10 +20,10 @@ fn expand(bench: &Bench, works_from: Option<i32>) {
     client
         .batch_execute(
             "ALTER TABLE processes ADD COLUMN IF NOT EXISTS of_the_next text NOT NULL DEFAULT 'x'; \
-             ALTER TABLE tasks ADD COLUMN IF NOT EXISTS of_the_next integer; \
+             ALTER TABLE all_tasks ADD COLUMN IF NOT EXISTS of_the_next integer; \
              ALTER TABLE scheduled_tasks ADD COLUMN IF NOT EXISTS of_the_next integer DEFAULT 7; \
              ALTER TABLE nodes ADD COLUMN IF NOT EXISTS of_the_next text; \
-             ALTER TABLE task_executions ADD COLUMN IF NOT EXISTS of_the_next text;",
+             ALTER TABLE executions ADD COLUMN IF NOT EXISTS of_the_next text;",
         )
         .unwrap();
     client
@@ -144,7 +144,8 @@ fn migrations_of_tables_in_use_change_no_row_and_name_the_views_that_are_in_thei
         .unwrap();
     let rows = |bench: &Bench| {
         let of = |table: &str| {
-            let added = "'{state,held_by,waiting_since,skipped_tasks,context_values}'::text[]";
+            let added =
+                "'{state,held_by,waiting_since,skipped_tasks,context_values,era,xmin,xmax,ctid}'::text[]";
             let rows = format!("SELECT (to_jsonb(t) - {added})::text FROM {table} AS t ORDER BY 1");
             let rows = bench.database.sql().query(&rows, &[]).unwrap();
             rows.iter().map(|row| row.get::<_, String>(0)).collect::<Vec<_>>()

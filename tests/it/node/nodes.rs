@@ -467,11 +467,11 @@ fn trouble_with_the_schema_for_a_while_loses_no_result() {
     let node = database.node();
     let health = node.health();
     wait_until("all commands run", || (health.busy() == 4).then_some(()));
-    database.sql().batch_execute("ALTER TABLE task_executions RENAME TO elsewhere").unwrap();
+    database.sql().batch_execute("ALTER TABLE executions RENAME TO elsewhere").unwrap();
     let errors = health.database_errors();
     std::fs::write(&gate, "").unwrap();
     wait_until("the recorder has failed twice", || (health.database_errors() >= errors + 2).then_some(()));
-    database.sql().batch_execute("ALTER TABLE elsewhere RENAME TO task_executions").unwrap();
+    database.sql().batch_execute("ALTER TABLE elsewhere RENAME TO executions").unwrap();
     for id in &ids {
         assert_eq!(database.wait_for(id).status, ProcessStatus::Completed);
     }

@@ -1,7 +1,9 @@
+use std::process::Stdio;
+
 use process_orchestrator::store::Store;
 
 use crate::common::{TestDatabase, wait_until};
-use crate::program::{Bench, until_line};
+use crate::program::{Bench, ended, until_line};
 
 #[test]
 fn five_nodes_that_start_at_once_apply_every_migration_once() {
@@ -75,8 +77,15 @@ fn who_is_in_a_migrations_way_is_named_and_not_waited_for_without_bound() {
     ] {
         assert!(refused.err.contains(part), "{part:?} is not in {refused:#?}");
     }
+    // Later migrations begin when these are there.
+    let to = |version: i32, words: &[&str]| {
+        let mut command = bench.command(words);
+        command.env("PROCESS_ORCHESTRATOR_KNOWN_SCHEMA", version.to_string());
+        command
+    };
     // Who starts a node is told the same, and goes on once the way is free.
-    let mut serve = bench.spawn(&["serve", "--no-http"]);
+    let mut serve = to(13, &["serve", "--no-http"]);
+    let mut serve = serve.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let rest = until_line(&mut serve, &format!("server process {pid} "));
     drop(stranger);
     serve.stderr = Some(rest.into_inner());
@@ -93,7 +102,7 @@ fn who_is_in_a_migrations_way_is_named_and_not_waited_for_without_bound() {
     let mut reader = bench.database.sql();
     reader.batch_execute("BEGIN; SELECT count(*) FROM nodes").unwrap();
     let pid: i32 = reader.query_one("SELECT pg_backend_pid()", &[]).unwrap().get(0);
-    let refused = bench.run(&["migrate", "--wait", "2s"]).expect(1);
+    let refused = ended(&mut to(13, &["migrate", "--wait", "2s"])).expect(1);
     for part in
         [&*format!("server process {pid} ("), "has locks on the tables, for ", "apply migration 0013_node"]
     {
@@ -101,11 +110,11 @@ fn who_is_in_a_migrations_way_is_named_and_not_waited_for_without_bound() {
     }
     assert_eq!(bench.database.count("schema_migrations WHERE version >= 13"), 0, "nothing is left of it");
     reader.batch_execute("COMMIT").unwrap();
-    bench.run(&["migrate"]).expect(0);
+    ended(&mut to(13, &["migrate"])).expect(0);
     // A migration that fails is named.
     let damage = "DELETE FROM schema_migrations WHERE version >= 13";
     bench.database.sql().batch_execute(damage).unwrap();
-    let failed = bench.run(&["migrate"]).expect(1);
+    let failed = ended(&mut to(13, &["migrate"])).expect(1);
     assert!(failed.err.contains("apply migration 0013_node_sessions: "), "{failed:#?}");
     assert!(failed.err.contains("already exists"), "{failed:#?}");
 }

@@ -297,7 +297,7 @@ fn a_commit_that_is_under_way_when_the_pooler_dies_is_waited_for() {
         .batch_execute(
             "CREATE FUNCTION wait_at_commit() RETURNS trigger LANGUAGE plpgsql SET lock_timeout = 0 AS \
              'BEGIN PERFORM pg_advisory_xact_lock_shared(hashtext(TG_TABLE_SCHEMA)); RETURN NULL; END'; \
-             CREATE CONSTRAINT TRIGGER wait AFTER INSERT ON task_executions DEFERRABLE INITIALLY DEFERRED \
+             CREATE CONSTRAINT TRIGGER wait AFTER INSERT ON executions DEFERRABLE INITIALLY DEFERRED \
              FOR EACH ROW EXECUTE FUNCTION wait_at_commit(); \
              SELECT pg_advisory_lock(hashtext(current_schema()))",
         )

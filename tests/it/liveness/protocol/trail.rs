@@ -68,7 +68,7 @@ const REFUSAL: &str = "
         END IF;
         RETURN NEW;
     END $$;
-    CREATE TRIGGER refuse BEFORE INSERT ON task_executions FOR EACH ROW EXECUTE FUNCTION refuse();
+    CREATE TRIGGER refuse AFTER INSERT ON executions FOR EACH ROW EXECUTE FUNCTION refuse();
 ";
 /// And it breaks the session that then is to end the process, once.
 const BLOW: &str = "
