@@ -101,7 +101,7 @@ pub fn run(stage: &Stage<'_>, finished: u32, window: Duration) -> Result<Report,
         let played = stage.node(schema, stage.cast())?;
         let measured = while_fed(stage, schema, &played, WARM_UP, || {
             let begin = Mark::now(&mut store, &played)?;
-            std::thread::sleep(window);
+            pause(window);
             let end = Mark::now(&mut store, &played)?;
             let (rate_before, wal) = (begin.rate_to(&end), end.wal - begin.wal);
             let wal_of_execution = wal / (end.executions - begin.executions).max(1) as f64;
@@ -125,7 +125,7 @@ pub fn run(stage: &Stage<'_>, finished: u32, window: Duration) -> Result<Report,
             let by_hand = part("by hand", &mut |_| by_hand(stage, schema))?;
             let by_retention = part("by retention", &mut |store| by_retention(stage, schema, store))?;
             let begin = Mark::now(&mut store, &played)?;
-            std::thread::sleep(window);
+            pause(window);
             let end = Mark::now(&mut store, &played)?;
             Ok((rate_before, by_hand, by_retention, begin.rate_to(&end)))
         });
@@ -143,6 +143,14 @@ pub fn run(stage: &Stage<'_>, finished: u32, window: Duration) -> Result<Report,
             ratio_after: rate_after / rate_before,
         })
     })
+}
+
+/// `park_timeout` may end early.
+fn pause(time: Duration) {
+    let end = Instant::now() + time;
+    while let Some(left) = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+        std::thread::park_timeout(left);
+    }
 }
 
 /// As an operator does it.

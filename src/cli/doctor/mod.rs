@@ -98,6 +98,10 @@ fn examine(
                 checks.push(checks::unseen("nodes", &error))
             }
         }
+        checks.push(match store.history(checks::HISTORY_AGE) {
+            Ok(history) => checks::of_history(history, &global.program()),
+            Err(error) => checks::unseen("history", &error),
+        });
         match store.process_types() {
             Ok(types) => checks.extend([
                 checks::of_paused(&types),
