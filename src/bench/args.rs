@@ -71,6 +71,13 @@ pub enum Mode {
         /// Whether to show how the server runs a claim.
         plan: bool,
     },
+    /// What it costs to forget.
+    Forget {
+        /// Processes that have ended.
+        finished: u32,
+        /// For how many seconds the rates before and after are taken.
+        window: u32,
+    },
     /// Claims beside a transaction that is open all the time.
     Churn {
         /// How long the load lasts.
@@ -144,7 +151,7 @@ impl Args {
         let usual = match self.mode {
             Mode::Memory => MANY_EXECUTORS,
             _ if self.noop || matches!(self.mode, Mode::Churn { .. }) => NOOP_EXECUTORS,
-            Mode::Rate { .. } | Mode::History { .. } | Mode::Nodes { .. } => {
+            Mode::Rate { .. } | Mode::History { .. } | Mode::Forget { .. } | Mode::Nodes { .. } => {
                 let processors = std::thread::available_parallelism().map_or(2, usize::from);
                 (processors * RATE_EXECUTORS_PER_PROCESSOR).min(EXECUTORS_MAX)
             }

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::lines::Lines;
 use super::modes::{
-    churn, durable, history, idle, latency, memory, nodes, priority, serve, sleepers, starts,
+    churn, durable, forget, history, idle, latency, memory, nodes, priority, serve, sleepers, starts,
 };
 
 /// The figures of one mode.
@@ -23,6 +23,8 @@ pub enum BenchReport {
     Idle(idle::Report),
     /// `--history`
     History(history::Report),
+    /// `--forget`
+    Forget(Box<forget::Report>),
     /// `--churn`
     Churn(churn::Report),
     /// `--sleepers`
@@ -46,6 +48,7 @@ impl BenchReport {
             Self::Latency(it) => it.show(&mut lines),
             Self::Idle(it) => it.show(&mut lines),
             Self::History(it) => it.show(&mut lines),
+            Self::Forget(it) => it.show(&mut lines),
             Self::Churn(it) => it.show(&mut lines),
             Self::Sleepers(it) => it.show(&mut lines),
             Self::Nodes(it) => it.show(&mut lines),

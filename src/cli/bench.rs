@@ -108,6 +108,13 @@ pub struct Options {
     /// With --history: print how the server runs a claim there, with what it reads.
     #[arg(long, requires = "history", help_heading = MODES)]
     pub plan: bool,
+    /// What it costs to forget: this many finished processes of three tasks lie in a schema; `prune` deletes the half that
+    /// is older than 30 days, then retention the rest, beside a node that works. Seconds, log, rates, bytes on the disk.
+    #[arg(long, group = "mode", help_heading = MODES, value_name = "FINISHED", num_args = 0..=1, default_missing_value = "1000000", value_parser = clap::value_parser!(u32).range(1..=20_000_000))]
+    pub forget: Option<u32>,
+    /// With --forget: for how many seconds the rates before and after are taken.
+    #[arg(long, requires = "forget", help_heading = MODES, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub window: u32,
     /// How long a claim takes at the begin and at the end of this many seconds of full load without commands, beside a
     /// transaction that is open all the time.
     #[arg(long, group = "mode", help_heading = MODES, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "60", value_parser = clap::value_parser!(u32).range(1..=86_400))]
@@ -166,6 +173,9 @@ impl Options {
             let Self { waiting, priorities, held, ready, plan, .. } = *self;
             let past = Past { finished, waiting, priorities, held, ready }.scaled(self.scale);
             return Mode::History { past, plan };
+        }
+        if let Some(finished) = self.forget {
+            return Mode::Forget { finished, window: self.window };
         }
         if let Some(seconds) = self.churn {
             return Mode::Churn { seconds };
@@ -265,6 +275,7 @@ mod tests {
         assert_eq!(args("--serve").mode, serve);
         assert_eq!(args("--serve 2,default").mode, Mode::Serve { executors: vec![Number(2), Default] });
         assert_eq!(args("--starts").mode, Mode::Starts { sessions: 16, seconds: 5 });
+        assert_eq!(args("--forget 9").mode, Mode::Forget { finished: 9, window: 10 });
         assert_eq!(args("--xargs").mode, Mode::Rate { xargs: true });
         let past =
             Past { finished: 100_000, waiting: 100_000, priorities: 2_000, held: 10_000, ready: 10_000 };

@@ -2,6 +2,7 @@
 
 pub mod churn;
 pub mod durable;
+pub mod forget;
 pub mod history;
 pub mod idle;
 pub mod latency;

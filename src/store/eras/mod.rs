@@ -7,7 +7,7 @@
 
 mod era;
 mod forget;
-mod history;
+mod measure;
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use postgres::Row;
 pub use self::era::{Done, ERA_SIZE, Earlier, Step};
 use self::era::{Era, Kind, MOVE_BATCH, read_era};
 pub use self::forget::{Ages, EraSpan};
-pub use self::history::History;
+pub use self::measure::EraMeasure;
 use super::row::get;
 use super::{Sql, Store, StoreError};
 

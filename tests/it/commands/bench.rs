@@ -52,6 +52,27 @@ fn the_rate_comes_with_its_yardsticks_and_its_cost() {
 }
 
 #[test]
+fn forgetting_by_hand_and_by_retention_is_told_with_what_it_costs() {
+    let bench = Bench::new("bench_forget");
+    let report = document(&bench, &["--forget", "400", "--window", "1", "--noop", "--tasks", "2"]);
+    assert_eq!((&report["mode"], &report["finished"]), (&"forget".into(), &400.into()));
+    for part in ["by_hand", "by_retention"] {
+        assert_eq!(number(&report, &format!("/{part}/processes")), 200.0, "{report:#}");
+        assert_positive(
+            &report,
+            &["seconds", "rate", "bytes/tables"]
+                .map(|it| format!("/{part}/{it}"))
+                .each_ref()
+                .map(|it| it.as_str()),
+        );
+    }
+    assert_positive(
+        &report,
+        &["/rate_before", "/rate_after", "/bytes_before/tables", "/bytes_before/database"],
+    );
+}
+
+#[test]
 fn the_engine_alone_is_flat_or_not() {
     let bench = Bench::new("bench_noop");
     let report = document(&bench, &["--noop", "--processes", "200", "--rounds", "1"]);
