@@ -16,31 +16,33 @@ WITH met AS MATERIALIZED (
     ORDER BY p.completed_at, p.process_id
     LIMIT $6
 ), held AS MATERIALIZED (
-    SELECT p.process_id
+    SELECT p.process_id, p.era
     FROM met JOIN processes p ON p.process_id = ANY (ARRAY[met.process_id])
     WHERE p.status IN ('COMPLETED', 'FAILED', 'CANCELLED')
     FOR UPDATE OF p SKIP LOCKED
 ), free_task AS MATERIALIZED (
     SELECT t.process_id, t.task_index
-    FROM held JOIN tasks t ON t.process_id = ANY (ARRAY[held.process_id])
+    FROM held JOIN all_tasks t ON t.era = held.era AND t.process_id = ANY (ARRAY[held.process_id])
     WHERE $7::boolean
     FOR UPDATE OF t SKIP LOCKED
 ), free_execution AS MATERIALIZED (
     SELECT e.process_id, e.task_index, e.attempt
-    FROM held JOIN task_executions e ON e.process_id = ANY (ARRAY[held.process_id])
+    FROM held JOIN executions e ON e.era = held.era AND e.process_id = ANY (ARRAY[held.process_id])
     WHERE $7::boolean
     FOR UPDATE OF e SKIP LOCKED
 ), old AS MATERIALIZED (
-    SELECT held.process_id FROM held
+    SELECT held.process_id, held.era FROM held
     WHERE NOT $7::boolean
-        OR (SELECT count(*) FROM tasks t WHERE t.process_id = held.process_id)
+        OR (SELECT count(*) FROM all_tasks t WHERE t.era = held.era AND t.process_id = held.process_id)
             = (SELECT count(*) FROM free_task f WHERE f.process_id = held.process_id)
-        AND (SELECT count(*) FROM task_executions e WHERE e.process_id = held.process_id)
+        AND (SELECT count(*) FROM executions e WHERE e.era = held.era AND e.process_id = held.process_id)
             = (SELECT count(*) FROM free_execution f WHERE f.process_id = held.process_id)
 ), execution AS (
-    DELETE FROM task_executions e USING old WHERE e.process_id = old.process_id
+    DELETE FROM executions e USING old WHERE e.era = old.era AND e.process_id = old.process_id
+), output AS (
+    DELETE FROM outputs o USING old WHERE o.era = old.era AND o.process_id = old.process_id
 ), task AS (
-    DELETE FROM tasks t USING old WHERE t.process_id = old.process_id
+    DELETE FROM all_tasks t USING old WHERE t.era = old.era AND t.process_id = old.process_id
 ), process AS (
     DELETE FROM processes p USING old WHERE p.process_id = old.process_id
 )

@@ -7,6 +7,6 @@ WHERE node_id = $1 AND state = 'DEAD'
     AND NOT EXISTS (
         SELECT FROM scheduled_tasks s
         JOIN processes p ON p.process_id = ANY (ARRAY[s.task_instance])
-        JOIN tasks t ON t.process_id = ANY (ARRAY[p.process_id]) AND t.task_index = p.current_task_index
+        JOIN open_tasks t ON t.era = p.era AND t.process_id = ANY (ARRAY[p.process_id]) AND t.task_index = p.current_task_index
         WHERE s.picked_by = $1 AND t.status = 'IN_PROGRESS' AND s.task_instance <> ALL ($2::text[])
     )

@@ -60,12 +60,12 @@ WITH room AS MATERIALIZED (
     SET status = 'IN_PROGRESS', started_at = coalesce(p.started_at, now()), updated_at = now()
     FROM (SELECT * FROM claimed ORDER BY task_instance) AS claimed -- as everybody locks them
     WHERE p.process_id = ANY (ARRAY[claimed.task_instance])
-    RETURNING claimed.*, p.current_task_index, p.total_tasks, p.input_data, p.process_context
+    RETURNING claimed.*, p.era, p.current_task_index, p.total_tasks, p.input_data, p.process_context
 ), task AS (
-    UPDATE tasks t
+    UPDATE open_tasks t
     SET status = 'IN_PROGRESS', attempt = t.attempt + 1, started_at = now(), updated_at = now()
     FROM process
-    WHERE t.process_id = ANY (ARRAY[process.task_instance])
+    WHERE t.era = process.era AND t.process_id = ANY (ARRAY[process.task_instance])
         AND t.task_index = process.current_task_index
     RETURNING process.*, t.task_index, t.name, t.command, t.shell, t.working_directory, t.environment,
         t.timeout_minutes, t.max_retries, t.retry, t.max_output_bytes, t.attempt, t.retry_count

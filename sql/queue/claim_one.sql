@@ -18,12 +18,12 @@ WITH claimed AS (
     SET status = 'IN_PROGRESS', started_at = coalesce(p.started_at, now()), updated_at = now()
     FROM claimed
     WHERE p.process_id = ANY (ARRAY[claimed.task_instance])
-    RETURNING p.process_id, p.current_task_index, p.total_tasks, p.input_data, p.process_context
+    RETURNING p.process_id, p.era, p.current_task_index, p.total_tasks, p.input_data, p.process_context
 ), task AS (
-    UPDATE tasks t
+    UPDATE open_tasks t
     SET status = 'IN_PROGRESS', attempt = t.attempt + 1, started_at = now(), updated_at = now()
     FROM process
-    WHERE t.process_id = ANY (ARRAY[process.process_id])
+    WHERE t.era = process.era AND t.process_id = ANY (ARRAY[process.process_id])
         AND t.task_index = process.current_task_index
     RETURNING t.process_id, t.task_index, t.name, t.command, t.shell, t.working_directory, t.environment,
         t.timeout_minutes, t.max_retries, t.retry, t.max_output_bytes, t.attempt, t.retry_count

@@ -7,7 +7,7 @@ CROSS JOIN LATERAL (
     SELECT s.task_instance
     FROM scheduled_tasks s
     JOIN processes p ON p.process_id = ANY (ARRAY[s.task_instance])
-    JOIN tasks t ON t.process_id = ANY (ARRAY[p.process_id]) AND t.task_index = p.current_task_index
+    JOIN open_tasks t ON t.era = p.era AND t.process_id = ANY (ARRAY[p.process_id]) AND t.task_index = p.current_task_index
     WHERE s.state = 'READY' AND s.priority >= part.lowest AND s.priority <= part.highest
         AND s.execution_time >= coalesce(now() - interval '1 second' * part.due_ago_s, '-infinity')
         AND s.cancel_requested_at IS NULL AND s.task_name <> ALL ($5::text[])

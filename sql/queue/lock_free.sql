@@ -7,7 +7,7 @@
 WITH wanted AS MATERIALIZED (
     SELECT unnest($1::text[]) AS process_id, unnest($2::int[]) AS first_index, unnest($3::int[]) AS last_index
 ), claim AS MATERIALIZED (
-    SELECT w.process_id, w.first_index,
+    SELECT w.process_id, s.era, w.first_index,
         CASE WHEN s.cancel_requested_at IS NULL THEN w.last_index ELSE 2147483647 END AS last_index
     FROM wanted w JOIN scheduled_tasks s ON s.task_instance = ANY (ARRAY[w.process_id])
     FOR UPDATE OF s SKIP LOCKED
@@ -16,7 +16,7 @@ WITH wanted AS MATERIALIZED (
     FOR NO KEY UPDATE OF p SKIP LOCKED
 ), task AS MATERIALIZED (
     SELECT t.process_id
-    FROM claim JOIN tasks t ON t.process_id = ANY (ARRAY[claim.process_id])
+    FROM claim JOIN open_tasks t ON t.era = claim.era AND t.process_id = ANY (ARRAY[claim.process_id])
         AND t.task_index BETWEEN claim.first_index AND claim.last_index
     FOR NO KEY UPDATE OF t SKIP LOCKED
 )
@@ -26,8 +26,8 @@ SELECT process_id FROM (
     FROM wanted w
     UNION ALL
     SELECT claim.process_id, (SELECT count(*) FROM processes p WHERE p.process_id = claim.process_id)
-        + (SELECT count(*) FROM tasks t
-            WHERE t.process_id = claim.process_id AND t.task_index BETWEEN claim.first_index AND claim.last_index)
+        + (SELECT count(*) FROM open_tasks t
+            WHERE t.era = claim.era AND t.process_id = claim.process_id AND t.task_index BETWEEN claim.first_index AND claim.last_index)
     FROM claim
     UNION ALL SELECT process_id, -1 FROM claim
     UNION ALL SELECT process_id, -1 FROM process

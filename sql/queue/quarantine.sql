@@ -9,18 +9,18 @@ WITH mine AS (
     SET status = 'FAILED', error_message = $4, completed_at = now(), updated_at = now()
     FROM mine
     WHERE p.process_id = ANY (ARRAY[mine.task_instance])
-    RETURNING p.process_id
+    RETURNING p.process_id, p.era
 ), task AS (
-    UPDATE tasks t
+    UPDATE open_tasks t
     SET status = 'FAILED', error_message = $4, completed_at = now(), updated_at = now()
     FROM process
-    WHERE t.process_id = ANY (ARRAY[process.process_id]) AND t.status = 'IN_PROGRESS'
-    RETURNING t.process_id, t.task_index, t.attempt,
+    WHERE t.era = process.era AND t.process_id = ANY (ARRAY[process.process_id]) AND t.status = 'IN_PROGRESS'
+    RETURNING t.era, t.process_id, t.task_index, t.attempt,
         CASE WHEN isfinite(t.started_at) THEN least(t.started_at, now()) ELSE now() END AS started_at
 ), audit AS (
-    INSERT INTO task_executions (process_id, task_index, attempt, node_id, outcome, started_at, completed_at, duration_ms,
+    INSERT INTO executions (era, process_id, task_index, attempt, node_id, outcome, started_at, completed_at, duration_ms,
         output_bytes, error_message)
-    SELECT process_id, task_index, attempt, $1, $5::text, started_at, now(), extract(epoch FROM now() - started_at) * 1000, 0, $4
+    SELECT era, process_id, task_index, attempt, $1, $5::text, started_at, now(), extract(epoch FROM now() - started_at) * 1000, 0, $4
     FROM task
     WHERE $5::text IS NOT NULL
     ON CONFLICT DO NOTHING

@@ -27,7 +27,7 @@
 -- * a task that ended and the one that begins are one range of the index and one UPDATE. Later tasks of a cancelled
 --   process are further entries of that range.
 WITH mine AS MATERIALIZED (
-    SELECT r.*, s.cancel_reason,
+    SELECT r.*, s.era, s.cancel_reason,
         s.is_requested AND (r.claim <> 'END' OR r.outcome = 'CANCELLED') AS is_cancelled
     FROM (
         SELECT unnest($2::text[]) AS process_id, unnest($3::bigint[]) AS version, unnest($4::int[]) AS task_index,
@@ -41,39 +41,44 @@ WITH mine AS MATERIALIZED (
             unnest($20::bigint[]) AS output_bytes, unnest($21::text[]) AS error_message,
             unnest($22::text[]) AS process_error, unnest($23::text[]) AS command, unnest($24::jsonb[]) AS context
     ) AS r CROSS JOIN LATERAL (
-        SELECT s.cancel_reason, s.cancel_requested_at IS NOT NULL AS is_requested
+        SELECT s.era, s.cancel_reason, s.cancel_requested_at IS NOT NULL AS is_requested
         FROM scheduled_tasks s
         WHERE s.task_instance = r.process_id AND s.picked_by = $1 AND s.version = r.version
         FOR NO KEY UPDATE
     ) AS s
 ), audit AS (
-    INSERT INTO task_executions (process_id, task_index, attempt, node_id, command, outcome, exit_code, signal,
+    INSERT INTO executions (era, process_id, task_index, attempt, node_id, command, outcome, exit_code, signal,
         started_at, completed_at, duration_ms, cpu_ms, peak_memory_bytes, output, output_bytes, error_message,
         context_values)
-    SELECT process_id, task_index, attempt, $1, command, outcome, exit_code, signal,
+    SELECT era, process_id, task_index, attempt, $1, command, outcome, exit_code, signal,
         now() - (ended_ago_ms + duration_ms) * interval '1 millisecond',
         now() - ended_ago_ms * interval '1 millisecond',
-        duration_ms, cpu_ms, peak_memory_bytes, output, output_bytes, error_message, context
+        duration_ms, cpu_ms, peak_memory_bytes, CASE WHEN octet_length(output) <= 1024 THEN output END, output_bytes,
+        error_message, context
     FROM mine
+), printed AS (
+    INSERT INTO outputs (era, process_id, task_index, attempt, output)
+    SELECT era, process_id, task_index, attempt, output FROM mine WHERE octet_length(output) > 1024
 ), ending AS MATERIALIZED (
-    SELECT process_id, task_index, CASE WHEN is_cancelled THEN 2147483647 WHEN claim = 'KEEP' THEN task_index + 1
-        ELSE task_index END AS last_index, is_cancelled, task_status, retry_count, exit_code, output, error_message
+    SELECT era, process_id, task_index, attempt, CASE WHEN is_cancelled THEN 2147483647 WHEN claim = 'KEEP' THEN task_index + 1
+        ELSE task_index END AS last_index, is_cancelled, task_status, retry_count, exit_code, error_message
     FROM mine
 ), task AS (
-    UPDATE tasks t
+    UPDATE open_tasks t
     SET status = CASE WHEN t.task_index = m.task_index AND (NOT m.is_cancelled OR m.task_status = 'COMPLETED') THEN m.task_status
             WHEN m.is_cancelled THEN 'CANCELLED' ELSE 'IN_PROGRESS' END,
         attempt = CASE WHEN t.task_index = m.task_index OR m.is_cancelled THEN t.attempt ELSE t.attempt + 1 END,
         started_at = CASE WHEN t.task_index = m.task_index OR m.is_cancelled THEN t.started_at ELSE now() END,
         retry_count = CASE WHEN t.task_index = m.task_index THEN m.retry_count ELSE t.retry_count END,
         exit_code = CASE WHEN t.task_index = m.task_index THEN m.exit_code END,
-        output = CASE WHEN t.task_index = m.task_index THEN m.output END,
+        output = NULL,
+        output_attempt = CASE WHEN t.task_index = m.task_index THEN m.attempt END,
         error_message = CASE WHEN t.task_index = m.task_index THEN m.error_message END,
         completed_at = CASE WHEN m.is_cancelled
             OR t.task_index = m.task_index AND m.task_status IN ('COMPLETED', 'FAILED', 'CANCELLED') THEN now() END,
         updated_at = now()
     FROM ending m
-    WHERE t.process_id = ANY (ARRAY[m.process_id]) AND t.task_index BETWEEN m.task_index AND m.last_index
+    WHERE t.era = m.era AND t.process_id = ANY (ARRAY[m.process_id]) AND t.task_index BETWEEN m.task_index AND m.last_index
     RETURNING t.process_id, t.task_index, t.name, t.command, t.shell, t.working_directory, t.environment,
         t.timeout_minutes, t.max_retries, t.retry, t.max_output_bytes, t.attempt, t.retry_count, t.status
 ), moving AS MATERIALIZED (

@@ -9,11 +9,11 @@ WITH mine AS MATERIALIZED (
     WHERE s.picked_by = $1 AND s.version = c.version
     FOR NO KEY UPDATE OF s
 ), task AS (
-    UPDATE tasks t
+    UPDATE open_tasks t
     SET status = CASE WHEN t.retry_count > 0 THEN 'WAITING_RETRY' ELSE 'NOT_STARTED' END,
         attempt = t.attempt - 1, started_at = NULL, updated_at = now()
     FROM mine JOIN processes p ON p.process_id = ANY (ARRAY[mine.process_id])
-    WHERE t.process_id = ANY (ARRAY[p.process_id]) AND t.task_index = p.current_task_index
+    WHERE t.era = p.era AND t.process_id = ANY (ARRAY[p.process_id]) AND t.task_index = p.current_task_index
         AND t.status = 'IN_PROGRESS'
     RETURNING t.process_id, t.task_index, t.attempt
 ), process AS (

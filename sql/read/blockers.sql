@@ -14,10 +14,12 @@ WITH locked AS (
     FROM unnest($1::text[]) AS w (id) JOIN processes p ON p.process_id = ANY (ARRAY[w.id])
     UNION ALL
     SELECT 'process', t.process_id, 'tasks', t.xmax
-    FROM unnest($1::text[]) AS w (id) JOIN tasks t ON t.process_id = ANY (ARRAY[w.id])
+    FROM unnest($1::text[]) AS w (id) JOIN processes p ON p.process_id = ANY (ARRAY[w.id])
+    JOIN all_tasks t ON t.era = p.era AND t.process_id = ANY (ARRAY[w.id])
     UNION ALL
     SELECT 'process', e.process_id, 'task_executions', e.xmax
-    FROM unnest($1::text[]) AS w (id) JOIN task_executions e ON e.process_id = ANY (ARRAY[w.id])
+    FROM unnest($1::text[]) AS w (id) JOIN processes p ON p.process_id = ANY (ARRAY[w.id])
+    JOIN executions e ON e.era = p.era AND e.process_id = ANY (ARRAY[w.id])
     WHERE $3::boolean
     UNION ALL
     SELECT 'node', n.node_id, 'nodes', n.xmax FROM nodes n WHERE n.node_id = ANY ($2::text[])

@@ -7,8 +7,8 @@ SELECT p.process_id, p.process_type, p.status, p.total_tasks, p.completed_at, p.
     s.priority, s.picked_by, s.cancel_requested_at, s.cancel_reason,
     t.task_index, t.name AS task, t.status AS task_status, t.attempt, t.retry_count, t.max_retries,
     l.printed_at,
-    CASE WHEN p.skipped_tasks = 0 THEN '{}' ELSE ARRAY(SELECT o.name FROM tasks o
-        WHERE o.process_id = p.process_id AND o.status = 'SKIPPED' ORDER BY o.task_index) END AS skipped,
+    CASE WHEN p.skipped_tasks = 0 THEN '{}' ELSE ARRAY(SELECT o.name FROM all_tasks o
+        WHERE o.era = p.era AND o.process_id = p.process_id AND o.status = 'SKIPPED' ORDER BY o.task_index) END AS skipped,
     t.error_message AS task_error, t.started_at AS task_started_at,
     coalesce(k.paused, false) AS is_paused, k.paused_at, k.pause_reason,
     n.state AS node_state, n.last_heartbeat AS node_heartbeat,
@@ -28,7 +28,7 @@ SELECT p.process_id, p.process_type, p.status, p.total_tasks, p.completed_at, p.
     clock_timestamp() AS now
 FROM processes p
 LEFT JOIN scheduled_tasks s ON s.task_instance = p.process_id
-LEFT JOIN tasks t ON t.process_id = p.process_id AND t.task_index = p.current_task_index
+LEFT JOIN all_tasks t ON t.era = p.era AND t.process_id = p.process_id AND t.task_index = p.current_task_index
 LEFT JOIN process_types k ON k.name = p.process_type
 LEFT JOIN nodes n ON n.node_id = s.picked_by
 LEFT JOIN live_output l ON l.process_id = p.process_id AND l.node_id = s.picked_by AND l.task_index = t.task_index

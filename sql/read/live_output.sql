@@ -5,6 +5,6 @@ SELECT l.task_index, coalesce(t.name, '') AS task_name, l.attempt, l.node_id, l.
     l.memory_bytes, l.printed_at
 FROM live_output l
 JOIN scheduled_tasks s ON s.task_instance = l.process_id AND s.picked_by = l.node_id
-LEFT JOIN tasks t ON t.process_id = l.process_id AND t.task_index = l.task_index
-WHERE l.process_id = $1 AND NOT EXISTS (SELECT FROM task_executions e
-    WHERE e.process_id = l.process_id AND e.task_index = l.task_index AND e.attempt = l.attempt)
+LEFT JOIN open_tasks t ON t.era = s.era AND t.process_id = l.process_id AND t.task_index = l.task_index
+WHERE l.process_id = $1 AND NOT EXISTS (SELECT FROM executions e
+    WHERE e.era = s.era AND e.process_id = l.process_id AND e.task_index = l.task_index AND e.attempt = l.attempt)

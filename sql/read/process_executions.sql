@@ -18,10 +18,10 @@ FROM (
             OVER (ORDER BY task_index, attempt ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
     FROM (
         SELECT * FROM task_executions
-        WHERE process_id = $1 AND ($3::int IS NULL OR task_index = $3) AND ($4::int IS NULL OR attempt = $4)
+        WHERE process_id = $1 AND era = (SELECT era FROM processes WHERE process_id = $1) AND ($3::int IS NULL OR task_index = $3) AND ($4::int IS NULL OR attempt = $4)
             AND ($5::int IS NULL OR (task_index, attempt) > ($5, $6::int))
         ORDER BY task_index, attempt LIMIT $7::bigint
     ) AS next
-) AS e LEFT JOIN tasks t ON t.process_id = e.process_id AND t.task_index = e.task_index
+) AS e LEFT JOIN all_tasks t ON t.era = e.era AND t.process_id = e.process_id AND t.task_index = e.task_index
 WHERE coalesce(e.before, 0) < $8::bigint
 ORDER BY e.task_index, e.attempt

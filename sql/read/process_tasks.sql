@@ -25,7 +25,7 @@ FROM (
     FROM (
         SELECT *, coalesce(octet_length(environment::text), 0) AS environment_bytes
         FROM tasks
-        WHERE process_id = $1 AND ($3::int IS NULL OR task_index = $3) AND task_index > coalesce($4::int, -1)
+        WHERE process_id = $1 AND era = (SELECT era FROM processes WHERE process_id = $1) AND ($3::int IS NULL OR task_index = $3) AND task_index > coalesce($4::int, -1)
         ORDER BY task_index LIMIT $5::bigint
     ) AS next
 ) AS counted

@@ -9,7 +9,7 @@ WITH found AS (
     WHERE l.granted AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
         AND n.nspname = current_schema() AND c.relkind IN ('r', 'p')
         AND (l.mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
-            OR l.mode = 'RowExclusiveLock' AND c.relname = 'task_executions')
+            OR l.mode = 'RowExclusiveLock' AND c.relname = 'executions')
 )
 SELECT DISTINCT ON (f.kind, f.pid)
     f.kind, f.place, f.pid, NULL AS prepared, nullif(a.application_name, '') AS application,

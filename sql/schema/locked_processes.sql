@@ -5,13 +5,13 @@ WITH old AS MATERIALIZED (
     WHERE l.locktype = 'transactionid' AND l.granted AND l.pid IS DISTINCT FROM pg_backend_pid()
         AND coalesce(a.xact_start < clock_timestamp() - $1::float8 * interval '1 second', true)
 ), queue AS MATERIALIZED (
-    SELECT s.task_instance AS id, s.xmax AS locker FROM scheduled_tasks s
+    SELECT s.task_instance AS id, s.era, s.xmax AS locker FROM scheduled_tasks s
     WHERE EXISTS (SELECT FROM old) AND s.state IN ('READY', 'CLAIMED')
     LIMIT 50000
 ), locked AS (
     SELECT id, locker FROM queue
     UNION ALL SELECT q.id, p.xmax FROM queue q JOIN processes p ON p.process_id = q.id
-    UNION ALL SELECT q.id, t.xmax FROM queue q JOIN tasks t ON t.process_id = q.id
+    UNION ALL SELECT q.id, t.xmax FROM queue q JOIN open_tasks t ON t.era = q.era AND t.process_id = q.id
 )
 SELECT DISTINCT id FROM locked
 WHERE locker = ANY (ARRAY(SELECT xid FROM old)) OR EXISTS (

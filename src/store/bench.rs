@@ -20,8 +20,8 @@ const WRITES: Sql = Sql::new(
     "read how many rows were written",
     "SELECT coalesce(sum(n_tup_ins), 0)::bigint AS inserted, coalesce(sum(n_tup_upd), 0)::bigint AS updated, \
          coalesce(sum(n_tup_del), 0)::bigint AS deleted, coalesce(sum(n_tup_hot_upd), 0)::bigint AS hot, \
-         coalesce(sum(n_tup_ins) FILTER (WHERE relname = 'tasks'), 0)::bigint AS tasks, \
-         coalesce(sum(n_tup_ins) FILTER (WHERE relname = 'task_executions'), 0)::bigint AS executions \
+         coalesce(sum(n_tup_ins) FILTER (WHERE starts_with(relname, 'tasks_')), 0)::bigint AS tasks, \
+         coalesce(sum(n_tup_ins) FILTER (WHERE starts_with(relname, 'executions_')), 0)::bigint AS executions \
      FROM pg_stat_user_tables WHERE schemaname = current_schema()",
 );
 /// The key of an execution is process, task, attempt: as many first attempts as tasks are one for each.
@@ -377,7 +377,7 @@ impl Store {
             |script, (place, number)| script.replace(place, &number.to_string()),
         );
         self.run_script("fill the schema", &script)?;
-        for table in ["processes", "tasks", "task_executions", "scheduled_tasks"] {
+        for table in ["processes", "all_tasks", "executions", "scheduled_tasks"] {
             self.run_script("vacuum the schema", &format!("VACUUM (ANALYZE) {table}"))?;
         }
         Ok(())

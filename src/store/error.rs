@@ -249,7 +249,8 @@ impl StoreError {
     pub fn is_recorded_already(&self) -> bool {
         let Some(source) = self.answer() else { return false };
         source.as_db_error().is_some_and(|answer| {
-            *answer.code() == SqlState::UNIQUE_VIOLATION && answer.table() == Some("task_executions")
+            *answer.code() == SqlState::UNIQUE_VIOLATION
+                && answer.table().is_some_and(|it| it.starts_with("executions_"))
         })
     }
 

@@ -3,8 +3,8 @@
 -- executions, which are only ever added and deleted, their number and the latest xmin are enough.
 SELECT concat_ws(' ', p.xmin, p.ctid, s.xmin, s.ctid,
     CASE WHEN $2::boolean THEN (SELECT string_agg(concat_ws(' ', t.xmin, t.ctid), ',' ORDER BY t.task_index)
-        FROM tasks t WHERE t.process_id = p.process_id) END,
+        FROM all_tasks t WHERE t.era = p.era AND t.process_id = p.process_id) END,
     CASE WHEN $3::boolean THEN (SELECT concat_ws(' ', count(*), max(e.xmin::text::bigint), max(e.completed_at))
-        FROM task_executions e WHERE e.process_id = p.process_id) END) AS version
+        FROM executions e WHERE e.era = p.era AND e.process_id = p.process_id) END) AS version
 FROM processes p LEFT JOIN scheduled_tasks s ON s.task_instance = p.process_id
 WHERE p.process_id = $1

@@ -11,7 +11,7 @@ const LOCK_FREE: Sql = Sql::new("lock what is free", include_str!("../../../sql/
 /// Somebody's lock on a whole table keeps everybody waiting: it has to be told from one on a row. In the order in which
 /// record.sql locks them. What is waited for when the rows are ours is an entry of an index that somebody has written and
 /// not committed, and nobody sees it beforehand: the time for it is what the others of the batch wait for.
-const LOCK_TABLES: &str = "LOCK TABLE scheduled_tasks, task_executions, tasks, processes IN ROW EXCLUSIVE MODE NOWAIT; \
+const LOCK_TABLES: &str = "LOCK TABLE scheduled_tasks, ONLY executions, ONLY outputs, open_tasks, processes IN ROW EXCLUSIVE MODE NOWAIT; \
                            SET LOCAL lock_timeout = '50ms'";
 
 /// The rows of one process that are to be written: its own, the one in the queue, and tasks.

@@ -18,7 +18,7 @@ const NODES: Sql = Sql::new(
 );
 const TASKS: Sql = Sql::new(
     "read the names of tasks",
-    "SELECT name, status AS about, task_index FROM tasks WHERE process_id = $1 \
+    "SELECT name, status AS about, task_index FROM all_tasks WHERE process_id = $1 AND era = (SELECT era FROM processes WHERE process_id = $1) \
      UNION ALL SELECT task ->> 'name', '', (task ->> 'task_index')::integer \
      FROM process_types, jsonb_array_elements(tasks) AS task WHERE process_types.name = $2 ORDER BY task_index",
 );
