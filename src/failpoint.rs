@@ -43,6 +43,8 @@ pub enum Point {
     Listening,
     /// The lease is about to be checked.
     WatchingLease,
+    /// An archive file has its name; nothing of what is in it is deleted.
+    Archived,
     /// A request to the status endpoint is about to be answered.
     HttpAnswer,
 }
@@ -172,7 +174,7 @@ mod active {
     }
 
     impl Point {
-        const ALL: [Self; 15] = [
+        const ALL: [Self; 16] = [
             Self::AfterClaim,
             Self::BeforeBegin,
             Self::BeforeSpawn,
@@ -187,6 +189,7 @@ mod active {
             Self::InMigration,
             Self::Listening,
             Self::WatchingLease,
+            Self::Archived,
             Self::HttpAnswer,
         ];
 
@@ -210,6 +213,7 @@ mod active {
                 Self::InMigration => "in-migration",
                 Self::Listening => "listening",
                 Self::WatchingLease => "watching-lease",
+                Self::Archived => "archived",
                 Self::HttpAnswer => "http-answer",
             }
         }

@@ -43,7 +43,7 @@
 //!
 //! # Where things are
 //!
-//! Imports run one way: faces (`cli`, [`http`], [`orchestrator`]) → `bench` → [`engine`] → [`store`] and [`command`] →
+//! Imports run one way: faces (`cli`, [`http`], [`orchestrator`]) → `bench` → [`engine`] → [`archive`] → [`store`] and [`command`] →
 //! [`model`]. The model knows nobody.
 //!
 //! | module | what it is for |
@@ -52,6 +52,7 @@
 //! | [`command`] | one command from its words to its report: spawn, output, timeout, context file |
 //! | [`database`] | which PostgreSQL, and how to connect; the private cluster |
 //! | [`store`] | what is asked of the tables, one function for each; the statements are in `sql/` |
+//! | [`archive`] | finished processes as files, before they are deleted |
 //! | [`engine`] | a [`Node`](engine::Node) and its threads; takeover; the guard |
 //! | [`http`] | the status endpoint |
 //! | [`orchestrator`] | the library's front door |
@@ -62,6 +63,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))] // a failed unwrap is a failed test
 
+pub mod archive;
 mod bench;
 #[doc(hidden)]
 pub mod cli;

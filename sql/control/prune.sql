@@ -2,7 +2,8 @@
 -- met, how many were met, how many deleted, and the ids of the others: somebody has locked them.
 -- $1 seconds since their end, $2 statuses or null, $3 process type or null, $4 and $5 end and id of the last one of the
 -- batch before or null, $6 how many at the most, $7 whether those are left out of which a task or an execution is locked:
--- for the second try, after the first has waited for one. The looks cost as much as the deletes.
+-- for the second try, after the first has waited for one. The looks cost as much as the deletes. $8 process types that are left
+-- out, or null. $9 eras that are left out: they go as a whole.
 --
 -- The place keeps a later batch from reading over what the ones before have passed by or deleted.
 WITH met AS MATERIALIZED (
@@ -13,6 +14,8 @@ WITH met AS MATERIALIZED (
         AND ($2::text[] IS NULL OR p.status = ANY ($2))
         AND ($3::text IS NULL OR p.process_type = $3)
         AND ($4::timestamptz IS NULL OR (p.completed_at, p.process_id) > ($4, $5::text))
+        AND ($8::text[] IS NULL OR p.process_type <> ALL ($8))
+        AND p.era <> ALL ($9::int[])
     ORDER BY p.completed_at, p.process_id
     LIMIT $6
 ), held AS MATERIALIZED (

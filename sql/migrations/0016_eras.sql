@@ -89,6 +89,8 @@ CREATE TABLE eras (
     -- ENDED: no more come. EARLIER: until which end its processes have been moved.
     is_full     boolean     NOT NULL DEFAULT false,
     moved_to    timestamptz,
+    -- When its outputs were deleted, all else staying.
+    outputs_deleted_at timestamptz,
     -- When its processes were deleted: its tables are to go.
     emptied_at  timestamptz
 );
@@ -205,8 +207,21 @@ BEGIN
 END
 $function$;
 
+-- Deletes the long outputs of a closed era, and gives back their space.
+CREATE FUNCTION delete_outputs(number integer) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path FROM CURRENT
+AS $function$
+BEGIN
+    IF EXISTS (SELECT FROM eras WHERE era = number AND closed_at IS NOT NULL AND is_full AND outputs_deleted_at IS NOT NULL) THEN
+        EXECUTE format('TRUNCATE %I', 'outputs_' || number);
+    END IF;
+END
+$function$;
+
 -- They need no right on tables: whoever may delete processes may call them (below, and sql/schema/grant_runtime.sql).
-REVOKE EXECUTE ON FUNCTION add_era(text), use_era(integer), close_era(integer), drop_era(integer) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION add_era(text), use_era(integer), close_era(integer), drop_era(integer),
+    delete_outputs(integer) FROM PUBLIC;
 
 -- Moves processes with all that is theirs to another era. The caller holds their rows, and their places in the queue.
 -- What was written before eras takes the shape that it has now: an output once, and by its length.
@@ -776,7 +791,8 @@ BEGIN
         FROM pg_class c CROSS JOIN LATERAL aclexplode(c.relacl) AS a
         JOIN (VALUES ('INSERT', 'GRANT SELECT ON SEQUENCE newest_era TO %s'),
             ('DELETE', 'GRANT SELECT ON SEQUENCE newest_era TO %s'),
-            ('DELETE', 'GRANT EXECUTE ON FUNCTION add_era(text), use_era(integer), close_era(integer), drop_era(integer) TO %s')
+            ('DELETE', 'GRANT EXECUTE ON FUNCTION add_era(text), use_era(integer), close_era(integer), drop_era(integer), '
+                'delete_outputs(integer) TO %s')
         ) AS g (privilege, form) ON g.privilege = a.privilege_type
         WHERE c.oid = to_regclass('tasks_0') AND a.grantee <> c.relowner
     LOOP

@@ -8,6 +8,7 @@ SELECT e.process_id, e.task_index, t.name AS task_name, e.attempt, e.node_id,
     CASE WHEN octet_length(e.command) > $11::bigint THEN left(e.command, ($11::bigint / 4)::int) || '…' ELSE e.command END AS command,
     e.outcome, e.exit_code, e.signal, e.started_at, e.completed_at, e.duration_ms, e.cpu_ms, e.peak_memory_bytes,
     CASE WHEN $2::boolean THEN substr(e.output, $9::int, $10::int) END AS output, e.output_bytes,
+    e.output IS NULL AND e.output_bytes > 0 AS output_deleted,
     CASE WHEN octet_length(e.error_message) > $11::bigint THEN left(e.error_message, ($11::bigint / 4)::int) || '…' ELSE e.error_message END
         AS error_message,
     e.found

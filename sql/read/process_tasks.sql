@@ -15,6 +15,9 @@ SELECT task_id, process_id, task_index, name,
     CASE WHEN octet_length(error_message) > $9::bigint THEN left(error_message, ($9::bigint / 4)::int) || '…' ELSE error_message END
         AS error_message,
     exit_code, CASE WHEN $2::boolean THEN substr(output, $7::int, $8::int) END AS output,
+    output IS NULL AND attempt > 0 AND EXISTS (SELECT FROM task_executions e WHERE e.era = counted.era AND e.process_id = counted.process_id
+        AND e.task_index = counted.task_index AND e.attempt = counted.attempt AND e.output IS NULL AND e.output_bytes > 0)
+        AS output_deleted,
     created_at, updated_at, found
 FROM (
     SELECT *, count(*) OVER () AS found,

@@ -80,7 +80,7 @@ enum Command {
     #[command(before_help = "Examples:
   process-orchestrator serve
   process-orchestrator serve --process-types types/ --executors 16
-  process-orchestrator serve --node-name worker-2 --listen 127.0.0.1:8711 --retention 90d
+  process-orchestrator serve --node-name worker-2 --listen 127.0.0.1:8711 --retention 90d --archive /var/backups/processes
   process-orchestrator serve --listen 0.0.0.0:8710 --http-token-file /etc/process-orchestrator/token
   curl http://127.0.0.1:8710/status")]
     Serve(serve::Options),
@@ -153,7 +153,9 @@ What the input options name is changed, the rest of a process's input stays as i
     /// Delete finished processes, with their tasks and executions
     #[command(before_help = "Examples:
   process-orchestrator prune --older-than 30d --dry-run
-  process-orchestrator prune --older-than 7d --status completed --type data-processing-pipeline")]
+  process-orchestrator prune --older-than 7d --status completed --type data-processing-pipeline
+  process-orchestrator prune --older-than 90d --archive /var/backups/processes
+  process-orchestrator prune --older-than 7d --output-only")]
     Prune(prune::Options),
     /// Look for what is wrong with the database, the tables, the nodes, and say what to do
     #[command(before_help = "Examples:

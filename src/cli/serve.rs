@@ -10,17 +10,18 @@ use crossbeam_channel::{Receiver, Sender, bounded, never, select};
 
 use super::error::CliError;
 use super::options::global::GlobalOptions;
-use super::options::{documents, endpoint};
+use super::options::{documents, endpoint, forgetting};
 use super::screen::background;
 use super::screen::terminal::message;
 use super::surroundings::service_manager::ServiceManager;
 use super::surroundings::session::{Need, Session};
 use super::surroundings::signals::{self, Signals};
 use super::surroundings::stopping;
-use super::{prune, types};
+use super::types;
 use crate::database::ConnectionSource;
+use crate::engine::retention::policy::Policy;
 use crate::engine::{
-    CommandRunners, Health, INTERVAL_MAX, INTERVAL_MIN, Node, NodeConfig, Retention, StartError,
+    CommandRunners, EraKeeper, Health, INTERVAL_MAX, INTERVAL_MIN, Node, NodeConfig, Retention, StartError,
     check_settings, guard,
 };
 use crate::http::{Endpoint, HttpError, TokenFile};
@@ -41,8 +42,6 @@ const PROCESS_TYPES_VARIABLE: &str = "PROCESS_ORCHESTRATOR_PROCESS_TYPES";
 
 /// Where help lists what hardly anybody has to change.
 const CLOCKS: &str = "Clocks (the defaults suit most)";
-/// The shortest retention: nobody who writes 0 means to lose each process as it ends.
-const RETENTION_MIN: Duration = Duration::from_secs(1);
 
 /// How to serve.
 #[derive(Debug, Clone, Args)]
@@ -67,10 +66,8 @@ pub struct Options {
     #[arg(long, value_name = "TIME", env = "PROCESS_ORCHESTRATOR_DRAIN_TIMEOUT", hide_env_values = true,
         default_value = DRAIN_TIMEOUT_DEFAULT, allow_hyphen_values = true, value_parser = parse_duration)]
     pub drain_timeout: Duration,
-    /// Delete finished processes this long after their end, such as 90d [default: keep them]
-    #[arg(long, value_name = "TIME", env = "PROCESS_ORCHESTRATOR_RETENTION", hide_env_values = true,
-        allow_hyphen_values = true, value_parser = parse_retention)]
-    pub retention: Option<Duration>,
+    #[command(flatten)]
+    pub forgetting: forgetting::Options,
     /// Where the status endpoint listens
     #[arg(long, value_name = "ADDR", help_heading = endpoint::HEADING, env = "PROCESS_ORCHESTRATOR_LISTEN", hide_env_values = true,
         default_value = LISTEN_DEFAULT, value_parser = parse_address)]
@@ -112,16 +109,6 @@ fn parse_interval(text: &str) -> Result<Duration, String> {
     let interval = parse_duration(text)?;
     let (least, most) = (show_duration(*range.start()), show_duration(*range.end()));
     range.contains(&interval).then_some(interval).ok_or_else(|| format!("it must be {least} to {most}"))
-}
-
-fn parse_retention(text: &str) -> Result<Duration, String> {
-    let retention = prune::parse_age(text)?;
-    (retention >= RETENTION_MIN).then_some(retention).ok_or_else(|| {
-        format!(
-            "it must be {} at the least; leave the option out to keep all processes",
-            show_duration(RETENTION_MIN)
-        )
-    })
 }
 
 /// An address and port, a host's name and port, or a port of this machine.
@@ -204,6 +191,8 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
     background::begin();
     crate::platform::return_large_blocks();
     check_settings(&options.node_config(&global.schema))?;
+    let policy = options.forgetting.policy()?;
+    options.forgetting.check_archive()?;
     let documents = documents::read(&options.type_paths());
     if documents.iter().any(|it| it.result.is_err() && it.formerly.is_none()) {
         return documents::all_or_faults(documents).map(drop);
@@ -213,13 +202,17 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
     let reporter = ServiceManager::of_environment().report().map_err(StartError::from)?;
     let (session, mut store) = Session::open_as(global, Need::Migrated, Some(&options.node_name()))?;
     types::register_documents(&mut store, documents, &options.registrar())?;
+    forgetting::warn_of_unknown(&policy, &mut store)?;
     drop(store);
     if !options.no_http {
         probe(options.listen)?;
     }
     // The node tells of its own threads; this one is not the node's.
     let (report_failure, retention_failed) = bounded(1);
-    let retention = start_retention(&session, options, &report_failure)?;
+    let retention = start_retention(&session, options, policy, &report_failure)?;
+    let eras = EraKeeper::start(session.source(), session.schema().to_owned(), &report_failure).map_err(
+        |cause| CliError::Failed(format!("failed to start the thread that keeps the eras: {cause}")),
+    )?;
     let node = Node::start(
         session.source(),
         options.node_config(session.schema()),
@@ -249,6 +242,7 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
     if let Some(retention) = retention {
         retention.stop();
     }
+    eras.stop();
     if let Some(endpoint) = endpoint {
         endpoint.stop();
     }
@@ -280,13 +274,16 @@ fn start_endpoint(
 fn start_retention(
     session: &Session,
     options: &Options,
+    policy: Policy,
     failed: &Sender<String>,
 ) -> Result<Option<Retention>, CliError> {
-    let start = |keep| {
-        Retention::start(session.source(), session.schema().to_owned(), keep, failed)
-            .map_err(|cause| CliError::Failed(format!("failed to start the thread that deletes: {cause}")))
-    };
-    options.retention.map(start).transpose()
+    if policy.is_nothing() {
+        return Ok(None);
+    }
+    let (schema, archive) = (session.schema().to_owned(), options.forgetting.archive.clone());
+    Retention::start(session.source(), schema, policy, archive, failed)
+        .map(Some)
+        .map_err(|cause| CliError::Failed(format!("failed to start the thread that deletes: {cause}")))
 }
 
 /// The first signal, or the message of a thread that failed.
@@ -411,7 +408,6 @@ mod tests {
         for text in ["0s", "9ms", "2h"] {
             assert_eq!(parse_interval(text), Err("it must be 10ms to 1h".to_owned()), "{text}");
         }
-        assert!(parse_retention("0s").expect_err("nothing").starts_with("it must be 1s at the least"));
     }
 
     #[test]

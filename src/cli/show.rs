@@ -40,6 +40,8 @@ pub struct Record {
     pub text: ProcessText,
     /// Its tasks in their order, without their output.
     pub tasks: Vec<TaskData>,
+    /// Of how many of them the output is deleted.
+    pub deleted_outputs: usize,
     /// Why it is where it is, as `explain` has it; of a process that has ended the rest says it.
     pub reasons: Vec<Reason>,
     /// The same in sentences.
@@ -60,9 +62,10 @@ impl Record {
     pub fn read(store: &mut Store, process_id: &str, global: &GlobalOptions) -> Result<Self, CliError> {
         let text = store.process_text(process_id, VALUE_BYTES_MAX)?;
         let text = text.ok_or_else(|| not_found(process_id, global))?;
-        let (mut tasks, mut unreadable, mut after) = (Vec::new(), Vec::new(), None);
+        let (mut tasks, mut unreadable, mut after, mut deleted_outputs) = (Vec::new(), Vec::new(), None, 0);
         loop {
             let page = store.tasks_page(process_id, None, false, after, SHOWN_TASKS)?;
+            deleted_outputs += page.rows.iter().filter(|it| it.output_deleted).count();
             tasks.extend(page.rows.into_iter().map(|it| it.row));
             unreadable.extend(page.unreadable);
             after = page.next;
@@ -82,6 +85,7 @@ impl Record {
             reasons: explanation.map(|it| it.reasons).unwrap_or_default(),
             text,
             tasks,
+            deleted_outputs,
             sentences,
             unreadable,
         })
@@ -147,6 +151,7 @@ impl Record {
             _ => cell,
         }));
         lines.extend(self.task_errors(columns));
+        lines.extend(self.deleted_outputs());
         for (heading, pairs) in self.values() {
             if pairs.is_empty() {
                 continue;
@@ -176,6 +181,15 @@ impl Record {
             }
         }
         lines
+    }
+
+    fn deleted_outputs(&self) -> Option<String> {
+        let tasks = match self.deleted_outputs {
+            0 => return None,
+            1 => "1 task".to_owned(),
+            many => format!("{many} tasks"),
+        };
+        Some(format!("The output of {tasks} has been deleted; all else of the record is here."))
     }
 
     fn values(&self) -> [(&'static str, Vec<String>); 2] {
@@ -402,6 +416,7 @@ mod tests {
                 task(1, "send", TaskStatus::Failed),
                 task(2, "tidy", TaskStatus::NotStarted),
             ],
+            deleted_outputs: 0,
             reasons: Vec::new(),
             sentences: Vec::new(),
             command: "process-orchestrator show p-1".to_owned(),

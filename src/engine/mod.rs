@@ -15,6 +15,7 @@
 pub(crate) mod claim;
 mod config;
 mod control;
+mod eras;
 pub mod guard;
 pub mod health;
 mod holdings;
@@ -23,7 +24,7 @@ mod locked;
 mod membership;
 mod node;
 mod record;
-mod retention;
+pub mod retention;
 mod run;
 mod session;
 mod shutdown;
@@ -32,6 +33,7 @@ mod threads;
 
 pub use config::{EXECUTORS_MAX, NodeConfig, Scope};
 pub(crate) use config::{INTERVAL_MAX, INTERVAL_MIN};
+pub use eras::EraKeeper;
 pub use health::node_health::Health;
 pub use health::thread_watchdog::StalledThread;
 pub(crate) use node::check as check_settings;

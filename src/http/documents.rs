@@ -153,9 +153,12 @@ fn without_output<T: TrailRow>(part: &Part<T>) -> Result<Value, serde_json::Erro
     let mut value = serde_json::to_value(&part.row)?;
     if let Value::Object(row) = &mut value {
         row.shift_remove("output");
-        if let Some(query) = part.row.output_query() {
+        if let Some(query) = part.row.output_query().filter(|_| !part.output_deleted) {
             let path = format!("/processes/{}/{query}", encode_segment(part.row.process_id()));
             row.insert("output_path".to_owned(), path.into());
+        }
+        if part.output_deleted {
+            row.insert("output_deleted".to_owned(), true.into());
         }
     }
     Ok(value)

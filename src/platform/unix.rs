@@ -169,6 +169,11 @@ pub fn create_private_directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().mode(0o700).create(path)
 }
 
+/// Makes a file that only our own user can read and write; an error if it is there already.
+pub fn create_private_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
 /// Whether `error` comes from an argument list and environment that exceed the system's limit.
 pub fn is_argument_list_too_long(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::E2BIG)

@@ -18,6 +18,7 @@
 //! | `abandoned` | find the claims that dead nodes have left |
 //! | `cancel`, `retry`, `pause` | what operators ask of processes and types that are there |
 //! | `prune` | delete finished processes |
+//! | `forget` | archive finished processes and delete exactly these, delete outputs alone |
 //! | `live` | what running commands print, shown and read |
 //! | `read` | what the faces show: processes, lists of them, counts, nodes, why a process waits, who is in the way, the server's state |
 //! | `bench` | what a bench asks besides |
@@ -29,7 +30,9 @@ pub mod bench;
 pub mod cancel;
 pub mod claims;
 mod connection;
+pub mod eras;
 pub mod error;
+pub mod forget;
 pub mod functions;
 pub mod live;
 pub mod locks;

@@ -31,7 +31,7 @@ const LOCK_WAIT: Duration = Duration::from_millis(500);
 const TOLD_MAX: usize = 3;
 
 /// Which finished processes are to be forgotten.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PruneFilter {
     /// Those that ended longer ago than this.
     pub older_than: Duration,
@@ -39,13 +39,19 @@ pub struct PruneFilter {
     pub statuses: Vec<ProcessStatus>,
     /// Only those of this type.
     pub process_type: Option<String>,
+    /// None of these types.
+    pub except: Vec<String>,
+    /// None of these eras: they go as a whole, now or soon.
+    pub except_eras: Vec<i32>,
 }
 
 /// The end and id of the last process of a batch: the next one begins behind it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PrunePlace {
-    completed_at: Timestamp,
-    process_id: String,
+    /// When it ended.
+    pub completed_at: Timestamp,
+    /// Its id.
+    pub process_id: String,
 }
 
 /// What one batch did.
@@ -55,6 +61,8 @@ pub struct Pruned {
     pub processes: u64,
     /// Those that stay, as somebody has locked them: the next time, maybe.
     pub locked: Vec<String>,
+    /// Those that stay, as they are not what was archived any more.
+    pub changed: Vec<String>,
     /// Where the next batch begins; `None` when nothing is left.
     pub next: Option<PrunePlace>,
 }
@@ -70,8 +78,13 @@ pub struct Prunable {
 
 impl PruneFilter {
     /// The statuses as the statements take them.
-    fn words(&self) -> Option<Vec<&'static str>> {
+    pub(in crate::store) fn words(&self) -> Option<Vec<&'static str>> {
         (!self.statuses.is_empty()).then(|| self.statuses.iter().map(|it| it.as_str()).collect())
+    }
+
+    /// The types that are left out, so too.
+    pub(in crate::store) fn left_out(&self) -> Option<&Vec<String>> {
+        (!self.except.is_empty()).then_some(&self.except)
     }
 }
 
@@ -96,18 +109,27 @@ impl Store {
         Ok(holders.into_iter().map(|(id, holder)| format!("process {id:?} is locked by {holder}")).collect())
     }
 
-    /// `None`: another session is at it, and `alone` was asked for.
     fn prune_if(
         &mut self,
         filter: &PruneFilter,
         after: Option<&PrunePlace>,
         alone: bool,
     ) -> Result<Option<Pruned>, StoreError> {
+        self.in_turn(alone, |store, is_careful| store.prune_batch(filter, after, is_careful))
+    }
+
+    /// Does `work` in one transaction; when that waits for a lock, once more with the word that it is careful: it then
+    /// leaves out what is locked. `None`: another session is at it, and `alone` was asked for.
+    pub(in crate::store) fn in_turn<T>(
+        &mut self,
+        alone: bool,
+        mut work: impl FnMut(&mut Self, bool) -> Result<T, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
         let mut batch = |is_careful| {
             self.in_bounded_transaction("prune", LOCK_WAIT, |store| {
                 let is_ours =
                     !alone || get(&store.query_one(&TURN, &[&LOCK_CLASS], "a lock")?, "is_ours", "a lock")?;
-                if is_ours { store.prune_batch(filter, after, is_careful).map(Some) } else { Ok(None) }
+                if is_ours { work(store, is_careful).map(Some) } else { Ok(None) }
             })
         };
         match batch(false) {
@@ -126,11 +148,20 @@ impl Store {
         after: Option<&PrunePlace>,
         is_careful: bool,
     ) -> Result<Pruned, StoreError> {
-        let (seconds, words) = (filter.older_than.as_secs_f64(), filter.words());
+        let (seconds, words, except) = (filter.older_than.as_secs_f64(), filter.words(), filter.left_out());
         let (time, id) = (after.map(|it| it.completed_at), after.map(|it| it.process_id.as_str()));
         let limit = i64::from(PRUNE_BATCH);
-        let params: [&(dyn ToSql + Sync); 7] =
-            [&seconds, &words, &filter.process_type, &time, &id, &limit, &is_careful];
+        let params: [&(dyn ToSql + Sync); 9] = [
+            &seconds,
+            &words,
+            &filter.process_type,
+            &time,
+            &id,
+            &limit,
+            &is_careful,
+            &except,
+            &filter.except_eras,
+        ];
         let Some(row) = self.query_opt(&PRUNE, &params)? else { return Ok(Pruned::default()) };
         let what = "a deleted process";
         let processes = u64::try_from(get::<i64>(&row, "how_many", what)?).unwrap_or(0);
@@ -140,7 +171,7 @@ impl Store {
             process_id: get(&row, "process_id", what)?,
         };
         let locked = get(&row, "left_ids", what)?;
-        Ok(Pruned { processes, locked, next: (met >= limit).then_some(next) })
+        Ok(Pruned { processes, locked, changed: Vec::new(), next: (met >= limit).then_some(next) })
     }
 
     /// The same, if no other session is at it in this way: `None` then.
@@ -157,8 +188,8 @@ impl Store {
 
     /// How much [`Store::prune`] would delete in all.
     pub fn prunable(&mut self, filter: &PruneFilter) -> Result<Prunable, StoreError> {
-        let (seconds, words) = (filter.older_than.as_secs_f64(), filter.words());
-        let row = self.query_one(&PRUNABLE, &[&seconds, &words, &filter.process_type], "a count")?;
+        let (seconds, words, except) = (filter.older_than.as_secs_f64(), filter.words(), filter.left_out());
+        let row = self.query_one(&PRUNABLE, &[&seconds, &words, &filter.process_type, &except], "a count")?;
         Ok(Prunable {
             processes: u64::try_from(get::<i64>(&row, "how_many", "a count")?).unwrap_or(0),
             oldest: get(&row, "oldest", "a count")?,

@@ -2,6 +2,7 @@
 
 mod check;
 mod checks;
+mod history;
 
 use std::time::{Duration, Instant};
 
@@ -98,6 +99,10 @@ fn examine(
                 checks.push(checks::unseen("nodes", &error))
             }
         }
+        checks.push(match store.history() {
+            Ok(history) => history::of_history(&history),
+            Err(error) => checks::unseen("history", &error),
+        });
         match store.process_types() {
             Ok(types) => checks.extend([
                 checks::of_paused(&types),

@@ -100,9 +100,9 @@ impl Follower<'_> {
                 self.printer.remark(&format!("failed to read {problem}"))?;
             }
             self.unreadable.extend(page.unreadable);
-            for Part { row: execution, .. } in page.rows {
+            for Part { row: execution, output_deleted, .. } in page.rows {
                 if !self.told.contains(&(execution.task_index, execution.attempt)) {
-                    self.print_ended(store, &execution)?;
+                    self.print_ended(store, &execution, output_deleted)?;
                     self.told.insert((execution.task_index, execution.attempt));
                     (news, self.has_begun) = (true, true);
                 }
@@ -114,11 +114,16 @@ impl Follower<'_> {
         }
     }
 
-    fn print_ended(&mut self, store: &mut Store, execution: &TaskExecution) -> Result<(), LookError> {
+    fn print_ended(
+        &mut self,
+        store: &mut Store,
+        execution: &TaskExecution,
+        is_deleted: bool,
+    ) -> Result<(), LookError> {
         let is_followed =
             |tail: &mut Tail| (tail.task_index, tail.attempt) == (execution.task_index, execution.attempt);
         let Some(tail) = self.tail.take_if(is_followed) else {
-            self.printer.begin(execution)?;
+            self.printer.begin(execution, is_deleted)?;
             let of = OutputOf::Execution(execution.task_index, execution.attempt);
             store.output_in_pieces(&execution.process_id, of, 0, &mut |piece| {
                 self.printer.text(piece).map_err(LookError::from)

@@ -89,8 +89,8 @@ fn print_all(store: &mut Store, wanted: &Wanted<'_>, global: &GlobalOptions) -> 
         let page = store.executions_page(wanted.process_id, wanted.filter(true), after, size)?;
         tell_unreadable(&page.unreadable);
         is_empty &= page.rows.is_empty() && page.unreadable.is_empty();
-        for Part { row, output_next } in page.rows {
-            printer.begin(&row)?;
+        for Part { row, output_next, output_deleted } in page.rows {
+            printer.begin(&row, output_deleted)?;
             printer.text(row.output.as_deref().unwrap_or_default())?;
             if let Some(from) = output_next {
                 let of = OutputOf::Execution(row.task_index, row.attempt);

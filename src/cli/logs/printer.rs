@@ -47,8 +47,8 @@ impl Printer {
     ///
     /// # Errors
     /// When standard output can't be written.
-    pub fn begin(&mut self, execution: &TaskExecution) -> Result<(), CliError> {
-        self.heading(&heading(execution))
+    pub fn begin(&mut self, execution: &TaskExecution, is_deleted: bool) -> Result<(), CliError> {
+        self.heading(&heading(execution, is_deleted))
     }
 
     /// The heading of one that runs.
@@ -86,7 +86,7 @@ impl Printer {
     /// # Errors
     /// When standard output can't be written.
     pub fn ended(&mut self, execution: &TaskExecution) -> Result<(), CliError> {
-        self.remark(&heading(execution))
+        self.remark(&heading(execution, false))
     }
 
     /// What stands above an output: that of another one before it has ended its line by then.
@@ -150,7 +150,7 @@ impl Printer {
     }
 }
 
-fn heading(execution: &TaskExecution) -> String {
+fn heading(execution: &TaskExecution, is_deleted: bool) -> String {
     let time = Duration::try_from_secs_f64(execution.duration_ms / 1000.0).unwrap_or_default();
     let time = text::duration(time);
     let name = text::escape(&execution.task_name);
@@ -159,6 +159,9 @@ fn heading(execution: &TaskExecution) -> String {
         (Some(error), _) => line.push_str(&format!("; {}", text::escape(error))),
         (None, 0) => line.push_str("; no output"),
         (None, _) => {}
+    }
+    if is_deleted {
+        line.push_str(&format!("; its output of {} has been deleted", text::size(execution.output_bytes)));
     }
     line
 }
@@ -194,8 +197,16 @@ mod tests {
 
     #[test]
     fn a_heading_says_whose_output_follows() {
-        assert_eq!(heading(&execution()), "==> load, attempt 2: FAILED after 0.8 s; exit code 3");
+        assert_eq!(heading(&execution(), false), "==> load, attempt 2: FAILED after 0.8 s; exit code 3");
         let silent = TaskExecution { outcome: Outcome::Succeeded, error_message: None, ..execution() };
-        assert_eq!(heading(&silent), "==> load, attempt 2: SUCCEEDED after 0.8 s; no output");
+        assert_eq!(heading(&silent, false), "==> load, attempt 2: SUCCEEDED after 0.8 s; no output");
+        let old = TaskExecution {
+            outcome: Outcome::Succeeded,
+            error_message: None,
+            output_bytes: 1_250_000,
+            ..execution()
+        };
+        let told = "==> load, attempt 2: SUCCEEDED after 0.8 s; its output of 1.2 MB has been deleted";
+        assert_eq!(heading(&old, true), told);
     }
 }

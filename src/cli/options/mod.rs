@@ -4,6 +4,7 @@ pub mod bulk;
 pub mod consent;
 pub mod documents;
 pub mod endpoint;
+pub mod forgetting;
 pub mod global;
 pub mod input;
 pub mod inputs;

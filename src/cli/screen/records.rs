@@ -52,10 +52,17 @@ pub fn process_keys(
 /// # Errors
 /// As [`process_keys`].
 pub fn task(json: &mut JsonWriter, store: &mut Store, task: Part<TaskData>) -> Result<(), CliError> {
-    let Part { row: mut it, output_next } = task;
+    let Part { row: mut it, output_next, output_deleted } = task;
     let output = it.output.take();
     let of = OutputOf::Task(it.task_index, it.attempt);
-    with_output(json, store, &it.process_id, &it, output, output_next.map(|next| (of, next)))
+    with_output(
+        json,
+        store,
+        &it.process_id,
+        &it,
+        (output, output_deleted),
+        output_next.map(|next| (of, next)),
+    )
 }
 
 /// An execution.
@@ -67,10 +74,17 @@ pub fn execution(
     store: &mut Store,
     execution: Part<TaskExecution>,
 ) -> Result<(), CliError> {
-    let Part { row: mut it, output_next } = execution;
+    let Part { row: mut it, output_next, output_deleted } = execution;
     let output = it.output.take();
     let of = OutputOf::Execution(it.task_index, it.attempt);
-    with_output(json, store, &it.process_id, &it, output, output_next.map(|next| (of, next)))
+    with_output(
+        json,
+        store,
+        &it.process_id,
+        &it,
+        (output, output_deleted),
+        output_next.map(|next| (of, next)),
+    )
 }
 
 fn with_output(
@@ -78,7 +92,7 @@ fn with_output(
     store: &mut Store,
     process_id: &str,
     row: &impl Serialize,
-    output: Option<String>,
+    (output, is_deleted): (Option<String>, bool),
     rest: Option<(OutputOf, u32)>,
 ) -> Result<(), CliError> {
     json.object()?;
@@ -94,6 +108,9 @@ fn with_output(
             rest.map_or(Ok(()), |(of, from)| store.output_in_pieces(process_id, of, from, take))?;
             Ok(true)
         })?;
+    }
+    if is_deleted {
+        json.entry("output_deleted", &true)?;
     }
     json.end()
 }

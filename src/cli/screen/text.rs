@@ -126,6 +126,24 @@ pub fn duration(time: Duration) -> String {
     }
 }
 
+/// A number of bytes: `999 bytes`, `1.2 KB`, `34.0 MB`.
+pub fn size<N: TryInto<u64>>(bytes: N) -> String {
+    let bytes = bytes.try_into().unwrap_or(0);
+    match bytes {
+        1 => "1 byte".to_owned(),
+        0..1_000 => format!("{bytes} bytes"),
+        _ => {
+            let (mut number, mut units) =
+                (bytes as f64 / 1000.0, ["KB", "MB", "GB", "TB"].into_iter().peekable());
+            // What rounds to a thousand is one of the next unit.
+            while number >= 999.95 && units.len() > 1 {
+                (number, _) = (number / 1000.0, units.next());
+            }
+            format!("{number:.1} {}", units.next().unwrap_or_default())
+        }
+    }
+}
+
 /// The length of time between two points; nothing if they are the wrong way round, as clocks may have them.
 pub fn between(from: Timestamp, to: Timestamp) -> Duration {
     Duration::try_from(to.duration_since(from)).unwrap_or_default()
@@ -185,6 +203,21 @@ mod tests {
             assert_eq!(escape(text), shown);
         }
         assert_eq!(escape_lines("one\r\ntwo\n\tthree\rfour\x1b"), "one\ntwo\n\tthree\\rfour\\x1b");
+    }
+
+    #[test]
+    fn sizes_have_the_unit_that_fits() {
+        for (bytes, shown) in [
+            (1_u64, "1 byte"),
+            (999, "999 bytes"),
+            (1_250, "1.2 KB"),
+            (999_949, "999.9 KB"),
+            (999_950, "1.0 MB"),
+            (7_000_000_000_000_000, "7000.0 TB"),
+        ] {
+            assert_eq!(size(bytes), shown);
+        }
+        assert_eq!(size(-1_i64), "0 bytes");
     }
 
     #[test]

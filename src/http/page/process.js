@@ -263,7 +263,7 @@ async function showOutput(process, tasks, executions, running) {
   if (!whole || place().process !== id) return;
   shownOutput = key;
   setText("output-command", visible(whole.command || task.command));
-  printOutput(whole.output || "", bytes(whole.output_bytes) + " printed", "(nothing)", "process-orchestrator logs " + id + " " + task.name + " --attempt " + one.attempt);
+  printOutput(whole.output || "", bytes(whole.output_bytes) + " printed", whole.output_deleted ? "(deleted)" : "(nothing)", "process-orchestrator logs " + id + " " + task.name + " --attempt " + one.attempt);
 }
 
 // A large output comes in parts. The end of it is shown, and one character more tells that it is only that.

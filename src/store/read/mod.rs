@@ -17,5 +17,7 @@ mod values;
 pub use super::row::Listed;
 pub use list::{Cursor, PAGE_MAX, Page, PageRows, ProcessFilter, TextPage};
 pub use pieces::{LongValue, OutputOf};
+pub(super) use process::read_process;
 pub use trail::{ExecutionFilter, PageSize, Part, TrailPage};
+pub(super) use trail::{read_execution, read_task_data};
 pub use values::{Include, ProcessText};

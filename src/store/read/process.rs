@@ -99,7 +99,7 @@ impl Store {
 }
 
 /// Without its values, which are read as texts.
-pub(super) fn read_process(row: &Row) -> Result<ProcessData, StoreError> {
+pub(in crate::store) fn read_process(row: &Row) -> Result<ProcessData, StoreError> {
     let process_id: String = get(row, "process_id", "a process")?;
     let what = format!("process \"{process_id}\"");
     Ok(ProcessData {

@@ -72,6 +72,9 @@ pub struct Part<T> {
     /// The character that the rest of its output begins with, when this is not all of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_next: Option<u32>,
+    /// Whether it had an output that is deleted by now.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub output_deleted: bool,
 }
 
 /// One page of tasks or executions.
@@ -213,12 +216,12 @@ fn page_of<T>(
     let given = rows.len().min(wanted);
     let mut page = TrailPage { rows: Vec::with_capacity(given), unreadable: Vec::new(), next: None };
     for row in &rows[..given] {
-        match read(row) {
-            Ok(mut row) => {
+        match (read(row), get(row, "output_deleted", "an output")) {
+            (Ok(mut row), Ok(output_deleted)) => {
                 let output_next = output(&mut row).as_mut().and_then(|text| cut_output(text, size));
-                page.rows.push(Part { row, output_next });
+                page.rows.push(Part { row, output_next, output_deleted });
             }
-            Err(error) => page.unreadable.push(problem_of(&error)),
+            (Err(error), _) | (_, Err(error)) => page.unreadable.push(problem_of(&error)),
         }
     }
     if usize::try_from(found).is_ok_and(|found| found > given) {
@@ -240,7 +243,7 @@ fn cut_output(text: &mut String, size: PageSize) -> Option<u32> {
     Some(size.output_from.saturating_add(size.output_chars))
 }
 
-fn read_task_data(row: &Row) -> Result<TaskData, StoreError> {
+pub(in crate::store) fn read_task_data(row: &Row) -> Result<TaskData, StoreError> {
     let task_id: String = get(row, "task_id", "a task")?;
     let what = format!("task \"{task_id}\"");
     let environment: Option<Json<BTreeMap<String, String>>> = get(row, "environment", &what)?;
@@ -268,7 +271,7 @@ fn read_task_data(row: &Row) -> Result<TaskData, StoreError> {
     })
 }
 
-fn read_execution(row: &Row) -> Result<TaskExecution, StoreError> {
+pub(in crate::store) fn read_execution(row: &Row) -> Result<TaskExecution, StoreError> {
     let process_id: String = get(row, "process_id", "an execution")?;
     let what = format!("an execution of process \"{process_id}\"");
     Ok(TaskExecution {

@@ -490,10 +490,11 @@ fn hints_are_commands_that_can_be_typed() {
 
     assert!(bench.run(&["types", "schema", "--json"]).expect(0).json()["properties"].is_object());
     for (option, value) in [("--poll-interval", "0s"), ("--heartbeat", "0s"), ("--retention", "0s")] {
+        let shown = if option == "--retention" { "[TYPE=]TIME" } else { "TIME" };
         let refused =
             ended(bench.command(&["serve", option, value]).env("DATABASE_URL", "nonsense")).expect(2);
         assert!(
-            refused.err.contains(&format!("invalid value '{value}' for '{option} <TIME>': it must be ")),
+            refused.err.contains(&format!("invalid value '{value}' for '{option} <{shown}>': it must be ")),
             "{refused:#?}"
         );
     }

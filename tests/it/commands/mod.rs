@@ -8,6 +8,7 @@ pub mod completions;
 pub mod control_cli;
 pub mod doctor;
 pub mod follow;
+mod forgetting;
 mod grants;
 pub mod large;
 pub mod lists;

@@ -1,8 +1,6 @@
 //! Somebody's transaction has locked one row: who cancels, retries, prunes, pauses, registers or starts hears whose it is, and
 //! all other processes are as if nobody had.
 
-use std::time::Duration;
-
 use process_orchestrator::store::StoreError;
 use process_orchestrator::store::cancel::{CancelOutcome, CancelReason};
 use process_orchestrator::store::prune::PruneFilter;
@@ -85,7 +83,7 @@ fn of_a_list_to_retry_only_what_is_locked_stays_and_prune_leaves_it() {
     }
     assert_eq!(database.store().process(&ids[1]).unwrap().unwrap().status, ProcessStatus::Completed);
 
-    let all = PruneFilter { older_than: Duration::ZERO, statuses: Vec::new(), process_type: None };
+    let all = PruneFilter::default();
     let trail = "SELECT FROM task_executions WHERE process_id = $1 FOR UPDATE";
     // Two at once, each in its way: both are named.
     let mut clients = [stranger(&database), stranger(&database)];
