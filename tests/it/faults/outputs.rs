@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use process_orchestrator::ProcessType;
+use process_orchestrator::database::Pooler;
 use process_orchestrator::platform::resident_memory;
 
 use super::world::World;
@@ -82,13 +83,16 @@ fn assert_whole_and_once(world: &World, ids: &[String], expected: &[String]) {
 
 #[test]
 fn outputs_of_every_length_and_kind_arrive_whole_and_lie_there_once() {
-    let world = World::new("outputs_whole");
-    let (scripts, expected) = printing(&world);
-    let ids = world.start("prints", 3, &scripts.iter().map(String::as_str).collect::<Vec<_>>());
-    let node = world.node(&world.settings, world.config());
-    world.wait_for_all(&ids);
-    node.stop();
-    assert_whole_and_once(&world, &ids, &expected);
+    // On sessions that a pooler lends they go another way.
+    for (test, pooler) in [("outputs_whole", Pooler::Auto), ("outputs_lent", Pooler::Transaction)] {
+        let world = World::new(test);
+        let (scripts, expected) = printing(&world);
+        let ids = world.start("prints", 3, &scripts.iter().map(String::as_str).collect::<Vec<_>>());
+        let node = world.node(&world.settings.clone().with_pooler(pooler), world.config());
+        world.wait_for_all(&ids);
+        node.stop();
+        assert_whole_and_once(&world, &ids, &expected);
+    }
 }
 
 #[test]
