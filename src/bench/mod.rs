@@ -53,6 +53,9 @@ pub fn run(
             modes::durable::run(stage, *xargs).map(|report| BenchReport::Rate(Box::new(report)))
         }
         Mode::Serve { executors } => modes::serve::run(stage, executors).map(BenchReport::Serve),
+        Mode::Output { sizes, idle_seconds } => {
+            modes::output::run(stage, sizes, *idle_seconds).map(BenchReport::Output)
+        }
         Mode::Starts { sessions, seconds } => {
             modes::starts::run(stage, *sessions, *seconds).map(BenchReport::Starts)
         }

@@ -406,7 +406,7 @@ impl Store {
     pub fn fill_forgettable(&mut self, finished: u32) -> Result<(), StoreError> {
         let script = include_str!("../../sql/schema/bench_forget.sql");
         self.run_script("fill the schema", &script.replace("{finished}", &finished.to_string()))?;
-        for table in ["processes", "tasks", "task_executions"] {
+        for table in ["processes", "all_tasks", "executions", "outputs"] {
             self.run_script("vacuum the schema", &format!("VACUUM (ANALYZE) {table}"))?;
         }
         Ok(())

@@ -8,6 +8,7 @@ pub mod idle;
 pub mod latency;
 pub mod memory;
 pub mod nodes;
+pub mod output;
 pub mod priority;
 pub mod serve;
 pub mod sleepers;

@@ -103,6 +103,29 @@ fn latency_with_and_without_notifications() {
 }
 
 #[test]
+fn commands_that_print_much() {
+    let bench = Bench::new("bench_output");
+    let words = ["--output", "3k,1m", "--rest", "0", "--processes", "2", "--tasks", "3", "--rounds", "2"];
+    let report = document(&bench, &words);
+    let runs: Vec<_> = report["runs"].as_array().expect("runs").iter().collect();
+    let kinds = [(3_000, "log"), (3_000, "random"), (1_000_000, "log"), (1_000_000, "random")];
+    assert_eq!(runs.len(), kinds.len(), "{report:#}");
+    for (run, (bytes, kind)) in runs.into_iter().zip(kinds) {
+        assert_eq!((&run["bytes"], &run["kind"], &run["commands"]), (&bytes.into(), &kind.into(), &6.into()));
+        assert_positive(run, &["/rate", "/bare/rate", "/ratio_to_bare", "/busy_bytes", "/idle_bytes"]);
+        if bytes == 1_000_000 {
+            // What is printed is written once; of a log less than half of it.
+            let wal = number(run, "/wal_per_byte");
+            assert!(
+                if kind == "log" { (0.05..1.0).contains(&wal) } else { (1.0..1.5).contains(&wal) },
+                "{run:#}"
+            );
+        }
+    }
+    assert_eq!((&report["executors"], report["rounds"].as_array().map(Vec::len)), (&32.into(), Some(2)));
+}
+
+#[test]
 fn an_idle_node_and_a_loaded_one() {
     let bench = Bench::new("bench_idle");
     let idle = document(&bench, &["--idle", "1"]);
