@@ -362,6 +362,10 @@ BEGIN
             AND e.attempt = OLD.attempt;
         RETURN CASE WHEN FOUND THEN OLD END;
     END IF;
+    IF (NEW.process_id, NEW.task_index, NEW.attempt) <> (OLD.process_id, OLD.task_index, OLD.attempt) THEN
+        UPDATE outputs o SET process_id = NEW.process_id, task_index = NEW.task_index, attempt = NEW.attempt
+        WHERE o.era = OLD.era AND o.process_id = OLD.process_id AND o.task_index = OLD.task_index AND o.attempt = OLD.attempt;
+    END IF;
     UPDATE executions e
     SET process_id = NEW.process_id, task_index = NEW.task_index, attempt = NEW.attempt, node_id = NEW.node_id,
         command = NEW.command, outcome = NEW.outcome, exit_code = NEW.exit_code, signal = NEW.signal,

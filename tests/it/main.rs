@@ -5,6 +5,7 @@ mod chaos;
 mod commands;
 mod common;
 mod endpoint;
+mod eras;
 mod faults;
 mod house;
 mod liveness;
