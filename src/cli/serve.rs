@@ -20,7 +20,7 @@ use super::surroundings::stopping;
 use super::{prune, types};
 use crate::database::ConnectionSource;
 use crate::engine::{
-    CommandRunners, Health, INTERVAL_MAX, INTERVAL_MIN, Node, NodeConfig, Retention, StartError,
+    Bookkeeper, CommandRunners, Health, INTERVAL_MAX, INTERVAL_MIN, Node, NodeConfig, Retention, StartError,
     check_settings, guard,
 };
 use crate::http::{Endpoint, HttpError, TokenFile};
@@ -220,6 +220,8 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
     // The node tells of its own threads; this one is not the node's.
     let (report_failure, retention_failed) = bounded(1);
     let retention = start_retention(&session, options, &report_failure)?;
+    let bookkeeper = Bookkeeper::start(session.source(), session.schema().to_owned(), &report_failure)
+        .map_err(|cause| CliError::Failed(format!("failed to start the thread that counts: {cause}")))?;
     let node = Node::start(
         session.source(),
         options.node_config(session.schema()),
@@ -246,6 +248,7 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
         }
         Err(problem) => stopping::stop_failed(node, &problem),
     };
+    bookkeeper.stop();
     if let Some(retention) = retention {
         retention.stop();
     }

@@ -16,6 +16,7 @@
 //! release before reads, or makes it write otherwise). What is to be dropped goes in two releases: the first stops using
 //! it, the second drops it and says `works from` the first.
 
+mod indexes;
 pub(super) mod wait;
 
 use std::time::Duration;

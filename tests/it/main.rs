@@ -8,6 +8,7 @@ mod endpoint;
 mod faults;
 mod house;
 mod liveness;
+mod looks;
 #[cfg(target_os = "linux")]
 mod machine;
 mod metrics;

@@ -46,15 +46,20 @@ const SETTINGS: &str = "SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = 
 const WITH_BITMAPS: &str = "SET LOCAL enable_bitmapscan = on";
 
 /// Rows that one page looks at for what no index knows: a few milliseconds, and a page of the disk each at the worst.
-const LOOKED_AT_MAX: i64 = 2_000;
+const LOOKED_AT_MAX: i64 = 1_500;
 /// The same where each costs a descent to its executions.
-const LOOKED_AT_BY_NODE_MAX: i64 = 500;
+const LOOKED_AT_BY_NODE_MAX: i64 = 400;
 /// And what each of many types has at the least.
 const LOOKED_AT_MIN: i64 = 20;
 /// A type may have so many times its even share of these.
-const SHARE_FACTOR: i64 = 4;
-/// Ids that one page is searched through, which is done in an index alone.
-const SEARCHED_MAX: i64 = 50_000;
+const SHARE_FACTOR: i64 = 2;
+/// Ids that one page is searched through, which is done in an index alone; but a table that was not vacuumed is asked for each
+/// page of it that has one.
+const SEARCHED_MAX: i64 = 40_000;
+/// The same by type, whose rows are strewn.
+const SEARCHED_BY_TYPE_MAX: i64 = 6_000;
+/// Found ids whose rows one page looks up.
+const SEARCH_FOUND_MAX: i64 = 500;
 /// Processes that are looked up one by one, rather than walked to.
 const FEW_MAX: i64 = 1_000;
 /// The same of those under way: where they are more, 300,000 others may wait that are newer.
@@ -83,7 +88,7 @@ pub struct PageRows {
 
 /// Processes that have an index by type and creation of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Class {
+pub(super) enum Class {
     /// Unfinished.
     Open,
     /// Completed.
@@ -94,7 +99,7 @@ enum Class {
 
 impl Class {
     /// As the statements have it.
-    const fn as_str(self) -> &'static str {
+    pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Open => "OPEN",
             Self::Well => "WELL",
@@ -184,15 +189,26 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub fn page_rows(&mut self, filter: &ProcessFilter) -> Result<PageRows, StoreError> {
-        self.in_transaction("list processes", |store| {
-            let set = store.connection.batch_execute(SETTINGS);
-            set.map_err(|source| StoreError::database("prepare a list", source))?;
+        self.walking("list processes", |store| {
             let limit = filter.limit.clamp(1, PAGE_MAX);
             let (found, next) = match store.conditions(filter, limit)? {
                 None => (Vec::new(), None),
                 Some(conditions) => store.look(filter, conditions, limit)?,
             };
             Ok(PageRows { found, next, include: filter.include })
+        })
+    }
+
+    /// Does `work`, whose statements walk indexes whatever the statistics say.
+    pub(super) fn walking<T>(
+        &mut self,
+        action: &'static str,
+        work: impl FnOnce(&mut Self) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.in_transaction(action, |store| {
+            let set = store.connection.batch_execute(SETTINGS);
+            set.map_err(|source| StoreError::database(action, source))?;
+            work(store)
         })
     }
 
@@ -381,12 +397,10 @@ impl Store {
             let found = self.walked(filter, conditions, walk, are_ended, end.as_ref())?;
             return Ok((found, end));
         };
-        let mut end = self.end_by_index(walk, begin, share(SEARCHED_MAX))?;
-        let most = if is_more {
-            share(looked_at.min(FEW_MAX)) * walk.types.len().max(1) as i64
-        } else {
-            conditions.rows
-        };
+        let searched = if walk.types.is_empty() { SEARCHED_MAX } else { SEARCHED_BY_TYPE_MAX };
+        let mut end = self.end_by_index(walk, begin, share(searched))?;
+        let most =
+            if is_more { share(SEARCH_FOUND_MAX) * walk.types.len().max(1) as i64 } else { conditions.rows };
         let few = self.search(walk, begin, end.as_ref(), pattern, most)?;
         if few.len() as i64 == most && is_more {
             end = few.last().cloned();

@@ -1,6 +1,7 @@
 //! What the faces and the library's users read.
 
 pub(in crate::store) mod blockers;
+pub mod bulk;
 mod candidates;
 pub mod counts;
 mod cursor;
