@@ -15,8 +15,6 @@ const BADLY_ENDED_PAGE: Sql =
     Sql::new("look for processes", include_str!("../../../sql/control/badly_ended_page.sql"));
 const COUNT: Sql =
     Sql::new("count unfinished processes", include_str!("../../../sql/control/bulk_count.sql"));
-const COUNT_ENDED: Sql =
-    Sql::new("count finished processes", include_str!("../../../sql/control/count_ended.sql"));
 
 /// Rows that one page looks at for those in a status.
 const LOOKED_AT_MAX: i64 = 1_500;
@@ -146,19 +144,6 @@ impl Store {
             how_many: usize::try_from(how_many).unwrap_or(0),
             is_all: get(&row, "is_all", "the processes")?,
         })
-    }
-
-    /// How many processes have ended in `status`.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub fn count_finished(
-        &mut self,
-        status: ProcessStatus,
-        process_type: Option<&str>,
-    ) -> Result<i64, StoreError> {
-        let row = self.query_one(&COUNT_ENDED, &[&status.as_str(), &process_type], "the processes")?;
-        get(&row, "how_many", "the processes")
     }
 }
 

@@ -8,7 +8,8 @@ use crate::model::lifecycle::ProcessStatus;
 use crate::store::row::get;
 use crate::store::{Sql, Store, StoreError};
 
-const COUNTS: Sql = Sql::new("count the processes", include_str!("../../../sql/read/counts.sql"));
+const ENDED: Sql = Sql::new("count the processes", include_str!("../../../sql/read/count_ended.sql"));
+const QUEUE: Sql = Sql::new("count what waits", include_str!("../../../sql/read/count_queue.sql"));
 const SETTLED_LOCK: Sql =
     Sql::new("see what is counted", include_str!("../../../sql/control/settled_lock.sql"));
 const SETTLE: Sql = Sql::new("count what has ended", include_str!("../../../sql/control/settle.sql"));
@@ -17,6 +18,12 @@ const SETTLED_SUMS: Sql =
 
 /// Ends that are counted in one transaction, which whoever deletes finished processes may have to wait for: 100 ms.
 const SETTLED_AT_ONCE: i64 = 100_000;
+
+/// Both statements see the same moment; and what ended lately is found by its index, whatever the statistics say.
+const ONE_MOMENT: &str = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SET LOCAL enable_seqscan = off; \
+    SET LOCAL enable_bitmapscan = off";
+/// The queue is counted as a whole.
+const WHOLE: &str = "SET LOCAL enable_seqscan = on";
 
 const WHAT: &str = "the counts";
 
@@ -60,22 +67,25 @@ impl Store {
     /// # Errors
     /// When the database fails or a row can't be read.
     pub fn counts(&mut self) -> Result<Counted, StoreError> {
+        let (ended, queue) = self.in_transaction("count the processes", |store| {
+            store.set_local(ONE_MOMENT)?;
+            let ended = store.query(&ENDED, &[])?;
+            store.set_local(WHOLE)?;
+            Ok((ended, store.query(&QUEUE, &[])?))
+        })?;
         let mut counted = Counted::default();
         let mut begun: BTreeMap<String, i64> = BTreeMap::new();
-        for row in self.query(&COUNTS, &[])? {
-            let (process_type, how_many): (String, i64) =
-                (get(&row, "process_type", WHAT)?, get(&row, "how_many", WHAT)?);
-            match get::<String>(&row, "part", WHAT)?.as_str() {
-                "QUEUE" => {
-                    counted.queue.insert(process_type, read_queue(&row, how_many)?);
-                }
-                part => {
-                    add(&mut counted.processes, &row, &process_type, how_many)?;
-                    if part == "BEGUN" {
-                        *begun.entry(process_type).or_default() += how_many;
-                    }
-                }
+        for row in ended {
+            add(&mut counted.processes, &row, &get::<String>(&row, "process_type", WHAT)?)?;
+        }
+        for row in queue {
+            let process_type: String = get(&row, "process_type", WHAT)?;
+            if get::<Option<String>>(&row, "status", WHAT)?.is_none() {
+                counted.queue.insert(process_type, read_queue(&row)?);
+                continue;
             }
+            add(&mut counted.processes, &row, &process_type)?;
+            *begun.entry(process_type).or_default() += get::<i64>(&row, "how_many", WHAT)?;
         }
         for (process_type, queue) in &counted.queue {
             let all = queue.waiting + queue.picked;
@@ -88,13 +98,31 @@ impl Store {
         Ok(counted)
     }
 
+    /// How many processes have ended in `status`.
+    ///
+    /// # Errors
+    /// As [`Store::counts`].
+    pub fn count_finished(
+        &mut self,
+        status: ProcessStatus,
+        process_type: Option<&str>,
+    ) -> Result<i64, StoreError> {
+        let mut ended = Tally::default();
+        for row in self.walking("count finished processes", |store| store.query(&ENDED, &[]))? {
+            add(&mut ended, &row, &get::<String>(&row, "process_type", WHAT)?)?;
+        }
+        let is_counted =
+            |it: &(String, ProcessStatus)| it.1 == status && process_type.is_none_or(|name| it.0 == name);
+        Ok(ended.by_type.iter().filter(|it| is_counted(it.0)).map(|it| it.1).sum())
+    }
+
     /// Counts, once and for all, some of the processes that ended more than a minute ago; whether there are more. Nothing is done
     /// while somebody else is at it, or has been within the last `pause_s` seconds.
     ///
     /// # Errors
     /// When the database fails; nothing is counted then.
     pub fn settle(&mut self, pause_s: f64) -> Result<bool, StoreError> {
-        self.in_transaction("count what has ended", |store| {
+        self.walking("count what has ended", |store| {
             if store.query_opt(&SETTLED_LOCK, &[&pause_s])?.is_none() {
                 return Ok(false);
             }
@@ -105,8 +133,8 @@ impl Store {
     }
 }
 
-fn read_queue(row: &Row, how_many: i64) -> Result<QueueOfType, StoreError> {
-    let picked: i64 = get(row, "picked", WHAT)?;
+fn read_queue(row: &Row) -> Result<QueueOfType, StoreError> {
+    let (how_many, picked): (i64, i64) = (get(row, "how_many", WHAT)?, get(row, "picked", WHAT)?);
     Ok(QueueOfType {
         waiting: how_many - picked,
         due: get(row, "due", WHAT)?,
@@ -116,7 +144,8 @@ fn read_queue(row: &Row, how_many: i64) -> Result<QueueOfType, StoreError> {
     })
 }
 
-fn add(tally: &mut Tally, row: &Row, process_type: &str, how_many: i64) -> Result<(), StoreError> {
+fn add(tally: &mut Tally, row: &Row, process_type: &str) -> Result<(), StoreError> {
+    let how_many: i64 = get(row, "how_many", WHAT)?;
     let status: String = get(row, "status", WHAT)?;
     match ProcessStatus::parse(&status) {
         Some(status) => *tally.by_type.entry((process_type.to_owned(), status)).or_default() += how_many,

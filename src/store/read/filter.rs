@@ -32,7 +32,7 @@ pub struct ProcessFilter {
     pub metadata: Map<String, Value>,
     /// Only those whose ids begin so.
     pub id_prefix: Option<String>,
-    /// Only those whose ids hold this somewhere. Of a long history one page is what is found among the 200,000 newest,
+    /// Only those whose ids hold this somewhere. Of a long history one page is what is found among some ten thousand,
     /// maybe nothing, and `next` is where the search goes on.
     pub search: Option<String>,
     /// Only those after this place, which the page before gave as `next`.

@@ -57,11 +57,11 @@ const SHARE_FACTOR: i64 = 2;
 /// page of it that has one.
 const SEARCHED_MAX: i64 = 40_000;
 /// The same by type, whose rows are strewn.
-const SEARCHED_BY_TYPE_MAX: i64 = 6_000;
+const SEARCHED_BY_TYPE_MAX: i64 = 4_000;
 /// Found ids whose rows one page looks up.
-const SEARCH_FOUND_MAX: i64 = 500;
+const SEARCH_FOUND_MAX: i64 = 400;
 /// Processes that are looked up one by one, rather than walked to.
-const FEW_MAX: i64 = 1_000;
+const FEW_MAX: i64 = 700;
 /// The same of those under way: where they are more, 300,000 others may wait that are newer.
 const CLAIMED_MAX: i64 = 10_000;
 /// Where one page's walk has met so many with the metadata asked for, the next one goes on: their index would give thousands.
@@ -206,10 +206,15 @@ impl Store {
         work: impl FnOnce(&mut Self) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         self.in_transaction(action, |store| {
-            let set = store.connection.batch_execute(SETTINGS);
-            set.map_err(|source| StoreError::database(action, source))?;
+            store.set_local(SETTINGS)?;
             work(store)
         })
+    }
+
+    /// Settings of a transaction.
+    pub(super) fn set_local(&mut self, settings: &str) -> Result<(), StoreError> {
+        let set = self.connection.batch_execute(settings);
+        set.map_err(|source| StoreError::database("prepare a look", source))
     }
 
     /// Whether there is a node of this id or name; those that ended more than seven days ago are forgotten.
@@ -343,8 +348,7 @@ impl Store {
         if conditions.metadata.is_none() {
             return Ok(None);
         }
-        let set = self.connection.batch_execute(WITH_BITMAPS);
-        set.map_err(|source| StoreError::database("prepare a list", source))?;
+        self.set_local(WITH_BITMAPS)?;
         self.few_by(conditions, &[&conditions.metadata, &None::<String>, &NO_TIME, &NO_TIME])
     }
 
@@ -399,8 +403,11 @@ impl Store {
         };
         let searched = if walk.types.is_empty() { SEARCHED_MAX } else { SEARCHED_BY_TYPE_MAX };
         let mut end = self.end_by_index(walk, begin, share(searched))?;
-        let most =
-            if is_more { share(SEARCH_FOUND_MAX) * walk.types.len().max(1) as i64 } else { conditions.rows };
+        let most = if is_more {
+            share(SEARCH_FOUND_MAX.min(looked_at / 2)) * walk.types.len().max(1) as i64
+        } else {
+            conditions.rows
+        };
         let few = self.search(walk, begin, end.as_ref(), pattern, most)?;
         if few.len() as i64 == most && is_more {
             end = few.last().cloned();

