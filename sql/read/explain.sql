@@ -18,10 +18,14 @@ SELECT p.process_id, p.process_type, p.status, p.total_tasks, p.completed_at, p.
     living.nodes, living.executors, living.busy,
     CASE WHEN s.picked THEN 0 ELSE (
         SELECT count(*) FROM (
-            SELECT FROM scheduled_tasks o
-            WHERE NOT o.picked AND o.execution_time <= clock_timestamp()
-                AND o.reserved_for IS NULL AND o.cancel_requested_at IS NULL
-                AND (o.priority > s.priority OR o.priority = s.priority AND o.execution_time < s.execution_time)
+            SELECT FROM (
+                SELECT task_name, reserved_for, cancel_requested_at FROM scheduled_tasks
+                WHERE state = 'READY' AND priority > s.priority
+                UNION ALL
+                SELECT task_name, reserved_for, cancel_requested_at FROM scheduled_tasks
+                WHERE state = 'READY' AND priority = s.priority AND execution_time < s.execution_time
+            ) AS o
+            WHERE o.reserved_for IS NULL AND o.cancel_requested_at IS NULL
                 AND o.task_name <> ALL (ARRAY(SELECT name FROM process_types WHERE paused))
             LIMIT $2
         ) AS before
@@ -36,7 +40,7 @@ LEFT JOIN live_output l ON l.process_id = p.process_id AND l.node_id = s.picked_
     AND l.attempt = t.attempt
 CROSS JOIN (
     SELECT count(*) AS nodes, coalesce(sum(l.executors), 0)::bigint AS executors,
-        (SELECT count(*) FROM scheduled_tasks c WHERE c.picked AND c.picked_by = ANY (array_agg(l.node_id))) AS busy
+        (SELECT count(*) FROM scheduled_tasks c WHERE c.picked AND (c.version > 1 OR c.picked) AND c.picked_by = ANY (array_agg(l.node_id))) AS busy
     FROM nodes l
     WHERE l.state = 'RUNNING' AND l.last_heartbeat > clock_timestamp() - coalesce(l.dead_after_seconds, 10) * interval '1 second'
 ) AS living

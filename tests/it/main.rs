@@ -9,6 +9,7 @@ mod eras;
 mod faults;
 mod house;
 mod liveness;
+mod looks;
 #[cfg(target_os = "linux")]
 mod machine;
 mod metrics;
