@@ -21,6 +21,7 @@ mod readme;
 mod scripts;
 mod servers;
 mod terminal;
+mod turns;
 
 // What the tests of one folder use of another's.
 use commands::cli;

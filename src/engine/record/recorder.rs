@@ -150,7 +150,7 @@ impl Recorder {
     fn handover(&self, work: &Work) -> Handover {
         let yields = self.shutdown.is_draining()
             || self.requests.paused.contains(&work.claim.process_type)
-            || self.preemption.preempts(work.claim.priority)
+            || self.preemption.preempts(&work.claim)
             // It would wait, although nothing does at this moment: executors that ended together have taken what waited.
             || self.preemption.sends_elsewhere()
                 && self.holdings.claims.occupying() > self.health.executors();
