@@ -36,7 +36,7 @@ BEGIN
             WHERE completed_at IS NOT NULL AND error_message IS NOT NULL', NULL),
         ('processes_ended_badly_by_creation', 'processes', '(created_at, process_id)
             WHERE completed_at IS NOT NULL AND error_message IS NOT NULL', 'processes_with_error'),
-        ('scheduled_tasks_claimed', 'scheduled_tasks', '(picked_by, task_instance) WHERE version > 1 OR picked', 'scheduled_tasks_due'),
+        ('scheduled_tasks_claimed', 'scheduled_tasks', '(picked_by) WHERE version > 1 OR picked', 'scheduled_tasks_due'),
         ('task_executions_node', 'task_executions', '(node_id, process_id)', NULL)
     ) AS v (name, place, definition, replaces) LOOP
         IF pg_relation_size(wanted.place::regclass) < 32 * 1024 * 1024 THEN
