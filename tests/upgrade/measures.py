@@ -19,14 +19,14 @@ INCONSISTENT = """
         OR state = 'READY' AND execution_time > now()
     LIMIT 5"""
 LOOK_S = 0.5
-# A task's output is that of the execution it has ended with, and is all that was printed, whichever release has written it and
+# A task's output is that of the execution it has ended with, and as long as what was printed or what may be kept,
 # wherever it was moved.
 AMISS = """
     SELECT t.process_id, t.task_index, e.attempt, e.node_id, e.output_bytes, length(e.output) AS kept, length(t.output) AS told
     FROM process_orchestrator.tasks t JOIN process_orchestrator.task_executions e
         ON e.process_id = t.process_id AND e.task_index = t.task_index AND e.attempt = t.attempt
     WHERE t.status IN ('COMPLETED', 'FAILED')
-        AND (t.output IS DISTINCT FROM e.output OR coalesce(octet_length(e.output), 0) <> e.output_bytes)
+        AND (t.output IS DISTINCT FROM e.output OR coalesce(octet_length(e.output), 0) < least(e.output_bytes, t.max_output_bytes))
     LIMIT 5"""
 
 
