@@ -11,6 +11,10 @@
 -- too: it is seen here or it comes too late, and looking for it reads nothing more. A process that would go on ends
 -- as CANCELLED, with all tasks from the one that has not completed; one that ends by itself ends as it does.
 --
+-- Outputs of more than 1,024 bytes are not among the parameters. They follow in the same transaction, by COPY, for the
+-- processes that come back here with the era that they belong to (`outputs`). As parameters they went through an array and
+-- the tuplestore of `mine`: 8 outputs of 1 MB took the server 4.9 ms each in place of 3.4.
+--
 -- What a task passes on joins the context, and is kept with its execution: a retry from that task on takes it back.
 --
 -- A process that is given back without a wait (its node stops or has died, others have precedence) keeps its place in
@@ -53,12 +57,8 @@ WITH mine AS MATERIALIZED (
     SELECT era, process_id, task_index, attempt, $1, command, outcome, exit_code, signal,
         now() - (ended_ago_ms + duration_ms) * interval '1 millisecond',
         now() - ended_ago_ms * interval '1 millisecond',
-        duration_ms, cpu_ms, peak_memory_bytes, CASE WHEN octet_length(output) <= 1024 THEN output END, output_bytes,
-        error_message, context
+        duration_ms, cpu_ms, peak_memory_bytes, output, output_bytes, error_message, context
     FROM mine
-), printed AS (
-    INSERT INTO outputs (era, process_id, task_index, attempt, output)
-    SELECT era, process_id, task_index, attempt, output FROM mine WHERE octet_length(output) > 1024
 ), ending AS MATERIALIZED (
     SELECT era, process_id, task_index, attempt, CASE WHEN is_cancelled THEN 2147483647 WHEN claim = 'KEEP' THEN task_index + 1
         ELSE task_index END AS last_index, is_cancelled, task_status, retry_count, exit_code, error_message
@@ -113,12 +113,12 @@ WITH mine AS MATERIALIZED (
     WHERE (mine.claim = 'END' OR mine.is_cancelled)
         AND s.task_instance = ANY (ARRAY[mine.process_id])
 )
-SELECT process_id, NULL::integer AS task_index, NULL::text AS name, NULL::text AS command, NULL::boolean AS shell,
+SELECT process_id, era, NULL::integer AS task_index, NULL::text AS name, NULL::text AS command, NULL::boolean AS shell,
     NULL::text AS working_directory, NULL::jsonb AS environment, NULL::double precision AS timeout_minutes,
     NULL::integer AS max_retries, NULL::jsonb AS retry, NULL::bigint AS max_output_bytes, NULL::integer AS attempt,
     NULL::integer AS retry_count
 FROM mine
 UNION ALL
-SELECT process_id, task_index, name, command, shell, working_directory, environment, timeout_minutes, max_retries,
+SELECT process_id, NULL, task_index, name, command, shell, working_directory, environment, timeout_minutes, max_retries,
     retry, max_output_bytes, attempt, retry_count
 FROM task WHERE status = 'IN_PROGRESS'

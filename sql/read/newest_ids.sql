@@ -6,7 +6,7 @@
 SELECT process_id AS name, process_type || ' ' || status AS about
 FROM (
     SELECT p.process_id, p.process_type, p.status FROM processes p
-    WHERE ($1 = '%' OR p.process_id LIKE $1) AND (NOT $3::boolean OR p.error_message IS NOT NULL)
+    WHERE ($1 = '%' OR p.process_id LIKE $1) AND (NOT $3::boolean OR p.completed_at IS NOT NULL AND p.error_message IS NOT NULL)
     ORDER BY p.created_at DESC
     LIMIT $4
 ) AS newest

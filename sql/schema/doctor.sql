@@ -7,7 +7,7 @@ SELECT
     current_setting('server_encoding') AS encoding,
     current_setting('session_replication_role') <> 'replica' AS fires_triggers,
     (SELECT string_agg(c.relname, ', ' ORDER BY c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-        WHERE n.nspname = $1 AND c.relkind = 'r' AND c.relrowsecurity) AS row_secured,
+        WHERE n.nspname = $1 AND c.relkind IN ('r', 'p') AND c.relrowsecurity) AS row_secured,
     current_setting('fsync')::boolean AS fsync,
     current_setting('full_page_writes')::boolean AS full_page_writes,
     current_setting('synchronous_commit') AS synchronous_commit,
@@ -39,7 +39,8 @@ SELECT
         SELECT 2, string_agg(p.privilege, ' and ' ORDER BY p.place) || ' on ' || c.relname
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
         CROSS JOIN (VALUES (1, 'SELECT'), (2, 'INSERT'), (3, 'UPDATE'), (4, 'DELETE')) AS p (place, privilege)
-        WHERE n.nspname = $1 AND c.relkind = 'r' AND NOT has_table_privilege(c.oid, p.privilege)
+        WHERE n.nspname = $1 AND c.relkind IN ('r', 'p', 'v') AND NOT (c.relkind = 'r' AND c.relispartition)
+            AND NOT has_table_privilege(c.oid, p.privilege)
             AND (c.relname <> 'schema_migrations' OR p.privilege = 'SELECT')
         GROUP BY c.relname
         UNION ALL

@@ -13,6 +13,8 @@ const NOOP_EXECUTORS: usize = 128;
 /// Executors for each processor where the rate of short commands is measured: with fewer the groups of results are
 /// smaller, with more there is little to gain.
 const RATE_EXECUTORS_PER_PROCESSOR: usize = 64;
+/// Executors of the node whose commands print much.
+const OUTPUT_EXECUTORS: usize = 32;
 /// Executors of the node whose memory is measured.
 const MANY_EXECUTORS: usize = 256;
 
@@ -50,6 +52,13 @@ pub enum Mode {
         /// What is compared.
         executors: Vec<ServeExecutors>,
     },
+    /// The rate of commands that print much.
+    Output {
+        /// Bytes that each command prints; these are compared.
+        sizes: Vec<u32>,
+        /// How long the node rests before its memory is looked at last.
+        idle_seconds: u32,
+    },
     /// The rate of single starts.
     Starts {
         /// Sessions that start processes one by one.
@@ -70,6 +79,13 @@ pub enum Mode {
         past: Past,
         /// Whether to show how the server runs a claim.
         plan: bool,
+    },
+    /// What it costs to forget.
+    Forget {
+        /// Processes that have ended.
+        finished: u32,
+        /// For how many seconds the rates before and after are taken.
+        window: u32,
     },
     /// Claims beside a transaction that is open all the time.
     Churn {
@@ -143,8 +159,9 @@ impl Args {
     pub fn executors(&self) -> usize {
         let usual = match self.mode {
             Mode::Memory => MANY_EXECUTORS,
+            Mode::Output { .. } => OUTPUT_EXECUTORS,
             _ if self.noop || matches!(self.mode, Mode::Churn { .. }) => NOOP_EXECUTORS,
-            Mode::Rate { .. } | Mode::History { .. } | Mode::Nodes { .. } => {
+            Mode::Rate { .. } | Mode::History { .. } | Mode::Forget { .. } | Mode::Nodes { .. } => {
                 let processors = std::thread::available_parallelism().map_or(2, usize::from);
                 (processors * RATE_EXECUTORS_PER_PROCESSOR).min(EXECUTORS_MAX)
             }

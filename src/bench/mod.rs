@@ -53,12 +53,19 @@ pub fn run(
             modes::durable::run(stage, *xargs).map(|report| BenchReport::Rate(Box::new(report)))
         }
         Mode::Serve { executors } => modes::serve::run(stage, executors).map(BenchReport::Serve),
+        Mode::Output { sizes, idle_seconds } => {
+            modes::output::run(stage, sizes, *idle_seconds).map(BenchReport::Output)
+        }
         Mode::Starts { sessions, seconds } => {
             modes::starts::run(stage, *sessions, *seconds).map(BenchReport::Starts)
         }
         Mode::Latency(latency) => modes::latency::run(stage, *latency).map(BenchReport::Latency),
         Mode::Idle { seconds } => modes::idle::run(stage, *seconds).map(BenchReport::Idle),
         Mode::History { past, plan } => modes::history::run(stage, *past, *plan).map(BenchReport::History),
+        Mode::Forget { finished, window } => {
+            let window = std::time::Duration::from_secs((*window).into());
+            modes::forget::run(stage, *finished, window).map(|report| BenchReport::Forget(Box::new(report)))
+        }
         Mode::Churn { seconds } => modes::churn::run(stage, *seconds).map(BenchReport::Churn),
         Mode::Sleepers { count } => modes::sleepers::run(stage, *count).map(BenchReport::Sleepers),
         Mode::Nodes { counts } => modes::nodes::run(stage, counts).map(BenchReport::Nodes),

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::lines::Lines;
 use super::modes::{
-    churn, durable, history, idle, latency, memory, nodes, priority, serve, sleepers, starts,
+    churn, durable, forget, history, idle, latency, memory, nodes, output, priority, serve, sleepers, starts,
 };
 
 /// The figures of one mode.
@@ -15,6 +15,8 @@ pub enum BenchReport {
     Rate(Box<durable::Report>),
     /// `--serve`
     Serve(serve::Report),
+    /// `--output`
+    Output(output::Report),
     /// `--starts`
     Starts(starts::Report),
     /// `--latency`
@@ -23,6 +25,8 @@ pub enum BenchReport {
     Idle(idle::Report),
     /// `--history`
     History(history::Report),
+    /// `--forget`
+    Forget(Box<forget::Report>),
     /// `--churn`
     Churn(churn::Report),
     /// `--sleepers`
@@ -42,10 +46,12 @@ impl BenchReport {
         let rest = match self {
             Self::Rate(it) => it.show(&mut lines),
             Self::Serve(it) => it.show(&mut lines),
+            Self::Output(it) => it.show(&mut lines),
             Self::Starts(it) => it.show(&mut lines),
             Self::Latency(it) => it.show(&mut lines),
             Self::Idle(it) => it.show(&mut lines),
             Self::History(it) => it.show(&mut lines),
+            Self::Forget(it) => it.show(&mut lines),
             Self::Churn(it) => it.show(&mut lines),
             Self::Sleepers(it) => it.show(&mut lines),
             Self::Nodes(it) => it.show(&mut lines),

@@ -37,7 +37,7 @@ pub struct Options {
     /// Tasks of each process.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub tasks: u32,
-    /// Commands that run at once [default: 64 for each processor; 128 with --noop or --churn, 256 with --memory, as
+    /// Commands that run at once [default: 64 for each processor; 128 with --noop or --churn, 256 with --memory, 32 with --output, as
     /// `serve` has with --latency, --idle, --sleepers, --priority and --starts].
     #[arg(long, value_name = "N", value_parser = parse_executors, conflicts_with = "serve")]
     pub executors: Option<usize>,
@@ -45,7 +45,7 @@ pub struct Options {
     #[arg(long, default_value = "/bin/true")]
     pub command: String,
     /// Run nothing: what is measured is the engine alone.
-    #[arg(long, conflicts_with_all = ["xargs", "serve", "starts", "latency", "sleepers", "priority", "memory"])]
+    #[arg(long, conflicts_with_all = ["xargs", "serve", "output", "starts", "latency", "sleepers", "priority", "memory"])]
     pub noop: bool,
     /// Rounds; medians are over these.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
@@ -65,6 +65,14 @@ pub struct Options {
     /// whose CPU time it takes. `default` is `serve` without the option.
     #[arg(long, group = "mode", help_heading = MODES, value_name = "N,...", num_args = 0..=1, default_missing_value = "default,8,4", value_delimiter = ',', value_parser = parse_serve_executors)]
     pub serve: Vec<ServeExecutors>,
+    /// The rate of commands that print so many bytes, such as 100k, of log-like text and by chance, with 32 executors or
+    /// --executors, over the bare loop that reads as many; the write-ahead log for each byte; and the node's memory. A
+    /// round prints at most 300 MB of each.
+    #[arg(long, group = "mode", help_heading = MODES, value_name = "BYTES,...", num_args = 0..=1, default_missing_value = "10k,100k,1m", value_delimiter = ',', value_parser = parse_size)]
+    pub output: Vec<u32>,
+    /// With --output: how long the node rests before its memory is looked at last.
+    #[arg(long, requires = "output", help_heading = MODES, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..=3600))]
+    pub rest: u32,
     /// How many processes sessions start that call start_process one by one, for this many seconds each: due at once
     /// over due tomorrow, beside an idle node (whose tasks run nothing) and beside a busy one.
     #[arg(long, group = "mode", help_heading = MODES, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "5", value_parser = clap::value_parser!(u32).range(1..=86_400))]
@@ -108,6 +116,13 @@ pub struct Options {
     /// With --history: print how the server runs a claim there, with what it reads.
     #[arg(long, requires = "history", help_heading = MODES)]
     pub plan: bool,
+    /// What it costs to forget: this many finished processes of three tasks lie in a schema; `prune` deletes the half that
+    /// is older than 30 days, then retention the rest, beside a node that works. Seconds, log, rates, bytes on the disk.
+    #[arg(long, group = "mode", help_heading = MODES, value_name = "FINISHED", num_args = 0..=1, default_missing_value = "1000000", value_parser = clap::value_parser!(u32).range(1..=20_000_000))]
+    pub forget: Option<u32>,
+    /// With --forget: for how many seconds the rates before and after are taken.
+    #[arg(long, requires = "forget", help_heading = MODES, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub window: u32,
     /// How long a claim takes at the begin and at the end of this many seconds of full load without commands, beside a
     /// transaction that is open all the time.
     #[arg(long, group = "mode", help_heading = MODES, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "60", value_parser = clap::value_parser!(u32).range(1..=86_400))]
@@ -140,6 +155,21 @@ fn parse_serve_executors(text: &str) -> Result<ServeExecutors, String> {
     }
 }
 
+/// Bytes; `k` is for thousands, `m` for millions.
+fn parse_size(text: &str) -> Result<u32, String> {
+    let digits = text.trim_end_matches(['k', 'm']);
+    let unit = match &text[digits.len()..] {
+        "" => Some(1),
+        "k" => Some(1000),
+        "m" => Some(1_000_000),
+        _ => None,
+    };
+    let bytes = digits.parse().ok().zip(unit).and_then(|(number, unit)| u32::checked_mul(number, unit));
+    bytes
+        .filter(|it| (1..=100_000_000).contains(it))
+        .ok_or_else(|| "write bytes up to 100m, such as 100k".to_owned())
+}
+
 fn parse_scale(text: &str) -> Result<f64, String> {
     let factor = text.parse().ok().filter(|factor| (0.0..=10.0).contains(factor));
     factor.ok_or_else(|| "write a number from 0 to 10, such as 0.1".to_owned())
@@ -149,6 +179,9 @@ impl Options {
     fn mode(&self) -> Mode {
         if !self.serve.is_empty() {
             return Mode::Serve { executors: self.serve.clone() };
+        }
+        if !self.output.is_empty() {
+            return Mode::Output { sizes: self.output.clone(), idle_seconds: self.rest };
         }
         if !self.nodes.is_empty() {
             return Mode::Nodes { counts: self.nodes.clone() };
@@ -166,6 +199,9 @@ impl Options {
             let Self { waiting, priorities, held, ready, plan, .. } = *self;
             let past = Past { finished, waiting, priorities, held, ready }.scaled(self.scale);
             return Mode::History { past, plan };
+        }
+        if let Some(finished) = self.forget {
+            return Mode::Forget { finished, window: self.window };
         }
         if let Some(seconds) = self.churn {
             return Mode::Churn { seconds };
@@ -264,12 +300,15 @@ mod tests {
         let serve = Mode::Serve { executors: vec![Default, Number(8), Number(4)] };
         assert_eq!(args("--serve").mode, serve);
         assert_eq!(args("--serve 2,default").mode, Mode::Serve { executors: vec![Number(2), Default] });
+        assert_eq!(args("--output 9,2k").mode, Mode::Output { sizes: vec![9, 2000], idle_seconds: 5 });
         assert_eq!(args("--starts").mode, Mode::Starts { sessions: 16, seconds: 5 });
+        assert_eq!(args("--forget 9").mode, Mode::Forget { finished: 9, window: 10 });
         assert_eq!(args("--xargs").mode, Mode::Rate { xargs: true });
         let past =
             Past { finished: 100_000, waiting: 100_000, priorities: 2_000, held: 10_000, ready: 10_000 };
         assert_eq!(args("--history --scale 0.1").mode, Mode::History { past, plan: false });
         assert_eq!(parse_serve_executors("0").unwrap_err(), "write a number from 1 to 1024, or default");
+        assert!(parse_size("0").is_err() && parse_size("4km").is_err() && parse_size("9000m").is_err());
         assert!(parse_scale("-1").is_err() && parse_scale("nan").is_err());
     }
 

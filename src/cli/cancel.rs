@@ -13,8 +13,9 @@ use super::surroundings::session::{Need, Session};
 use super::surroundings::signals::{self, Signals};
 use crate::model::lifecycle::ProcessStatus;
 use crate::store::Store;
-use crate::store::cancel::{BULK_MAX, BulkFilter, CancelOutcome, CancelReason, CancelledProcess};
+use crate::store::cancel::{BULK_MAX, CancelOutcome, CancelReason, CancelledProcess};
 use crate::store::progress::EndedProcess;
+use crate::store::read::bulk::{BulkCount, BulkFilter};
 use clap::Args;
 
 /// What to cancel.
@@ -78,10 +79,11 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
 }
 
 fn question(store: &mut Store, filter: &BulkFilter) -> Result<Option<String>, CliError> {
-    let count = usize::try_from(store.count_unfinished(filter)?).unwrap_or(0);
+    let BulkCount { how_many: count, is_all } = store.count_unfinished(filter)?;
     let status = filter.status.map(|it| format!("{it} ")).unwrap_or_default();
     let which = of_type(filter.process_type.as_deref());
-    Ok((count > 0).then(|| format!("Cancel {}{which}?", counted_in(count, &status))))
+    let least = if is_all { "" } else { "at least " };
+    Ok((count > 0 || !is_all).then(|| format!("Cancel {least}{}{which}?", counted_in(count, &status))))
 }
 
 fn by_ids(store: &mut Store, options: &Options) -> Result<Vec<CancelledProcess>, CliError> {
@@ -92,21 +94,20 @@ fn by_ids(store: &mut Store, options: &Options) -> Result<Vec<CancelledProcess>,
     Ok(done)
 }
 
-/// A page at a time in the order of the ids: one that is started meanwhile may be met or not, none is met twice.
+/// A page at a time in an order that does not change: one that is started meanwhile may be met or not, none is met twice.
 fn by_filter(
     store: &mut Store,
     filter: &BulkFilter,
     options: &Options,
 ) -> Result<Vec<CancelledProcess>, CliError> {
     let mut done = Vec::new();
-    let mut last: Option<String> = None;
+    let mut page = store.unfinished_ids(filter, None, BULK_MAX)?;
     loop {
-        let ids = store.unfinished_ids(filter, last.as_deref(), BULK_MAX)?;
-        if ids.is_empty() {
-            return Ok(done);
+        if !page.ids.is_empty() {
+            done.extend(cancel(store, &page.ids, options)?);
         }
-        done.extend(cancel(store, &ids, options)?);
-        last = ids.into_iter().next_back();
+        let Some(next) = page.next else { return Ok(done) };
+        page = store.unfinished_ids(filter, Some(&next), BULK_MAX)?;
     }
 }
 

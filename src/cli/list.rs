@@ -27,8 +27,8 @@ use crate::store::{Store, StoreError};
 const PAGE_WITH_VALUES: u32 = 64;
 /// Rows that can't be read of which a document tells.
 const UNREADABLE_MAX: usize = 1_000;
-/// Looks of a search, each through some hundred thousand ids: seconds in all.
-const SEARCH_LOOKS_MAX: u32 = 50;
+/// Looks that find nothing or little, each through some thousand processes: seconds in all.
+const SEARCH_LOOKS_MAX: u32 = 2_000;
 /// Where help lists the options about times.
 const TIMES: &str = "Times";
 

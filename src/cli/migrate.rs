@@ -53,6 +53,7 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
     let (session, mut store) = Session::open(global, need)?;
     let migrated = store.migrate_and_mend(options.dry_run, options.wait)?;
     let applied = migrated.migrations;
+    let made = if options.dry_run { Vec::new() } else { store.make_indexes()? };
     // A newer schema that works with this program stays at its own version.
     let version = known_version().max(store.schema_version()?);
     for (roles, kind) in [(&options.grant_to, RoleKind::Runtime), (&options.grant_read_to, RoleKind::Reader)]
@@ -70,6 +71,7 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
             "dry_run": options.dry_run,
             "migrations": applied,
             "mended": migrated.mended,
+            "indexes": made,
             "granted_to": options.grant_to,
             "granted_read_to": options.grant_read_to,
             "granted_start_to": options.grant_start_to,
@@ -84,6 +86,7 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
         .iter()
         .map(|it| format!("{verb} {}", it.name))
         .chain(mended)
+        .chain(made.iter().map(|it| format!("made index {it}")))
         .chain(granted)
         .chain(granted_read)
         .chain(told_starts)

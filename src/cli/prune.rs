@@ -1,7 +1,7 @@
 //! `prune`: finished processes that nobody needs any more, or their outputs alone.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::json;
@@ -28,6 +28,8 @@ const EVERYTHING_AGE: Duration = Duration::from_secs(1);
 /// After each transaction that forgets an era others get this part of its time, and no more than this.
 const REST_DIVISOR: u32 = 2;
 const REST_MAX: Duration = Duration::from_millis(200);
+/// How long it waits for processes to end so that their era can be closed.
+const CLOSE_MAX: Duration = Duration::from_secs(2);
 
 /// What to delete.
 #[derive(Debug, Args)]
@@ -170,8 +172,7 @@ fn question(store: &mut Store, filter: &PruneFilter, output_only: bool) -> Resul
 
 /// Those of eras that go as a whole: their tables are dropped, which takes no longer for many processes than for few.
 fn forget_eras(store: &mut Store, filter: &PruneFilter) -> Result<u64, CliError> {
-    // What has ended meanwhile is closed first.
-    while matches!(store.close_eras()?, EraStep::Did(_)) {}
+    close_eras(store)?;
     let ages = Ages::of(std::slice::from_ref(filter));
     let rest = |took| {
         rest(took);
@@ -186,6 +187,19 @@ fn count(store: &mut Store, filter: &PruneFilter, output_only: bool) -> Result<D
         false => (store.prunable(filter)?, 0),
     };
     Ok(Done { processes, output_bytes, oldest, ..Done::default() })
+}
+
+/// Closes what can be closed; what is about to end is waited for, for a moment.
+fn close_eras(store: &mut Store) -> Result<(), CliError> {
+    let began = Instant::now();
+    loop {
+        match store.close_eras()? {
+            EraStep::Idle => return Ok(()),
+            EraStep::Busy if began.elapsed() >= CLOSE_MAX => return Ok(()),
+            EraStep::Busy => std::thread::sleep(REST_MAX),
+            EraStep::Did(_) => {}
+        }
+    }
 }
 
 /// Gives way to others for a while.

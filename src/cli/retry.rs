@@ -15,6 +15,7 @@ use super::surroundings::session::{Need, Session};
 use crate::model::input::ProcessInputData;
 use crate::model::lifecycle::ProcessStatus;
 use crate::store::cancel::BULK_MAX;
+use crate::store::read::bulk::BulkFilter;
 use crate::store::retry::{RetriedProcess, RetryOptions, RetryOutcome};
 use crate::store::{RefusalReason, Store};
 
@@ -123,17 +124,18 @@ fn by_filter(
     let began = store.now()?;
     let most = options.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
     let mut done = Vec::new();
-    let mut last = None;
+    let filter = BulkFilter { process_type: options.process_type.clone(), status: Some(status) };
+    let mut after = None;
     while done.len() < most {
         let limit = BULK_MAX.min(most - done.len());
-        let page =
-            store.finished_ids(status, options.process_type.as_deref(), last.as_ref(), began, limit)?;
-        if page.is_empty() {
+        let page = store.finished_ids(&filter, after.as_ref(), began, limit)?;
+        if !page.ids.is_empty() {
+            done.extend(retry_some(store, &page.ids, options, retry)?);
+        }
+        after = page.next;
+        if after.is_none() {
             break;
         }
-        let ids: Vec<String> = page.iter().map(|(_, id)| id.clone()).collect();
-        done.extend(retry_some(store, &ids, options, retry)?);
-        last = page.into_iter().next_back();
     }
     Ok(done)
 }

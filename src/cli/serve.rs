@@ -21,8 +21,8 @@ use super::types;
 use crate::database::ConnectionSource;
 use crate::engine::retention::policy::Policy;
 use crate::engine::{
-    CommandRunners, EraKeeper, Health, INTERVAL_MAX, INTERVAL_MIN, Node, NodeConfig, Retention, StartError,
-    check_settings, guard,
+    Bookkeeper, CommandRunners, EraKeeper, Health, INTERVAL_MAX, INTERVAL_MIN, Node, NodeConfig, Retention,
+    StartError, check_settings, guard,
 };
 use crate::http::{Endpoint, HttpError, TokenFile};
 use crate::model::duration::{parse_duration, show_duration};
@@ -213,6 +213,8 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
     let eras = EraKeeper::start(session.source(), session.schema().to_owned(), &report_failure).map_err(
         |cause| CliError::Failed(format!("failed to start the thread that keeps the eras: {cause}")),
     )?;
+    let bookkeeper = Bookkeeper::start(session.source(), session.schema().to_owned(), &report_failure)
+        .map_err(|cause| CliError::Failed(format!("failed to start the thread that counts: {cause}")))?;
     let node = Node::start(
         session.source(),
         options.node_config(session.schema()),
@@ -239,6 +241,7 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
         }
         Err(problem) => stopping::stop_failed(node, &problem),
     };
+    bookkeeper.stop();
     if let Some(retention) = retention {
         retention.stop();
     }

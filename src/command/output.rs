@@ -14,10 +14,12 @@ const MARKER_END: &str = " bytes left out ...]\n";
 const REMARK: &str =
     "[... cut here: something that the command has left running still holds its output ...]\n";
 
-/// Collects output piece by piece: the first half of the allowance as head, then a ring for the tail.
+/// Collects output piece by piece: all of it in one place for as long as it is within the allowance; of more, the first half
+/// of the allowance as head, then a ring for the tail.
 #[derive(Debug)]
 pub struct Capture {
     head: Vec<u8>,
+    max: usize,
     head_max: usize,
     tail: Vec<u8>,
     tail_max: usize,
@@ -31,17 +33,37 @@ impl Capture {
     pub fn new(max_bytes: u64) -> Self {
         let max = usize::try_from(max_bytes).unwrap_or(usize::MAX);
         let head_max = usize::try_from(max_bytes.div_ceil(2)).unwrap_or(usize::MAX);
-        Self { head: Vec::new(), head_max, tail: Vec::new(), tail_max: max - head_max, tail_at: 0, total: 0 }
+        Self {
+            head: Vec::new(),
+            max,
+            head_max,
+            tail: Vec::new(),
+            tail_max: max - head_max,
+            tail_at: 0,
+            total: 0,
+        }
     }
 
     /// Takes the next piece.
     pub fn push(&mut self, piece: &[u8]) {
+        let was_cut = self.is_cut();
         self.total += piece.len() as u64;
-        let (head, rest) = piece.split_at(piece.len().min(self.head_max - self.head.len()));
-        self.head.extend_from_slice(head);
-        if !rest.is_empty() {
-            self.push_tail(rest);
+        if was_cut {
+            return self.push_tail(piece);
         }
+        if !self.is_cut() {
+            return self.head.extend_from_slice(piece);
+        }
+        let (head, rest) = piece.split_at(piece.len().min(self.head_max.saturating_sub(self.head.len())));
+        self.head.extend_from_slice(head);
+        self.tail = self.head.split_off(self.head_max);
+        self.head.shrink_to_fit();
+        self.push_tail(rest);
+    }
+
+    /// More was printed than is kept.
+    fn is_cut(&self) -> bool {
+        self.total > self.max as u64
     }
 
     fn push_tail(&mut self, piece: &[u8]) {
@@ -68,11 +90,10 @@ impl Capture {
         if self.total == 0 {
             return None;
         }
-        self.tail.rotate_left(self.tail_at);
-        if self.total == (self.head.len() + self.tail.len()) as u64 {
-            self.head.append(&mut self.tail);
+        if !self.is_cut() {
             return Some(clean(self.head));
         }
+        self.tail.rotate_left(self.tail_at);
         let head_end = self.head.len() - unfinished_character(&self.head);
         let tail_start = continuation_bytes(&self.tail);
         let kept = head_end + self.tail.len() - tail_start;

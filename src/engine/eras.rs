@@ -16,6 +16,8 @@ use crate::store::eras::{Done, ERA_SIZE, Step};
 use crate::store::{Store, StoreError};
 
 const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// After a look that had something to do.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
 /// After each step it rests this many times as long as the step took: a fifth of one connection's work at the most.
 const REST_FACTOR: u32 = 4;
 const REST_MAX: Duration = Duration::from_secs(10);
@@ -85,10 +87,13 @@ impl Keeper {
         // Several nodes that are started together do not look together.
         let mut pause = self.every.mul_f64(0.2 + 0.8 * fastrand::f64());
         while quit.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
-            pause = self.every;
             match self.round(quit) {
-                Ok(()) => is_failing = false,
+                Ok(has_done) => {
+                    is_failing = false;
+                    pause = if has_done { LOOK_AGAIN.min(self.every) } else { self.every };
+                }
                 Err(error) => {
+                    pause = self.every;
                     if !is_failing {
                         warn!("the history is not sorted into eras for now: failed to {error}");
                     }
@@ -98,18 +103,21 @@ impl Keeper {
         }
     }
 
-    fn round(&mut self, quit: &Receiver<()>) -> Result<(), StoreError> {
+    /// Whether there was something to do.
+    fn round(&mut self, quit: &Receiver<()>) -> Result<bool, StoreError> {
+        let mut has_done = false;
         let mut store = Store::open(&*self.source, "eras", &self.schema)?;
         loop {
             let began = Instant::now();
             match store.keep_eras(self.size)? {
                 Step::Did(Done::Moved { .. }) => self.tell(&mut store)?,
                 Step::Did(done) => debug!("eras: {done:?}"),
-                Step::Idle | Step::Busy => return Ok(()),
+                Step::Idle | Step::Busy => return Ok(has_done),
             }
+            has_done = true;
             let rest = (began.elapsed() * REST_FACTOR).min(REST_MAX);
             if quit.recv_timeout(rest) != Err(RecvTimeoutError::Timeout) {
-                return Ok(());
+                return Ok(has_done);
             }
         }
     }

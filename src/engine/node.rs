@@ -29,10 +29,12 @@ use super::membership::lease::Lease;
 use super::membership::node_lock::NodeLock;
 use super::membership::takeover::Takeover;
 use super::record::apart::Apart;
+use super::record::freed::Freed;
 use super::record::pace::Pace;
 use super::record::recorder::Recorder;
 use super::run::executor::Executor;
 use super::run::job_queue::JobQueue;
+use super::run::output_room::RoomOwner;
 use super::run::permits::RunPermits;
 use super::run::runner::Runners;
 use super::session::{Session, Sessions};
@@ -198,6 +200,7 @@ impl Node {
         // Neither can hold more than one message for each claim.
         let jobs = JobQueue::new(claims_max(executors));
         let (done, take_done) = bounded(claims_max(executors));
+        let room = RoomOwner::default();
         let executor = Executor {
             permits: Arc::clone(&permits),
             holdings: Arc::clone(&holdings),
@@ -206,11 +209,14 @@ impl Node {
             health: Arc::clone(&health),
             jobs: jobs.clone(),
             done: done.clone(),
+            room: Arc::clone(&room.0),
         };
         let recorder = Recorder {
             session: Session::new(&sessions, CoreThread::Recorder),
             holdings: Arc::clone(&holdings),
             done: take_done,
+            room,
+            freed: Freed::default(),
             jobs: jobs.clone(),
             permits: Arc::clone(&permits),
             preemption: Arc::clone(&preemption),

@@ -142,22 +142,6 @@ impl Readers {
         })
     }
 
-    /// Has a free thread do something that nobody waits for; without a free one nothing is done.
-    pub fn tell<F>(&self, mut work: F)
-    where
-        F: FnMut(&mut Store) -> Result<(), StoreError> + Send + 'static,
-    {
-        let question: Question = Box::new(move |store, _| match store.map(&mut work) {
-            Ok(Ok(())) | Err(_) => Fate::Settled,
-            Ok(Err(error)) => Fate::Failed(problem_of(&error)),
-        });
-        let give_up = Instant::now() + Duration::from_millis(ANSWER_MS_MAX);
-        let job = Job { question, give_up, begun: Arc::new(AtomicBool::new(false)), is_large: false };
-        if self.jobs.try_send(job).is_err() {
-            log::debug!("http: no free thread for work in the background");
-        }
-    }
-
     fn submit<T, F>(&self, mut question: F, is_large: bool) -> Result<T, Problem>
     where
         T: Send + 'static,

@@ -57,6 +57,13 @@ const SCHEMAS: Sql = Sql::new(
      WHERE starts_with(nspname::text, $1)",
 );
 
+const BYTES: Sql = Sql::new(
+    "see what lies on the disk",
+    "SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint AS tables, \
+         pg_database_size(current_database()) AS database \
+     FROM pg_class c WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r'",
+);
+
 /// From the first task's begin to the commit that ended the last process, or to the last command's end.
 const SPAN: Sql = Sql::new(
     "read how long the processes took",
@@ -139,6 +146,15 @@ impl Past {
     }
 }
 
+/// What lies on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Bytes {
+    /// Of all tables of the schema, with their indexes and long values.
+    pub tables: i64,
+    /// Of the whole database.
+    pub database: i64,
+}
+
 /// A node that there is not, in whose name claims are made to see what they cost.
 pub(crate) const PROBE: &str = "bench-probe";
 
@@ -158,8 +174,8 @@ pub(crate) fn looks() -> [Look; 3] {
         Look {
             name: "claim of 256",
             text: include_str!("../../sql/queue/claim.sql"),
-            types: "text, bigint, int[], int[], float8[], text[], bigint",
-            values: "'bench-probe', 256, '{-2147483648}', '{2147483647}', '{NULL}', '{}', 256",
+            types: "text, bigint, int[], int[], float8[], text[], bigint, text[], bigint[], bigint[]",
+            values: "'bench-probe', 256, '{-2147483648}', '{2147483647}', '{NULL}', '{}', 256, '{}', '{}', '{}'",
         },
         Look {
             name: "promotion with nothing due, and the next due time",
@@ -381,6 +397,28 @@ impl Store {
             self.run_script("vacuum the schema", &format!("VACUUM (ANALYZE) {table}"))?;
         }
         Ok(())
+    }
+
+    /// Fills the schema with finished processes of three tasks, spread over the last 60 days, and vacuums it.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn fill_forgettable(&mut self, finished: u32) -> Result<(), StoreError> {
+        let script = include_str!("../../sql/schema/bench_forget.sql");
+        self.run_script("fill the schema", &script.replace("{finished}", &finished.to_string()))?;
+        for table in ["processes", "all_tasks", "executions", "outputs"] {
+            self.run_script("vacuum the schema", &format!("VACUUM (ANALYZE) {table}"))?;
+        }
+        Ok(())
+    }
+
+    /// What lies on the disk, as the server counts it.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn bytes_on_disk(&mut self) -> Result<Bytes, StoreError> {
+        let row = self.query_one(&BYTES, &[], "sizes")?;
+        Ok(Bytes { tables: get(&row, "tables", "sizes")?, database: get(&row, "database", "sizes")? })
     }
 
     /// Begins a transaction with a snapshot, which lasts until this connection ends.

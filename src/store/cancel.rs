@@ -1,7 +1,6 @@
 //! Cancelling processes, by the schema's own functions.
 
 use postgres::Row;
-use postgres::types::ToSql;
 use serde::Serialize;
 
 use super::locks::{Beside, Rows};
@@ -25,11 +24,6 @@ const END_CANCELLED: Sql = Sql::new(
     "end cancelled processes",
     "SELECT process_id FROM end_cancelled_processes($1) AS e (process_id)",
 );
-const UNFINISHED_IDS: Sql =
-    Sql::new("look for unfinished processes", include_str!("../../sql/control/unfinished_ids.sql"));
-const COUNT_UNFINISHED: Sql =
-    Sql::new("count unfinished processes", include_str!("../../sql/control/count_unfinished.sql"));
-
 /// Most processes that one call of [`Store::cancel_processes`] or [`Store::retry_processes`] should name: the rows stay
 /// locked for a moment, and a node that wants one of them waits for all.
 pub const BULK_MAX: usize = 500;
@@ -73,15 +67,6 @@ pub struct CancelReason<'a> {
     pub reason: Option<&'a str>,
     /// Who wants it.
     pub by: Option<&'a str>,
-}
-
-/// Which processes a bulk operation is about.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct BulkFilter {
-    /// Only those of this type.
-    pub process_type: Option<String>,
-    /// Only those in this status.
-    pub status: Option<ProcessStatus>,
 }
 
 impl Store {
@@ -159,26 +144,6 @@ impl Store {
             Beside::Done { done, .. } => Ok(done),
             Beside::Locked(error) | Beside::TableLocked(error) => Err(error),
         }
-    }
-
-    /// Unfinished processes that are not being cancelled already, in the order of their ids after `after`.
-    pub fn unfinished_ids(
-        &mut self,
-        filter: &BulkFilter,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<String>, StoreError> {
-        let status = filter.status.map(ProcessStatus::as_str);
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let params: [&(dyn ToSql + Sync); 4] = [&filter.process_type, &status, &after, &limit];
-        self.query_column(&UNFINISHED_IDS, &params, "task_instance", "a process")
-    }
-
-    /// How many [`unfinished_ids`](Self::unfinished_ids) there are.
-    pub fn count_unfinished(&mut self, filter: &BulkFilter) -> Result<i64, StoreError> {
-        let status = filter.status.map(ProcessStatus::as_str);
-        let row = self.query_one(&COUNT_UNFINISHED, &[&filter.process_type, &status], "the processes")?;
-        get(&row, "how_many", "the processes")
     }
 }
 

@@ -36,6 +36,9 @@ const HELD: Sql = Sql::new(
 const REVOKED: Sql =
     Sql::new("look after this node's claims", include_str!("../../sql/queue/revoked_claims.sql"));
 
+const WAITING_TYPES: Sql =
+    Sql::new("see which types wait", include_str!("../../sql/queue/waiting_types.sql"));
+
 const CLAIMABLE: Sql =
     Sql::new("look for due processes beside locks", include_str!("../../sql/queue/claimable.sql"));
 const DUE: Sql = Sql::new("see which processes are due", include_str!("../../sql/queue/due.sql"));
@@ -117,12 +120,72 @@ pub struct QueuePart {
 impl QueuePart {
     /// All of it.
     pub const WHOLE: Self = Self { lowest: i32::MIN, highest: i32::MAX, within: None };
+}
 
-    /// Parts as parameters of the statements: lowest and highest priorities, and seconds.
-    pub(super) fn columns(parts: &[Self]) -> (Vec<i32>, Vec<i32>, Vec<Option<f64>>) {
-        let column = |value: fn(&Self) -> i32| parts.iter().map(value).collect();
-        let seconds = parts.iter().map(|part| part.within.map(|time| time.as_secs_f64()));
-        (column(|part| part.lowest), column(|part| part.highest), seconds.collect())
+/// What a claim takes of one priority that types share: first of each what its turn is, then more if there is room left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SharedPart {
+    /// The priority.
+    pub priority: i32,
+    /// The types, in the order of their turns.
+    pub shares: Vec<TypeShare>,
+}
+
+/// A type's share of one claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TypeShare {
+    /// The type.
+    pub process_type: Arc<str>,
+    /// How many are claimed of it before it is the next one's turn; 0: it stands by.
+    pub most: usize,
+    /// As in [`QueuePart`].
+    pub within: Option<Duration>,
+}
+
+/// A type that processes of some priority wait of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WaitingType {
+    /// Its name.
+    pub name: String,
+    /// Whether it is paused: its processes are to be held.
+    pub is_paused: bool,
+}
+
+/// Parts of the queue as parameters of the statements that claim, one element for each.
+#[derive(Default)]
+struct PartColumns<'a> {
+    lowest: Vec<i32>,
+    highest: Vec<i32>,
+    due_ago_s: Vec<Option<f64>>,
+    of_type: Vec<Option<&'a str>>,
+    most: Vec<Option<i64>>,
+    skipped: Vec<Option<i64>>,
+}
+
+impl<'a> PartColumns<'a> {
+    /// What is shared comes last.
+    fn new(parts: &[QueuePart], shared: Option<&'a SharedPart>, limit: usize) -> Self {
+        let mut columns = Self::default();
+        parts.iter().for_each(|part| columns.push(part, None));
+        let Some(SharedPart { priority, shares }) = shared else { return columns };
+        for is_rest in [false, true] {
+            for TypeShare { process_type, most, within } in shares.iter().filter(|it| is_rest || it.most > 0)
+            {
+                let part = QueuePart { lowest: *priority, highest: *priority, within: *within };
+                let (most, skipped) = if is_rest { (limit, *most) } else { (*most, 0) };
+                columns.push(&part, Some((process_type, most, skipped)));
+            }
+        }
+        columns
+    }
+
+    fn push(&mut self, part: &QueuePart, of_type: Option<(&'a str, usize, usize)>) {
+        self.lowest.push(part.lowest);
+        self.highest.push(part.highest);
+        self.due_ago_s.push(part.within.map(|time| time.as_secs_f64()));
+        self.of_type.push(of_type.map(|it| it.0));
+        self.most.push(of_type.map(|it| bigint(it.1)));
+        self.skipped.push(of_type.map(|it| bigint(it.2)));
     }
 }
 
@@ -135,6 +198,8 @@ pub struct ClaimRequest<'a> {
     pub limit_beside_room: usize,
     /// The parts to look at, highest first.
     pub parts: &'a [QueuePart],
+    /// What is claimed after them, of a lower priority that types share.
+    pub shared: Option<&'a SharedPart>,
     /// Types that are passed over.
     pub passed_over: &'a [String],
 }
@@ -142,7 +207,8 @@ pub struct ClaimRequest<'a> {
 impl ClaimRequest<'_> {
     /// Up to `limit`, from all of the queue.
     pub const fn of(limit: usize) -> Self {
-        Self { limit, limit_beside_room: limit, parts: &[QueuePart::WHOLE], passed_over: &[] }
+        let parts = &[QueuePart::WHOLE];
+        Self { limit, limit_beside_room: limit, parts, shared: None, passed_over: &[] }
     }
 }
 
@@ -195,12 +261,21 @@ impl Store {
     /// When the database fails; nothing is claimed then, unless the connection was lost at the commit.
     pub fn claim_due(&mut self, node: &str, request: &ClaimRequest<'_>) -> Result<ClaimedBatch, StoreError> {
         let (limit, beside_room) = (bigint(request.limit), bigint(request.limit_beside_room));
-        let (lowest, highest, due_ago_s) = QueuePart::columns(request.parts);
-        let rows = self.query(
-            &CLAIM,
-            &[&node, &limit, &lowest, &highest, &due_ago_s, &request.passed_over, &beside_room],
-        )?;
-        read_batch(&rows)
+        let PartColumns { lowest, highest, due_ago_s, of_type, most, skipped } =
+            PartColumns::new(request.parts, request.shared, request.limit);
+        let params: [&(dyn ToSql + Sync); 10] = [
+            &node,
+            &limit,
+            &lowest,
+            &highest,
+            &due_ago_s,
+            &request.passed_over,
+            &beside_room,
+            &of_type,
+            &most,
+            &skipped,
+        ];
+        read_batch(&self.query(&CLAIM, &params)?)
     }
 
     /// The same beside others' locks: processes of which somebody has locked a row are passed over, and nobody is waited
@@ -213,12 +288,14 @@ impl Store {
         node: &str,
         limit: usize,
         parts: &[QueuePart],
+        shared: Option<&SharedPart>,
         passed_over: &[String],
     ) -> Result<Beside<ClaimedBatch>, StoreError> {
-        let (lowest, highest, due_ago_s) = QueuePart::columns(parts);
+        let PartColumns { lowest, highest, due_ago_s, of_type, most, skipped } =
+            PartColumns::new(parts, shared, limit);
         self.with_tables(|store| {
-            let params: [&(dyn ToSql + Sync); 5] =
-                [&bigint(limit), &lowest, &highest, &due_ago_s, &passed_over];
+            let params: [&(dyn ToSql + Sync); 8] =
+                [&bigint(limit), &lowest, &highest, &due_ago_s, &passed_over, &of_type, &most, &skipped];
             let ids: Vec<String> = store.query_column(&CLAIMABLE, &params, "task_instance", "the queue")?;
             let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
             let mut claimed = store.claim_these(node, &ids, true)?;
@@ -395,7 +472,7 @@ impl Store {
         parts: &[QueuePart],
         limit: usize,
     ) -> Result<(Vec<i32>, bool), StoreError> {
-        let (lowest, highest, due_ago_s) = QueuePart::columns(parts);
+        let PartColumns { lowest, highest, due_ago_s, .. } = PartColumns::new(parts, None, 0);
         let rows = self.query(&WAITING, &[&bigint(limit), &lowest, &highest, &due_ago_s])?;
         let (mut priorities, mut has_paused) = (Vec::with_capacity(rows.len()), false);
         for row in &rows {
@@ -405,6 +482,25 @@ impl Store {
             }
         }
         Ok((priorities, has_paused))
+    }
+
+    /// The types of which processes of `priority` are ready, at most `limit` of them, by name and the last one first; only
+    /// those before `before`, if there is one.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn waiting_types(
+        &mut self,
+        priority: i32,
+        before: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<WaitingType>, StoreError> {
+        let rows = self.query(&WAITING_TYPES, &[&priority, &before, &bigint(limit)])?;
+        let read = |row: &Row| {
+            let name = get(row, "task_name", "the queue")?;
+            Ok(WaitingType { name, is_paused: get(row, "is_paused", "the queue")? })
+        };
+        rows.iter().map(read).collect()
     }
 
     /// Which of `claims` the node no longer holds, because they ended or were taken.

@@ -1,6 +1,7 @@
 //! Recording the results of executions, a batch in one transaction.
 
 use std::collections::{HashMap, HashSet};
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,13 +10,33 @@ use serde_json::{Map, Value};
 
 use super::claims::{ClaimedTask, read_task};
 use super::locks::{Beside, Rows};
-use super::row::get;
+use super::row::{get, unreadable};
 use super::{Sql, Store, StoreError};
 use crate::model::lifecycle::{ClaimMove, Outcome, Transition};
 
 const RECORD: Sql = Sql::new("record results", include_str!("../../sql/queue/record.sql"));
+/// Where outputs go that are longer than [`INLINE_BYTES_MAX`].
+const COPY: Sql = Sql::new(
+    "record long outputs",
+    "COPY outputs (era, process_id, task_index, attempt, output) FROM STDIN (FORMAT binary)",
+);
+/// The same for a session that a pooler lends: statements that COPY would need have names, which may be taken there.
+const INSERT: Sql = Sql::new(
+    "record a long output",
+    "INSERT INTO outputs (era, process_id, task_index, attempt, output) VALUES ($1, $2, $3, $4, $5)",
+);
 const RECORDED: Sql =
     Sql::new("see which results were recorded", include_str!("../../sql/queue/recorded.sql"));
+
+/// Outputs of up to so many bytes lie in the row of their execution (`sql/migrations/0016_eras.sql`): nearly all are, and
+/// cost no statement of their own.
+const INLINE_BYTES_MAX: usize = 1024;
+/// Bytes of one message of a copy. The client library keeps a buffer as large as the largest message that it has sent.
+const COPY_BYTES: usize = 64 * 1024;
+/// What a copy in binary begins with: a signature, flags, an extension of no bytes.
+const COPY_HEAD: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+/// And what it ends with, in place of a row's number of fields.
+const COPY_END: i16 = -1;
 
 /// How one execution ended: a row of the audit trail in the making.
 #[derive(Debug, Clone)]
@@ -73,6 +94,11 @@ impl TaskResult {
         self.execution.output.as_ref().map_or(0, String::len)
     }
 
+    /// The output, if it does not fit into the execution's row.
+    fn long_output(&self) -> Option<&str> {
+        self.execution.output.as_deref().filter(|it| it.len() > INLINE_BYTES_MAX)
+    }
+
     /// The rows that its record writes.
     fn rows(&self) -> Rows<'_> {
         let first = signed(self.task_index);
@@ -93,9 +119,13 @@ impl Store {
     /// When the database fails or refuses a value; nothing of the batch is written then, unless the connection
     /// was lost at the commit: ask [`Store::recorded`] before trying again.
     pub fn record(&mut self, node: &str, results: &[TaskResult]) -> Result<Recorded, StoreError> {
-        self.record_all(node, results.iter())
+        match results.iter().any(|it| it.long_output().is_some()) {
+            true => self.in_transaction(RECORD.action, |store| store.record_all(node, results.iter())),
+            false => self.record_all(node, results.iter()),
+        }
     }
 
+    /// Where there are long outputs, a transaction is open.
     fn record_all<'a>(
         &mut self,
         node: &str,
@@ -103,6 +133,7 @@ impl Store {
     ) -> Result<Recorded, StoreError> {
         let now = Instant::now();
         let column = Columns::of_all(results);
+        let is_short = |it: &&str| it.len() <= INLINE_BYTES_MAX;
         let rows = self.query(
             &RECORD,
             &[
@@ -124,7 +155,7 @@ impl Store {
                 &column.of(|it| millis(it.execution.duration)),
                 &column.of(|it| it.execution.cpu.map(millis)),
                 &column.of(|it| it.execution.peak_memory_bytes.map(signed_bytes)),
-                &column.of(|it| it.execution.output.as_deref()),
+                &column.of(|it| it.execution.output.as_deref().filter(is_short)),
                 &column.of(|it| signed_bytes(it.execution.output_bytes)),
                 &column.of(|it| it.execution.error_message.as_deref()),
                 &column.of(|it| it.process_error.as_deref()),
@@ -132,7 +163,28 @@ impl Store {
                 &column.of(|it| it.context.as_ref().map(Json)),
             ],
         )?;
+        self.write_outputs(&long_outputs(&column.results, &rows)?)?;
         read_recorded(&rows)
+    }
+
+    /// Writes outputs of executions that were recorded in this transaction.
+    fn write_outputs(&mut self, outputs: &[LongOutput<'_>]) -> Result<(), StoreError> {
+        if outputs.is_empty() {
+            return Ok(());
+        }
+        if self.borrowed.is_some() {
+            return outputs.iter().try_for_each(|it| {
+                let (index, attempt) = (signed(it.result.task_index), signed(it.result.attempt));
+                self.execute(&INSERT, &[&it.era, &&*it.result.process_id, &index, &attempt, &it.text])
+                    .map(drop)
+            });
+        }
+        let copy = self.prepare(&COPY)?;
+        let failed = |source| StoreError::database(COPY.action, source);
+        let mut copying = self.connection.copy_in(&copy).map_err(failed)?;
+        write_copy(&mut copying, outputs).map_err(copy_error)?;
+        copying.finish().map_err(failed)?;
+        Ok(())
     }
 
     /// The same beside others' locks: results of processes of which somebody has locked a row are left out, and nobody is
@@ -170,6 +222,63 @@ impl Store {
             ],
         )?;
         read_recorded(&rows)
+    }
+}
+
+/// An output that is written by itself.
+struct LongOutput<'a> {
+    era: i32,
+    result: &'a TaskResult,
+    text: &'a str,
+}
+
+/// Those of the results that are ours, by the rows that say so.
+fn long_outputs<'a>(
+    results: &[&'a TaskResult],
+    rows: &[postgres::Row],
+) -> Result<Vec<LongOutput<'a>>, StoreError> {
+    let long: Vec<_> = results.iter().filter_map(|it| Some((*it, it.long_output()?))).collect();
+    if long.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut eras: HashMap<&str, i32> = HashMap::with_capacity(rows.len());
+    for row in rows {
+        if let Some(era) = get(row, "era", "a recorded result")? {
+            eras.insert(get(row, "process_id", "a recorded result")?, era);
+        }
+    }
+    let of_ours = |(result, text): (&'a TaskResult, &'a str)| {
+        Some(LongOutput { era: *eras.get(&*result.process_id)?, result, text })
+    };
+    Ok(long.into_iter().filter_map(of_ours).collect())
+}
+
+/// A row is the number of its fields, and each field its length and its value; numbers are big-endian.
+fn write_copy(to: &mut impl Write, outputs: &[LongOutput<'_>]) -> io::Result<()> {
+    let length = |bytes: usize| i32::try_from(bytes).map(i32::to_be_bytes).map_err(io::Error::other);
+    to.write_all(COPY_HEAD)?;
+    let mut row = Vec::new();
+    for LongOutput { era, result, text } in outputs {
+        let number = |number: i32| [4i32.to_be_bytes(), number.to_be_bytes()].concat();
+        row.clear();
+        row.extend(5i16.to_be_bytes());
+        row.extend(number(*era));
+        row.extend(length(result.process_id.len())?);
+        row.extend(result.process_id.as_bytes());
+        row.extend(number(signed(result.task_index)));
+        row.extend(number(signed(result.attempt)));
+        row.extend(length(text.len())?);
+        to.write_all(&row)?;
+        text.as_bytes().chunks(COPY_BYTES).try_for_each(|piece| to.write_all(piece))?;
+    }
+    to.write_all(&COPY_END.to_be_bytes())
+}
+
+/// The client library passes its own failures on as the system's.
+fn copy_error(error: io::Error) -> StoreError {
+    match error.downcast::<postgres::Error>() {
+        Ok(source) => StoreError::database(COPY.action, source),
+        Err(error) => unreadable("a long output", error.to_string()),
     }
 }
 

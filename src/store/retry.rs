@@ -1,6 +1,5 @@
 //! Having finished processes go again, by the schema's own functions.
 
-use jiff::Timestamp;
 use postgres::Row;
 use postgres::types::ToSql;
 use serde::Serialize;
@@ -20,10 +19,6 @@ const PLAN_RETRY: Sql = Sql::new(
     "SELECT id AS process_id, outcome, status, detail FROM plan_retries($1, $2, $3, $4)",
 );
 const RETRY_ONE: Sql = Sql::new("retry a process", "SELECT retry_process($1, $2, $3, $4) AS task");
-const FINISHED_IDS: Sql =
-    Sql::new("look for finished processes", include_str!("../../sql/control/finished_ids.sql"));
-const COUNT_FINISHED: Sql =
-    Sql::new("count finished processes", include_str!("../../sql/control/count_finished.sql"));
 
 crate::model::lifecycle::words! {
     /// What a retry did, or would do.
@@ -77,9 +72,6 @@ pub struct RetryOptions {
     /// What is put on top of its input: single values replace, `config` and `metadata` are merged.
     pub changes: Option<ProcessInputData>,
 }
-
-/// A place among finished processes: when the last one was created, and its id.
-pub type FinishedPlace = (Timestamp, String);
 
 impl Store {
     /// Has finished processes go again, all in one transaction; what can't is told and stays as it is. What comes back
@@ -144,33 +136,6 @@ impl Store {
             let params: [&(dyn ToSql + Sync); 4] = [&process_id, &options.from_task, &changes, &options.skip];
             get(&store.query_one(&RETRY_ONE, &params, what)?, "task", what)
         })
-    }
-
-    /// Processes that ended in `status` no later than `until`, the oldest first, after a place among them.
-    pub fn finished_ids(
-        &mut self,
-        status: ProcessStatus,
-        process_type: Option<&str>,
-        after: Option<&FinishedPlace>,
-        until: Timestamp,
-        limit: usize,
-    ) -> Result<Vec<FinishedPlace>, StoreError> {
-        let (time, id) = (after.map(|it| it.0), after.map(|it| it.1.as_str()));
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        self.query(&FINISHED_IDS, &[&status.as_str(), &process_type, &time, &id, &until, &limit])?
-            .iter()
-            .map(|row| Ok((get(row, "created_at", "a process")?, get(row, "process_id", "a process")?)))
-            .collect()
-    }
-
-    /// How many [`finished_ids`](Self::finished_ids) there are.
-    pub fn count_finished(
-        &mut self,
-        status: ProcessStatus,
-        process_type: Option<&str>,
-    ) -> Result<i64, StoreError> {
-        let row = self.query_one(&COUNT_FINISHED, &[&status.as_str(), &process_type], "the processes")?;
-        get(&row, "how_many", "the processes")
     }
 }
 

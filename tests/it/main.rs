@@ -9,6 +9,7 @@ mod eras;
 mod faults;
 mod house;
 mod liveness;
+mod looks;
 #[cfg(target_os = "linux")]
 mod machine;
 mod metrics;
@@ -20,6 +21,7 @@ mod readme;
 mod scripts;
 mod servers;
 mod terminal;
+mod turns;
 
 // What the tests of one folder use of another's.
 use commands::cli;

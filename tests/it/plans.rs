@@ -31,10 +31,10 @@ macro_rules! joins {
     };
 }
 
-const STATEMENTS: [Joins; 16] = joins![
+const STATEMENTS: [Joins; 17] = joins![
     "queue/claim" 0, "queue/claim_one" 0, "queue/record" 0, "queue/release" 0, "queue/recorded" 0, "queue/revoked_claims" 0, "nodes/abandoned_claims" 1,
     "queue/quarantine" 0, "queue/quarantine_unclaimed" 0, "nodes/rejoin" 1, "queue/promote" 0, "queue/waiting_priorities" 0,
-    "queue/hold_paused" 1, "queue/release_held" 0, "queue/lock_free" 0, "queue/claimable" 0,
+    "queue/hold_paused" 1, "queue/release_held" 0, "queue/lock_free" 0, "queue/claimable" 0, "queue/waiting_types" 0,
 ];
 
 fn analyzed_while_empty(test: &str) -> TestDatabase {

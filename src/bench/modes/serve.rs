@@ -143,23 +143,11 @@ fn one_round(stage: &Stage<'_>, cases: &[Case], number: u32) -> Result<Round, Be
 
 fn one_run(stage: &Stage<'_>, schema: &str, case: Case) -> Result<Run, BenchError> {
     let Case { processes, tasks, executors } = case;
-    let total = u64::from(processes) * u64::from(tasks);
     stage.register(schema, TYPE, tasks, &stage.args.command)?;
     let mut served = Served::start(stage, schema, executors)?;
-    let mut meter = Meter::of(stage, schema, served.pid())?;
-    let mut starter = stage.store(schema)?;
-    start_many(&mut starter, processes, 0)?;
-    // The start itself is not to be counted, and what has run since its commit neither: its tasks are left out as well.
-    let begun = meter.read()?;
-    let before = u64::try_from(meter.store().recorded_of(TYPE)?.executions).unwrap_or_default();
-    let ended = wait_until_ended(&mut meter, &mut served, total);
-    let done = meter.read()?;
-    ended?;
+    let Timed { rate, cost } = time(stage, schema, &mut served, (processes, tasks), &mut |_| ())?;
     served.stop()?;
-    stage.check(meter.store(), u64::from(processes), tasks)?;
-    let seconds = meter.store().span_seconds(TYPE)?;
-    let (rate, cost) =
-        (total as f64 / seconds, done.since(&begun, None, total.saturating_sub(before).max(1)));
+    stage.check(&mut stage.store(schema)?, u64::from(processes), tasks)?;
     let used = [cost.node_cpu_s, cost.commands_cpu_s, cost.postgresql_cpu_s].into_iter().sum::<Option<f64>>();
     Ok(Run {
         processes,
@@ -174,11 +162,47 @@ fn one_run(stage: &Stage<'_>, schema: &str, case: Case) -> Result<Run, BenchErro
     })
 }
 
+/// What a node did with processes that were started in one call.
+pub(super) struct Timed {
+    /// Tasks a second, from the first one's begin to the last process's end.
+    pub(super) rate: f64,
+    pub(super) cost: Cost,
+}
+
+/// Starts so many processes of so many tasks and waits for their end; `look` looks at the node's process meanwhile.
+pub(super) fn time(
+    stage: &Stage<'_>,
+    schema: &str,
+    served: &mut Served,
+    (processes, tasks): (u32, u32),
+    look: &mut dyn FnMut(u32),
+) -> Result<Timed, BenchError> {
+    let total = u64::from(processes) * u64::from(tasks);
+    let mut meter = Meter::of(stage, schema, served.pid())?;
+    let mut starter = stage.store(schema)?;
+    start_many(&mut starter, processes, 0)?;
+    // The start itself is not to be counted, and what has run since its commit neither: its tasks are left out as well.
+    let begun = meter.read()?;
+    let before = u64::try_from(meter.store().recorded_of(TYPE)?.executions).unwrap_or_default();
+    let ended = wait_until_ended(&mut meter, served, total, look);
+    let done = meter.read()?;
+    ended?;
+    let seconds = meter.store().span_seconds(TYPE)?;
+    let cost = done.since(&begun, None, total.saturating_sub(before).max(1));
+    Ok(Timed { rate: total as f64 / seconds, cost })
+}
+
 /// The queue holds what has not ended.
-fn wait_until_ended(meter: &mut Meter, served: &mut Served, expected: u64) -> Result<(), BenchError> {
+fn wait_until_ended(
+    meter: &mut Meter,
+    served: &mut Served,
+    expected: u64,
+    look: &mut dyn FnMut(u32),
+) -> Result<(), BenchError> {
     let (mut recorded, mut last_change) = (0, Instant::now());
     while !meter.store().is_queue_empty()? {
         served.check()?;
+        look(served.pid());
         std::thread::park_timeout(END_LOOK);
         let now = u64::try_from(meter.store().writes()?.executions).unwrap_or_default();
         if now != recorded {

@@ -8,11 +8,12 @@ use super::check::Check;
 use crate::cli::screen::text;
 use crate::database::{ConnectFailure, unsuitable};
 use crate::engine::guard;
+use crate::model::duration::show_duration;
 use crate::model::explain::blocker::{Blocker, named};
 use crate::model::process_type::ProcessType;
 use crate::model::records::{NodeData, ProcessTypeData, StatusCounts};
 use crate::store::StoreError;
-use crate::store::doctor::{Examination, Movement};
+use crate::store::doctor::{Examination, History, Movement};
 use crate::store::functions::{StrayFunction, told};
 
 /// The oldest major version that is tested against, as PostgreSQL numbers it.
@@ -352,6 +353,26 @@ pub fn of_queue(state: &Examination, table_lockers: &[Blocker]) -> Vec<Check> {
     vec![rows, locks]
 }
 
+/// What ended longer ago is told as old.
+pub const HISTORY_AGE: Duration = Duration::from_secs(30 * 86_400);
+
+/// How much the tables take, and what of it could go. Whoever keeps it all may have reasons: that is no complaint.
+pub fn of_history(history: History, program: &str) -> Check {
+    let size = text::size(history.bytes);
+    // Of the counts one is exact and the other as old as the last look of autovacuum.
+    let (old, all) = (history.old as f64, history.processes.max(history.old as f64));
+    let found = match history.old {
+        0 => format!("{size}; no process ended more than {} ago", show_duration(HISTORY_AGE)),
+        count => format!(
+            "{size}, about {} of it processes that ended more than {age} ago ({count}): {program} prune --older-than {age}, or \
+             serve --retention",
+            text::size((history.bytes as f64 * old / all) as u64),
+            age = show_duration(HISTORY_AGE)
+        ),
+    };
+    Check::ok("history", found)
+}
+
 /// Sessions that have locked rows of unfinished processes, or of nodes.
 pub fn of_row_locks(locked: &[(String, Blocker)]) -> Check {
     let Some((_, first)) = locked.first() else {
@@ -673,6 +694,17 @@ mod tests {
         assert_eq!(complaints(&healthy(), far), [("round trip", Warn)]);
         let wrong = Clocks { there: clocks().here + Duration::from_secs(3600), ..clocks() };
         assert_eq!(complaints(&healthy(), wrong), [("clock", Warn)]);
+    }
+
+    #[test]
+    fn a_long_history_is_told_with_what_could_go_and_is_no_complaint() {
+        let told = |bytes, processes, old| of_history(History { bytes, processes, old }, "po").found;
+        assert_eq!(told(250_000, 0.0, 0), "250.0 KB; no process ended more than 30d ago");
+        assert_eq!(
+            told(4_000_000_000, 1000.0, 250),
+            "4.0 GB, about 1.0 GB of it processes that ended more than 30d ago (250): po prune --older-than 30d, or serve \
+             --retention"
+        );
     }
 
     #[test]

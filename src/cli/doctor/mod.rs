@@ -2,7 +2,7 @@
 
 mod check;
 mod checks;
-mod history;
+mod eras;
 
 use std::time::{Duration, Instant};
 
@@ -99,8 +99,12 @@ fn examine(
                 checks.push(checks::unseen("nodes", &error))
             }
         }
-        checks.push(match store.history() {
-            Ok(history) => history::of_history(&history),
+        checks.push(match store.measure_eras() {
+            Ok(measure) => eras::of_eras(&measure),
+            Err(error) => checks::unseen("eras", &error),
+        });
+        checks.push(match store.history(checks::HISTORY_AGE) {
+            Ok(history) => checks::of_history(history, &global.program()),
             Err(error) => checks::unseen("history", &error),
         });
         match store.process_types() {

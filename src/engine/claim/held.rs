@@ -37,8 +37,9 @@ struct Claims {
     finishing: usize,
 }
 
-#[derive(Clone, Copy)]
 struct Held {
+    /// Unknown of a claim that nobody here has heard of.
+    process_type: Option<Arc<str>>,
     version: i64,
     priority: i32,
     /// The command of its last task has ended: its result is with the recorder, and no task will follow here.
@@ -80,8 +81,10 @@ impl HeldClaims {
     /// `epoch` is what it was when the claim was asked for.
     pub(crate) fn insert(&self, claim: &Claim, epoch: Epoch) {
         let Claim { version, priority, .. } = *claim;
+        let process_type = Some(Arc::clone(&claim.process_type));
         let mut claims = self.lock();
-        let held = Held { version, priority, is_finishing: false, is_revoked: claims.epoch != epoch };
+        let is_revoked = claims.epoch != epoch;
+        let held = Held { process_type, version, priority, is_finishing: false, is_revoked };
         claims.remove(&claim.process_id);
         claims.by_process.insert(Arc::clone(&claim.process_id), held);
     }
@@ -122,7 +125,8 @@ impl HeldClaims {
 
     /// A claim that the database knows as ours and that nobody here has heard of: it is to be given back.
     pub(crate) fn insert_unheard(&self, process_id: &Arc<str>, version: i64) {
-        let held = Held { version, priority: i32::MAX, is_finishing: true, is_revoked: true };
+        let (priority, is_finishing) = (i32::MAX, true);
+        let held = Held { process_type: None, version, priority, is_finishing, is_revoked: true };
         let mut claims = self.lock();
         if !claims.by_process.contains_key(process_id) {
             claims.by_process.insert(Arc::clone(process_id), held);
@@ -164,6 +168,18 @@ impl HeldClaims {
         let claims = self.lock();
         let priorities = claims.by_process.values().map(|held| held.priority);
         if claims.by_process.len() >= at_least { priorities.min() } else { None }
+    }
+
+    /// The types of what needs an executor and has no higher priority than this, and how many there are of each.
+    pub(crate) fn types_up_to(&self, priority: i32) -> HashMap<Arc<str>, usize> {
+        let claims = self.lock();
+        let mut types = HashMap::new();
+        for held in claims.by_process.values().filter(|it| it.priority <= priority && !it.is_finishing) {
+            if let Some(process_type) = &held.process_type {
+                *types.entry(Arc::clone(process_type)).or_default() += 1;
+            }
+        }
+        types
     }
 
     /// For the heartbeat: the lowest priority that is held, or was last.

@@ -9,6 +9,7 @@ mod next_step;
 pub(super) mod poller;
 pub(super) mod preemption;
 pub(crate) mod scan_cursor;
+mod turns;
 pub(super) mod wakeups;
 
 /// The most claims that a node with so many executors holds.

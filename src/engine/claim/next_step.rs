@@ -17,6 +17,8 @@ const URGENT_SHARE: usize = 16;
 /// How long after the last room was taken it is looked for a process of a higher priority: where executors are taken and
 /// free again all the time, never.
 const LOOK_ABOVE_AFTER: Duration = Duration::from_millis(20);
+/// How often it is looked while there is none: a type that has no process here may begin its first within a second.
+const LOOK_ABOVE_EVERY: Duration = Duration::from_millis(500);
 /// How often it is asked whether another node has room for what waits here.
 const LOOK_ELSEWHERE_EVERY: Duration = Duration::from_millis(20);
 /// By how much a promotion may be late for a claim's sake.
@@ -356,7 +358,8 @@ impl Plan {
     pub(super) fn looked_above(&mut self, now: Instant, has_met_paused: bool) {
         (self.is_woken, self.is_claim_next) = (false, false);
         self.is_holding |= has_met_paused;
-        self.look_above_at = Some(if has_met_paused { now } else { now + self.poll_interval });
+        let pause = LOOK_ABOVE_EVERY.min(self.poll_interval);
+        self.look_above_at = Some(if has_met_paused { now } else { now + pause });
     }
 
     /// Whether another node has room, as a claim or a look of its own has seen.
@@ -601,7 +604,7 @@ mod tests {
                 "no room, woken, looked above",
                 &|plan| (plan.withdrawn(later(0)), plan.woken(), plan.looked_above(later(0), false)).2,
                 full(1),
-                Step::Wait(POLL - MS),
+                Step::Wait(LOOK_ABOVE_EVERY - MS),
             ),
             (
                 "no room again after there was some",
@@ -617,13 +620,13 @@ mod tests {
                 "no room, others wait for a permit only",
                 &|plan| (plan.withdrawn(later(0)), plan.looked_above(later(40), false)).1,
                 View { waiting: 3, ..full(40) },
-                Step::Wait(POLL - 40 * MS), // to the next promotion
+                Step::Wait(LOOK_ABOVE_EVERY),
             ),
             (
                 "no room, looked above",
                 &|plan| (plan.withdrawn(later(0)), plan.looked_above(later(0), false)).1,
                 full(1),
-                Step::Wait(POLL - MS),
+                Step::Wait(LOOK_ABOVE_EVERY - MS),
             ),
             (
                 "no room, promoted",
@@ -657,7 +660,7 @@ mod tests {
                 "no place beyond for what others yield for",
                 &|plan| (plan.withdrawn(later(0)), plan.looked_above(later(0), false)).1,
                 View { is_preempting: true, ..full(0) },
-                Step::Wait(POLL),
+                Step::Wait(LOOK_ABOVE_EVERY),
             ),
             (
                 "places beyond, and nothing that others yield for",

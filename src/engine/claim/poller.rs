@@ -13,6 +13,7 @@ use super::held::Epoch;
 use super::next_step::{Plan, Step, View};
 use super::preemption::PreemptionRequests;
 use super::scan_cursor::{Scan, ScanCursor};
+use super::turns::TypeTurns;
 use crate::engine::config::{NodeConfig, Scope};
 use crate::engine::health::node_health::Health;
 use crate::engine::health::thread_watchdog::CoreThread;
@@ -60,6 +61,7 @@ pub(crate) struct Poller {
     plan: Plan,
     end_rate: EndRate,
     cursor: ScanCursor,
+    turns: TypeTurns,
     /// Paused types that stand at the front of the queue.
     passed_over: Vec<String>,
     /// The last claim was made one by one, and may have left some although there was room.
@@ -84,6 +86,7 @@ impl Poller {
             plan: Plan::new(interval, parts.config.scope != Scope::All, now),
             end_rate: EndRate::new(now),
             cursor: ScanCursor::new(interval),
+            turns: TypeTurns::new(now),
             passed_over: Vec::new(),
             was_one_by_one: false,
             connections: 0,
@@ -225,7 +228,7 @@ impl Poller {
     }
 
     fn claim(&mut self, limit: usize, limit_beside_room: usize) -> Result<(), StoreError> {
-        let scan = self.cursor.scan(None, Instant::now());
+        let scan = self.scan(None, limit)?;
         let batch = self.claim_scanned(limit, limit_beside_room, &scan)?;
         let how_many = batch.claimed.len();
         let limit = if batch.is_room_elsewhere { limit_beside_room } else { limit };
@@ -237,9 +240,11 @@ impl Poller {
         let is_full = how_many == limit;
         // What waits now has no higher priority than what was just claimed.
         self.parts.preemption.set(Vec::new());
+        self.parts.preemption.set_from_type(None);
         self.hand_on_all(batch.claimed);
-        // What a partial scan has skipped comes next.
-        let is_rescan_due = !is_full && !scan.is_whole() && self.cursor.is_whole_scan_due(&scan);
+        // What a partial scan has skipped comes next, or types that were not named.
+        let is_rescan_due =
+            !is_full && (scan.shared.is_some() || !scan.is_whole() && self.cursor.is_whole_scan_due(&scan));
         self.plan.claimed(Instant::now(), how_many, is_full || is_rescan_due, !batch.held_types.is_empty());
         self.pass_over(batch.held_types);
         if !is_full && let Scope::Process(id) = &self.parts.config.scope {
@@ -269,6 +274,33 @@ impl Poller {
         self.plan.looked_elsewhere(Instant::now(), is_room_elsewhere);
     }
 
+    /// What to scan for a claim of up to `limit`.
+    fn scan(&mut self, above: Option<i32>, limit: usize) -> Result<Scan, StoreError> {
+        if self.parts.config.scope == Scope::All {
+            self.look_at_types()?;
+        }
+        let now = Instant::now();
+        let mut scan = self.cursor.scan(above, now);
+        let held = || self.parts.holdings.claims.types_up_to(i32::MAX);
+        scan.shared = self.turns.shared(limit, &scan, now, held);
+        Ok(scan)
+    }
+
+    /// Looks which types wait, if it is time.
+    fn look_at_types(&mut self) -> Result<(), StoreError> {
+        let Some(look) = self.turns.look(Instant::now()) else { return Ok(()) };
+        let found = self.session.query(|store| {
+            let types = store.waiting_types(look.priority, look.before.as_deref(), look.limit)?;
+            let rest = match TypeTurns::look_on(&look, &types) {
+                Some(on) => store.waiting_types(on.priority, None, on.limit)?,
+                None => Vec::new(),
+            };
+            Ok((types, rest))
+        })?;
+        self.turns.looked(&look, found, Instant::now());
+        Ok(())
+    }
+
     /// Claims, and notes what that says of the queue.
     fn claim_scanned(
         &mut self,
@@ -286,7 +318,12 @@ impl Poller {
         let claimed = &batch.claimed;
         let limit = if batch.is_room_elsewhere { limit_beside_room } else { limit };
         if limit > 0 {
-            self.cursor.note(claimed, scan, claimed.len() == limit, began);
+            let is_full = claimed.len() == limit;
+            self.cursor.note(claimed, scan, is_full, began);
+            // That nothing has precedence says nothing of what waits besides.
+            if is_full || scan.above.is_none() {
+                self.turns.claimed(claimed, scan.shared.as_ref(), limit, began);
+            }
         }
         if std::mem::take(&mut self.was_one_by_one) {
             self.cursor.reset();
@@ -326,8 +363,8 @@ impl Poller {
         let claimed = self.session.write(|store| {
             Beside::waited(match &self.parts.config.scope {
                 Scope::All => {
-                    let request =
-                        ClaimRequest { limit, limit_beside_room, parts: &scan.parts(), passed_over };
+                    let (parts, shared) = (&*scan.parts(), scan.shared.as_ref());
+                    let request = ClaimRequest { limit, limit_beside_room, parts, shared, passed_over };
                     store.claim_due(node, &request)
                 }
                 Scope::Process(id) => store.claim_this(node, id, heeds_pauses).map(|claimed| ClaimedBatch {
@@ -362,7 +399,10 @@ impl Poller {
             let is_room_elsewhere = limit != limit_beside_room && store.is_room_elsewhere()?;
             let limit = if is_room_elsewhere { limit_beside_room } else { limit };
             let beside = match scope {
-                Scope::All => store.claim_beside_locks(node, limit, &scan.parts(), passed_over)?,
+                Scope::All => {
+                    let shared = scan.shared.as_ref();
+                    store.claim_beside_locks(node, limit, &scan.parts(), shared, passed_over)?
+                }
                 Scope::Process(id) => store.claim_this_beside_locks(node, id, heeds_pauses)?,
             };
             Ok((beside.unless_table()?, is_room_elsewhere))
@@ -478,7 +518,7 @@ impl Poller {
     }
 
     /// There is no room for what does not have precedence over all that is here: is there any that has? There are `limit`
-    /// places for it; for the rest others yield when their task has ended.
+    /// places for it; for the rest others yield when their task has ended. If there is none, one may yield to another type.
     fn look_above(&mut self, floor: i32, limit: usize) -> Result<(), StoreError> {
         self.parts.health.note_poll();
         if self.parts.holdings.claims.lower_notify_above(floor) {
@@ -488,7 +528,8 @@ impl Poller {
                 debug!("the node's row is locked by somebody: its next heartbeat says the same");
             }
         }
-        let scan = self.cursor.scan(Some(floor), Instant::now());
+        self.turns.has_no_room(floor);
+        let mut scan = self.scan(Some(floor), limit)?;
         let mut batch = ClaimedBatch::default();
         if limit > 0 {
             batch = self.claim_scanned(limit, limit, &scan)?;
@@ -499,12 +540,20 @@ impl Poller {
         self.pass_over(batch.held_types);
         let mut waiting = Vec::new();
         if is_full {
+            scan.shared = None;
             (waiting, has_met_paused) = self.waiting_above(&scan)?;
         }
-        if !waiting.is_empty() {
+        let mut from_type = None;
+        if waiting.is_empty() {
+            let claims = &self.parts.holdings.claims;
+            let places = self.parts.config.executors + self.end_rate.ahead(Instant::now());
+            let too_many = (claims.occupying() + 1).saturating_sub(places);
+            from_type = self.turns.yields(too_many, |priority| claims.types_up_to(priority));
+        } else {
             self.parts.jobs.flush_now.notify();
         }
         self.parts.preemption.set(waiting);
+        self.parts.preemption.set_from_type(from_type);
         self.plan.looked_above(Instant::now(), has_met_paused);
         Ok(())
     }

@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::store::claims::{Claim, Claimed, QueuePart};
+use crate::store::claims::{Claim, Claimed, QueuePart, SharedPart};
 use crate::store::promote::Promotion;
 
 /// What one look scans. The default is the whole queue.
@@ -22,6 +22,8 @@ pub(crate) struct Scan {
     /// Of these priorities, the lowest first, only what has been due for no longer than the time given here; `None`: all
     /// of it. Of priorities that are not named, all.
     within: Vec<(i32, Option<Duration>)>,
+    /// A priority that types share.
+    pub(super) shared: Option<SharedPart>,
 }
 
 impl Scan {
@@ -29,12 +31,34 @@ impl Scan {
         self.within.is_empty()
     }
 
-    /// The known priorities and the gaps between them, highest first.
+    /// Of a type at a priority that types share, what was claimed of it until `claimed_to`: how far back is scanned now.
+    pub(super) fn within_of(
+        &self,
+        priority: i32,
+        claimed_to: Option<Instant>,
+        now: Instant,
+    ) -> Option<Duration> {
+        if self.is_whole() {
+            return None;
+        }
+        let of_all = || self.within.iter().find(|it| it.0 == priority).and_then(|it| it.1);
+        claimed_to.map(|due| now.saturating_duration_since(due) + MARGIN).or_else(of_all)
+    }
+
+    /// The known priorities and the gaps between them, highest first. If one is shared, those above it: whether there is more
+    /// of it than types that are known says a scan without it.
     pub(crate) fn parts(&self) -> Vec<QueuePart> {
-        let Some(floor) = self.above.map_or(Some(i32::MIN), |above| above.checked_add(1)) else {
+        let above = self.shared.as_ref().map(|it| it.priority).max(self.above);
+        let Some(floor) = above.map_or(Some(i32::MIN), |above| above.checked_add(1)) else {
             return Vec::new();
         };
-        let mut parts = Vec::with_capacity(2 * self.within.len() + 1);
+        let mut known: Vec<_> =
+            self.within.iter().map(|&(priority, within)| (priority, Some(within))).collect();
+        if let Some(SharedPart { priority, .. }) = self.shared {
+            known.retain(|it| it.0 != priority);
+            known.insert(known.partition_point(|it| it.0 < priority), (priority, None));
+        }
+        let mut parts = Vec::with_capacity(2 * known.len() + 1);
         // Above what was dealt with last, in a type that holds one more than the highest priority.
         let mut below = i64::from(i32::MAX) + 1;
         let mut add = |lowest: i64, highest: i64, within| {
@@ -159,13 +183,13 @@ impl ScanCursor {
 
     fn scan_of(&self, pace: Pace, above: Option<i32>, now: Instant) -> Scan {
         if pace.is_due(now) || self.claimed_to.len() > PRIORITIES_MAX {
-            return Scan { above, within: Vec::new() };
+            return Scan { above, ..Scan::default() };
         }
         let ago = |due: &Instant| now.saturating_duration_since(*due) + MARGIN;
         let known =
             self.claimed_to.iter().filter(|(priority, _)| above.is_none_or(|floor| **priority > floor));
         let within = known.map(|(priority, due)| (*priority, due.as_ref().map(ago)));
-        Scan { above, within: within.collect() }
+        Scan { above, within: within.collect(), shared: None }
     }
 
     /// The next looks are at the whole queue.
@@ -210,13 +234,16 @@ impl ScanCursor {
         // Below it nothing was looked at if there was no more room.
         let lowest = claims.iter().map(|(priority, _)| *priority).min().filter(|_| is_full);
         let all_before = began.checked_sub(MARGIN_AT_END);
+        // Of what is shared each type was claimed to a time of its own, of types that were not named nothing, nor of what
+        // comes after them.
+        let is_shared = |priority: i32| scan.shared.as_ref().is_some_and(|it| it.priority >= priority);
         for (priority, claimed_to) in &mut self.claimed_to {
             let is_above = scan.above.is_none_or(|floor| *priority > floor);
-            if is_above && lowest.is_none_or(|lowest| *priority > lowest) {
+            if is_above && !is_shared(*priority) && lowest.is_none_or(|lowest| *priority > lowest) {
                 *claimed_to = all_before;
             }
         }
-        if let Some(lowest) = lowest {
+        if let Some(lowest) = lowest.filter(|lowest| !is_shared(*lowest)) {
             // The database read its clock after `began`: a process was due no earlier than this. One that was not late
             // at all was due since ever, or the clock was put back.
             let due = |(priority, late): &(i32, Duration)| {
@@ -235,6 +262,16 @@ impl ScanCursor {
     fn plan(&mut self, scan: &Scan, is_full: bool, time: (Instant, Duration)) {
         let pace = if scan.above.is_some() { &mut self.above } else { &mut self.all };
         pace.note(scan.is_whole(), is_full, self.interval, time);
+    }
+}
+
+#[cfg(test)]
+impl ScanCursor {
+    /// As after two looks that have taken long and claimed something of priority 0.
+    pub(super) fn note_slow_looks(&mut self, now: Instant) {
+        let second = Duration::from_secs(1);
+        self.note_claims(&[(0, second)], &Scan::default(), true, now);
+        (0..2).for_each(|_| self.plan(&Scan::default(), true, (now, second / 100)));
     }
 }
 
@@ -321,7 +358,7 @@ mod tests {
         cursor.plan(&whole(), true, (began, SECOND));
         cursor.plan(&whole(), true, (began, SECOND));
         let above = cursor.scan(Some(0), began);
-        assert_eq!(above, Scan { above: Some(0), within: vec![] }, "the first one");
+        assert_eq!(above, Scan { above: Some(0), ..whole() }, "the first one");
         cursor.note_claims(&[], &above, false, began + SECOND);
         cursor.plan(&above, false, (began, SECOND / 50));
         cursor.plan(&above, false, (began, SECOND / 50));
@@ -356,16 +393,24 @@ mod tests {
     fn a_scan_consists_of_known_priorities_and_of_the_gaps_between_them() {
         let part = |lowest, highest, within| QueuePart { lowest, highest, within };
         assert_eq!(whole().parts(), [QueuePart::WHOLE]);
-        let known = |above| Scan { above, within: vec![(-1, Some(SECOND)), (0, None), (7, Some(SECOND))] };
+        let within = vec![(-1, Some(SECOND)), (0, None), (7, Some(SECOND))];
+        let known = |above| Scan { above, within: within.clone(), shared: None };
         let high = [part(8, i32::MAX, None), part(7, 7, Some(SECOND)), part(1, 6, None)];
         let low = [part(0, 0, None), part(-1, -1, Some(SECOND)), part(i32::MIN, -2, None)];
         assert_eq!(known(None).parts(), [high, low].concat());
         assert_eq!(known(Some(0)).parts(), high);
         assert_eq!(known(Some(7)).parts(), high[..1]);
-        let ends = Scan { above: None, within: vec![(i32::MIN, None), (i32::MAX, None)] };
+        let ends = Scan { within: vec![(i32::MIN, None), (i32::MAX, None)], ..whole() };
         let between = part(i32::MIN + 1, i32::MAX - 1, None);
         assert_eq!(ends.parts(), [part(i32::MAX, i32::MAX, None), between, part(i32::MIN, i32::MIN, None)]);
-        assert_eq!(Scan { above: Some(i32::MAX), within: vec![] }.parts(), []);
+        assert_eq!(Scan { above: Some(i32::MAX), ..whole() }.parts(), []);
+        let shared = |priority| Some(SharedPart { priority, shares: Vec::new() });
+        assert_eq!(
+            Scan { shared: shared(0), ..known(None) }.parts(),
+            high,
+            "what is shared comes after them"
+        );
+        assert_eq!(Scan { shared: shared(6), ..whole() }.parts(), [part(7, i32::MAX, None)]);
     }
 
     #[test]

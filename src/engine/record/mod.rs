@@ -3,5 +3,6 @@
 pub(super) mod apart;
 mod batch;
 mod decide;
+pub(super) mod freed;
 pub(super) mod pace;
 pub(super) mod recorder;

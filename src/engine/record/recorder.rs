@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use super::apart::{Apart, Aside};
 use super::batch::Batch;
 use super::decide::{Handover, decide, unrecordable};
+use super::freed::Freed;
 use super::pace::Pace;
 use crate::engine::claim::preemption::PreemptionRequests;
 use crate::engine::control::requests::Requests;
@@ -21,6 +22,7 @@ use crate::engine::locked::caution::Caution;
 use crate::engine::locked::stories::{LockStories, blocked_by, who_locks};
 use crate::engine::run::executor::Done;
 use crate::engine::run::job_queue::JobQueue;
+use crate::engine::run::output_room::RoomOwner;
 use crate::engine::run::permits::RunPermits;
 use crate::engine::run::runner::Work;
 use crate::engine::session::Session;
@@ -35,7 +37,7 @@ use crate::store::record::{Recorded, TaskResult};
 /// Most results in one transaction: past a few hundred the cost of the commit is spread thin enough.
 const BATCH_RESULTS_MAX: usize = 512;
 /// Most bytes of output in one transaction; one result alone may have more.
-const BATCH_OUTPUT_BYTES_MAX: usize = 16 * 1024 * 1024;
+const BATCH_OUTPUT_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// How long a result waits for others at the most while tasks wait for a permit: they would wait longer if each result
 /// had its own transaction. With 6 ms, which cut most batches short, the server took a quarter more time.
@@ -48,6 +50,8 @@ pub(crate) struct Recorder {
     pub(crate) session: Session,
     pub(crate) holdings: Arc<Holdings>,
     pub(crate) done: Receiver<Done>,
+    pub(crate) room: RoomOwner,
+    pub(crate) freed: Freed,
     pub(crate) jobs: JobQueue,
     pub(crate) permits: Arc<RunPermits>,
     pub(crate) preemption: Arc<PreemptionRequests>,
@@ -78,24 +82,27 @@ impl Recorder {
     pub(crate) fn run(mut self) {
         loop {
             self.session.rests();
-            let first = match self.apart.look_at() {
+            let look_at = [self.apart.look_at(), self.freed.due_at()].into_iter().flatten().min();
+            let first = match look_at {
                 None => self.done.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 Some(at) => self.done.recv_deadline(at),
             };
             self.session.works();
             self.look_again();
+            self.freed.look(Instant::now());
             let first = match first {
                 Ok(first) => first,
                 Err(RecvTimeoutError::Timeout) => continue,
                 Err(RecvTimeoutError::Disconnected) => return,
             };
-            let Gathered { ran, not_begun, unheard } = self.gather(first);
+            let Gathered { ran, not_begun, unheard, output_bytes } = self.gather(first);
             if ran.works.iter().any(Work::is_of_last_task) {
                 // Others are claimed while these are recorded.
                 self.holdings.wakeups.notify_slot_freed();
             }
             if !ran.results.is_empty() {
                 self.record(ran, Way::Usual);
+                self.freed.note(output_bytes, Instant::now());
             }
             let claim_of = |it: Work| (Arc::clone(&it.claim.process_id), it.claim.version, it.claim.priority);
             let given_back: Vec<_> = not_begun.into_iter().map(claim_of).chain(unheard).collect();
@@ -109,22 +116,23 @@ impl Recorder {
     /// it gains nothing if it hands on more of them: then it waits for more results, as a transaction costs as much as
     /// ten results in it; but not while a process of a higher priority waits.
     fn gather(&self, first: Done) -> Gathered {
-        let (mut gathered, mut output_bytes) = (Gathered::default(), 0);
+        let mut gathered = Gathered::default();
         let until = Instant::now() + BATCH_LINGER_MAX;
         let mut next = Some(first);
         while let Some(done) = next {
             match done {
                 Done::Ran(ran_work) => {
                     let (work, report) = *ran_work;
-                    output_bytes += report.report.output.as_ref().map_or(0, String::len);
+                    self.room.free(report.kept_bytes());
+                    gathered.output_bytes += report.kept_bytes();
                     let result = decide(&work, report, self.handover(&work), fastrand::f64());
                     gathered.ran.push(work, result);
                 }
                 Done::NotBegun(work) => gathered.not_begun.push(*work),
                 Done::Unheard(process_id, version) => gathered.unheard.push((process_id, version, i32::MAX)),
             }
-            let is_full =
-                gathered.ran.results.len() >= BATCH_RESULTS_MAX || output_bytes >= BATCH_OUTPUT_BYTES_MAX;
+            let is_full = gathered.ran.results.len() >= BATCH_RESULTS_MAX
+                || gathered.output_bytes >= BATCH_OUTPUT_BYTES_MAX;
             next = if is_full { None } else { self.another(until) };
         }
         gathered
@@ -142,7 +150,7 @@ impl Recorder {
     fn handover(&self, work: &Work) -> Handover {
         let yields = self.shutdown.is_draining()
             || self.requests.paused.contains(&work.claim.process_type)
-            || self.preemption.preempts(work.claim.priority)
+            || self.preemption.preempts(&work.claim)
             // It would wait, although nothing does at this moment: executors that ended together have taken what waited.
             || self.preemption.sends_elsewhere()
                 && self.holdings.claims.occupying() > self.health.executors();
@@ -550,6 +558,8 @@ struct Gathered {
     not_begun: Vec<Work>,
     /// Claims that nobody here has heard of, to be given back.
     unheard: Vec<(Arc<str>, i64, i32)>,
+    /// Of what ran.
+    output_bytes: usize,
 }
 
 /// How others' locks are met.
@@ -633,6 +643,8 @@ mod tests {
             stories: LockStories::new(CoreThread::Recorder, &health),
             holdings,
             done,
+            room: RoomOwner::default(),
+            freed: Freed::default(),
             requests,
             shutdown,
             health,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender};
 
 use super::job_queue::JobQueue;
+use super::output_room::OutputRoom;
 use super::permits::{RunPermit, RunPermits};
 use super::runner::{RunReport, Runner, Work};
 use super::slots::Slot;
@@ -37,6 +38,7 @@ pub(crate) struct Executor {
     pub(crate) health: Arc<Health>,
     pub(crate) jobs: JobQueue,
     pub(crate) done: Sender<Done>,
+    pub(crate) room: Arc<OutputRoom>,
 }
 
 impl Executor {
@@ -57,6 +59,7 @@ impl Executor {
                         if work.is_of_last_task() {
                             self.holdings.claims.note_finishing(&work.claim.process_id, work.claim.version);
                         }
+                        self.room.take(report.kept_bytes());
                         Done::Ran(Box::new((work, report)))
                     }
                     None => Done::NotBegun(Box::new(work)),
@@ -143,6 +146,7 @@ mod tests {
             health: Arc::new(Health::new("node", &config, Arc::clone(&shutdown))),
             jobs: JobQueue::new(1),
             done: bounded(1).0,
+            room: Arc::default(),
             holdings,
             shutdown,
         }

@@ -35,6 +35,13 @@ pub struct RunReport {
     pub report: Report,
 }
 
+impl RunReport {
+    /// Bytes of output that it keeps in memory.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        self.report.output.as_ref().map_or(0, String::len)
+    }
+}
+
 /// One executor's means to run commands.
 pub trait Runner: Send {
     /// Runs a task's command on the calling thread and returns when it has ended; `interrupt` ends it early, `lasting`

@@ -243,7 +243,7 @@ impl Store {
         }
     }
 
-    fn prepare(&mut self, sql: &Sql) -> Result<Statement, StoreError> {
+    pub(in crate::store) fn prepare(&mut self, sql: &Sql) -> Result<Statement, StoreError> {
         match self.prepared.entry(sql.text) {
             Entry::Occupied(known) => Ok(known.get().clone()),
             Entry::Vacant(place) => {

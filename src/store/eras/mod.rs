@@ -7,7 +7,7 @@
 
 mod era;
 mod forget;
-mod history;
+mod measure;
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use postgres::Row;
 pub use self::era::{Done, ERA_SIZE, Earlier, Step};
 use self::era::{Era, Kind, MOVE_BATCH, read_era};
 pub use self::forget::{Ages, EraSpan};
-pub use self::history::History;
+pub use self::measure::EraMeasure;
 use super::row::get;
 use super::{Sql, Store, StoreError};
 
@@ -108,18 +108,27 @@ impl Store {
         Ok(Step::Idle)
     }
 
-    /// Closes the next era of which nothing runs or waits any more, if there is one; nothing is moved.
+    /// Begins and closes eras as [`Store::keep_eras`] does, and moves nothing of the history: what can be closed now can be
+    /// forgotten as a whole. [`Step::Busy`] also while a few processes of an era that is to be closed are running.
     ///
     /// # Errors
     /// When the database fails.
     pub fn close_eras(&mut self) -> Result<Step, StoreError> {
-        for era in &self.eras(ERA_SIZE)? {
-            let is_open = era.kind == Kind::Started && !era.is_closed && !era.is_newest;
-            if is_open && self.count(&UNFINISHED, era.number, 1)? == 0 {
-                return self.close(era, &[]);
+        let eras = self.eras(ERA_SIZE)?;
+        let mut is_waiting = false;
+        for era in eras.iter().filter(|it| it.kind == Kind::Started && !it.is_closed) {
+            let step = if era.is_newest { self.begin_next(era)? } else { self.close(era, &eras)? };
+            match step {
+                Step::Did(_) => return Ok(step),
+                Step::Busy => is_waiting = true,
+                Step::Idle if era.is_newest => {}
+                Step::Idle => {
+                    let unfinished = self.count(&UNFINISHED, era.number, STRAGGLERS_MAX + 1)?;
+                    is_waiting |= (1..=STRAGGLERS_MAX).contains(&unfinished);
+                }
             }
         }
-        Ok(Step::Idle)
+        Ok(if is_waiting { Step::Busy } else { Step::Idle })
     }
 
     /// How far what was there before eras has been moved; `None` once all has.

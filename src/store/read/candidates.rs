@@ -62,7 +62,7 @@ impl Store {
             (!statuses.is_empty()).then(|| statuses.iter().map(|it| it.as_str()).collect());
         let has_error = |it: &ProcessStatus| matches!(it, ProcessStatus::Failed | ProcessStatus::Cancelled);
         let with_error = !statuses.is_empty() && statuses.iter().all(has_error);
-        let pattern = format!("{}%", super::list::literal(prefix));
+        let pattern = format!("{}%", super::filter::literal(prefix));
         pairs(&self.query(&IDS, &[&pattern, &words, &with_error, &NEWEST_MAX, &i64::from(limit)])?)
     }
 }

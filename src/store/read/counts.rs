@@ -1,22 +1,31 @@
-//! Counts of processes and of the queue that don't scan the history at every look.
+//! Counts of processes and of the queue, exact at one moment, that don't scan the history.
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
 use postgres::Row;
 
 use crate::model::lifecycle::ProcessStatus;
-use crate::store::row::{get, time};
+use crate::store::row::get;
 use crate::store::{Sql, Store, StoreError};
 
-/// A minute: a transaction that writes an end keeps the time at which it began, and none of ours takes so long.
-const SETTLED: Sql = Sql::new(
-    "read the time",
-    "SELECT greatest($1::timestamptz, now() - interval '1 minute') AS settled_until",
-);
-const HISTORY: Sql = Sql::new("count the history", include_str!("../../../sql/read/count_history.sql"));
-const RECENT: Sql = Sql::new("count the processes", include_str!("../../../sql/read/count_recent.sql"));
-const QUEUE: Sql = Sql::new("read the queue", include_str!("../../../sql/read/queue_by_type.sql"));
+const ENDED: Sql = Sql::new("count the processes", include_str!("../../../sql/read/count_ended.sql"));
+const QUEUE: Sql = Sql::new("count what waits", include_str!("../../../sql/read/count_queue.sql"));
+const SETTLED_LOCK: Sql =
+    Sql::new("see what is counted", include_str!("../../../sql/control/settled_lock.sql"));
+const SETTLE: Sql = Sql::new("count what has ended", include_str!("../../../sql/control/settle.sql"));
+const SETTLED_SUMS: Sql =
+    Sql::new("sum what is counted", include_str!("../../../sql/control/settled_sums.sql"));
+
+/// Ends that are counted in one transaction, which whoever deletes finished processes may have to wait for: 100 ms.
+const SETTLED_AT_ONCE: i64 = 100_000;
+
+/// Both statements see the same moment; and what ended lately is found by its index, whatever the statistics say.
+const ONE_MOMENT: &str = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SET LOCAL enable_seqscan = off; \
+    SET LOCAL enable_bitmapscan = off";
+/// The queue is counted as a whole.
+const WHOLE: &str = "SET LOCAL enable_seqscan = on";
+
+const WHAT: &str = "the counts";
 
 /// How many processes there are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,15 +34,6 @@ pub struct Tally {
     pub by_type: BTreeMap<(String, ProcessStatus), i64>,
     /// Those in a status that is none, by what stands there.
     pub unreadable: BTreeMap<String, i64>,
-}
-
-/// The processes that ended before a time, counted: it only changes when old ones are pruned or retried.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct History {
-    /// All that ended earlier are in it.
-    pub until: Timestamp,
-    /// How many.
-    pub finished: Tally,
 }
 
 /// The queue of one process type.
@@ -51,69 +51,104 @@ pub struct QueueOfType {
     pub oldest_due_age_seconds: Option<f64>,
 }
 
+/// What there is.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Counted {
+    /// Of processes.
+    pub processes: Tally,
+    /// In the queue, by process type.
+    pub queue: BTreeMap<String, QueueOfType>,
+}
+
 impl Store {
-    /// Counts all finished processes but those of the last minute; a scan of all.
+    /// Counts all processes and the queue at one moment: what ended before the last settling by a few sums, what ended since
+    /// and the queue row by row.
     ///
     /// # Errors
     /// When the database fails or a row can't be read.
-    pub fn count_history(&mut self) -> Result<History, StoreError> {
-        let until = self.settled_until(None)?;
-        let mut finished = Tally::default();
-        for row in self.query(&HISTORY, &[&until])? {
-            add(&mut finished, &row)?;
+    pub fn counts(&mut self) -> Result<Counted, StoreError> {
+        let (ended, queue) = self.in_transaction("count the processes", |store| {
+            store.set_local(ONE_MOMENT)?;
+            let ended = store.query(&ENDED, &[])?;
+            store.set_local(WHOLE)?;
+            Ok((ended, store.query(&QUEUE, &[])?))
+        })?;
+        let mut counted = Counted::default();
+        let mut begun: BTreeMap<String, i64> = BTreeMap::new();
+        for row in ended {
+            add(&mut counted.processes, &row, &get::<String>(&row, "process_type", WHAT)?)?;
         }
-        Ok(History { until, finished })
+        for row in queue {
+            let process_type: String = get(&row, "process_type", WHAT)?;
+            if get::<Option<String>>(&row, "status", WHAT)?.is_none() {
+                counted.queue.insert(process_type, read_queue(&row)?);
+                continue;
+            }
+            add(&mut counted.processes, &row, &process_type)?;
+            *begun.entry(process_type).or_default() += get::<i64>(&row, "how_many", WHAT)?;
+        }
+        for (process_type, queue) in &counted.queue {
+            let all = queue.waiting + queue.picked;
+            let waits = all - begun.get(process_type).copied().unwrap_or(0);
+            if waits > 0 {
+                let key = (process_type.clone(), ProcessStatus::NotStarted);
+                *counted.processes.by_type.entry(key).or_default() += waits;
+            }
+        }
+        Ok(counted)
     }
 
-    /// Counts all processes at one moment, those of `history` by what it says; and gives the history as it is
-    /// settled by now.
+    /// How many processes have ended in `status`.
     ///
     /// # Errors
-    /// When the database fails or a row can't be read.
-    pub fn count_since(&mut self, mut history: History) -> Result<(Tally, History), StoreError> {
-        let settled_until = self.settled_until(Some(history.until))?;
-        let rows = self.query(&RECENT, &[&history.until, &settled_until])?;
-        let (settles, others): (Vec<&Row>, Vec<&Row>) =
-            rows.iter().partition(|row| row.try_get::<_, &str>("part").is_ok_and(|part| part == "SETTLES"));
-        settles.into_iter().try_for_each(|row| add(&mut history.finished, row))?;
-        history.until = settled_until;
-        let mut all = history.finished.clone();
-        others.into_iter().try_for_each(|row| add(&mut all, row))?;
-        Ok((all, history))
+    /// As [`Store::counts`].
+    pub fn count_finished(
+        &mut self,
+        status: ProcessStatus,
+        process_type: Option<&str>,
+    ) -> Result<i64, StoreError> {
+        let mut ended = Tally::default();
+        for row in self.walking("count finished processes", |store| store.query(&ENDED, &[]))? {
+            add(&mut ended, &row, &get::<String>(&row, "process_type", WHAT)?)?;
+        }
+        let is_counted =
+            |it: &(String, ProcessStatus)| it.1 == status && process_type.is_none_or(|name| it.0 == name);
+        Ok(ended.by_type.iter().filter(|it| is_counted(it.0)).map(|it| it.1).sum())
     }
 
-    /// The queue by process type.
+    /// Counts, once and for all, some of the processes that ended more than a minute ago; whether there are more. Nothing is done
+    /// while somebody else is at it, or has been within the last `pause_s` seconds.
     ///
     /// # Errors
-    /// When the database fails or a row can't be read.
-    pub fn queue_by_type(&mut self) -> Result<BTreeMap<String, QueueOfType>, StoreError> {
-        const WHAT: &str = "the queue";
-        let read = |row: &Row| {
-            let queue = QueueOfType {
-                waiting: get(row, "waiting", WHAT)?,
-                due: get(row, "due", WHAT)?,
-                waiting_retry: get(row, "waiting_retry", WHAT)?,
-                picked: get(row, "picked", WHAT)?,
-                oldest_due_age_seconds: get(row, "oldest_due_age", WHAT)?,
-            };
-            Ok((get(row, "process_type", WHAT)?, queue))
-        };
-        self.query(&QUEUE, &[])?.iter().map(read).collect()
-    }
-
-    fn settled_until(&mut self, at_least: Option<Timestamp>) -> Result<Timestamp, StoreError> {
-        time(&self.query_one(&SETTLED, &[&at_least], "the time")?, "settled_until", "the time")
+    /// When the database fails; nothing is counted then.
+    pub fn settle(&mut self, pause_s: f64) -> Result<bool, StoreError> {
+        self.walking("count what has ended", |store| {
+            if store.query_opt(&SETTLED_LOCK, &[&pause_s])?.is_none() {
+                return Ok(false);
+            }
+            let row = store.query_one(&SETTLE, &[&SETTLED_AT_ONCE], WHAT)?;
+            store.execute(&SETTLED_SUMS, &[])?;
+            get(&row, "has_more", WHAT)
+        })
     }
 }
 
-fn add(tally: &mut Tally, row: &Row) -> Result<(), StoreError> {
-    const WHAT: &str = "the counts";
+fn read_queue(row: &Row) -> Result<QueueOfType, StoreError> {
+    let (how_many, picked): (i64, i64) = (get(row, "how_many", WHAT)?, get(row, "picked", WHAT)?);
+    Ok(QueueOfType {
+        waiting: how_many - picked,
+        due: get(row, "due", WHAT)?,
+        waiting_retry: get(row, "waiting_retry", WHAT)?,
+        picked,
+        oldest_due_age_seconds: get(row, "oldest_due_age", WHAT)?,
+    })
+}
+
+fn add(tally: &mut Tally, row: &Row, process_type: &str) -> Result<(), StoreError> {
     let how_many: i64 = get(row, "how_many", WHAT)?;
     let status: String = get(row, "status", WHAT)?;
     match ProcessStatus::parse(&status) {
-        Some(status) => {
-            *tally.by_type.entry((get(row, "process_type", WHAT)?, status)).or_default() += how_many
-        }
+        Some(status) => *tally.by_type.entry((process_type.to_owned(), status)).or_default() += how_many,
         None => *tally.unreadable.entry(status).or_default() += how_many,
     }
     Ok(())

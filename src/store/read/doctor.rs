@@ -7,6 +7,9 @@ use crate::store::{Sql, Store, StoreError};
 
 const EXAMINE: Sql = Sql::new("examine the server", include_str!("../../../sql/schema/doctor.sql"));
 
+const HISTORY: Sql =
+    Sql::new("see how much lies in the tables", include_str!("../../../sql/control/forget/history.sql"));
+
 const MOVEMENT: Sql =
     Sql::new("see whether the queue moves", include_str!("../../../sql/schema/movement.sql"));
 
@@ -72,7 +75,24 @@ columns! {
     }
 }
 
+columns! {
+    /// How much lies there, and how much of it is old.
+    #[derive(Debug, Clone, Copy, PartialEq)]
+    #[expect(missing_docs, reason = "the columns of sql/control/forget/history.sql")]
+    History {
+        bytes: i64,
+        processes: f64,
+        old: i64,
+    }
+}
+
 impl Store {
+    /// Sees how much lies in the tables; `old` are processes that ended longer ago than `age`, up to a million.
+    pub fn history(&mut self, age: std::time::Duration) -> Result<History, StoreError> {
+        let row = self.query_one(&HISTORY, &[&age.as_secs_f64()], "the history")?;
+        History::read(&row, "the history")
+    }
+
     /// Looks whether the queue moves.
     pub fn movement(&mut self) -> Result<Movement, StoreError> {
         Movement::read(&self.query_one(&MOVEMENT, &[], "the queue")?, "the queue")

@@ -52,6 +52,27 @@ fn the_rate_comes_with_its_yardsticks_and_its_cost() {
 }
 
 #[test]
+fn forgetting_by_hand_and_by_retention_is_told_with_what_it_costs() {
+    let bench = Bench::new("bench_forget");
+    let report = document(&bench, &["--forget", "400", "--window", "1", "--noop", "--tasks", "2"]);
+    assert_eq!((&report["mode"], &report["finished"]), (&"forget".into(), &400.into()));
+    for part in ["by_hand", "by_retention"] {
+        assert_eq!(number(&report, &format!("/{part}/processes")), 200.0, "{report:#}");
+        assert_positive(
+            &report,
+            &["seconds", "rate", "bytes/tables"]
+                .map(|it| format!("/{part}/{it}"))
+                .each_ref()
+                .map(|it| it.as_str()),
+        );
+    }
+    assert_positive(
+        &report,
+        &["/rate_before", "/rate_after", "/bytes_before/tables", "/bytes_before/database"],
+    );
+}
+
+#[test]
 fn the_engine_alone_is_flat_or_not() {
     let bench = Bench::new("bench_noop");
     let report = document(&bench, &["--noop", "--processes", "200", "--rounds", "1"]);
@@ -79,6 +100,29 @@ fn latency_with_and_without_notifications() {
     assert_eq!(number(&report, "/chain/count"), 2.0);
     let deaf = document(&bench, &["--latency", "1", "--chains", "1", "--no-listen"]);
     assert_eq!(deaf["listens"], false);
+}
+
+#[test]
+fn commands_that_print_much() {
+    let bench = Bench::new("bench_output");
+    let words = ["--output", "3k,1m", "--rest", "0", "--processes", "2", "--tasks", "3", "--rounds", "2"];
+    let report = document(&bench, &words);
+    let runs: Vec<_> = report["runs"].as_array().expect("runs").iter().collect();
+    let kinds = [(3_000, "log"), (3_000, "random"), (1_000_000, "log"), (1_000_000, "random")];
+    assert_eq!(runs.len(), kinds.len(), "{report:#}");
+    for (run, (bytes, kind)) in runs.into_iter().zip(kinds) {
+        assert_eq!((&run["bytes"], &run["kind"], &run["commands"]), (&bytes.into(), &kind.into(), &6.into()));
+        assert_positive(run, &["/rate", "/bare/rate", "/ratio_to_bare", "/busy_bytes", "/idle_bytes"]);
+        if bytes == 1_000_000 {
+            // What is printed is written once; of a log less than half of it.
+            let wal = number(run, "/wal_per_byte");
+            assert!(
+                if kind == "log" { (0.05..1.0).contains(&wal) } else { (1.0..1.5).contains(&wal) },
+                "{run:#}"
+            );
+        }
+    }
+    assert_eq!((&report["executors"], report["rounds"].as_array().map(Vec::len)), (&32.into(), Some(2)));
 }
 
 #[test]

@@ -95,6 +95,14 @@ fn a_trail_of_a_gigabyte_is_a_small_answer_and_each_output_can_be_had() {
         assert_eq!((rows.len(), pages), (count, count));
         assert!(rows.iter().all(|it| it["output"].as_str().unwrap().len() == 1_048_576));
     }
+    // What was deleted is not what never was.
+    database.sql("UPDATE tasks SET output = NULL; UPDATE task_executions SET output = NULL");
+    for (target, key) in [("executions?attempt=3", "executions"), ("tasks?task=0&output=false", "tasks")] {
+        let row = get_ok(&endpoint, &format!("/processes/a%2F1/{target}"))[key][0].take();
+        assert_eq!((row.get("output_deleted"), row.get("output_path")), (Some(&json!(true)), None), "{row}");
+    }
+    let row = get_ok(&endpoint, "/processes/a%2F1/executions?task=0&attempt=3")["executions"][0].take();
+    assert_eq!((&row["output"], &row["output_deleted"]), (&Value::Null, &json!(true)));
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod locks;
 mod lost_answers;
 mod network;
 mod odd_databases;
+mod outputs;
 mod proxy;
 mod restarts;
 mod row_locks;

@@ -253,7 +253,8 @@ impl World {
     /// The same, without waiting for it.
     pub fn begin_serve(&mut self, url: &str, words: &[&str], variables: &[(&str, String)]) -> Serve {
         let log = self.bench.folder.join(format!("serve-{}.log", self.serves.len()));
-        let words = [&["serve", "--executors", "4", "--poll-interval", "200ms"], words].concat();
+        let few: &[&str] = if words.contains(&"--executors") { &[] } else { &["--executors", "4"] };
+        let words = [&["serve", "--poll-interval", "200ms"], few, words].concat();
         let mut command = self.bench.command(&words);
         command.env("DATABASE_URL", url).envs(variables.iter().cloned());
         command.stdout(Stdio::null()).stderr(fs::File::create(&log).unwrap());
@@ -347,6 +348,10 @@ impl Serve {
     pub fn wait_for_line(&self, part: &str) {
         let look = || self.log().contains(part).then_some(());
         wait_until(&format!("the log says {part:?}:\n{}", self.log.display()), look);
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Processor time since it started.

@@ -360,7 +360,7 @@ fn a_process_that_is_due_since_ever_keeps_nobody_from_looking_at_the_queue() {
     let damage = "UPDATE scheduled_tasks SET execution_time = '-infinity' WHERE task_instance LIKE '%-1'";
     assert_eq!(database.sql().execute(damage, &[]).unwrap(), 1);
     assert_eq!(store.next_due_of("one-task-1", true).unwrap(), Some(Duration::ZERO));
-    let queue = store.queue_by_type().unwrap();
+    let queue = store.counts().unwrap().queue;
     assert_eq!(queue["one-task"].due, 2);
     database.sql().execute("UPDATE scheduled_tasks SET state = 'SCHEDULED'", &[]).unwrap();
     let promotion = store.promote_due(None).unwrap();

@@ -93,6 +93,36 @@ fn a_full_directory_for_temporary_files_makes_commands_wait() {
 }
 
 #[test]
+fn a_full_disk_under_the_archive_keeps_what_is_not_in_a_file() {
+    let bench = Bench::with_tables("full_archive");
+    let Some(disk) = SmallDisk::mount(&bench.folder.join("disk"), "size=64k") else { return };
+    bench.database.register(
+        &ProcessType::new("printing", "").add(script("only", "head -c 60000 /dev/urandom | base64")),
+    );
+    let ids = bench.database.start_many("printing", 3);
+    let node = bench.database.node();
+    ids.iter().for_each(|id| drop(bench.database.wait_for(id)));
+    node.stop();
+    let place = disk.0.join("old").display().to_string();
+    let refused = bench.run(&["prune", "--older-than", "0s", "--yes", "--archive", &place]).expect(1);
+    let told = format!("error: failed to archive finished processes in {place}");
+    assert!(
+        refused.err.starts_with(&told) && refused.err.contains("No space left on device"),
+        "{refused:#?}"
+    );
+    assert!(refused.err.contains("is not deleted; make room there"), "{refused:#?}");
+    assert_eq!((bench.database.count("processes"), fs::read_dir(&place).unwrap().count()), (3, 0));
+    let node =
+        Served::ready(&mut bench.command(&["serve", "--no-http", "--retention", "1s", "--archive", &place]));
+    node.says("finished processes are not forgotten for now: failed to archive");
+    assert_eq!(bench.database.count("processes"), 3);
+    super::done(&["mount", "-o", "remount,size=8m", disk.0.to_str().unwrap()]);
+    wait_until("they are archived and forgotten", || (bench.database.count("processes") == 0).then_some(()));
+    node.stop();
+    assert!(fs::read_dir(&place).unwrap().count() >= 1);
+}
+
+#[test]
 fn a_full_disk_under_the_database_is_waited_for_and_nothing_is_lost() {
     const PROCESSES: usize = 30;
     let bench = Bench::new("full_database");

@@ -90,6 +90,39 @@ fn neighbours_of_a_stale_result_are_recorded() {
 }
 
 #[test]
+fn of_long_outputs_only_those_are_written_whose_claims_are_ours() {
+    let database = two_tasks("long_outputs");
+    database.start_many("two", 3);
+    let claims: Vec<_> = (0..3).map(|_| claim_one(&database, "node-a")).collect();
+    let printed = |at: usize| format!("{at}").repeat(5_000 * (at + 1));
+    let results: Vec<_> = claims
+        .iter()
+        .enumerate()
+        .map(|(at, (claim, task))| {
+            let mut result = success(claim, task);
+            result.version -= i64::from(at == 1); // another node has it by now
+            result.execution.output = Some(printed(at));
+            result
+        })
+        .collect();
+    drop(database.store().record("node-a", &results[..2]).unwrap());
+    drop(database.store().record_beside_locks("node-a", &results[1..]).unwrap());
+    let mut client = database.sql();
+    for table in ["outputs", "task_executions"] {
+        let rows = client.query(&format!("SELECT process_id, output FROM {table}"), &[]).unwrap();
+        let mut found: Vec<(String, String)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+        let mut ours: Vec<_> = [0, 2].map(|at| (claims[at].0.process_id.to_string(), printed(at))).into();
+        found.sort();
+        ours.sort();
+        assert!(
+            found == ours,
+            "{table}: {:?}",
+            found.iter().map(|it| (&it.0, it.1.len())).collect::<Vec<_>>()
+        );
+    }
+}
+
+#[test]
 fn what_was_committed_before_the_answer_was_lost_is_found_and_goes_on() {
     let database = two_tasks("lost_answer");
     database.start_many("two", 2);
