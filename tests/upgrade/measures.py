@@ -19,6 +19,15 @@ INCONSISTENT = """
         OR state = 'READY' AND execution_time > now()
     LIMIT 5"""
 LOOK_S = 0.5
+# A task's output is that of the execution it has ended with, and as long as what was printed or what may be kept,
+# wherever it was moved.
+AMISS = """
+    SELECT t.process_id, t.task_index, e.attempt, e.node_id, e.output_bytes, length(e.output) AS kept, length(t.output) AS told
+    FROM process_orchestrator.tasks t JOIN process_orchestrator.task_executions e
+        ON e.process_id = t.process_id AND e.task_index = t.task_index AND e.attempt = t.attempt
+    WHERE t.status IN ('COMPLETED', 'FAILED')
+        AND (t.output IS DISTINCT FROM e.output OR coalesce(octet_length(e.output), 0) < least(e.output_bytes, t.max_output_bytes))
+    LIMIT 5"""
 
 
 class Gap(NamedTuple):
@@ -78,6 +87,18 @@ class Watcher:
 
 def inconsistent(database: Database) -> List[str]:
     return ["a row of the queue is inconsistent: {}".format(dict(row)) for row in database.ask(INCONSISTENT)]
+
+
+def outputs_amiss(database: Database) -> List[str]:
+    return ["the output of a task is not what it printed: {}".format(dict(row)) for row in database.ask(AMISS)]
+
+
+def eras(database: Database) -> Dict[str, int]:
+    """How many processes lie in eras of each kind, and how many eras are closed."""
+    rows = database.ask("SELECT kind, count(*) AS n FROM process_orchestrator.processes JOIN process_orchestrator.eras "
+                        "USING (era) GROUP BY kind UNION ALL SELECT 'closed eras', count(closed_at) "
+                        "FROM process_orchestrator.eras ORDER BY 1")
+    return {row["kind"]: int(row["n"]) for row in rows}
 
 
 def states(database: Database) -> Dict[str, int]:

@@ -121,7 +121,7 @@ class RollingUpgrade(Run):
         phases = self.phases(begun, over)
         problems += checker.violations + self._problems() + self.operators.problems + self.watcher.problems
         problems += self.operators.pauses_broken(journals)
-        problems += self.idle(phases)
+        problems += self.idle(phases) + measures.outputs_amiss(self.database)
         self._figures(checker, phases, offset, over)
         for problem in problems[:VIOLATIONS_SHOWN_MAX]:
             print("wrong: {}".format(problem), file=sys.stderr)
@@ -158,6 +158,7 @@ class RollingUpgrade(Run):
         self._say("{} processes ({}), {} executions ({}), LOST: {}".format(
             self.settings.processes, listed({row["status"]: int(row["n"]) for row in rows}),
             checker.counts["executions"], listed(dict(checker.outcomes)), listed(lost) or "none"))
+        self._say("processes by eras: {}".format(listed(measures.eras(self.database))))
         self._say("{} requests to cancel, {} pauses, {} looks at the queue's states; starts tried again: {}".format(
             len(self.operators.cancelled), len(self.operators.pauses), self.watcher.looks,
             listed(dict(Counter(self.starter.tries_in_vain))) or "none"))
