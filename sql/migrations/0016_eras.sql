@@ -347,7 +347,16 @@ BEGIN
             CASE WHEN octet_length(NEW.output) <= 1024 THEN NEW.output END, NEW.output_bytes, NEW.error_message,
             NEW.context_values)
         ON CONFLICT DO NOTHING;
-        IF FOUND AND octet_length(NEW.output) > 1024 THEN
+        IF NOT FOUND THEN
+            -- By this a node of the release before finds that its result was recorded although the answer was lost. What it puts
+            -- into the trail in place of a result has no command, and is to be passed over.
+            IF NEW.command IS NOT NULL THEN
+                RAISE unique_violation USING MESSAGE = 'duplicate key value violates unique constraint "task_executions_pkey"',
+                    TABLE = 'task_executions', CONSTRAINT = 'task_executions_pkey';
+            END IF;
+            RETURN NULL;
+        END IF;
+        IF octet_length(NEW.output) > 1024 THEN
             INSERT INTO outputs (era, process_id, task_index, attempt, output)
             VALUES (home, NEW.process_id, NEW.task_index, NEW.attempt, NEW.output);
         END IF;

@@ -57,6 +57,10 @@ const LEFT: Sql = Sql::new(
     "count what is to be moved",
     "SELECT count(*) AS how_many FROM processes WHERE era = $1::int AND completed_at >= coalesce($2::timestamptz, '-infinity')",
 );
+const TAKES: Sql = Sql::new(
+    "see whether an era takes more",
+    "SELECT EXISTS (SELECT FROM eras WHERE era = $1::int AND NOT is_full AND emptied_at IS NULL) AS is_so",
+);
 /// One scan of all processes: asked when all else says that there are none.
 const HAS_NONE: Sql = Sql::new(
     "see whether any process belongs to an era",
@@ -286,6 +290,10 @@ impl Store {
         })?;
         let Some(to): Option<i32> = added.filter(|_| made == Step::Idle) else { return Ok(made) };
         self.step(|store| {
+            // Somebody else may have filled or forgotten it since.
+            if !store.is_so(&TAKES, to, "is_so")? {
+                return Ok(None);
+            }
             let row = work(store, sql, to)?;
             let what = "what was moved";
             let (met, moved): (i64, i64) = (get(&row, "met", what)?, get(&row, "how_many", what)?);
@@ -299,7 +307,8 @@ impl Store {
                 &NOTE_MOVED,
                 &[&from.number, &to, &moved, &met_to, &ended_from, &ended_to, &from.size],
             )?;
-            Ok(Some(Done::Moved { processes: moved.unsigned_abs(), from: from.number }))
+            // Locked by somebody they are met again: later, or others would never have their turn.
+            Ok((moved > 0).then_some(Done::Moved { processes: moved.unsigned_abs(), from: from.number }))
         })
     }
 

@@ -4,12 +4,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use process_orchestrator::engine::NodeConfig;
-use process_orchestrator::store::eras::Done::{Closed, Moved};
+use process_orchestrator::store::eras::Done::{Began, Closed, Moved};
 use process_orchestrator::store::eras::Step;
 use process_orchestrator::store::start::{StartOptions, StartRequest};
 use process_orchestrator::{ProcessStatus, ProcessType};
 
-use super::{homes, keep, run};
+use super::{age, homes, keep, run, run_to_end};
 use crate::common::{TestDatabase, one_task, script, wait_until};
 use crate::program::Bench;
 
@@ -161,6 +161,27 @@ fn processes_that_cannot_be_moved_are_due_again_at_once() {
     other.batch_execute("ROLLBACK").unwrap();
     assert_eq!(store.keep_eras(1_000).unwrap(), Step::Did(Moved { processes: 1, from: 2 }));
     assert_eq!(store.keep_eras(1_000).unwrap(), Step::Did(Closed(2)));
+}
+
+/// Those that have ended in the era of those that last long.
+#[test]
+fn a_finished_process_that_somebody_has_locked_is_moved_later_and_holds_nothing_else_up() {
+    let database = TestDatabase::new("era_held_long");
+    database.register(&one_task("true"));
+    let ids = database.start_many("one-task", 2);
+    let mut other = database.sql();
+    other.batch_execute("SELECT use_era(add_era('STARTED'))").unwrap();
+    let mut store = database.store();
+    assert_eq!(keep(&mut store), [Moved { processes: 2, from: 2 }, Closed(2)]);
+    run_to_end(&database, &ids);
+    age(&database);
+    let lock = format!("BEGIN; SELECT FROM processes WHERE process_id = '{}' FOR UPDATE", ids[0]);
+    other.batch_execute(&lock).unwrap();
+    let new = run(&database, &one_task("true"), 1);
+    assert_eq!(keep(&mut store), [Moved { processes: 1, from: 1 }, Began(5), Closed(3)]);
+    other.batch_execute("ROLLBACK").unwrap();
+    assert_eq!(keep(&mut store), [Moved { processes: 1, from: 1 }]);
+    assert_eq!(homes(&database, &[&ids[..], &new[..]].concat()), [6, 4, 3]);
 }
 
 /// A report that reads for hours: eras are closed when it has ended, and meanwhile nobody waits behind who would close one.

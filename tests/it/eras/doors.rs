@@ -182,6 +182,14 @@ fn what_people_write_by_the_views_is_where_it_belongs() {
     assert_eq!(refused(&mut client, task), "23505");
     client.batch_execute(&execution(1, "repeat('abc', 1000)")).unwrap();
     client.batch_execute(&execution(2, "'short'")).unwrap();
+    // What nodes of the release before put into the trail in place of a result; a result that is there is told to them.
+    assert_eq!(client.execute(&execution(2, "'other'"), &[]).unwrap(), 0);
+    let again = execution(2, "'other'")
+        .replace("(process_id,", "(command, process_id,")
+        .replace("('hand',", "('true', 'hand',");
+    let error = client.execute(&again, &[]).unwrap_err();
+    let told = error.as_db_error().unwrap();
+    assert_eq!((told.code().code(), told.table()), ("23505", Some("task_executions")));
     assert_eq!(database.count("outputs_1"), 1);
     assert_eq!(outputs(&mut client), [(1, Some("abc".to_owned())), (2, Some("sho".to_owned()))]);
 

@@ -3,7 +3,7 @@
 use process_orchestrator::store::eras::Done::{Began, Closed, Dropped};
 
 use super::{age, assert_whole, forget, homes, is_there, keep, printing, run, run_to_end};
-use crate::common::TestDatabase;
+use crate::common::{TestDatabase, one_task};
 
 #[test]
 fn an_era_of_which_somebody_has_locked_a_process_stays_until_the_lock_is_gone() {
@@ -21,6 +21,32 @@ fn an_era_of_which_somebody_has_locked_a_process_stays_until_the_lock_is_gone() 
     other.batch_execute("ROLLBACK").unwrap();
     assert_eq!(forget(&mut store), 5);
     assert!(!is_there(&database, "tasks_2"));
+}
+
+/// What is kept of an era is moved out of it, so that the rest can go as a whole.
+#[test]
+fn an_era_of_which_most_is_to_go_waits_for_the_lock_on_one_that_is_kept() {
+    let database = TestDatabase::new("era_split");
+    database.register(&one_task("true"));
+    let ids = database.start_many("one-task", 1_100);
+    let kept = &ids[..40];
+    let mut other = database.sql();
+    let ended = "DELETE FROM scheduled_tasks; UPDATE processes SET status = 'COMPLETED', completed_at = now() - interval '1 hour'";
+    other.batch_execute(ended).unwrap();
+    other.execute("UPDATE processes SET completed_at = now() WHERE process_id = ANY ($1)", &[&kept]).unwrap();
+    other.batch_execute("SELECT use_era(add_era('STARTED'))").unwrap();
+    let mut store = database.store();
+    assert_eq!(keep(&mut store), [Closed(2)]);
+    let lock = format!("BEGIN; SELECT FROM processes WHERE process_id = '{}' FOR UPDATE", kept[7]);
+    other.batch_execute(&lock).unwrap();
+    assert_eq!(forget(&mut store), 0);
+    assert_eq!(database.count("processes WHERE era = 2"), 1_061);
+    other.batch_execute("ROLLBACK").unwrap();
+    assert_eq!(forget(&mut store), 1_060);
+    assert_eq!(
+        (database.count("processes"), database.count("tasks"), is_there(&database, "tasks_2")),
+        (40, 40, false)
+    );
 }
 
 #[test]
