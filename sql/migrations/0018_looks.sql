@@ -37,7 +37,7 @@ BEGIN
             WHERE completed_at IS NOT NULL AND error_message IS NOT NULL', NULL),
         ('processes_ended_badly_by_creation', 'processes', '(created_at, process_id)
             WHERE completed_at IS NOT NULL AND error_message IS NOT NULL', 'processes_with_error'),
-        ('scheduled_tasks_claimed', 'scheduled_tasks', '(picked_by, task_instance) WHERE version > 1 OR picked', 'scheduled_tasks_due'),
+        ('scheduled_tasks_claimed', 'scheduled_tasks', '(picked_by) WHERE version > 1 OR picked', 'scheduled_tasks_due'),
         -- Eras have it from their begin.
         ('executions_0_node', 'executions_0', '(node_id, process_id)', NULL)
     ) AS v (name, place, definition, replaces) WHERE to_regclass(place) IS NOT NULL LOOP

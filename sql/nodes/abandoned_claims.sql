@@ -1,7 +1,7 @@
 -- Claims whose node is dead, has ended, or is not known, each with its task and how often a node died under it.
 -- $1 how many at the most; or, of node $2, those on the processes $3, which it has lost sight of; $4 processes that are
--- left out. One pass over the
--- small queue; it runs when a node was declared dead and now and then.
+-- left out. One pass over what
+-- is claimed; it runs when a node was declared dead and now and then.
 -- Rows that are missing or damaged come back all the same, so that their process can be quarantined: is_running says
 -- whether all is there.
 SELECT s.task_instance, s.picked_by, s.version, p.total_tasks, t.task_index, t.name, t.attempt, t.retry_count,

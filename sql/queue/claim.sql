@@ -1,13 +1,11 @@
 -- Claims due processes for a node and marks the task of each that is next as in progress: one scan of READY rows, the
--- highest priority first, then by time. A part of the queue may be one type's: then as many are claimed of it as it is
--- its turn for, by an index of its own.
+-- highest priority first, then by time.
 -- $1 node id, $2 how many at the most. The parts of the queue to look at, highest first, one element for each: $3 the
 -- lowest and $4 the highest priority, $5 how many seconds ago the earliest was due that is looked at, null for all. One
 -- part is enough, unless a transaction somewhere holds back vacuum: then the scan would read a dead entry for each claim
 -- there was, and what has been due for longer is known to be claimed. $6 types that are passed over. $7 how many at the
 -- most while another node has room, which it says by an advisory lock (see wake_nodes in the seventh migration): what
--- would wait here for an executor is its to claim. Of each part also: $8 the type that it is of, null for all types (then
--- the next two say nothing), $9 how many at the most, $10 how many of the first ones an earlier part has claimed.
+-- would wait here for an executor is its to claim.
 --
 -- A node whose row does not say that it lives claims nothing: others may be about to take over what it claims. A row with
 -- version -1 comes back then.
@@ -18,9 +16,7 @@
 -- Ids of processes are joined as arrays of one, here and in the engine's other statements. Joined by plain equality, an
 -- index is also considered as a whole, for its order; where the statistics know of no rows (a queue that was drained, a
 -- new database) that costs as little as one descent, and the plan outlives the emptiness. An array has no order to use.
--- `met` locks no more rows than that, in the order of the index: the lateral subquery is driven lazily by the parts. It is
--- counted so that it is complete before the first row changes: a part would not meet again, to skip them, those rows of an
--- earlier one that this statement has changed.
+-- `met` locks no more rows than that, in the order of the index: the lateral subquery is driven lazily by the parts.
 WITH room AS MATERIALIZED (
     -- Twice: a start may just have looked as well.
     SELECT CASE WHEN pg_try_advisory_lock(1347375665, hashtext(current_schema()))
@@ -29,50 +25,30 @@ WITH room AS MATERIALIZED (
         EXISTS (SELECT FROM nodes WHERE node_id = $1 AND state IN ('RUNNING', 'STOPPING')) AS is_alive
 ), met AS MATERIALIZED (
     SELECT d.task_instance, d.task_name
-    FROM unnest($3::int[], $4::int[], $5::float8[], $8::text[], $9::bigint[], $10::bigint[])
-        AS part (lowest, highest, due_ago_s, process_type, most, skipped)
+    FROM unnest($3::int[], $4::int[], $5::float8[]) AS part (lowest, highest, due_ago_s)
     CROSS JOIN LATERAL (
-        SELECT * FROM (
-            SELECT s.task_instance, s.task_name
-            FROM scheduled_tasks s
-            WHERE part.process_type IS NULL
-                AND s.state = 'READY' AND s.priority >= part.lowest AND s.priority <= part.highest
-                AND s.execution_time >= coalesce(now() - interval '1 second' * part.due_ago_s, '-infinity')
-                AND s.cancel_requested_at IS NULL AND s.task_name <> ALL ($6::text[])
-            ORDER BY s.priority DESC, s.execution_time
-            LIMIT (SELECT CASE WHEN NOT is_alive THEN 0 WHEN is_elsewhere THEN $7::bigint ELSE $2::bigint END FROM room)
-            FOR UPDATE SKIP LOCKED
-        ) AS of_all_types
-        UNION ALL
-        -- No other index has this order.
-        SELECT * FROM (
-            SELECT s.task_instance, s.task_name
-            FROM scheduled_tasks s
-            WHERE part.process_type <> ALL ($6::text[])
-                AND s.state = 'READY' AND s.priority = part.lowest AND s.task_name COLLATE "C" <= part.process_type
-                AND (s.task_name COLLATE "C", s.execution_time) >= (part.process_type,
-                    coalesce(now() - interval '1 second' * part.due_ago_s, '-infinity'))
-                AND s.cancel_requested_at IS NULL
-            ORDER BY s.task_name COLLATE "C", s.execution_time
-            LIMIT part.most OFFSET part.skipped
-            FOR UPDATE SKIP LOCKED
-        ) AS of_one_type
+        SELECT s.task_instance, s.task_name
+        FROM scheduled_tasks s
+        WHERE s.state = 'READY' AND s.priority >= part.lowest AND s.priority <= part.highest
+            AND s.execution_time >= coalesce(now() - interval '1 second' * part.due_ago_s, '-infinity')
+            AND s.cancel_requested_at IS NULL AND s.task_name <> ALL ($6::text[])
+        ORDER BY s.priority DESC, s.execution_time
+        LIMIT (SELECT CASE WHEN NOT is_alive THEN 0 WHEN is_elsewhere THEN $7::bigint ELSE $2::bigint END FROM room)
+        FOR UPDATE SKIP LOCKED
     ) AS d
     LIMIT (SELECT CASE WHEN NOT is_alive THEN 0 WHEN is_elsewhere THEN $7::bigint ELSE $2::bigint END FROM room)
 ), held AS (
     UPDATE scheduled_tasks s
     SET state = 'HELD', held_by = 'pause:' || met.task_name
     FROM met
-    WHERE (SELECT count(*) FROM met) > 0
-        AND met.task_name = ANY (ARRAY(SELECT name FROM process_types WHERE paused))
+    WHERE met.task_name = ANY (ARRAY(SELECT name FROM process_types WHERE paused))
         AND s.task_instance = ANY (ARRAY[met.task_instance])
     RETURNING s.task_name
 ), claimed AS (
     UPDATE scheduled_tasks s
     SET state = 'CLAIMED', picked = true, picked_by = $1, version = s.version + 1
     FROM met
-    WHERE (SELECT count(*) FROM met) > 0
-        AND met.task_name <> ALL (ARRAY(SELECT name FROM process_types WHERE paused))
+    WHERE met.task_name <> ALL (ARRAY(SELECT name FROM process_types WHERE paused))
         AND s.task_instance = ANY (ARRAY[met.task_instance])
     RETURNING s.task_instance, s.task_name, s.version, s.priority, s.execution_time,
         CASE WHEN isfinite(s.execution_time)

@@ -1,7 +1,9 @@
 -- The due processes that claim.sql would claim and of which nobody else has locked a row; those rows are locked now. It
--- runs while somebody's locks are in the way of claim.sql, which waits for all rows but those of the queue.
--- $1 how many at the most. $2, $3, $4 parts of the queue, $5 types that are passed over, and $6, $7, $8 of which type the
--- parts are and how many of it, as in claim.sql.
+-- runs while somebody's locks are in the way of claim.sql, which waits for all rows but those of the queue, and where types
+-- share: then some parts are one type's.
+-- $1 how many at the most. $2, $3, $4 parts of the queue and $5 types that are passed over, as in claim.sql. Of each part
+-- also: $6 the type that it is of, null for all types (then the next two say nothing), $7 how many at the most, $8 how many
+-- of the first ones an earlier part has taken. They are met again, being locked by this statement.
 SELECT d.task_instance
 FROM unnest($2::int[], $3::int[], $4::float8[], $6::text[], $7::bigint[], $8::bigint[])
     AS part (lowest, highest, due_ago_s, process_type, most, skipped)
@@ -21,6 +23,7 @@ CROSS JOIN LATERAL (
         FOR UPDATE OF s SKIP LOCKED FOR NO KEY UPDATE OF p, t SKIP LOCKED
     ) AS of_all_types
     UNION ALL
+    -- No other index has this order.
     SELECT * FROM (
         SELECT s.task_instance
         FROM scheduled_tasks s

@@ -407,7 +407,7 @@ mod tests {
             pages.note(found as usize, PAGE_MAX, Some(&next));
             assert!(pages.is_last);
         }
-        let mut pages = Pages::new(ProcessFilter::default(), 200);
+        let mut pages = Pages::new(ProcessFilter::default(), u32::MAX);
         (1..SEARCH_LOOKS_MAX).for_each(|_| pages.note(1, 200, Some(&next)));
         assert!(!pages.is_last);
         pages.note(0, 200, Some(&next));

@@ -198,8 +198,6 @@ pub struct ClaimRequest<'a> {
     pub limit_beside_room: usize,
     /// The parts to look at, highest first.
     pub parts: &'a [QueuePart],
-    /// What is claimed after them, of a lower priority that types share.
-    pub shared: Option<&'a SharedPart>,
     /// Types that are passed over.
     pub passed_over: &'a [String],
 }
@@ -207,8 +205,7 @@ pub struct ClaimRequest<'a> {
 impl ClaimRequest<'_> {
     /// Up to `limit`, from all of the queue.
     pub const fn of(limit: usize) -> Self {
-        let parts = &[QueuePart::WHOLE];
-        Self { limit, limit_beside_room: limit, parts, shared: None, passed_over: &[] }
+        Self { limit, limit_beside_room: limit, parts: &[QueuePart::WHOLE], passed_over: &[] }
     }
 }
 
@@ -261,25 +258,17 @@ impl Store {
     /// When the database fails; nothing is claimed then, unless the connection was lost at the commit.
     pub fn claim_due(&mut self, node: &str, request: &ClaimRequest<'_>) -> Result<ClaimedBatch, StoreError> {
         let (limit, beside_room) = (bigint(request.limit), bigint(request.limit_beside_room));
-        let PartColumns { lowest, highest, due_ago_s, of_type, most, skipped } =
-            PartColumns::new(request.parts, request.shared, request.limit);
-        let params: [&(dyn ToSql + Sync); 10] = [
-            &node,
-            &limit,
-            &lowest,
-            &highest,
-            &due_ago_s,
-            &request.passed_over,
-            &beside_room,
-            &of_type,
-            &most,
-            &skipped,
-        ];
-        read_batch(&self.query(&CLAIM, &params)?)
+        let PartColumns { lowest, highest, due_ago_s, .. } = PartColumns::new(request.parts, None, 0);
+        let rows = self.query(
+            &CLAIM,
+            &[&node, &limit, &lowest, &highest, &due_ago_s, &request.passed_over, &beside_room],
+        )?;
+        read_batch(&rows)
     }
 
     /// The same beside others' locks: processes of which somebody has locked a row are passed over, and nobody is waited
-    /// for. Types that are paused are passed over too, and nothing is said of other nodes' room.
+    /// for. Types that are paused are passed over too, and nothing is said of other nodes' room. Also what types share is
+    /// claimed so, after the parts: the usual claim is not to pay for what it does not need.
     ///
     /// # Errors
     /// As [`Store::claim_due`].
@@ -291,12 +280,8 @@ impl Store {
         shared: Option<&SharedPart>,
         passed_over: &[String],
     ) -> Result<Beside<ClaimedBatch>, StoreError> {
-        let PartColumns { lowest, highest, due_ago_s, of_type, most, skipped } =
-            PartColumns::new(parts, shared, limit);
         self.with_tables(|store| {
-            let params: [&(dyn ToSql + Sync); 8] =
-                [&bigint(limit), &lowest, &highest, &due_ago_s, &passed_over, &of_type, &most, &skipped];
-            let ids: Vec<String> = store.query_column(&CLAIMABLE, &params, "task_instance", "the queue")?;
+            let ids = store.claimable(limit, parts, shared, passed_over)?;
             let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
             let mut claimed = store.claim_these(node, &ids, true)?;
             claimed.sort_by_key(|it| match it {
@@ -305,6 +290,24 @@ impl Store {
             });
             Ok((ClaimedBatch { claimed, ..ClaimedBatch::default() }, HashSet::new()))
         })
+    }
+
+    /// The processes that [`Store::claim_beside_locks`] would claim, their rows locked until the transaction's end.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn claimable(
+        &mut self,
+        limit: usize,
+        parts: &[QueuePart],
+        shared: Option<&SharedPart>,
+        passed_over: &[String],
+    ) -> Result<Vec<String>, StoreError> {
+        let PartColumns { lowest, highest, due_ago_s, of_type, most, skipped } =
+            PartColumns::new(parts, shared, limit);
+        let params: [&(dyn ToSql + Sync); 8] =
+            [&bigint(limit), &lowest, &highest, &due_ago_s, &passed_over, &of_type, &most, &skipped];
+        self.query_column(&CLAIMABLE, &params, "task_instance", "the queue")
     }
 
     /// Claims one process if it is due and not picked, even while its type is paused.

@@ -22,7 +22,7 @@ const SETTINGS: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seq
     SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off";
 
 /// A statement that joins, and how many of its scans may have no condition: claims begin with the highest priority
-/// that waits, a takeover goes through the queue.
+/// that waits.
 struct Joins(&'static str, &'static str, usize);
 
 macro_rules! joins {
@@ -32,7 +32,7 @@ macro_rules! joins {
 }
 
 const STATEMENTS: [Joins; 17] = joins![
-    "queue/claim" 0, "queue/claim_one" 0, "queue/record" 0, "queue/release" 0, "queue/recorded" 0, "queue/revoked_claims" 0, "nodes/abandoned_claims" 1,
+    "queue/claim" 0, "queue/claim_one" 0, "queue/record" 0, "queue/release" 0, "queue/recorded" 0, "queue/revoked_claims" 0, "nodes/abandoned_claims" 0,
     "queue/quarantine" 0, "queue/quarantine_unclaimed" 0, "nodes/rejoin" 1, "queue/promote" 0, "queue/waiting_priorities" 0,
     "queue/hold_paused" 1, "queue/release_held" 0, "queue/lock_free" 0, "queue/claimable" 0, "queue/waiting_types" 0,
 ];

@@ -7,9 +7,10 @@ use std::time::Duration;
 use postgres::SimpleQueryMessage;
 use process_orchestrator::command::{Interrupt, Lasting, Live};
 use process_orchestrator::engine::{Node, NodeConfig, NoopRunners, RunReport, Runner, Runners, Work};
-use process_orchestrator::store::claims::{ClaimRequest, Claimed, SharedPart, TypeShare};
+use process_orchestrator::store::claims::{Claimed, QueuePart, SharedPart, TypeShare};
+use process_orchestrator::store::locks::Beside;
 use process_orchestrator::store::start::{StartOptions, StartRequest};
-use process_orchestrator::{ProcessInputData, ProcessType};
+use process_orchestrator::{ProcessInputData, ProcessStatus, ProcessType};
 use serde_json::Value;
 
 use crate::common::{TestDatabase, wait_until};
@@ -118,6 +119,20 @@ fn another_type_has_its_turn_on_several_nodes_and_beside_locked_rows() {
     nodes.into_iter().for_each(|node| _ = node.stop());
 }
 
+/// Its attempt can't be counted up: what refuses a claim of several stops none of the others.
+#[test]
+fn a_row_that_refuses_its_claim_stops_no_turns() {
+    let database = with_types("turns_refused", &["many", "other"]);
+    database.start_many("many", MANY);
+    let bad = database.start("other", ProcessInputData::new());
+    let sql = "UPDATE tasks SET attempt = 2147483647 WHERE process_id = $1";
+    assert_eq!(database.sql().execute(sql, &[&bad]).unwrap(), 1);
+    let node = node(&database, 2);
+    assert_eq!(database.wait_for(&bad).status, ProcessStatus::Failed);
+    another_has_its_turn(&database, "after it");
+    node.stop();
+}
+
 /// All executors are taken by processes of many tasks: one of them yields.
 #[test]
 fn another_type_s_first_process_begins_before_any_of_many_tasks_has_ended() {
@@ -208,24 +223,21 @@ fn a_shared_claim_takes_what_is_higher_then_each_one_s_turns_then_what_room_is_l
     let share = |name: &str, most| TypeShare { process_type: name.into(), most, within: None };
     let shared =
         SharedPart { priority: 0, shares: vec![share("few", 1), share("none", 1), share("many", 1)] };
-    let above = [process_orchestrator::store::claims::QueuePart {
-        lowest: 1,
-        ..process_orchestrator::store::claims::QueuePart::WHOLE
-    }];
-    let request = |limit| ClaimRequest { parts: &above, shared: Some(&shared), ..ClaimRequest::of(limit) };
-    let mut claim = |limit| names(&store.claim_due("node", &request(limit)).unwrap().claimed);
-    assert_eq!(claim(3), ["few 0", "few 4", "many 0"]);
-    assert_eq!(claim(5), ["few 0", "many 0", "many 0", "many 0", "many 0"]);
-    assert_eq!(claim(9), vec!["many 0"; 4], "and nothing of types that are not named");
-    let mut store = database.store();
+    let above = [QueuePart { lowest: 1, ..QueuePart::WHOLE }];
+    let mut claim = |limit, passed_over: &[String]| {
+        let beside = store.claim_beside_locks("node", limit, &above, Some(&shared), passed_over).unwrap();
+        let Beside::Done { done, .. } = beside else { panic!("{beside:?}") };
+        names(&done.claimed)
+    };
+    assert_eq!(claim(3, &[]), ["few 0", "few 4", "many 0"]);
+    assert_eq!(claim(5, &[]), ["few 0", "many 0", "many 0", "many 0", "many 0"]);
+    assert_eq!(claim(9, &[]), vec!["many 0"; 4], "and nothing of types that are not named");
     database.start_many("many", 3);
     database.start_many("few", 3);
-    let beside = store.claim_beside_locks("node", 4, &above, Some(&shared), &["many".to_owned()]).unwrap();
-    let process_orchestrator::store::locks::Beside::Done { done, .. } = beside else { panic!() };
-    assert_eq!(names(&done.claimed), vec!["few 0"; 3]);
-    let beside = store.claim_beside_locks("node", 2, &above, Some(&shared), &[]).unwrap();
-    let process_orchestrator::store::locks::Beside::Done { done, .. } = beside else { panic!() };
-    assert_eq!(names(&done.claimed), vec!["many 0"; 2]);
+    assert_eq!(claim(4, &["many".to_owned()]), vec!["few 0"; 3]);
+    let sql = "UPDATE process_types SET paused = true WHERE name = 'many'";
+    database.sql().batch_execute(sql).unwrap();
+    assert_eq!(claim(2, &[]), Vec::<String>::new(), "while it is paused");
 }
 
 #[test]
@@ -309,16 +321,15 @@ fn looks_and_shared_claims_read_in_proportion_to_the_types_they_name_whatever_th
             client.batch_execute("ANALYZE processes, tasks, scheduled_tasks, process_types").unwrap();
         }
         client.batch_execute(SETTINGS).unwrap();
-        database.lives("node");
         let known = types.min(255);
         let look = buffers(&mut client, include_str!("../../sql/queue/waiting_types.sql"), "0, NULL, 256");
         assert!(look <= 6 * known as i64 + 50, "{test}: a look read {look}");
         let claim = |client: &mut postgres::Client, limit: usize, parts: &str| {
-            let arguments = format!("'node', {limit}, {parts}");
-            buffers(client, include_str!("../../sql/queue/claim.sql"), &arguments)
+            let arguments = format!("{limit}, {parts}");
+            buffers(client, include_str!("../../sql/queue/claimable.sql"), &arguments)
         };
         let plain =
-            claim(&mut client, 64, "'{-2147483648}', '{2147483647}', '{null}', '{}', 64, '{}', '{}', '{}'");
+            claim(&mut client, 64, "'{-2147483648}', '{2147483647}', '{null}', '{}', '{}', '{}', '{}'");
         // 32 of the type with many, and one of each of 32 others; or as many as there are.
         let named: Vec<String> =
             (1..=32.min(types)).map(|n| format!("type-{n}")).chain(["many".into()]).collect();
@@ -326,7 +337,7 @@ fn looks_and_shared_claims_read_in_proportion_to_the_types_they_name_whatever_th
         let most = format!("'{{{},32}}'", vec!["1"; named.len() - 1].join(","));
         let of_types = format!("'{{{}}}'", named.join(","));
         let shared = format!(
-            "{zeros}, {zeros}, {nulls}, '{{}}', 64, {of_types}, {most}, {zeros}",
+            "{zeros}, {zeros}, {nulls}, '{{}}', {of_types}, {most}, {zeros}",
             zeros = list("0"),
             nulls = list("null"),
         );

@@ -33,8 +33,13 @@ pub struct Part {
     pub processes: u64,
     /// How long that took.
     pub seconds: f64,
-    /// Bytes of the log for each, without what the node's executions have taken before.
+    /// Bytes of the log for each, without what the node's executions take: as much as before or afterwards, whichever is less,
+    /// since the first changes after a checkpoint write whole pages.
     pub wal_bytes_per_process: f64,
+    /// Bytes of the log in all.
+    pub wal_bytes: f64,
+    /// Executions that the node recorded meanwhile.
+    pub executions: u64,
     /// Tasks a second beside it.
     pub rate: f64,
     /// That over the rate before.
@@ -83,6 +88,10 @@ impl Mark {
         (end.at - self.at).as_secs_f64()
     }
 
+    fn wal_of_execution(&self, end: &Self) -> f64 {
+        (end.wal - self.wal) / (end.executions - self.executions).max(1) as f64
+    }
+
     fn rate_to(&self, end: &Self) -> f64 {
         (end.executions - self.executions) as f64 / self.seconds_to(end)
     }
@@ -103,20 +112,19 @@ pub fn run(stage: &Stage<'_>, finished: u32, window: Duration) -> Result<Report,
             let begin = Mark::now(&mut store, &played)?;
             pause(window);
             let end = Mark::now(&mut store, &played)?;
-            let (rate_before, wal) = (begin.rate_to(&end), end.wal - begin.wal);
-            let wal_of_execution = wal / (end.executions - begin.executions).max(1) as f64;
+            let (rate_before, wal_before) = (begin.rate_to(&end), begin.wal_of_execution(&end));
             let mut part = |what: &str, work: &mut dyn FnMut(&mut Store) -> Result<u64, BenchError>| {
                 let begin = Mark::now(&mut store, &played)?;
                 let processes = work(&mut store)?;
                 let end = Mark::now(&mut store, &played)?;
-                let (rate, executions) = (begin.rate_to(&end), (end.executions - begin.executions) as f64);
-                let wal = end.wal - begin.wal - executions * wal_of_execution;
-                let seconds = begin.seconds_to(&end);
+                let (rate, seconds) = (begin.rate_to(&end), begin.seconds_to(&end));
                 eprintln!("{what}: {processes} processes in {seconds:.1} s");
                 Ok::<_, BenchError>(Part {
                     processes,
                     seconds,
-                    wal_bytes_per_process: wal.max(0.0) / processes.max(1) as f64,
+                    wal_bytes_per_process: 0.0,
+                    wal_bytes: end.wal - begin.wal,
+                    executions: end.executions - begin.executions,
                     rate,
                     ratio: rate / rate_before,
                     bytes: store.bytes_on_disk()?,
@@ -127,7 +135,8 @@ pub fn run(stage: &Stage<'_>, finished: u32, window: Duration) -> Result<Report,
             let begin = Mark::now(&mut store, &played)?;
             pause(window);
             let end = Mark::now(&mut store, &played)?;
-            Ok((rate_before, by_hand, by_retention, begin.rate_to(&end)))
+            let wal = wal_before.min(begin.wal_of_execution(&end));
+            Ok((rate_before, by_hand.beside(wal), by_retention.beside(wal), begin.rate_to(&end)))
         });
         played.node.stop();
         let ((rate_before, by_hand, by_retention, rate_after), _) = measured?;
@@ -194,6 +203,12 @@ fn by_retention(stage: &Stage<'_>, schema: &str, store: &mut Store) -> Result<u6
 }
 
 impl Part {
+    /// With its share of the log, where each execution of the node takes so many bytes.
+    fn beside(self, wal_of_execution: f64) -> Self {
+        let own = self.wal_bytes - self.executions as f64 * wal_of_execution;
+        Self { wal_bytes_per_process: own.max(0.0) / self.processes.max(1) as f64, ..self }
+    }
+
     fn shown(&self) -> String {
         format!(
             "{} processes in {:.1} s, {:.0} bytes of log for each; beside it {:.0} tasks/s (ratio {:.3}); then {}",

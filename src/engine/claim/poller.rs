@@ -358,13 +358,21 @@ impl Poller {
         if self.caution.is_on(now) {
             return self.claim_beside_locks(limit, limit_beside_room, scan);
         }
+        if scan.shared.is_some() {
+            return match self.claim_beside_locks(limit, limit_beside_room, scan) {
+                Err(error) if error.is_refused_value() => {
+                    self.claim_one_by_one(limit_beside_room.max(1), scan)
+                }
+                other => other,
+            };
+        }
         let (node, passed_over) = (&self.parts.holdings.node_id, &self.passed_over);
         let heeds_pauses = self.parts.config.heeds_pauses;
         let claimed = self.session.write(|store| {
             Beside::waited(match &self.parts.config.scope {
                 Scope::All => {
-                    let (parts, shared) = (&*scan.parts(), scan.shared.as_ref());
-                    let request = ClaimRequest { limit, limit_beside_room, parts, shared, passed_over };
+                    let request =
+                        ClaimRequest { limit, limit_beside_room, parts: &scan.parts(), passed_over };
                     store.claim_due(node, &request)
                 }
                 Scope::Process(id) => store.claim_this(node, id, heeds_pauses).map(|claimed| ClaimedBatch {
@@ -385,7 +393,7 @@ impl Poller {
         }
     }
 
-    /// Claims what nobody has locked a row of. Paused types and another node's room are looked at on the way, as the usual
+    /// Claims what nobody has locked a row of, and what types share. Paused types and another node's room are looked at on the way, as the usual
     /// claim does by itself.
     fn claim_beside_locks(
         &mut self,
@@ -452,7 +460,10 @@ impl Poller {
         self.was_one_by_one = true;
         let node = &self.parts.holdings.node_id;
         let ids = match &self.parts.config.scope {
-            Scope::All => self.session.write(|store| store.due(limit, scan.above))?,
+            Scope::All => self.session.write(|store| match &scan.shared {
+                None => store.due(limit, scan.above),
+                shared => store.claimable(limit, &scan.parts(), shared.as_ref(), &self.passed_over),
+            })?,
             Scope::Process(id) => vec![id.clone()],
         };
         let mut batch = ClaimedBatch::default();

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::era::{ERA_SIZE, Kind, MOVE_BATCH, Step};
+use super::era::{ERA_SIZE, Era, Kind, MOVE_BATCH, Step};
 use crate::store::prune::PruneFilter;
 use crate::store::row::get;
 use crate::store::{Sql, Store, StoreError};
@@ -142,7 +142,19 @@ impl Store {
             is_whole && it.ended_from.is_some_and(|from| from <= limit) && !is_passed_over(it.number)
         });
         eras.sort_by_key(|it| it.ended_to);
-        eras.into_iter().map(|era| self.span(era.number, ages)).collect()
+        // Of all types and statuses, what ended last says it; forget_era looks at each.
+        let is_simple = ages.except.is_empty() && ages.of_type.is_empty() && ages.statuses.is_empty();
+        let known = |era: &Era| {
+            let left = era.ended_to.filter(|_| is_simple)?.duration_since(limit).as_secs_f64();
+            let processes = era.processes.unsigned_abs();
+            (left < 0.0).then_some(EraSpan {
+                era: era.number,
+                whole_in_s: Some(left),
+                processes,
+                matching: processes,
+            })
+        };
+        eras.iter().map(|era| known(era).map_or_else(|| self.span(era.number, ages), Ok)).collect()
     }
 
     fn span(&mut self, era: i32, ages: &Ages) -> Result<EraSpan, StoreError> {

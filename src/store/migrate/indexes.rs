@@ -5,6 +5,10 @@ use log::info;
 use crate::store::row::get;
 use crate::store::{Sql, Store, StoreError, quote_identifier};
 
+const IS_THERE: Sql = Sql::new(
+    "see which indexes are to be made",
+    "SELECT to_regclass(quote_ident(current_schema()) || '.pending_indexes') IS NOT NULL AS is_there",
+);
 const PENDING: Sql = Sql::new(
     "see which indexes are to be made",
     "SELECT name, definition, replaces, to_regclass(quote_ident(current_schema()) || '.' || quote_ident(name)) IS NOT NULL AS is_there, \
@@ -30,7 +34,9 @@ impl Store {
     /// # Errors
     /// When the database fails, or this role may not make them: the owner may, by `migrate`.
     pub fn make_indexes(&mut self) -> Result<Vec<String>, StoreError> {
-        if self.borrows_sessions() || self.query_opt(&PENDING, &[])?.is_none() {
+        // A schema that stays older for a while has no such table.
+        let is_there: bool = get(&self.query_one(&IS_THERE, &[], "a table")?, "is_there", "a table")?;
+        if !is_there || self.borrows_sessions() || self.query_opt(&PENDING, &[])?.is_none() {
             return Ok(Vec::new());
         }
         let row = self.query_one(&TURN, &[&LOCK_CLASS], "a lock")?;

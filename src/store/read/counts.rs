@@ -9,6 +9,7 @@ use crate::store::row::get;
 use crate::store::{Sql, Store, StoreError};
 
 const ENDED: Sql = Sql::new("count the processes", include_str!("../../../sql/read/count_ended.sql"));
+const BEGUN: Sql = Sql::new("count what has begun", include_str!("../../../sql/read/count_begun.sql"));
 const QUEUE: Sql = Sql::new("count what waits", include_str!("../../../sql/read/count_queue.sql"));
 const SETTLED_LOCK: Sql =
     Sql::new("see what is counted", include_str!("../../../sql/control/settled_lock.sql"));
@@ -19,7 +20,7 @@ const SETTLED_SUMS: Sql =
 /// Ends that are counted in one transaction, which whoever deletes finished processes may have to wait for: 100 ms.
 const SETTLED_AT_ONCE: i64 = 100_000;
 
-/// Both statements see the same moment; and what ended lately is found by its index, whatever the statistics say.
+/// All statements see the same moment; and what ended lately is found by its index, whatever the statistics say.
 const ONE_MOMENT: &str = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SET LOCAL enable_seqscan = off; \
     SET LOCAL enable_bitmapscan = off";
 /// The queue is counted as a whole.
@@ -67,25 +68,24 @@ impl Store {
     /// # Errors
     /// When the database fails or a row can't be read.
     pub fn counts(&mut self) -> Result<Counted, StoreError> {
-        let (ended, queue) = self.in_transaction("count the processes", |store| {
+        let [ended, started, queue] = self.in_transaction("count the processes", |store| {
             store.set_local(ONE_MOMENT)?;
-            let ended = store.query(&ENDED, &[])?;
+            let (ended, started) = (store.query(&ENDED, &[])?, store.query(&BEGUN, &[])?);
             store.set_local(WHOLE)?;
-            Ok((ended, store.query(&QUEUE, &[])?))
+            Ok([ended, started, store.query(&QUEUE, &[])?])
         })?;
         let mut counted = Counted::default();
         let mut begun: BTreeMap<String, i64> = BTreeMap::new();
         for row in ended {
             add(&mut counted.processes, &row, &get::<String>(&row, "process_type", WHAT)?)?;
         }
-        for row in queue {
+        for row in started {
             let process_type: String = get(&row, "process_type", WHAT)?;
-            if get::<Option<String>>(&row, "status", WHAT)?.is_none() {
-                counted.queue.insert(process_type, read_queue(&row)?);
-                continue;
-            }
             add(&mut counted.processes, &row, &process_type)?;
             *begun.entry(process_type).or_default() += get::<i64>(&row, "how_many", WHAT)?;
+        }
+        for row in queue {
+            counted.queue.insert(get(&row, "process_type", WHAT)?, read_queue(&row)?);
         }
         for (process_type, queue) in &counted.queue {
             let all = queue.waiting + queue.picked;

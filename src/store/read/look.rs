@@ -141,7 +141,7 @@ fn asks_for_more(filter: &ProcessFilter, part: Part, apart: bool) -> bool {
     use ProcessStatus::{Cancelled, Failed, InProgress, NotStarted};
     let not_both = |one, other| {
         let statuses = &filter.statuses;
-        !statuses.is_empty() && !(statuses.contains(&one) && statuses.contains(&other))
+        !statuses.is_empty() && [one, other].iter().any(|it| !statuses.contains(it))
     };
     let is_status_asked = match part {
         Part::All => !filter.statuses.is_empty(),

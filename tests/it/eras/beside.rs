@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use process_orchestrator::engine::NodeConfig;
-use process_orchestrator::store::eras::Done::{Began, Closed, Moved};
+use process_orchestrator::store::claims::{ClaimRequest, Claimed, Quarantined};
+use process_orchestrator::store::eras::Done::{Began, Closed, Dropped, Moved};
 use process_orchestrator::store::eras::Step;
 use process_orchestrator::store::start::{StartOptions, StartRequest};
 use process_orchestrator::{ProcessStatus, ProcessType};
@@ -75,42 +76,51 @@ fn claims_beside_moves_find_every_task() {
 fn a_process_that_is_moved_in_the_midst_of_a_claim_is_given_back_and_runs() {
     let database = TestDatabase::new("era_overtaken");
     database.register(&one_task("true"));
+    database.lives("n-1");
     let ids = database.start_many("one-task", 2);
     let mut holder = database.sql();
     let stop = format!(
-        "CREATE TABLE given_back (id text); \
-         CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql SET lock_timeout = 0 AS \
+        "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql SET lock_timeout = 0 AS \
              'BEGIN PERFORM pg_advisory_xact_lock_shared(hashtext(TG_TABLE_SCHEMA)); RETURN NEW; END'; \
          CREATE TRIGGER wait BEFORE UPDATE ON scheduled_tasks FOR EACH ROW \
              WHEN (NEW.picked AND NOT OLD.picked AND NEW.task_instance = '{}') EXECUTE FUNCTION wait(); \
-         CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS \
-             'BEGIN INSERT INTO {schema}.given_back VALUES (NEW.task_instance); RETURN NULL; END'; \
-         CREATE TRIGGER note AFTER UPDATE ON scheduled_tasks FOR EACH ROW \
-             WHEN (OLD.picked AND NOT NEW.picked) EXECUTE FUNCTION note(); \
-         SELECT pg_advisory_lock(hashtext('{schema}'))",
-        ids[0],
-        schema = database.schema
+         SELECT pg_advisory_lock(hashtext('{}')), use_era(add_era('STARTED'))",
+        ids[0], database.schema
     );
     holder.batch_execute(&stop).unwrap();
-    let node = database.node();
-    let waits = format!(
-        "pg_locks WHERE locktype = 'advisory' AND NOT granted AND objid::bigint = (hashtext('{}')::bigint & 4294967295)",
-        database.schema
-    );
-    wait_until("a claim waits", || (database.count(&waits) > 0).then_some(()));
-    holder.batch_execute("SELECT use_era(add_era('STARTED'))").unwrap();
     let mut store = database.store();
-    // Large: it begins none.
-    let step = store.keep_eras(1_000).unwrap();
-    assert_eq!(step, Step::Did(Moved { processes: 1, from: 2 }));
-    assert_eq!(homes(&database, &ids), [2, 1]);
-    holder.batch_execute("SELECT pg_advisory_unlock_all()").unwrap();
-    for id in &ids {
-        assert_eq!(database.wait_for(id).status, ProcessStatus::Completed, "{id}");
-    }
-    node.stop();
-    assert_eq!(database.count("given_back"), 1, "the claim did not meet what was moved");
-    assert_eq!(database.count("task_executions WHERE attempt = 1"), 2);
+    let claimed = std::thread::scope(|scope| {
+        let claim = scope.spawn(|| database.store().claim_due("n-1", &ClaimRequest::of(2)).unwrap().claimed);
+        let waits = format!(
+            "pg_locks WHERE locktype = 'advisory' AND NOT granted AND objid::bigint = (hashtext('{}')::bigint & 4294967295)",
+            database.schema
+        );
+        wait_until("the claim waits with one of them", || (database.count(&waits) > 0).then_some(()));
+        // Large: it begins no era.
+        assert_eq!(store.keep_eras(1_000).unwrap(), Step::Did(Moved { processes: 1, from: 2 }));
+        assert_eq!(homes(&database, &ids), [2, 1]);
+        holder.batch_execute("SELECT pg_advisory_unlock_all()").unwrap();
+        claim.join().unwrap()
+    });
+    let unread = claimed.iter().find_map(|it| match it {
+        Claimed::Unreadable { process_id, version, .. } => Some((process_id.clone(), *version)),
+        Claimed::Ready(..) => None,
+    });
+    let (id, version) = unread.expect("the claim did not meet what was moved");
+    assert_eq!((claimed.len(), &id), (2, &ids[1]));
+    assert_eq!(store.quarantine("n-1", &id, version, "why", None).unwrap(), Quarantined::GivenBack);
+    assert_eq!(store.quarantine("n-1", &id, version, "why", None).unwrap(), Quarantined::NotOurs);
+    run_to_end(&database, &ids[1..]);
+    let process = store.process(&id).unwrap().unwrap();
+    assert_eq!(process.status, ProcessStatus::Completed);
+    assert_eq!(database.count("task_executions WHERE attempt = 1"), 1);
+    // One whose task is gone is ended, as before.
+    let third = database.start_many("one-task", 1);
+    holder.execute("DELETE FROM tasks WHERE process_id = $1", &[&third[0]]).unwrap();
+    let Some(Claimed::Unreadable { version, .. }) = store.claim_one("n-1", &third[0]).unwrap() else {
+        panic!()
+    };
+    assert_eq!(store.quarantine("n-1", &third[0], version, "why", None).unwrap(), Quarantined::Ended);
 }
 
 /// Whoever moves dies when the processes are held.
@@ -172,7 +182,7 @@ fn a_finished_process_that_somebody_has_locked_is_moved_later_and_holds_nothing_
     let mut other = database.sql();
     other.batch_execute("SELECT use_era(add_era('STARTED'))").unwrap();
     let mut store = database.store();
-    assert_eq!(keep(&mut store), [Moved { processes: 2, from: 2 }, Closed(2)]);
+    assert_eq!(keep(&mut store), [Moved { processes: 2, from: 2 }, Closed(2), Dropped(2)]);
     run_to_end(&database, &ids);
     age(&database);
     let lock = format!("BEGIN; SELECT FROM processes WHERE process_id = '{}' FOR UPDATE", ids[0]);

@@ -121,10 +121,11 @@ fn a_dump_that_is_restored_without_rights_goes_on_and_is_closed_again() {
 
     let there = |words: &[&str]| ended(bench.command(words).env("DATABASE_URL", &to));
     let told = there(&["doctor"]);
-    let open = "functions that act for anybody with their owner's rights: add_era, close_era, delete_outputs, drop_era, use_era";
+    let open = "functions that act for anybody with their owner's rights: add_era, close_era, ";
     assert!(told.out.contains(open), "{told:#?}");
+    assert!(CALLS.iter().all(|it| told.out.contains(it.split('(').next().unwrap())), "{told:#?}");
     let told = there(&["migrate"]).expect(0);
-    assert!(told.out.starts_with(&format!("mended {open}")), "{told:#?}");
+    assert!(told.out.starts_with("mended ") && told.out.contains(open), "{told:#?}");
     assert_eq!(there(&["migrate"]).expect(0).out, "");
     for id in &ids {
         let shown = there(&["show", id, "--json"]).expect(0).json();

@@ -61,9 +61,7 @@ fn no_look_walks_priorities_future_starts_or_held_rows() {
     }
     client.batch_execute(SETTINGS).unwrap();
     database.lives("node");
-    let claim = |client: &mut Client| {
-        buffers(client, "claim", &format!("'node', 256, {WHOLE}, '{{}}', 256, '{{}}', '{{}}', '{{}}'"))
-    };
+    let claim = |client: &mut Client| buffers(client, "claim", &format!("'node', 256, {WHOLE}, '{{}}', 256"));
     let met = claim(&mut client);
     assert!(met <= 12_000, "a claim that meets paused rows read {met} buffers");
     while database.store().hold_paused().unwrap() {}
