@@ -135,3 +135,6 @@ CREATE TRIGGER recount_changed AFTER UPDATE ON processes FOR EACH ROW
 CREATE TRIGGER count_inserted AFTER INSERT ON processes FOR EACH ROW
     WHEN (NEW.completed_at IS NOT NULL) EXECUTE FUNCTION count_anew();
 CREATE TRIGGER count_truncated AFTER TRUNCATE ON processes FOR EACH STATEMENT EXECUTE FUNCTION count_anew();
+
+-- Only triggers call them.
+REVOKE EXECUTE ON FUNCTION settled_until(), uncount_deleted(), recount_changed(), count_anew() FROM PUBLIC;

@@ -13,14 +13,14 @@ DECLARE
     size constant integer := greatest(10000, {finished} / 40);
     home integer;
 BEGIN
-    FOR first IN 1..{finished} BY size LOOP
+    FOR low IN 1..{finished} BY size LOOP
         home := add_era('ENDED');
         INSERT INTO processes (process_id, process_type, status, current_task_index, total_tasks, started_at, completed_at,
             created_at, updated_at, era)
         SELECT 'bench-past-' || n, 'bench-past', 'COMPLETED', 3, 3, ended - interval '1 second', ended, ended - interval '1 second',
             ended, home
         FROM (SELECT n, now() - ({finished} - n + 0.5) / {finished} * interval '60 days' AS ended
-            FROM generate_series(first, least(first + size - 1, {finished})) AS n) AS past;
+            FROM generate_series(low, least(low + size - 1, {finished})) AS n) AS past;
 
         INSERT INTO all_tasks (era, task_id, process_id, task_index, name, command, shell, timeout_minutes, max_retries,
             on_crash, max_output_bytes, status, attempt, started_at, completed_at, exit_code, output_attempt, created_at,
