@@ -53,7 +53,7 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
     let (session, mut store) = Session::open(global, need)?;
     let migrated = store.migrate_and_mend(options.dry_run, options.wait)?;
     let applied = migrated.migrations;
-    let made = if options.dry_run { Vec::new() } else { store.make_indexes()? };
+    let made = if options.dry_run { Vec::new() } else { store.make_indexes()?.unwrap_or_default() };
     // A newer schema that works with this program stays at its own version.
     let version = known_version().max(store.schema_version()?);
     for (roles, kind) in [(&options.grant_to, RoleKind::Runtime), (&options.grant_read_to, RoleKind::Reader)]

@@ -98,13 +98,13 @@ fn round(
     }
     if *may_make {
         match store.make_indexes() {
-            Ok(made) if made.is_empty() => {}
-            Ok(made) => info!("indexes made: {}", made.join(", ")),
+            Ok(None) => *may_make = false,
+            Ok(Some(made)) if made.is_empty() => {}
+            Ok(Some(made)) => info!("indexes made: {}", made.join(", ")),
+            Err(error) if error.is_transient() => info!("indexes are made later: failed to {error}"),
             Err(error) => {
                 *may_make = false;
-                warn!(
-                    "lists may be slow: failed to {error}; have the tables' owner run: process-orchestrator migrate"
-                );
+                warn!("lists may be slow: failed to {error}; go on with: process-orchestrator migrate");
             }
         }
     }

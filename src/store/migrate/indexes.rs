@@ -1,6 +1,6 @@
 //! Indexes of large tables are made beside the work: no migration keeps everybody waiting for them.
 
-use log::info;
+use log::{info, warn};
 
 use crate::store::row::get;
 use crate::store::{Sql, Store, StoreError, quote_identifier};
@@ -13,6 +13,7 @@ const PENDING: Sql = Sql::new(
     "see which indexes are to be made",
     "SELECT name, definition, replaces, to_regclass(quote_ident(current_schema()) || '.' || quote_ident(name)) IS NOT NULL AS is_there, \
      coalesce((SELECT i.indisvalid FROM pg_index i WHERE i.indexrelid = to_regclass(quote_ident(current_schema()) || '.' || quote_ident(name))), false) AS is_valid \
+     , pg_has_role((SELECT relowner FROM pg_class WHERE oid = to_regclass(place)), 'USAGE') AS is_owner \
      FROM pending_indexes WHERE to_regclass(place) IS NOT NULL ORDER BY name LIMIT 1",
 );
 const MADE: Sql = Sql::new("note that an index is made", "DELETE FROM pending_indexes WHERE name = $1");
@@ -28,27 +29,41 @@ const LOCK_CLASS: i32 = 0x504f_4931;
 
 impl Store {
     /// Makes the indexes that a migration has left to be made, while nodes work on; gives their names. Nothing is done while
-    /// somebody else is at it, or over sessions that are lent for one transaction each. One whose making was broken off is
-    /// begun anew.
+    /// somebody else is at it. `None`: this role may not, or not over sessions that are lent for one transaction each, which
+    /// is told. One whose making was broken off is begun anew.
     ///
     /// # Errors
-    /// When the database fails, or this role may not make them: the owner may, by `migrate`.
-    pub fn make_indexes(&mut self) -> Result<Vec<String>, StoreError> {
+    /// When the database fails.
+    pub fn make_indexes(&mut self) -> Result<Option<Vec<String>>, StoreError> {
         // A schema that stays older for a while has no such table.
         let is_there: bool = get(&self.query_one(&IS_THERE, &[], "a table")?, "is_there", "a table")?;
-        if !is_there || self.borrows_sessions() || self.query_opt(&PENDING, &[])?.is_none() {
-            return Ok(Vec::new());
+        if !is_there {
+            return Ok(Some(Vec::new()));
+        }
+        let Some(pending) = self.query_opt(&PENDING, &[])? else { return Ok(Some(Vec::new())) };
+        if self.borrows_sessions() {
+            warn!(
+                "lists may be slow: indexes are still to be made, which goes over no session that a pooler lends; run \
+                 process-orchestrator migrate with --database-url of the server itself"
+            );
+            return Ok(None);
+        }
+        if !get::<bool>(&pending, "is_owner", "a pending index")? {
+            warn!(
+                "lists may be slow: indexes are still to be made; have the tables' owner run: process-orchestrator migrate"
+            );
+            return Ok(None);
         }
         let row = self.query_one(&TURN, &[&LOCK_CLASS], "a lock")?;
         if !get::<bool>(&row, "is_ours", "a lock")? {
-            return Ok(Vec::new());
+            return Ok(Some(Vec::new()));
         }
         let made = self.make_pending();
         // A connection that is lost has lost the lock as well.
         if made.is_ok() {
             self.execute(&END_OF_TURN, &[&LOCK_CLASS])?;
         }
-        made
+        made.map(Some)
     }
 
     fn make_pending(&mut self) -> Result<Vec<String>, StoreError> {

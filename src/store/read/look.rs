@@ -42,6 +42,8 @@ const NODES_NAMED: Sql = Sql::new("find a node", include_str!("../../../sql/node
 /// What a walk must not depend on: each statement leaves it one index, and no plan of another kind may look cheaper.
 const SETTINGS: &str = "SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off; SET LOCAL enable_hashjoin = off; \
     SET LOCAL enable_mergejoin = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_hashagg = off";
+/// Looks of several statements see the same.
+const ONE_MOMENT: &str = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ";
 /// The index of metadata can be read in no other way.
 const WITH_BITMAPS: &str = "SET LOCAL enable_bitmapscan = on";
 
@@ -189,7 +191,10 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub fn page_rows(&mut self, filter: &ProcessFilter) -> Result<PageRows, StoreError> {
-        self.walking("list processes", |store| {
+        self.in_transaction("list processes", |store| {
+            // A process that is retried, or ends, between two of the looks is in one of them.
+            store.set_local(ONE_MOMENT)?;
+            store.set_local(SETTINGS)?;
             let limit = filter.limit.clamp(1, PAGE_MAX);
             let (found, next) = match store.conditions(filter, limit)? {
                 None => (Vec::new(), None),

@@ -340,6 +340,30 @@ fn the_pages_of_a_verb_hold_each_process_that_it_is_about_once_and_counts_agree(
     }
 }
 
+/// What a migration of large tables has left to be made: an index of which half is there, one that replaces another, and one of
+/// a table that is gone.
+#[test]
+fn indexes_are_made_beside_the_work_whatever_was_broken_off() {
+    let database = TestDatabase::new("looks_indexes");
+    let (mut sql, mut store) = (database.sql(), database.store());
+    sql.batch_execute(
+        "CREATE INDEX half ON processes (priority); CREATE INDEX replaced ON processes (status); \
+         UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'half'::regclass; \
+         INSERT INTO pending_indexes VALUES ('half', 'processes', 'ON processes (priority)', NULL), \
+             ('whole', 'processes', 'ON processes (status)', 'replaced'), ('gone', 'no_table', 'ON no_table (id)', NULL)",
+    )
+    .unwrap();
+    let valid = |sql: &mut postgres::Client| -> Vec<String> {
+        let query = "SELECT c.relname::text FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid \
+             WHERE i.indisvalid AND c.relname IN ('half', 'whole', 'replaced') ORDER BY 1";
+        sql.query(query, &[]).unwrap().iter().map(|row| row.get(0)).collect()
+    };
+    assert_eq!(valid(&mut sql), ["replaced"]);
+    assert_eq!(store.make_indexes().unwrap(), Some(vec!["half".to_owned(), "whole".to_owned()]));
+    assert_eq!(valid(&mut sql), ["half", "whole"]);
+    assert_eq!(store.make_indexes().unwrap(), Some(Vec::new()), "once");
+}
+
 /// Everything that changes what has been counted, before and after it is settled.
 #[test]
 fn counts_are_exact_whatever_is_pruned_retried_inserted_or_changed_by_hand() {
