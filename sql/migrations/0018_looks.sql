@@ -115,7 +115,9 @@ SET search_path FROM CURRENT
 AS $function$
 BEGIN
     IF TG_OP = 'INSERT' THEN
-        IF NEW.completed_at >= settled_until() THEN
+        -- As who changes it has it: two who hold it for others to read would wait for each other.
+        PERFORM FROM settled WHERE NEW.completed_at < until FOR NO KEY UPDATE;
+        IF NOT FOUND THEN
             RETURN NULL;
         END IF;
     END IF;
@@ -127,10 +129,12 @@ $function$;
 
 CREATE TRIGGER uncount_deleted AFTER DELETE ON processes REFERENCING OLD TABLE AS gone
     FOR EACH STATEMENT EXECUTE FUNCTION uncount_deleted();
--- The conditions keep what nodes write from the functions.
+-- The conditions keep what nodes write from the functions: ends come with the time of their transaction, and what is half a
+-- minute old may be settled before it is committed. Whoever writes an earlier one says so.
 CREATE TRIGGER recount_changed AFTER UPDATE ON processes FOR EACH ROW
-    WHEN (OLD.completed_at IS NOT NULL AND (OLD.completed_at, OLD.status, OLD.process_type)
-        IS DISTINCT FROM (NEW.completed_at, NEW.status, NEW.process_type))
+    WHEN (CASE WHEN OLD.completed_at IS NULL THEN NEW.completed_at < clock_timestamp() - interval '30 seconds'
+        ELSE (OLD.completed_at, OLD.status, OLD.process_type)
+            IS DISTINCT FROM (NEW.completed_at, NEW.status, NEW.process_type) END)
     EXECUTE FUNCTION recount_changed();
 CREATE TRIGGER count_inserted AFTER INSERT ON processes FOR EACH ROW
     WHEN (NEW.completed_at IS NOT NULL) EXECUTE FUNCTION count_anew();

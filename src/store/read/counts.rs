@@ -26,6 +26,9 @@ const ONE_MOMENT: &str = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SET L
 /// The queue is counted as a whole.
 const WHOLE: &str = "SET LOCAL enable_seqscan = on";
 
+/// Counts everything again.
+const ANEW: &str = "UPDATE settled SET until = '-infinity'; DELETE FROM settled_counts";
+
 const WHAT: &str = "the counts";
 
 /// How many processes there are.
@@ -123,10 +126,12 @@ impl Store {
     /// When the database fails; nothing is counted then.
     pub fn settle(&mut self, pause_s: f64) -> Result<bool, StoreError> {
         self.walking("count what has ended", |store| {
-            if store.query_opt(&SETTLED_LOCK, &[&pause_s])?.is_none() {
-                return Ok(false);
+            let Some(row) = store.query_opt(&SETTLED_LOCK, &[&pause_s])? else { return Ok(false) };
+            if get(&row, "is_ahead", WHAT)? {
+                store.set_local(ANEW)?;
             }
-            let row = store.query_one(&SETTLE, &[&SETTLED_AT_ONCE], WHAT)?;
+            let writers_began: String = get(&row, "writers_began", WHAT)?;
+            let row = store.query_one(&SETTLE, &[&SETTLED_AT_ONCE, &writers_began], WHAT)?;
             store.execute(&SETTLED_SUMS, &[])?;
             get(&row, "has_more", WHAT)
         })

@@ -397,14 +397,28 @@ fn counts_are_exact_whatever_is_pruned_retried_inserted_or_changed_by_hand() {
         ("retried", "SELECT * FROM retry_processes(ARRAY['p12', 'p258'])"),
         ("ended later than settled", "UPDATE processes SET completed_at = now() WHERE process_id = 'p261'"),
         (
+            "ended long ago by hand, or in a transaction that took long",
+            "WITH one AS (DELETE FROM scheduled_tasks WHERE task_instance = (SELECT min(task_instance) FROM scheduled_tasks \
+                 WHERE task_instance NOT LIKE 'p%') RETURNING task_instance) \
+             UPDATE processes SET status = 'COMPLETED', completed_at = now() - interval '1 hour' FROM one \
+             WHERE process_id = task_instance",
+        ),
+        ("counted while the clock was ahead", "UPDATE settled SET until = now() + interval '1 hour'"),
+        (
             "inserted with an old end",
             "INSERT INTO processes (process_id, process_type, status, total_tasks, completed_at) \
              SELECT 'q' || n, 'one', 'COMPLETED', 1, now() - n * interval '1 second' FROM generate_series(1, 300) AS n",
+        ),
+        (
+            "ended at one moment, more than are counted at once",
+            "INSERT INTO processes (process_id, process_type, status, total_tasks, completed_at) \
+             SELECT 'r' || n, 'one', 'COMPLETED', 1, now() - interval '1 day' FROM generate_series(1, 100010) AS n",
         ),
     ] {
         sql.batch_execute(statement).unwrap();
         check(what, false);
         check(what, true);
+        assert!(until(&mut sql), "{what}: the counts have been moved on");
     }
     sql.batch_execute("BEGIN; DELETE FROM processes WHERE process_id IN ('p270', 'q299'); ROLLBACK").unwrap();
     check("rolled back", true);
