@@ -7,7 +7,7 @@
 --
 -- The place keeps a later batch from reading over what the ones before have passed by or deleted.
 WITH met AS MATERIALIZED (
-    SELECT p.process_id, p.completed_at
+    SELECT p.process_id, p.completed_at, p.era
     FROM processes p
     WHERE p.completed_at < now() - $1::float8 * interval '1 second'
         AND p.status IN ('COMPLETED', 'FAILED', 'CANCELLED')
@@ -21,7 +21,9 @@ WITH met AS MATERIALIZED (
 ), held AS MATERIALIZED (
     SELECT p.process_id, p.era
     FROM met JOIN processes p ON p.process_id = ANY (ARRAY[met.process_id])
-    WHERE p.status IN ('COMPLETED', 'FAILED', 'CANCELLED')
+    -- The lock shows the row as it is now. One that was moved meanwhile has its tasks where this statement does not see them,
+    -- and one that was retried meanwhile has just ended.
+    WHERE p.status IN ('COMPLETED', 'FAILED', 'CANCELLED') AND p.era = met.era AND p.completed_at = met.completed_at
     FOR UPDATE OF p SKIP LOCKED
 ), free_task AS MATERIALIZED (
     SELECT t.process_id, t.task_index

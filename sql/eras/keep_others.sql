@@ -10,7 +10,9 @@ WITH process AS MATERIALIZED (
     ORDER BY p.process_id
     LIMIT $8
 ), held AS MATERIALIZED (
-    SELECT p.process_id, p.completed_at FROM process JOIN processes p ON p.process_id = ANY (ARRAY[process.process_id])
+    SELECT p.process_id, greatest(least(p.completed_at, '9999-12-30'), '0001-01-01') AS completed_at
+    FROM process JOIN processes p ON p.process_id = ANY (ARRAY[process.process_id])
+    WHERE p.era = $1 -- one that was retried meanwhile belongs to those that run
     FOR UPDATE OF p SKIP LOCKED
 )
 SELECT (SELECT count(*) FROM process) AS met, NULL::timestamptz AS met_to,

@@ -4,7 +4,8 @@
 -- types $3, and of each of the types $4 what ended longer ago than that many seconds of $5; with $6, only in these statuses.
 WITH process AS (
     SELECT CASE WHEN $6::text[] IS NOT NULL AND p.status <> ALL ($6) THEN NULL
-        ELSE extract(epoch FROM p.completed_at - now())::float8 + CASE
+        -- Somebody may have written an end that is infinite, or none.
+        ELSE extract(epoch FROM greatest(least(p.completed_at, '9999-12-30'), '0001-01-01') - now())::float8 + CASE
             WHEN p.process_type = ANY ($4::text[]) THEN ($5::float8[])[array_position($4, p.process_type)]
             WHEN p.process_type <> ALL ($3::text[]) THEN $2::float8 END
         END AS left_s

@@ -178,6 +178,10 @@ AS $function$
 DECLARE
     tasks_of_it text := 'tasks_' || number;
 BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'an era is closed by a transaction that sees what others have just committed'
+            USING HINT = 'SET TRANSACTION ISOLATION LEVEL READ COMMITTED';
+    END IF;
     LOCK TABLE eras IN SHARE ROW EXCLUSIVE MODE;
     IF NOT EXISTS (SELECT FROM eras WHERE era = number AND kind IN ('STARTED', 'EARLIER') AND closed_at IS NULL)
         OR number >= (SELECT last_value FROM newest_era)

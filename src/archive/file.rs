@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use flate2::Compression;
@@ -56,8 +57,13 @@ impl ArchiveFile {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
                 other => other?,
             };
+            // Whoever cleans up at this moment takes what is not locked yet for a dead writer's: the file goes, and another may
+            // be there under its name.
+            if !try_lock(&file, Lock::Exclusive)? || !is_at(&file, &part)? {
+                continue;
+            }
             // Whoever has had this name before has given it to the file by now, or has gone.
-            if path.exists() || !try_lock(&file, Lock::Exclusive)? {
+            if fs::symlink_metadata(&path).is_ok() {
                 fs::remove_file(&part)?;
                 continue;
             }
@@ -114,6 +120,18 @@ impl Drop for ArchiveFile {
     }
 }
 
+/// Whether `path` names this very file.
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    match fs::symlink_metadata(path) {
+        Ok(there) => {
+            let ours = file.metadata()?;
+            Ok((there.dev(), there.ino()) == (ours.dev(), ours.ino()))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// The new name of a file is on the disk only when its directory is.
 fn sync_directory(path: &Path) -> io::Result<()> {
     path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
@@ -122,18 +140,28 @@ fn sync_directory(path: &Path) -> io::Result<()> {
 /// Removes what writers have left that were killed, and sees whether files can be made.
 pub fn prepare(directory: &Path) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
-        let name = entry?.file_name();
+        let entry = entry?;
+        let name = entry.file_name();
         let is_part =
             name.to_str().is_some_and(|it| it.starts_with(&format!(".{BEGIN}")) && it.ends_with(PART_ENDING));
-        if !is_part {
+        // Nothing else is a writer's; to open a pipe would wait for its other end.
+        if !is_part || !entry.file_type().is_ok_and(|it| it.is_file()) {
             continue;
         }
         let path = directory.join(&name);
-        match File::open(&path) {
-            Ok(file) if try_lock(&file, Lock::Exclusive)? => fs::remove_file(&path)?,
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
+        let removed = match File::open(&path) {
+            Ok(file) if try_lock(&file, Lock::Exclusive)? && is_at(&file, &path)? => fs::remove_file(&path),
+            Ok(_) => Ok(()),
+            Err(error) => Err(error),
+        };
+        match removed {
+            // Another one's, who may be writing it; or somebody else has removed it.
+            Err(error)
+                if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) =>
+            {
+                return Err(error);
+            }
+            _ => {}
         }
     }
     ArchiveFile::create(directory).map(drop)
@@ -183,6 +211,45 @@ mod tests {
         prepare(&directory).unwrap();
         assert!(!dead.exists() && directory.join("notes.part").exists());
         assert!(living.finish().unwrap().exists());
+        fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn what_is_no_file_has_no_writer_and_is_left_alone() {
+        let directory = scratch("odd");
+        let name = |number| directory.join(format!(".processes-20200101T000000Z-{number}.jsonl.gz.part"));
+        fs::create_dir(name(1)).unwrap();
+        std::os::unix::fs::symlink("nowhere", name(2)).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(name(3)).status().unwrap().success());
+        prepare(&directory).unwrap();
+        assert_eq!(names(&directory).len(), 3);
+        fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn writers_that_begin_and_clean_up_at_once_have_files_of_their_own() {
+        let directory = scratch("beside");
+        let write = |writer: usize| {
+            for round in 0..40 {
+                prepare(&directory).unwrap();
+                let mut file = ArchiveFile::create(&directory).unwrap();
+                writeln!(file, "{writer} {round}").unwrap();
+                file.finish().unwrap();
+            }
+        };
+        std::thread::scope(|scope| (0..4).for_each(|writer| drop(scope.spawn(move || write(writer)))));
+        let mut lines: Vec<String> = names(&directory)
+            .into_iter()
+            .map(|name| {
+                let mut text = String::new();
+                let file = File::open(directory.join(name)).unwrap();
+                flate2::read::GzDecoder::new(file).read_to_string(&mut text).unwrap();
+                text
+            })
+            .collect();
+        lines.sort();
+        lines.dedup();
+        assert_eq!(lines.len(), 160);
         fs::remove_dir_all(directory).unwrap();
     }
 }

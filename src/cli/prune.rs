@@ -173,6 +173,7 @@ fn question(store: &mut Store, filter: &PruneFilter, output_only: bool) -> Resul
 /// Those of eras that go as a whole: their tables are dropped, which takes no longer for many processes than for few.
 fn forget_eras(store: &mut Store, filter: &PruneFilter) -> Result<u64, CliError> {
     close_eras(store)?;
+    store.measure_changed_eras(filter.older_than)?;
     let ages = Ages::of(std::slice::from_ref(filter));
     let rest = |took| {
         rest(took);
@@ -229,6 +230,7 @@ fn delete_outputs(store: &mut Store, filter: &PruneFilter) -> Result<Done, CliEr
         rest(took);
         true
     };
+    store.measure_changed_eras(filter.older_than)?;
     let (processes, output_bytes, _) =
         store.forget_outputs_of_eras(&Ages::of(std::slice::from_ref(filter)), |_| false, rest)?;
     let mut done = Done { processes, output_bytes, ..Done::default() };

@@ -79,6 +79,7 @@ impl Retention {
                 places: HashMap::new(),
                 eras: KeptEras::default(),
                 eras_of_outputs: KeptEras::default(),
+                measured: None,
                 refused: 0,
                 refused_since: None,
             };
@@ -118,6 +119,8 @@ struct Forgetter {
     /// Eras that are not to be forgotten yet, and those whose outputs are not.
     eras: KeptEras,
     eras_of_outputs: KeptEras,
+    /// When it was last looked whether ends were written by hand.
+    measured: Option<Instant>,
     /// At how many looks running somebody else had the lock.
     refused: u32,
     refused_since: Option<Instant>,
@@ -239,6 +242,14 @@ impl Forgetter {
     ) -> Result<(), ArchiveError> {
         let parts = self.policy.processes.parts();
         let mut whole = Vec::new();
+        if self.measured.is_none_or(|at| at.elapsed() >= WHOLE_LOOK_EVERY) {
+            for ages in [&self.policy.processes, &self.policy.outputs] {
+                if let Some(shortest) = ages.parts().iter().map(|it| it.age).min() {
+                    store.measure_changed_eras(shortest)?;
+                }
+            }
+            self.measured = Some(Instant::now());
+        }
         if self.archive.is_none() {
             let ages = Ages::of(&parts.iter().map(|it| filter_of(it, &[])).collect::<Vec<_>>());
             let kept = &self.eras;

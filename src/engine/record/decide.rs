@@ -128,6 +128,8 @@ pub(crate) fn unrecordable(result: &TaskResult, reason: &str) -> TaskResult {
             outcome: Outcome::Failed,
             command: None,
             output: None,
+            // Bytes without an output would say that somebody has deleted it.
+            output_bytes: 0,
             error_message: Some(message),
             ..result.execution.clone()
         },
@@ -246,8 +248,12 @@ mod tests {
 
     #[test]
     fn what_cannot_be_recorded_fails_the_process_with_the_reason() {
-        let result = decide(&work(0), succeeded(), Handover::Keep, 0.0);
+        let mut run = succeeded();
+        (run.report.output, run.report.output_bytes) = (Some("text".to_owned()), 4);
+        let result = decide(&work(0), run, Handover::Keep, 0.0);
         let instead = unrecordable(&result, "bad value");
+        let kept = (&instead.execution.output, instead.execution.output_bytes);
+        assert_eq!(kept, (&None, 0), "nobody has deleted it");
         assert_eq!(instead.transition.claim, ClaimMove::End);
         assert!(instead.process_error.unwrap_or_default().contains("bad value"));
         assert_eq!((instead.version, instead.attempt), (7, 1));

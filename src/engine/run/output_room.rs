@@ -26,9 +26,9 @@ impl OutputRoom {
         if bytes == 0 {
             return;
         }
-        let is_full = |it: &mut State| {
-            it.waiting_bytes > 0 && it.waiting_bytes + bytes > WAITING_BYTES_MAX && !it.is_closed
-        };
+        // Not by what it brings: an output that is larger than the room would wait until nothing else does, for as long as
+        // executors with small ones come before it.
+        let is_full = |it: &mut State| it.waiting_bytes >= WAITING_BYTES_MAX && !it.is_closed;
         let state = self.changed.wait_while(self.lock(), is_full);
         state.unwrap_or_else(PoisonError::into_inner).waiting_bytes += bytes;
     }
@@ -90,6 +90,23 @@ mod tests {
             assert_eq!(told.recv_timeout(soon), Err(RecvTimeoutError::Timeout));
             drop(owner);
             assert_eq!(told.recv(), Ok(1));
+        });
+    }
+
+    #[test]
+    fn what_is_larger_than_the_room_waits_for_no_moment_without_small_outputs() {
+        let owner = RoomOwner::default();
+        let room = Arc::clone(&owner.0);
+        room.take(1);
+        let (tell, told) = bounded(1);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                room.take(2 * WAITING_BYTES_MAX);
+                tell.send(()).unwrap();
+            });
+            let is_let_in = told.recv_timeout(Duration::from_secs(5)).is_ok();
+            drop(owner);
+            assert!(is_let_in);
         });
     }
 }

@@ -23,6 +23,13 @@ use super::{Sql, Store, StoreError};
 
 const ERAS: Sql = Sql::new("look at the eras", include_str!("../../../sql/eras/eras.sql"));
 const ENDED: Sql = Sql::new("count what has ended", include_str!("../../../sql/eras/ended.sql"));
+/// The same, whenever that was: of what was written by hand it may be before the era began. A scan of all processes.
+const ENDED_EVER: Sql = Sql::new(
+    "count what has ended",
+    "SELECT count(*) AS how_many \
+     FROM (SELECT FROM processes WHERE era = $1::int AND completed_at IS NOT NULL LIMIT $2) AS few",
+);
+const CHANGED: Sql = Sql::new("look for changed ends", include_str!("../../../sql/eras/changed.sql"));
 const UNFINISHED: Sql =
     Sql::new("count what has not ended", include_str!("../../../sql/eras/unfinished.sql"));
 const HOLD: Sql =
@@ -98,7 +105,7 @@ impl Store {
         for era in &eras {
             let step = match era.kind {
                 _ if era.is_emptied => self.drop_emptied(era)?,
-                Kind::Started if era.is_newest => self.begin_next(era)?,
+                Kind::Started if era.is_newest => self.begin_next(era, &ENDED)?,
                 Kind::Started if !era.is_closed => self.close(era, &eras)?,
                 Kind::Started | Kind::Ended if era.is_full && era.is_closed => self.tidy(era)?,
                 Kind::Long => self.move_ended(era)?,
@@ -121,7 +128,8 @@ impl Store {
         let eras = self.eras(ERA_SIZE)?;
         let mut is_waiting = false;
         for era in eras.iter().filter(|it| it.kind == Kind::Started && !it.is_closed) {
-            let step = if era.is_newest { self.begin_next(era)? } else { self.close(era, &eras)? };
+            let step =
+                if era.is_newest { self.begin_next(era, &ENDED_EVER)? } else { self.close(era, &eras)? };
             match step {
                 Step::Did(_) => return Ok(step),
                 Step::Busy => is_waiting = true,
@@ -133,6 +141,20 @@ impl Store {
             }
         }
         Ok(if is_waiting { Step::Busy } else { Step::Idle })
+    }
+
+    /// Measures the closed eras anew of which something is older than `age`, although it was not when they were closed: of
+    /// ends that were written by hand only the rows themselves tell. A scan of all that is so old.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn measure_changed_eras(&mut self, age: Duration) -> Result<(), StoreError> {
+        for row in self.query(&CHANGED, &[&age.as_secs_f64()])? {
+            let number = get(&row, "era", "an era")?;
+            // Who moves something to it meanwhile notes that as well. Busy: the next time.
+            self.step(|store| store.execute_one(&MEASURE, number).map(|_| None))?;
+        }
+        Ok(())
     }
 
     /// How far what was there before eras has been moved; `None` once all has.
@@ -185,14 +207,14 @@ impl Store {
     }
 
     /// Begins a new era if enough of the newest has ended.
-    fn begin_next(&mut self, newest: &Era) -> Result<Step, StoreError> {
+    fn begin_next(&mut self, newest: &Era, ended: &Sql) -> Result<Step, StoreError> {
         let age = Duration::try_from_secs_f64(newest.age_s).unwrap_or_default();
         let wanted = match age {
             age if age >= AGE_OF_FEW => FEW.min(newest.size),
             age if age >= AGE_OF_MANY => newest.size / 4,
             _ => newest.size,
         };
-        if self.count(&ENDED, newest.number, wanted.max(1))? < wanted.max(1) {
+        if self.count(ended, newest.number, wanted.max(1))? < wanted.max(1) {
             return Ok(Step::Idle);
         }
         // Its tables are there for everybody before anything is put into them.

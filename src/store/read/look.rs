@@ -402,44 +402,49 @@ impl Store {
         let begin = &conditions.begin;
         let are_ended = matches!(walk.part, Part::Of(Class::Well | Class::Badly));
         let Some(pattern) = pattern else {
-            let end = if is_more { self.end_of(walk, begin, looked_at, branches)? } else { None };
-            let found = self.walked(filter, conditions, walk, are_ended, end.as_ref())?;
+            let (end, each) = match is_more {
+                true => self.end_of(walk, begin, looked_at, branches)?,
+                false => (None, conditions.rows),
+            };
+            let found = self.walked(filter, conditions, walk, are_ended, end.as_ref(), each)?;
             return Ok((found, end));
         };
         let searched = if walk.types.is_empty() { SEARCHED_MAX } else { SEARCHED_BY_TYPE_MAX };
-        let mut end = self.end_by_index(walk, begin, share(searched))?;
+        let each = share(searched);
+        let mut end = self.end_by_index(walk, begin, each)?;
         let most = if is_more {
             share(SEARCH_FOUND_MAX.min(looked_at / 2)) * walk.types.len().max(1) as i64
         } else {
             conditions.rows
         };
-        let few = self.search(walk, begin, end.as_ref(), pattern, most)?;
+        let few = self.search(walk, begin, end.as_ref(), pattern, most, each)?;
         if few.len() as i64 == most && is_more {
             end = few.last().cloned();
         }
         Ok((self.of_these(filter, conditions, &few, are_ended)?, end))
     }
 
-    /// As far as so many rows of all walks go. Types that have much come to their share long before the others.
+    /// As far as so many rows of all walks go, and how many of each type these may be. Types that have much come to their
+    /// share long before the others.
     fn end_of(
         &mut self,
         walk: &Walk,
         begin: &Cursor,
         looked_at: i64,
         branches: usize,
-    ) -> Result<Option<Cursor>, StoreError> {
+    ) -> Result<(Option<Cursor>, i64), StoreError> {
         let (types, branches) = (walk.types.len() as i64, branches as i64);
         let share = (looked_at * types.max(1) / branches).max(LOOKED_AT_MIN);
-        let Part::Of(class) = walk.part else { return self.end_by_index(walk, begin, share) };
-        if types < 2 {
-            return self.end_by_index(walk, begin, share);
-        }
+        let class = match walk.part {
+            Part::Of(class) if types > 1 => class,
+            _ => return Ok((self.end_by_index(walk, begin, share)?, share)),
+        };
         let each = (SHARE_FACTOR * share / types).clamp(LOOKED_AT_MIN, share);
         let row = self.query_opt(
             &END_BY_TYPES,
             &[&begin.created_at, &begin.process_id, &each, &walk.types, &class.as_str(), &share],
         )?;
-        row.map(|row| Cursor::of(&row)).transpose()
+        Ok((row.map(|row| Cursor::of(&row)).transpose()?, each))
     }
 
     fn end_by_index(
@@ -465,6 +470,7 @@ impl Store {
         end: Option<&Cursor>,
         pattern: &str,
         most: i64,
+        each: i64,
     ) -> Result<Vec<Cursor>, StoreError> {
         let oldest = Cursor::oldest();
         let end = end.unwrap_or(&oldest);
@@ -473,7 +479,7 @@ impl Store {
         let class = if let Part::Of(class) = walk.part { Some(class.as_str()) } else { None };
         let sql = match &class {
             Some(class) => {
-                params.extend::<[&(dyn ToSql + Sync); 2]>([&walk.types, class]);
+                params.extend::<[&(dyn ToSql + Sync); 3]>([&walk.types, class, &each]);
                 &SEARCH_BY_TYPE
             }
             None => &SEARCH_BY_CREATION,
@@ -488,6 +494,7 @@ impl Store {
         walk: &Walk,
         are_ended: bool,
         end: Option<&Cursor>,
+        each: i64,
     ) -> Result<Vec<Found>, StoreError> {
         let oldest = Cursor::oldest();
         let (begin, end) = (&conditions.begin, end.unwrap_or(&oldest));
@@ -497,7 +504,13 @@ impl Store {
         match walk.part {
             Part::Of(class) => {
                 let [a, b, c, d] = range;
-                self.found(&BY_TYPE, filter, conditions, since, &[a, b, c, d, &walk.types, &class.as_str()])
+                self.found(
+                    &BY_TYPE,
+                    filter,
+                    conditions,
+                    since,
+                    &[a, b, c, d, &walk.types, &class.as_str(), &each],
+                )
             }
             _ => self.found(&BY_CREATION, filter, conditions, since, &range),
         }

@@ -4,6 +4,7 @@ mod beside;
 mod doors;
 mod forgetting;
 mod keeping;
+mod overtaken;
 mod retries;
 
 use std::time::{Duration, Instant};

@@ -26,9 +26,9 @@ FROM (
     FROM generate_series(1, 100000) AS n
 ) AS past ORDER BY n;
 
-INSERT INTO task_executions (process_id, task_index, attempt, node_id, command, outcome, exit_code, started_at, completed_at,
+INSERT INTO executions (era, process_id, task_index, attempt, node_id, command, outcome, exit_code, started_at, completed_at,
     duration_ms, cpu_ms, peak_memory_bytes, output, output_bytes)
-SELECT process_id, task_index, 1, CASE WHEN n BETWEEN 30000 AND 60000 AND n % 150 = 0 THEN 'node-5' ELSE 'node-' || n % 4 + 1 END,
+SELECT era, process_id, task_index, 1, CASE WHEN n BETWEEN 30000 AND 60000 AND n % 150 = 0 THEN 'node-5' ELSE 'node-' || n % 4 + 1 END,
     '/bin/true', CASE status WHEN 'COMPLETED' THEN 'SUCCEEDED' ELSE 'FAILED' END, 0, started_at, completed_at, 1, 1, 1, '', 0
 FROM (SELECT *, split_part(process_id, '-', 2)::integer AS n FROM processes) AS ended, generate_series(0, 1) AS task_index
 ORDER BY n;

@@ -26,8 +26,8 @@ enum Statistics {
 fn filled(test: &str, statistics: Statistics) -> TestDatabase {
     let database = TestDatabase::alone(test);
     let mut sql = database.sql();
-    let analyze = "ANALYZE processes, task_executions, scheduled_tasks, settled_counts";
-    for table in ["processes", "task_executions", "scheduled_tasks"] {
+    let analyze = "ANALYZE processes, executions, scheduled_tasks, settled_counts";
+    for table in ["processes", "executions_1", "scheduled_tasks"] {
         sql.batch_execute(&format!("ALTER TABLE {table} SET (autovacuum_enabled = off)")).unwrap();
     }
     if statistics == Statistics::WhileEmpty {
@@ -149,7 +149,7 @@ fn alone_and_in_pairs() -> Vec<(String, ProcessFilter, String)> {
 fn blocks(client: &mut postgres::Client) -> i64 {
     let sum = "SELECT pg_stat_clear_snapshot()::text, sum(coalesce(heap_blks_read, 0) + coalesce(heap_blks_hit, 0) \
         + coalesce(idx_blks_read, 0) + coalesce(idx_blks_hit, 0))::bigint FROM pg_statio_user_tables \
-        WHERE relname IN ('processes', 'scheduled_tasks', 'task_executions', 'tasks', 'settled', 'settled_counts')";
+        WHERE relname ~ '^(processes|scheduled_tasks|settled|settled_counts|(tasks|executions|outputs)_[0-9]+)$'";
     client.batch_execute("SELECT pg_stat_clear_snapshot()").unwrap();
     client.query_one(sum, &[]).unwrap().get(1)
 }

@@ -97,7 +97,7 @@ fn who_is_in_a_migrations_way_is_named_and_not_waited_for_without_bound() {
     // Tables that somebody reads, in a transaction that he has left open.
     let undo = "DELETE FROM schema_migrations WHERE version >= 13; ALTER TABLE nodes DROP COLUMN lock_pid, \
                 DROP COLUMN lock_role, DROP COLUMN lock_began, DROP COLUMN heartbeat_seconds, \
-                DROP COLUMN dead_after_seconds; DROP INDEX scheduled_tasks_shared";
+                DROP COLUMN dead_after_seconds";
     bench.database.sql().batch_execute(undo).unwrap();
     let mut reader = bench.database.sql();
     reader.batch_execute("BEGIN; SELECT count(*) FROM nodes").unwrap();
