@@ -271,9 +271,15 @@ AS $function$
         SELECT move_processes.target, t.task_id, t.process_id, t.task_index, t.name, t.command, t.shell, t.working_directory,
             t.environment, t.timeout_minutes, t.max_retries, t.retry, t.on_crash, t.max_output_bytes, t.status, t.attempt,
             t.retry_count, t.started_at, t.completed_at, t.error_message, t.exit_code,
-            CASE WHEN e.process_id IS NULL THEN t.output END, coalesce(e.attempt, t.output_attempt), t.created_at, t.updated_at
-        FROM task t LEFT JOIN execution e ON t.output_attempt IS NULL AND e.process_id = t.process_id
-            AND e.task_index = t.task_index AND e.attempt = t.attempt AND e.output = t.output
+            CASE WHEN e.attempt IS NULL THEN t.output END, coalesce(e.attempt, t.output_attempt), t.created_at, t.updated_at
+        -- In the table, where it is seen until the end of this statement: joined to what was deleted, each would be compared
+        -- with each.
+        FROM task t LEFT JOIN LATERAL (
+            SELECT e.attempt FROM executions e
+            WHERE t.output_attempt IS NULL AND t.output IS NOT NULL AND e.era = t.era AND e.process_id = t.process_id
+                AND e.task_index = t.task_index AND e.attempt = t.attempt AND e.output = t.output
+            OFFSET 0
+        ) AS e ON true
     )
     SELECT count(*) FROM process
 $function$;

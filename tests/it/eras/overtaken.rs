@@ -66,6 +66,7 @@ fn what_is_moved_while_old_processes_are_deleted_goes_with_all_that_is_its_own_o
     let ids = run(&database, &printing(), 2);
     assert_eq!(keep(&mut database.store()), [Began(3), Closed(2)]);
     age(&database);
+    let to: i32 = database.sql().query_one("SELECT add_era('ENDED')", &[]).unwrap().get(0);
     let none = None::<Vec<String>>;
     overtake(
         &database,
@@ -82,7 +83,7 @@ fn what_is_moved_while_old_processes_are_deleted_goes_with_all_that_is_its_own_o
             &none,
             &Vec::<i32>::new(),
         ],
-        &format!("SELECT move_processes(ARRAY['{}'], add_era('ENDED'))", ids[0]),
+        &format!("SELECT move_processes(ARRAY['{}'], {to})", ids[0]),
     );
     assert_eq!(database.count("processes"), 1);
     assert_whole(&database, &ids[0], 1);
