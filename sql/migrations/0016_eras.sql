@@ -284,16 +284,39 @@ AS $function$
     SELECT count(*) FROM process
 $function$;
 
+-- The output of an execution that has none in its row. A function, since a planner that sees the look at all eras in a look at
+-- all eras makes thousands of scans out of it, and has them compiled; a call looks at one era.
+CREATE FUNCTION long_output(era integer, process_id text, task_index integer, attempt integer) RETURNS text
+LANGUAGE plpgsql STABLE
+SET search_path FROM CURRENT
+AS $function$
+#variable_conflict use_column
+BEGIN
+    RETURN (SELECT o.output FROM outputs o WHERE o.era = long_output.era AND o.process_id = long_output.process_id
+        AND o.task_index = long_output.task_index AND o.attempt = long_output.attempt);
+END
+$function$;
+
+-- The output of an execution.
+CREATE FUNCTION output_of(era integer, process_id text, task_index integer, attempt integer) RETURNS text
+LANGUAGE plpgsql STABLE
+SET search_path FROM CURRENT
+AS $function$
+#variable_conflict use_column
+BEGIN
+    RETURN (SELECT CASE WHEN e.output IS NULL AND e.output_bytes > 0
+            THEN long_output(e.era, e.process_id, e.task_index, e.attempt) ELSE e.output END
+        FROM executions e WHERE e.era = output_of.era AND e.process_id = output_of.process_id
+            AND e.task_index = output_of.task_index AND e.attempt = output_of.attempt);
+END
+$function$;
+
 CREATE VIEW tasks AS
 SELECT t.task_id, t.process_id, t.task_index, t.name, t.command, t.shell, t.working_directory, t.environment,
     t.timeout_minutes, t.max_retries, t.retry, t.on_crash, t.max_output_bytes, t.status, t.attempt, t.retry_count,
     t.started_at, t.completed_at, t.error_message, t.exit_code,
-    CASE WHEN t.output_attempt IS NULL THEN t.output ELSE (
-        SELECT coalesce(e.output, (SELECT o.output FROM outputs o WHERE o.era = e.era AND o.process_id = e.process_id
-            AND o.task_index = e.task_index AND o.attempt = e.attempt))
-        FROM executions e WHERE e.era = t.era AND e.process_id = t.process_id AND e.task_index = t.task_index
-            AND e.attempt = t.output_attempt
-    ) END AS output,
+    CASE WHEN t.output_attempt IS NULL THEN t.output
+        ELSE output_of(t.era, t.process_id, t.task_index, t.output_attempt) END AS output,
     t.created_at, t.updated_at, t.era, t.xmin, t.xmax, t.ctid -- the last three for programs of the release before
 FROM all_tasks t;
 ALTER VIEW tasks ALTER COLUMN status SET DEFAULT 'NOT_STARTED';
@@ -305,8 +328,8 @@ ALTER VIEW tasks ALTER COLUMN updated_at SET DEFAULT now();
 CREATE VIEW task_executions AS
 SELECT e.process_id, e.task_index, e.attempt, e.node_id, e.command, e.outcome, e.exit_code, e.signal, e.started_at,
     e.completed_at, e.duration_ms, e.cpu_ms, e.peak_memory_bytes,
-    coalesce(e.output, (SELECT o.output FROM outputs o WHERE o.era = e.era AND o.process_id = e.process_id
-        AND o.task_index = e.task_index AND o.attempt = e.attempt)) AS output,
+    CASE WHEN e.output IS NULL AND e.output_bytes > 0
+        THEN long_output(e.era, e.process_id, e.task_index, e.attempt) ELSE e.output END AS output,
     e.output_bytes, e.error_message, e.context_values, e.era, e.xmin, e.xmax, e.ctid
 FROM executions e;
 
