@@ -85,11 +85,17 @@ impl ArchiveFile {
 
     /// Puts it on the disk, name and all.
     pub fn finish(mut self) -> io::Result<PathBuf> {
-        if let Some(out) = self.out.take() {
-            let gz = out.into_inner().map_err(io::IntoInnerError::into_error)?;
-            gz.finish()?.file.sync_all()?;
+        let Some(out) = self.out.take() else { return Ok(self.path.clone()) };
+        let written = out.into_inner().map_err(io::IntoInnerError::into_error).and_then(GzEncoder::finish);
+        let renamed = written.and_then(|it| {
+            it.file.sync_all()?;
+            // Locked until then: whoever cleans up would take it for a dead writer's.
+            fs::rename(&self.part, &self.path)
+        });
+        if let Err(error) = renamed {
+            self.remove();
+            return Err(error);
         }
-        fs::rename(&self.part, &self.path)?;
         sync_directory(&self.path)?;
         Ok(self.path.clone())
     }
@@ -105,17 +111,24 @@ impl Write for ArchiveFile {
     }
 }
 
-impl Drop for ArchiveFile {
-    fn drop(&mut self) {
-        // Its buffer is not worth writing any more.
-        if let Some(out) = self.out.take() {
-            drop(out.into_parts());
-        }
+impl ArchiveFile {
+    fn remove(&self) {
         match fs::remove_file(&self.part) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 log::warn!("{} stays until the next archive is written: {error}", self.part.display());
             }
             _ => {}
+        }
+    }
+}
+
+impl Drop for ArchiveFile {
+    fn drop(&mut self) {
+        if let Some(out) = self.out.take() {
+            // While it is locked: afterwards the name may be another one's.
+            self.remove();
+            // Its buffer is not worth writing any more.
+            drop(out.into_parts());
         }
     }
 }

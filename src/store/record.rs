@@ -31,6 +31,9 @@ const RECORDED: Sql =
 /// Outputs of up to so many bytes lie in the row of their execution (`sql/migrations/0016_eras.sql`): nearly all are, and
 /// cost no statement of their own.
 const INLINE_BYTES_MAX: usize = 1024;
+/// What a copy waits for. It is waited for here: a copy that fails before it has begun leaves a connection that the client
+/// library can't use any more, and a lock that somebody has would look like a connection lost, again and again.
+const COPY_LOCK: &str = "LOCK TABLE ONLY outputs IN ROW EXCLUSIVE MODE";
 /// Bytes of one message of a copy. The client library keeps a buffer as large as the largest message that it has sent.
 const COPY_BYTES: usize = 64 * 1024;
 /// What a copy in binary begins with: a signature, flags, an extension of no bytes.
@@ -181,6 +184,7 @@ impl Store {
         }
         let copy = self.prepare(&COPY)?;
         let failed = |source| StoreError::database(COPY.action, source);
+        self.connection.batch_execute(COPY_LOCK).map_err(failed)?;
         let mut copying = self.connection.copy_in(&copy).map_err(failed)?;
         write_copy(&mut copying, outputs).map_err(copy_error)?;
         copying.finish().map_err(failed)?;

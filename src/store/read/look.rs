@@ -59,9 +59,9 @@ const SHARE_FACTOR: i64 = 2;
 /// page of it that has one.
 const SEARCHED_MAX: i64 = 40_000;
 /// The same by type, whose rows are strewn.
-const SEARCHED_BY_TYPE_MAX: i64 = 4_000;
+const SEARCHED_BY_TYPE_MAX: i64 = 2_500;
 /// Found ids whose rows one page looks up.
-const SEARCH_FOUND_MAX: i64 = 400;
+const SEARCH_FOUND_MAX: i64 = 300;
 /// Processes that are looked up one by one, rather than walked to.
 const FEW_MAX: i64 = 700;
 /// The same of those under way: where they are more, 300,000 others may wait that are newer.
