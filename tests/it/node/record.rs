@@ -123,22 +123,6 @@ fn of_long_outputs_only_those_are_written_whose_claims_are_ours() {
 }
 
 #[test]
-fn a_lock_on_long_outputs_is_told_as_one_and_leaves_the_connection_whole() {
-    let database = two_tasks("outputs_locked");
-    database.start_many("two", 1);
-    let (claim, task) = claim_one(&database, "node-a");
-    let mut result = success(&claim, &task);
-    result.execution.output = Some("x".repeat(5_000));
-    let (mut store, mut somebody) = (database.store(), database.sql());
-    let mut lock = somebody.transaction().unwrap();
-    lock.batch_execute("LOCK TABLE outputs IN ACCESS EXCLUSIVE MODE").unwrap();
-    let error = store.record("node-a", std::slice::from_ref(&result)).unwrap_err();
-    assert!(error.leaves_connection_whole(), "{error}");
-    lock.rollback().unwrap();
-    assert_eq!(store.record("node-a", &[result]).unwrap().len(), 1);
-}
-
-#[test]
 fn what_was_committed_before_the_answer_was_lost_is_found_and_goes_on() {
     let database = two_tasks("lost_answer");
     database.start_many("two", 2);
