@@ -210,18 +210,16 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
     // The node tells of its own threads; this one is not the node's.
     let (report_failure, retention_failed) = bounded(1);
     let retention = start_retention(&session, options, policy, &report_failure)?;
-    let eras = EraKeeper::start(session.source(), session.schema().to_owned(), &report_failure).map_err(
-        |cause| CliError::Failed(format!("failed to start the thread that keeps the eras: {cause}")),
-    )?;
-    let bookkeeper = Bookkeeper::start(session.source(), session.schema().to_owned(), &report_failure)
-        .map_err(|cause| CliError::Failed(format!("failed to start the thread that counts: {cause}")))?;
     let node = Node::start(
         session.source(),
         options.node_config(session.schema()),
         Arc::new(CommandRunners::new()),
     )?;
-    let endpoint = match start_endpoint(&session, options, node.health(), token) {
-        Ok(endpoint) => endpoint,
+    // After the node: what it needs comes first where threads are short.
+    let beside = start_endpoint(&session, options, node.health(), token)
+        .and_then(|endpoint| Ok((endpoint, start_keepers(&session, &report_failure)?)));
+    let (endpoint, (eras, bookkeeper)) = match beside {
+        Ok(beside) => beside,
         Err(error) => {
             node.stopper().interrupt();
             stopping::stop(node, &signals, options.drain_timeout)?;
@@ -287,6 +285,17 @@ fn start_retention(
     Retention::start(session.source(), schema, policy, archive, failed)
         .map(Some)
         .map_err(|cause| CliError::Failed(format!("failed to start the thread that deletes: {cause}")))
+}
+
+/// Who keeps the eras, and who counts what has ended.
+fn start_keepers(session: &Session, failed: &Sender<String>) -> Result<(EraKeeper, Bookkeeper), CliError> {
+    let named =
+        |what| move |cause| CliError::Failed(format!("failed to start the thread that {what}: {cause}"));
+    let (source, schema) = (session.source(), session.schema().to_owned());
+    let eras = EraKeeper::start(source, schema.clone(), failed).map_err(named("keeps the eras"))?;
+    let bookkeeper =
+        Bookkeeper::start(session.source(), schema, failed).map_err(named("counts what has ended"))?;
+    Ok((eras, bookkeeper))
 }
 
 /// The first signal, or the message of a thread that failed.

@@ -102,6 +102,7 @@ fn of_long_outputs_only_those_are_written_whose_claims_are_ours() {
             let mut result = success(claim, task);
             result.version -= i64::from(at == 1); // another node has it by now
             result.execution.output = Some(printed(at));
+            result.execution.output_bytes = printed(at).len() as u64;
             result
         })
         .collect();
