@@ -1,0 +1,1 @@
+//! Nodes that die or are frozen with slots.

@@ -1,0 +1,1 @@
+//! Limits beside the rest of the queue.
