@@ -1,0 +1,3 @@
+//! Limits: how many processes, or commands of theirs, run at once.
+
+pub mod definition;
