@@ -76,12 +76,12 @@ AS $function$
         FROM (
             SELECT n, CASE
                 WHEN p ? 'text' THEN p ->> 'text'
-                ELSE coalesce(CASE
+                ELSE coalesce(nullif(CASE
                     WHEN p ->> 'variable' LIKE 'config.%' THEN input -> 'config' ->> substr(p ->> 'variable', 8)
                     WHEN p ->> 'variable' LIKE 'metadata.%' THEN input -> 'metadata' ->> substr(p ->> 'variable', 10)
                     WHEN p ->> 'variable' = 'process_type' THEN limit_entries.process_type
                     ELSE input ->> (p ->> 'variable')
-                END, p ->> 'default')
+                END, ''), p ->> 'default')
             END AS value
             FROM jsonb_array_elements(l.key) WITH ORDINALITY AS e (p, n)
         ) AS part
