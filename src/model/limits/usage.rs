@@ -108,6 +108,45 @@ pub struct LimitDetails {
     pub line: Vec<LimitWaiter>,
 }
 
+/// For which limit a process waits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LimitWait {
+    /// The limit, with the key's value where it has a key.
+    pub entry: String,
+    /// How many at once.
+    pub max: Option<u32>,
+    /// How many slots of the entry are taken.
+    pub taken: u32,
+    /// Whether it is held back as a whole.
+    pub is_paused: bool,
+}
+
+impl LimitWait {
+    /// As a phrase: `waits for limit gpu (2 of 2 taken)`.
+    pub fn phrase(&self) -> String {
+        let why = match self.max {
+            _ if self.is_paused => "paused".to_owned(),
+            Some(0) => "its max is 0".to_owned(),
+            Some(max) => format!("{} of {max} taken", self.taken),
+            None => format!("{} taken", self.taken),
+        };
+        format!("waits for limit {} ({why})", self.entry)
+    }
+}
+
+/// Why a process waits for a limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LimitFacts {
+    /// For which, and who has its slots.
+    pub blocked: Option<(LimitWait, LimitDetails)>,
+    /// Since when.
+    pub since: Option<Timestamp>,
+    /// How many wait for the same and come before it, up to a bound.
+    pub ahead: i64,
+    /// Limits of its type that do not count for it, as the key is missing or empty in its input.
+    pub keyless: Vec<String>,
+}
+
 /// What is wrong with limits.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LimitTroubles {

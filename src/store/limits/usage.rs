@@ -1,10 +1,12 @@
 //! Limits as the faces show them, and `set_limit`.
 
+use std::collections::HashMap;
+
 use postgres::Row;
 
 use crate::model::limits::usage::{
-    COUNTED_MAX, LimitDeclaration, LimitDetails, LimitHolder, LimitTroubles, LimitUsage, LimitWaiter,
-    parse_entry,
+    COUNTED_MAX, LimitDeclaration, LimitDetails, LimitFacts, LimitHolder, LimitTroubles, LimitUsage,
+    LimitWait, LimitWaiter, parse_entry,
 };
 use crate::store::row::{Listed, get, listed, time, unreadable};
 use crate::store::{Sql, Store, StoreError};
@@ -18,6 +20,10 @@ const DECLARED_BY: Sql =
 const NAMES: Sql = Sql::new("read the names of limits", include_str!("../../../sql/limits/names.sql"));
 const TROUBLES: Sql =
     Sql::new("see what is wrong with limits", include_str!("../../../sql/limits/troubles.sql"));
+const WAITS: Sql =
+    Sql::new("see for which limits processes wait", include_str!("../../../sql/limits/waits.sql"));
+const PLACE: Sql =
+    Sql::new("see where a process stands in line", include_str!("../../../sql/limits/place.sql"));
 const SET: Sql = Sql::new("change a limit", "SELECT set_limit($1, $2, $3) AS max");
 
 /// Keys of one limit that are looked at for who waits longest.
@@ -119,6 +125,53 @@ impl Store {
             }
         }
         Ok(troubles)
+    }
+}
+
+/// Of whoever has slots of the limit for which one waits.
+const NAMED_MAX: u32 = 10;
+
+impl Store {
+    /// For which limits these processes wait, by their ids; with `is_early` also those that no claim has met yet.
+    ///
+    /// # Errors
+    /// When the database fails or a row can't be read.
+    pub fn limit_waits(
+        &mut self,
+        process_ids: &[&str],
+        is_early: bool,
+    ) -> Result<HashMap<String, LimitWait>, StoreError> {
+        let read = |row: &Row| {
+            let wait = LimitWait {
+                entry: get(row, "entry", WHAT)?,
+                max: number(row, "max", WHAT)?,
+                taken: counted(row, "taken", WHAT)?,
+                is_paused: get(row, "is_paused", WHAT)?,
+            };
+            Ok((get(row, "process_id", WHAT)?, wait))
+        };
+        self.query(&WAITS, &[&process_ids, &is_early])?.iter().map(read).collect()
+    }
+
+    /// What limits have to do with where an unfinished process is; so many before it are counted.
+    ///
+    /// # Errors
+    /// When the database fails or a row can't be read.
+    pub(in crate::store) fn limit_facts(
+        &mut self,
+        process_id: &str,
+        ahead_max: i64,
+    ) -> Result<Option<LimitFacts>, StoreError> {
+        let wait = self.limit_waits(&[process_id], true)?.remove(process_id);
+        let entry = wait.as_ref().map(|it| it.entry.as_str());
+        let Some(row) = self.query_opt(&PLACE, &[&process_id, &entry, &ahead_max])? else { return Ok(None) };
+        let details = entry.map(|entry| self.limit(entry, NAMED_MAX)).transpose()?.flatten();
+        Ok(Some(LimitFacts {
+            blocked: wait.zip(details),
+            since: get(&row, "since", WHAT)?,
+            ahead: get(&row, "ahead", WHAT)?,
+            keyless: get(&row, "keyless", WHAT)?,
+        }))
     }
 }
 
