@@ -196,7 +196,10 @@ impl From<StoreError> for CliError {
 
 const fn exit_code_of(reason: RefusalReason) -> u8 {
     match reason {
-        RefusalReason::UnknownProcessType | RefusalReason::UnknownProcess | RefusalReason::UnknownTask => 3,
+        RefusalReason::UnknownProcessType
+        | RefusalReason::UnknownProcess
+        | RefusalReason::UnknownTask
+        | RefusalReason::UnknownLimit => 3,
         RefusalReason::NotRetryable | RefusalReason::WouldSkip => 1,
         RefusalReason::InvalidInput
         | RefusalReason::MissingVariable

@@ -146,6 +146,8 @@ pub enum RefusalReason {
     NotRetryable,
     /// `PO009`
     UnknownTask,
+    /// `PO020`
+    UnknownLimit,
     /// `PO012`
     WouldSkip,
 }
@@ -164,6 +166,7 @@ impl RefusalReason {
             Self::NotRetryable => "not_retryable",
             Self::UnknownTask => "unknown_task",
             Self::WouldSkip => "would_skip",
+            Self::UnknownLimit => "limit_not_found",
         }
     }
 
@@ -179,6 +182,7 @@ impl RefusalReason {
             "PO008" => Some(Self::NotRetryable),
             "PO009" => Some(Self::UnknownTask),
             "PO012" => Some(Self::WouldSkip),
+            "PO020" => Some(Self::UnknownLimit),
             _ => None,
         }
     }

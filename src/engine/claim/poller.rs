@@ -431,13 +431,14 @@ impl Poller {
     ) -> Result<ClaimedBatch, StoreError> {
         let (node, passed_over) = (&self.parts.holdings.node_id, &self.passed_over);
         let (scope, heeds_pauses) = (&self.parts.config.scope, self.parts.config.heeds_pauses);
+        let is_cautious = self.caution.is_on(Instant::now());
         let answer = self.session.write(|store| {
             let is_room_elsewhere = limit != limit_beside_room && store.is_room_elsewhere()?;
             let limit = if is_room_elsewhere { limit_beside_room } else { limit };
             let beside = match scope {
                 Scope::All => {
                     let shared = scan.shared.as_ref();
-                    store.claim_beside_locks(node, limit, &scan.parts(), shared, passed_over)?
+                    store.claim_beside_locks(node, limit, &scan.parts(), shared, passed_over, is_cautious)?
                 }
                 Scope::Process(id) => store.claim_this_beside_locks(node, id, heeds_pauses)?,
             };
@@ -446,6 +447,11 @@ impl Poller {
         match answer {
             Ok((Beside::Done { done, .. }, is_room_elsewhere)) => {
                 Ok(ClaimedBatch { is_room_elsewhere, ..done })
+            }
+            // A limit's row: from now on what it bounds is held.
+            Ok((Beside::Locked(_), _)) if !is_cautious => {
+                self.caution.met_lock(Instant::now());
+                self.claim_beside_locks(limit, limit_beside_room, scan)
             }
             Ok((Beside::Locked(error) | Beside::TableLocked(error), _)) => Err(error),
             Err(error) => {
