@@ -110,9 +110,19 @@ impl TaskResult {
     }
 }
 
-/// The results that are durable now, by process: each with the task that is in progress since then under the kept
-/// claim, if there is one, or why its row can't be read.
-pub type Recorded = HashMap<String, Result<Option<ClaimedTask>, StoreError>>;
+/// The results that are durable now, by process: each with what goes on since then, or why its row can't be read.
+pub type Recorded = HashMap<String, Result<Next, StoreError>>;
+
+/// What comes after a result that was recorded.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Next {
+    /// This task is in progress, under the kept claim.
+    Task(ClaimedTask),
+    /// Nothing is in progress.
+    Nothing,
+    /// A claim that was to be kept was given back: the next task needs slots of limits that it has to be admitted for.
+    GivenBack,
+}
 
 impl Store {
     /// Records a batch: all results whose claims are still `node`'s, and none of the others. A result that is not
@@ -292,8 +302,13 @@ fn read_recorded(rows: &[postgres::Row]) -> Result<Recorded, StoreError> {
     for row in rows {
         let process_id: &str = get(row, "process_id", "a recorded result")?;
         match read_task(row, "the next task") {
-            Ok(None) => drop(recorded.entry(process_id.to_owned()).or_insert(Ok(None))),
-            task => drop(recorded.insert(process_id.to_owned(), task)),
+            Ok(None) => {
+                let is_given_back = get(row, "is_given_back", "a recorded result")?;
+                let next = if is_given_back { Next::GivenBack } else { Next::Nothing };
+                recorded.entry(process_id.to_owned()).or_insert(Ok(next));
+            }
+            Ok(Some(task)) => drop(recorded.insert(process_id.to_owned(), Ok(Next::Task(task)))),
+            Err(error) => drop(recorded.insert(process_id.to_owned(), Err(error))),
         }
     }
     Ok(recorded)

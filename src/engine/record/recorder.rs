@@ -30,9 +30,9 @@ use crate::engine::shutdown::{Phase, Shutdown};
 use crate::failpoint::{self, Point};
 use crate::model::lifecycle::{ClaimMove, Outcome, ProcessStatus, Wait};
 use crate::store::StoreError;
-use crate::store::claims::{Claim, ClaimedTask, Quarantined};
+use crate::store::claims::{Claim, Quarantined};
 use crate::store::locks::Beside;
-use crate::store::record::{Recorded, TaskResult};
+use crate::store::record::{Next, Recorded, TaskResult};
 
 /// Most results in one transaction: past a few hundred the cost of the commit is spread thin enough.
 const BATCH_RESULTS_MAX: usize = 512;
@@ -354,13 +354,17 @@ impl Recorder {
         let (mut rest, mut is_slot_freed) = (Batch::default(), false);
         let (mut is_scheduled, mut yielded, mut is_limit_freed) = (false, None, false);
         for (work, result) in batch.into_pairs() {
+            let next = recorded.remove(&*result.process_id);
             is_limit_freed |= work.claim.limits.is_some() && result.transition.claim != ClaimMove::Keep;
+            if matches!(next, Some(Ok(Next::GivenBack))) {
+                yielded = yielded.max(Some(work.claim.priority));
+            }
             match result.transition.claim {
                 ClaimMove::Release(Wait::Backoff { .. }) if !result.wait.is_zero() => is_scheduled = true,
                 ClaimMove::Release(_) => yielded = yielded.max(Some(work.claim.priority)),
                 ClaimMove::Keep | ClaimMove::End => {}
             }
-            match (recorded.remove(&*result.process_id), missing) {
+            match (next, missing) {
                 (Some(next), _) => is_slot_freed |= self.go_on(work, result, next),
                 (None, Missing::NotRecorded) => rest.push(work, result),
                 (None, Missing::Stale) => {
@@ -404,12 +408,12 @@ impl Recorder {
         &mut self,
         work: Work,
         result: TaskResult,
-        next: Result<Option<ClaimedTask>, StoreError>,
+        next: Result<Next, StoreError>,
     ) -> bool {
         self.health.metrics.note_execution(result.execution.outcome);
         log_end(&work, &result);
         match next {
-            Ok(Some(task)) if result.transition.claim == ClaimMove::Keep => {
+            Ok(Next::Task(task)) if result.transition.claim == ClaimMove::Keep => {
                 let claim = match result.context {
                     None => work.claim,
                     Some(new) => with_context(&work, new),
@@ -418,7 +422,7 @@ impl Recorder {
                 let _ = self.jobs.next.send(Work { claim, task, due: None });
                 return false;
             }
-            Ok(None) if result.transition.claim == ClaimMove::Keep => {
+            Ok(Next::Nothing) if result.transition.claim == ClaimMove::Keep => {
                 self.quarantine(&result, None, "failed to read the next task: its row is missing".to_owned());
             }
             Ok(_) => self.holdings.claims.remove(&result.process_id, result.version),
