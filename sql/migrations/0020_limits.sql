@@ -389,6 +389,14 @@ BEGIN
             OR EXISTS (SELECT FROM processes p WHERE p.process_id = OLD.task_instance AND p.status = 'NOT_STARTED'))
         RETURNING x.limit_name || CASE x.slot_key WHEN '' THEN '' ELSE '=' || x.slot_key END AS entry
     LOOP
+        -- Whose next task needs the same comes first, unless somebody in the line has precedence.
+        CONTINUE WHEN TG_OP = 'UPDATE' AND NEW.state = 'READY' AND freed.entry = ANY (NEW.task_limits) AND NOT EXISTS (
+            SELECT FROM (
+                SELECT h.priority, h.execution_time FROM scheduled_tasks h
+                WHERE h.state = 'HELD' AND h.held_by = 'limit:' || freed.entry
+                ORDER BY h.priority DESC, h.execution_time LIMIT 1
+            ) AS next
+            WHERE next.priority > NEW.priority OR next.priority = NEW.priority AND next.execution_time < NEW.execution_time);
         released := released + release_waiting(freed.entry, 1);
     END LOOP;
     -- The node that gives up a claim looks for itself.

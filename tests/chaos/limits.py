@@ -121,7 +121,7 @@ def exceeded(database: Database) -> List[str]:
 
 
 class Waiting:
-    """Whoever waits for a limit that has room, as it is seen again and again."""
+    """Whoever waits for a limit that has room and that nobody takes, as it is seen again and again."""
 
     def __init__(self) -> None:
         self.since: Dict[Tuple[str, str], float] = {}
@@ -130,8 +130,9 @@ class Waiting:
 
     def look(self, database: Database, now: float) -> None:
         rows = database.try_ask(
-            "SELECT task_instance, held_by FROM process_orchestrator.scheduled_tasks WHERE state = 'HELD' "
-            "AND held_by LIKE 'limit:%' AND process_orchestrator.limit_room(substr(held_by, 7)) > 0")
+            "SELECT task_instance, held_by || ' ' || coalesce((SELECT max(n) FROM chaos.taken WHERE entry = substr(held_by, 7)), 0) "
+            "AS held_by FROM process_orchestrator.scheduled_tasks WHERE state = 'HELD' AND held_by LIKE 'limit:%' "
+            "AND process_orchestrator.limit_room(substr(held_by, 7)) > 0")
         self.looks += rows is not None
         self.note([(row["task_instance"], row["held_by"]) for row in rows or []], now)
 

@@ -234,6 +234,7 @@ mod tests {
             due_ago: Duration::ZERO,
             queue_delay: Duration::ZERO,
             limits: None,
+            is_by_task: false,
         }
     }
 

@@ -149,6 +149,7 @@ impl Recorder {
 
     fn handover(&self, work: &Work) -> Handover {
         let yields = self.shutdown.is_draining()
+            || work.claim.is_by_task
             || self.requests.paused.stops(&work.claim)
             || self.preemption.preempts(&work.claim)
             // It would wait, although nothing does at this moment: executors that ended together have taken what waited.
@@ -352,11 +353,16 @@ impl Recorder {
     /// Hands on what was recorded; returns what still has to be recorded.
     fn settle(&mut self, batch: Batch, mut recorded: Recorded, missing: Missing) -> Batch {
         let (mut rest, mut is_slot_freed) = (Batch::default(), false);
-        let (mut is_scheduled, mut yielded, mut is_limit_freed) = (false, None, false);
+        let (mut is_scheduled, mut yielded, mut limit_freed) = (false, None, None);
+        let is_by_task = batch.works.iter().any(|it| it.claim.is_by_task);
         for (work, result) in batch.into_pairs() {
-            is_limit_freed |= work.claim.limits.is_some() && result.transition.claim != ClaimMove::Keep;
+            if work.claim.limits.is_some() && result.transition.claim != ClaimMove::Keep {
+                limit_freed = limit_freed.max(Some(work.claim.priority));
+            }
             match result.transition.claim {
                 ClaimMove::Release(Wait::Backoff { .. }) if !result.wait.is_zero() => is_scheduled = true,
+                // It may go on here at once.
+                ClaimMove::Release(_) if work.claim.is_by_task => {}
                 ClaimMove::Release(_) => yielded = yielded.max(Some(work.claim.priority)),
                 ClaimMove::Keep | ClaimMove::End => {}
             }
@@ -374,12 +380,22 @@ impl Recorder {
         }
         if let Some(priority) = yielded {
             self.note_released(priority);
-        } else if is_limit_freed {
-            self.holdings.wakeups.note_limit_freed();
+        } else if let Some(priority) =
+            limit_freed.filter(|_| is_by_task || self.holdings.wakeups.is_limit_awaited())
+        {
+            self.note_limit_freed(priority);
         } else if is_slot_freed {
             self.holdings.wakeups.notify_slot_freed();
         }
         rest
+    }
+
+    /// Somebody who waited for a limit, or the next task of whoever held it, may be claimed: here, if there is room.
+    fn note_limit_freed(&mut self, priority: i32) {
+        if self.holdings.claims.occupying() >= self.health.executors() {
+            return self.note_released(priority);
+        }
+        self.holdings.wakeups.request_full_scan();
     }
 
     /// What was given back is due at once, wherever there is room; it has kept its place, behind which others may have been
