@@ -161,27 +161,29 @@ BEGIN
 END
 $function$;
 
--- Has processes that wait for an entry looked at again: the highest priority first, then by time. Gives how many there were.
-CREATE FUNCTION release_waiting(entry text, at_most integer) RETURNS integer
+-- Has processes that wait for an entry looked at again: the highest priority first, then by time. Gives which.
+CREATE FUNCTION release_waiting(entry text, at_most integer) RETURNS text[]
 LANGUAGE plpgsql
 SET search_path FROM CURRENT
 AS $function$
 DECLARE
-    released integer;
+    released text[];
 BEGIN
-    UPDATE scheduled_tasks s
-    SET state = CASE WHEN s.execution_time > now() THEN 'SCHEDULED' ELSE 'READY' END, held_by = NULL,
-        waiting_since = greatest(s.execution_time, statement_timestamp())
-    FROM (
+    WITH waiting AS MATERIALIZED (
         SELECT h.task_instance FROM scheduled_tasks h
         WHERE h.state = 'HELD' AND h.held_by = 'limit:' || release_waiting.entry
         ORDER BY h.priority DESC, h.execution_time
         LIMIT at_most
         FOR UPDATE SKIP LOCKED
-    ) AS waiting
-    WHERE s.task_instance = ANY (ARRAY[waiting.task_instance]);
-    GET DIAGNOSTICS released = ROW_COUNT;
-    RETURN released;
+    ), let_go AS (
+        UPDATE scheduled_tasks s
+        SET state = CASE WHEN s.execution_time > now() THEN 'SCHEDULED' ELSE 'READY' END, held_by = NULL,
+            waiting_since = greatest(s.execution_time, statement_timestamp())
+        FROM waiting WHERE s.task_instance = ANY (ARRAY[waiting.task_instance])
+        RETURNING s.task_instance
+    )
+    SELECT array_agg(task_instance) INTO released FROM let_go;
+    RETURN coalesce(released, '{}');
 END
 $function$;
 
@@ -363,7 +365,7 @@ DECLARE
     room     integer;
 BEGIN
     IF of IS NOT NULL THEN
-        released := release_waiting(of, least(limit_room(of), at_most));
+        released := cardinality(release_waiting(of, least(limit_room(of), at_most)));
     END IF;
     WHILE released < at_most LOOP
         SELECT s.held_by INTO held FROM scheduled_tasks s
@@ -372,7 +374,7 @@ BEGIN
         EXIT WHEN NOT FOUND;
         room := limit_room(substr(held, 7));
         IF room > 0 THEN
-            released := released + release_waiting(substr(held, 7), least(room, at_most - released));
+            released := released + cardinality(release_waiting(substr(held, 7), least(room, at_most - released)));
         END IF;
     END LOOP;
     RETURN released;
@@ -412,8 +414,8 @@ BEGIN
 END
 $function$;
 
--- Frees the slots that a process has for its task, but for those that are kept, or all; for each another one that waits is let go.
--- Gives how many were.
+-- Frees the slots that a process has for its task, but for those that are kept, or all; for each another one that waits is let go,
+-- of which the transaction keeps a note: the node may claim them in it (src/store/record.rs). Gives how many were.
 CREATE FUNCTION free_slots_of(process_id text, kept text[] DEFAULT '{}', with_process boolean DEFAULT false) RETURNS integer
 LANGUAGE plpgsql
 SET search_path FROM CURRENT
@@ -421,7 +423,7 @@ AS $function$
 #variable_conflict use_column
 DECLARE
     freed    text;
-    released integer := 0;
+    released text[] := '{}';
 BEGIN
     FOR freed IN
         DELETE FROM limit_slots x
@@ -429,9 +431,13 @@ BEGIN
             AND x.limit_name || CASE x.slot_key WHEN '' THEN '' ELSE '=' || x.slot_key END <> ALL (kept)
         RETURNING x.limit_name || CASE x.slot_key WHEN '' THEN '' ELSE '=' || x.slot_key END
     LOOP
-        released := released + release_waiting(freed, 1);
+        released := released || release_waiting(freed, 1);
     END LOOP;
-    RETURN released;
+    IF released <> '{}' THEN
+        PERFORM set_config('process_orchestrator.let_go', concat_ws(E'\x01',
+            nullif(current_setting('process_orchestrator.let_go', true), ''), array_to_string(released, E'\x01')), true);
+    END IF;
+    RETURN cardinality(released);
 END
 $function$;
 

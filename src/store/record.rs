@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use postgres::types::Json;
 use serde_json::{Map, Value};
 
-use super::claims::{ClaimedTask, read_task};
+use super::claims::{ClaimedBatch, ClaimedTask, read_task};
 use super::locks::{Beside, Rows};
 use super::row::{get, unreadable};
 use super::{Sql, Store, StoreError};
@@ -24,6 +24,11 @@ const COPY: Sql = Sql::new(
 const INSERT: Sql = Sql::new(
     "record a long output",
     "INSERT INTO outputs (era, process_id, task_index, attempt, output) VALUES ($1, $2, $3, $4, $5)",
+);
+/// What `free_slots_of` has noted in this transaction.
+const LET_GO: Sql = Sql::new(
+    "see what limits have let go",
+    "SELECT unnest(string_to_array(nullif(current_setting('process_orchestrator.let_go', true), ''), E'\\x01')) AS process_id",
 );
 const RECORDED: Sql =
     Sql::new("see which results were recorded", include_str!("../../sql/queue/recorded.sql"));
@@ -136,6 +141,29 @@ impl Store {
             true => self.in_transaction(RECORD.action, |store| store.record_all(node, results.iter())),
             false => self.record_all(node, results.iter()),
         }
+    }
+
+    /// The same, and claims in the same transaction what limits have let go in it, but for what `limit` leaves: one commit
+    /// in place of two between the end of a process and the begin of the next one. Beside them stands how many were let go.
+    ///
+    /// # Errors
+    /// As [`Store::record`]; what is claimed may be what has failed.
+    pub fn record_and_claim(
+        &mut self,
+        node: &str,
+        results: &[TaskResult],
+        limit: usize,
+    ) -> Result<(Recorded, ClaimedBatch, usize), StoreError> {
+        self.in_transaction(RECORD.action, |store| {
+            let recorded = store.record_all(node, results.iter())?;
+            let let_go: Vec<String> = store.query_column(&LET_GO, &[], "process_id", "a limit")?;
+            let ids: Vec<&str> = let_go.iter().take(limit).map(String::as_str).collect();
+            let claimed = match ids.is_empty() {
+                true => ClaimedBatch::default(),
+                false => store.claim_these(node, &ids, true)?,
+            };
+            Ok((recorded, claimed, let_go.len()))
+        })
     }
 
     /// Where there are long outputs, a transaction is open.
