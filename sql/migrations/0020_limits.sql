@@ -411,6 +411,45 @@ CREATE TRIGGER free_slots_of_gone AFTER DELETE ON scheduled_tasks
 CREATE TRIGGER free_slots_of_released AFTER UPDATE ON scheduled_tasks
     FOR EACH ROW WHEN (OLD.limits IS NOT NULL AND OLD.picked AND NOT NEW.picked) EXECUTE FUNCTION free_slots();
 
+-- Whether a process keeps the slots of its task for the next one, as if it had given them back and were the first to be admitted:
+-- none of its limits is paused, and of those of its tasks none is beyond its `max`, nor does anybody wait for one who has
+-- precedence. Limits that either task has alone are always asked anew. It takes nothing, and needs no lock.
+CREATE FUNCTION keeps_slots(
+    process_id text, priority integer, execution_time timestamptz, era integer, limits text[], task_limits text[], task_index integer
+) RETURNS boolean
+LANGUAGE plpgsql STABLE
+SET search_path FROM CURRENT
+AS $function$
+#variable_conflict use_column
+BEGIN
+    RETURN NOT EXISTS (
+        SELECT FROM open_tasks t
+        WHERE t.era = keeps_slots.era AND t.process_id = ANY (ARRAY[keeps_slots.process_id])
+            AND t.task_index BETWEEN keeps_slots.task_index AND keeps_slots.task_index + 1 AND t.limits IS NOT NULL
+    ) AND NOT EXISTS (
+        SELECT FROM unnest(keeps_slots.limits || keeps_slots.task_limits) AS e (entry)
+        JOIN limits l ON l.name = ANY (ARRAY[split_part(e.entry, '=', 1)])
+        WHERE l.is_paused
+    ) AND NOT EXISTS (
+        SELECT FROM unnest(keeps_slots.task_limits) AS e (entry)
+        JOIN limits l ON l.name = ANY (ARRAY[split_part(e.entry, '=', 1)])
+        WHERE l.max < (SELECT count(*) FROM (
+            SELECT FROM limit_slots x
+            WHERE x.limit_name = l.name AND x.slot_key = substr(e.entry, length(l.name) + 2)
+            LIMIT l.max + 1
+        ) AS taken)
+    ) AND NOT EXISTS (
+        SELECT FROM unnest(keeps_slots.task_limits) AS e (entry) CROSS JOIN LATERAL (
+            SELECT h.priority, h.execution_time FROM scheduled_tasks h
+            WHERE h.state = 'HELD' AND h.held_by = 'limit:' || e.entry
+            ORDER BY h.priority DESC, h.execution_time LIMIT 1
+        ) AS next
+        WHERE next.priority > keeps_slots.priority
+            OR next.priority = keeps_slots.priority AND next.execution_time < keeps_slots.execution_time
+    );
+END
+$function$;
+
 -- Who claims without having asked passes the row over.
 CREATE FUNCTION refuse_unadmitted() RETURNS trigger
 LANGUAGE plpgsql

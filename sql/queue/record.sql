@@ -11,8 +11,8 @@
 -- too: it is seen here or it comes too late, and looking for it reads nothing more. A process that would go on ends
 -- as CANCELLED, with all tasks from the one that has not completed; one that ends by itself ends as it does.
 --
--- Of a process whose tasks take a limit each by itself no claim is kept: the next task is admitted anew. Its row says so, as
--- its type may have gained the limit while the command ran.
+-- Of a process whose tasks take slots of their own the claim is kept only if it keeps those slots (keeps_slots); otherwise it is
+-- given back, and its next task is admitted anew. Its row says so, as its type may have gained the limit while the command ran.
 --
 -- Outputs of more than 1,024 bytes are not among the parameters. They follow in the same transaction, by COPY, for the
 -- processes that come back here with the era that they belong to (`outputs`). As parameters they went through an array and
@@ -35,7 +35,7 @@
 --   process are further entries of that range.
 WITH mine AS MATERIALIZED (
     SELECT r.*, s.era, s.cancel_reason,
-        CASE WHEN s.is_by_task AND r.asked = 'KEEP' THEN 'RELEASE' ELSE r.asked END AS claim,
+        CASE WHEN s.loses_slots THEN 'RELEASE' ELSE r.asked END AS claim,
         s.is_requested AND (r.asked <> 'END' OR r.outcome = 'CANCELLED') AS is_cancelled
     FROM (
         SELECT unnest($2::text[]) AS process_id, unnest($3::bigint[]) AS version, unnest($4::int[]) AS task_index,
@@ -49,7 +49,9 @@ WITH mine AS MATERIALIZED (
             unnest($20::bigint[]) AS output_bytes, unnest($21::text[]) AS error_message,
             unnest($22::text[]) AS process_error, unnest($23::text[]) AS command, unnest($24::jsonb[]) AS context
     ) AS r CROSS JOIN LATERAL (
-        SELECT s.era, s.cancel_reason, s.cancel_requested_at IS NOT NULL AS is_requested, s.task_limits IS NOT NULL AS is_by_task
+        SELECT s.era, s.cancel_reason, s.cancel_requested_at IS NOT NULL AS is_requested, 
+            CASE WHEN s.task_limits IS NULL OR r.asked <> 'KEEP' THEN false ELSE NOT keeps_slots(s.task_instance, s.priority,
+                s.execution_time, s.era, s.limits, s.task_limits, r.task_index) END AS loses_slots
         FROM scheduled_tasks s
         WHERE s.task_instance = r.process_id AND s.picked_by = $1 AND s.version = r.version
         FOR NO KEY UPDATE

@@ -36,7 +36,7 @@ const RELEASE_EVERY: Duration = Duration::from_millis(500);
 /// The share of the time that these looks may take while processes are met all the time.
 const RELEASE_RARER_THAN: u32 = 10;
 /// When a claim meets so many, those that wait behind them are held without being claimed one after the other.
-const BLOCKED_MANY: usize = 32;
+const BLOCKED_MANY: usize = 8;
 
 /// One thing to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -149,7 +149,6 @@ impl Recorder {
 
     fn handover(&self, work: &Work) -> Handover {
         let yields = self.shutdown.is_draining()
-            || work.claim.is_by_task
             || self.requests.paused.stops(&work.claim)
             || self.preemption.preempts(&work.claim)
             // It would wait, although nothing does at this moment: executors that ended together have taken what waited.
@@ -353,16 +352,16 @@ impl Recorder {
     /// Hands on what was recorded; returns what still has to be recorded.
     fn settle(&mut self, batch: Batch, mut recorded: Recorded, missing: Missing) -> Batch {
         let (mut rest, mut is_slot_freed) = (Batch::default(), false);
-        let (mut is_scheduled, mut yielded, mut limit_freed) = (false, None, None);
-        let is_by_task = batch.works.iter().any(|it| it.claim.is_by_task);
+        let (mut is_scheduled, mut yielded) = (false, None);
+        let (mut limit_freed, mut is_by_task) = (None, false);
         for (work, result) in batch.into_pairs() {
-            if work.claim.limits.is_some() && result.transition.claim != ClaimMove::Keep {
+            let is_given_back = matches!(recorded.get(&*result.process_id), Some(Ok(None)));
+            is_by_task |= is_given_back && work.claim.is_by_task;
+            if work.claim.limits.is_some() && (result.transition.claim != ClaimMove::Keep || is_given_back) {
                 limit_freed = limit_freed.max(Some(work.claim.priority));
             }
             match result.transition.claim {
                 ClaimMove::Release(Wait::Backoff { .. }) if !result.wait.is_zero() => is_scheduled = true,
-                // It may go on here at once.
-                ClaimMove::Release(_) if work.claim.is_by_task => {}
                 ClaimMove::Release(_) => yielded = yielded.max(Some(work.claim.priority)),
                 ClaimMove::Keep | ClaimMove::End => {}
             }
@@ -434,7 +433,8 @@ impl Recorder {
                 let _ = self.jobs.next.send(Work { claim, task, due: None });
                 return false;
             }
-            Ok(None) if result.transition.claim == ClaimMove::Keep => {
+            // One whose tasks take slots of their own was given back: the next one waits for its own.
+            Ok(None) if result.transition.claim == ClaimMove::Keep && !work.claim.is_by_task => {
                 self.quarantine(&result, None, "failed to read the next task: its row is missing".to_owned());
             }
             Ok(_) => self.holdings.claims.remove(&result.process_id, result.version),
