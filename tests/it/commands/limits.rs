@@ -2,13 +2,13 @@
 //!
 //! Claims are made here by what they are made of, the schema's own functions, so that every state stands still.
 
+use postgres::Client;
 use process_orchestrator::store::types::Registered;
 use process_orchestrator::{
     Concurrency, OrchestratorError, ProcessOrchestrator, ProcessType, ProcessTypeRegistry, TaskDefinition,
 };
 use serde_json::{Value, json};
 
-use crate::common::TestDatabase;
 use crate::program::Bench;
 
 /// `train`: one of each customer at a time, two on a card; `disk` has no max.
@@ -21,14 +21,17 @@ pub fn train() -> ProcessType {
 }
 
 /// Five processes, of which `a1` and `b1` run on `node-1`; `a2` waits for its customer, `c1` and `keyless` for a card.
-pub fn fill(database: &TestDatabase) {
-    database.lives("node-1");
+pub fn fill(sql: &mut Client) {
+    sql.batch_execute(
+        "INSERT INTO nodes (node_id, name, host, pid, version, executors, lease_seconds)
+        VALUES ('node-1', 'node-1', 'elsewhere', 1, '0', 4, 1e6)",
+    )
+    .unwrap();
     for (id, customer) in [("a1", "acme"), ("b1", "b"), ("a2", "acme"), ("c1", "c"), ("keyless", "")] {
         let input = json!({"config": {"customer": customer}});
-        database.sql().execute("SELECT start_process('train', $1::jsonb, $2)", &[&input, &id]).unwrap();
+        sql.execute("SELECT start_process('train', $1::jsonb, $2)", &[&input, &id]).unwrap();
     }
     let admitted = "SELECT count(*) FROM admit_processes(ARRAY['a1', 'b1']) WHERE blocked_by IS NULL";
-    let mut sql = database.sql();
     let mut claim = sql.transaction().unwrap();
     assert_eq!(claim.query_one(admitted, &[]).unwrap().get::<_, i64>(0), 2);
     claim
@@ -47,7 +50,7 @@ pub fn fill(database: &TestDatabase) {
 fn stage(test: &str) -> Bench {
     let bench = Bench::with_tables(test);
     bench.database.register(&train());
-    fill(&bench.database);
+    fill(&mut bench.database.sql());
     bench
 }
 
@@ -315,4 +318,27 @@ fn a_backlog_of_thousands_over_a_thousand_keys_is_counted_quickly() {
     let plan: Value = sql.query_one(read, &[]).unwrap().get(0);
     let buffers = plan[0]["Plan"]["Shared Hit Blocks"].as_i64().unwrap();
     assert!(buffers < 100, "{buffers} buffers to read one limit beside 5,000 held rows: {plan:#}");
+}
+
+#[test]
+fn whoever_waits_for_processes_hears_for_which_limit_they_wait() {
+    let bench = stage("limits_wait");
+    std::fs::write(bench.folder.join("two.jsonl"), "{}\n{}\n").unwrap();
+    for words in [&["start", "train", "--wait"][..], &["start", "train", "--wait", "--inputs", "two.jsonl"]] {
+        let mut start = bench.spawn(words);
+        let started = "scheduled_tasks WHERE state = 'READY'";
+        crate::common::wait_until("it is started", || (bench.database.count(started) > 0).then_some(()));
+        bench.database.sql().batch_execute("SELECT hold_blocked(100)").unwrap();
+        let (told, mut rest) = crate::program::until_line_kept(&mut start, " for limit vram");
+        assert!(told.contains(" limits show vram"), "{told}");
+        bench
+            .database
+            .sql()
+            .batch_execute("SELECT cancel_process(task_instance) FROM scheduled_tasks WHERE NOT picked")
+            .unwrap();
+        let mut more = String::new();
+        std::io::Read::read_to_string(&mut rest, &mut more).unwrap();
+        assert_eq!(start.wait().unwrap().code(), Some(1), "{told}{more}");
+        assert!(!more.contains("for limit vram"), "told once: {more}");
+    }
 }
