@@ -18,6 +18,7 @@ use crate::cli::options::input::InputOptions;
 use crate::cli::options::inputs::Inputs;
 use crate::cli::options::when;
 use crate::cli::options::when::When;
+use crate::cli::progress::limits::{self, Limits};
 use crate::cli::progress::pauses::Pauses;
 use crate::cli::progress::{self, Alarms, Wake};
 use crate::cli::screen::json::JsonWriter;
@@ -110,6 +111,7 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
     warn_without_node(&mut store, options.wait, global)?;
     if !options.wait {
         warn_of_paused(&mut store, &ids[..ids.len().min(1)], global)?;
+        warn_of_limits(&mut store, &ids, global)?;
     }
     let Some(signals) = signals else {
         return if options.json { print_ids(&ids) } else { Ok(()) };
@@ -117,6 +119,19 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
     drop(store);
     wait_for(&session, &ids, &signals, options, global)
 }
+
+/// What waits for a limit from its start on; of many some are looked at.
+fn warn_of_limits(store: &mut Store, ids: &[String], global: &GlobalOptions) -> Result<(), CliError> {
+    let first: Vec<&str> = ids.iter().take(LIMITS_LOOKED_AT_MAX).map(String::as_str).collect();
+    let waiting: Vec<_> = store.limit_waits(&first, true)?.into_iter().collect();
+    if !waiting.is_empty() {
+        message(limits::sentence(&waiting[..1], ids.len(), &global.program()));
+    }
+    Ok(())
+}
+
+/// New processes that are looked at for limits that hold them back.
+const LIMITS_LOOKED_AT_MAX: usize = 10;
 
 fn print_ids(ids: &[String]) -> Result<(), CliError> {
     let mut json = JsonWriter::stdout();
@@ -156,8 +171,9 @@ fn wait_for(
     let alarms = Alarms::signals(signals);
     let name = options.process_type.as_str();
     let pauses = Pauses::new(resume_hint(name, global));
+    let limits = Limits::new(global.program());
     let woken = match ids {
-        [id] => match progress::until_end(session, id, &alarms, false, Some(pauses))? {
+        [id] => match progress::until_end(session, id, &alarms, false, Some(pauses), limits)? {
             Wake::Ended(status) => {
                 let error_message =
                     session.open_store("result")?.process_row(id)?.and_then(|it| it.error_message);
@@ -166,7 +182,7 @@ fn wait_for(
             Wake::Signal(signal) => Wake::Signal(signal),
             Wake::NodeFailed(problem) => Wake::NodeFailed(problem),
         },
-        _ => progress::until_all_end(session, ids, &alarms, Some((pauses, name)), options.json)?,
+        _ => progress::until_all_end(session, ids, &alarms, Some((pauses, limits, name)), options.json)?,
     };
     match woken {
         Wake::Ended(ended) => report(ids, &ended, options.json),
