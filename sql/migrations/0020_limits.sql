@@ -318,23 +318,36 @@ LANGUAGE plpgsql
 SET search_path FROM CURRENT
 AS $function$
 DECLARE
-    held     text := 'limit:' || coalesce(of || '=', '');
+    lowest   constant text := 'limit:' || coalesce(of || '=', '');
     beyond   constant text := CASE WHEN of IS NULL THEN 'limit;' ELSE 'limit:' || of || '>' END;
+    line     record;
     released integer := 0;
-    room     integer;
 BEGIN
     IF of IS NOT NULL THEN
         released := release_waiting(of, least(limit_room(of), at_most));
     END IF;
-    WHILE released < at_most LOOP
-        SELECT s.held_by INTO held FROM scheduled_tasks s
-        WHERE s.state = 'HELD' AND s.held_by > held AND s.held_by < beyond
-        ORDER BY s.held_by LIMIT 1;
-        EXIT WHEN NOT FOUND;
-        room := limit_room(substr(held, 7));
-        IF room > 0 THEN
-            released := released + release_waiting(substr(held, 7), least(room, at_most - released));
-        END IF;
+    -- One descent of the index for each line, however many wait in it. A limit that is no more has room for all.
+    FOR line IN
+        WITH RECURSIVE lines (held_by) AS (
+            (SELECT s.held_by FROM scheduled_tasks s
+            WHERE s.state = 'HELD' AND s.held_by > lowest AND s.held_by < beyond ORDER BY s.held_by LIMIT 1)
+            UNION ALL
+            SELECT next.held_by FROM lines CROSS JOIN LATERAL (
+                SELECT s.held_by FROM scheduled_tasks s
+                WHERE s.state = 'HELD' AND s.held_by > lines.held_by AND s.held_by < beyond ORDER BY s.held_by LIMIT 1
+            ) AS next
+        )
+        SELECT e.entry, coalesce(CASE WHEN l.name IS NOT NULL AND l.max IS NOT NULL THEN l.max - (
+            SELECT count(*)::integer FROM (
+                SELECT FROM limit_slots x WHERE x.limit_name = l.name AND x.slot_key = substr(e.entry, length(l.name) + 2) LIMIT l.max
+            ) AS taken) END, 2147483647) AS room
+        FROM (SELECT substr(lines.held_by, 7) AS entry FROM lines) AS e
+        LEFT JOIN limits l ON l.name = ANY (ARRAY[split_part(e.entry, '=', 1)])
+        WHERE l.is_paused IS NOT TRUE
+    LOOP
+        CONTINUE WHEN line.room <= 0;
+        EXIT WHEN released >= at_most;
+        released := released + release_waiting(line.entry, least(line.room, at_most - released));
     END LOOP;
     RETURN released;
 END
