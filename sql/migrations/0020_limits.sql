@@ -37,9 +37,11 @@ CREATE TABLE limit_slots (
     process_id  text COLLATE "C" NOT NULL,
     of_task     boolean     NOT NULL,      -- goes with the claim, not with the process
     taken_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    reserved_until timestamptz,            -- it is kept until then for a process that waits for another limit as well
     PRIMARY KEY (limit_name, slot_key, process_id)
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0);
 CREATE INDEX limit_slots_process ON limit_slots (process_id);
+CREATE INDEX limit_slots_reserved ON limit_slots (process_id) WHERE reserved_until IS NOT NULL;
 
 ALTER TABLE scheduled_tasks
     ADD COLUMN limits text[] COLLATE "C",
@@ -187,7 +189,9 @@ $function$;
 
 -- Says of processes, given in the order of precedence, which may run their next command now, and takes the slots of those; the
 -- others are given with what blocks them. All or nothing: who waits for one limit keeps no slot of another that it has not
--- begun with. The caller has locked their rows in the queue, and claims in the same transaction.
+-- begun with, except that whoever has been due for 10 seconds and finds one of his limits with room and another without keeps a
+-- slot of the first, for a tenth of the time that he has waited: others that need only the one or the other would go before him
+-- for ever. Of each entry one slot is kept so at a time. The caller has locked their rows in the queue, and claims in the same transaction.
 CREATE FUNCTION admit_processes(process_ids text[]) RETURNS TABLE (process_id text, blocked_by text)
 LANGUAGE plpgsql
 SET search_path FROM CURRENT
@@ -204,6 +208,7 @@ DECLARE
     rooms    integer[];
     paused   boolean[];
     is_short boolean;
+    due      timestamptz;
     verdicts text[] := array_fill(NULL::text, ARRAY[cardinality(process_ids)]);
     first    integer := 1;
     last     integer;
@@ -246,6 +251,25 @@ BEGIN
                     EXIT;
                 END IF;
             END LOOP;
+            IF verdicts[whose[first]] IS NOT NULL AND last > first THEN
+                SELECT s.execution_time INTO due FROM scheduled_tasks s
+                WHERE s.task_instance = process_ids[whose[first]] AND s.execution_time < clock_timestamp() - interval '10 seconds'
+                    AND NOT EXISTS (SELECT FROM limits l WHERE (l.is_paused OR l.max = 0)
+                        AND l.name = ANY (ARRAY(SELECT split_part(w, '=', 1) FROM unnest(wanted[first:last]) AS w)));
+                FOR i IN first .. CASE WHEN FOUND THEN last ELSE 0 END LOOP
+                    IF NOT taken[i] AND rooms[places[i]] BETWEEN 1 AND 1000000 AND NOT EXISTS (
+                        SELECT FROM limit_slots x
+                        WHERE x.limit_name = split_part(wanted[i], '=', 1) AND x.reserved_until IS NOT NULL
+                            AND x.slot_key = substr(wanted[i], length(split_part(wanted[i], '=', 1)) + 2))
+                    THEN
+                        INSERT INTO limit_slots (limit_name, slot_key, process_id, of_task, reserved_until)
+                        VALUES (split_part(wanted[i], '=', 1), substr(wanted[i], length(split_part(wanted[i], '=', 1)) + 2),
+                            process_ids[whose[first]], tasks[i],
+                            clock_timestamp() + least((clock_timestamp() - due) / 10, interval '5 minutes'));
+                        rooms[places[i]] := rooms[places[i]] - 1;
+                    END IF;
+                END LOOP;
+            END IF;
             IF verdicts[whose[first]] IS NULL THEN
                 FOR i IN first .. last LOOP
                     rooms[places[i]] := rooms[places[i]] - (NOT taken[i])::integer;
@@ -265,6 +289,11 @@ BEGIN
     FROM unnest(whose, wanted, taken, tasks) AS w (n, entry, is_taken, of_task)
     WHERE NOT w.is_taken AND verdicts[w.n] IS NULL
     ORDER BY 1, 2, 3;
+    IF true = ANY (taken) THEN
+        UPDATE limit_slots x SET reserved_until = NULL, taken_at = clock_timestamp()
+        WHERE x.reserved_until IS NOT NULL AND x.process_id = ANY (
+            ARRAY(SELECT v.id FROM unnest(process_ids, verdicts) AS v (id, blocked_by) WHERE v.blocked_by IS NULL));
+    END IF;
     RETURN QUERY SELECT * FROM unnest(process_ids, verdicts);
 END
 $function$;
@@ -325,6 +354,15 @@ DECLARE
 BEGIN
     IF of IS NOT NULL THEN
         released := release_waiting(of, least(limit_room(of), at_most));
+    ELSE
+        -- Slots that were kept for long enough. Whoever admits their process has its row in the queue.
+        WITH over AS MATERIALIZED (
+            SELECT s.task_instance FROM limit_slots x JOIN scheduled_tasks s ON s.task_instance = ANY (ARRAY[x.process_id])
+            WHERE x.reserved_until < clock_timestamp()
+            FOR UPDATE OF s SKIP LOCKED
+        )
+        DELETE FROM limit_slots x USING over
+        WHERE x.process_id = ANY (ARRAY[over.task_instance]) AND x.reserved_until < clock_timestamp();
     END IF;
     -- One descent of the index for each line, however many wait in it. A limit that is no more has room for all.
     FOR line IN
