@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use log::warn;
 
 use crate::database::ConnectionSource;
-use crate::engine::{CommandRunners, Node, NodeConfig, StartError, StopReport};
+use crate::engine::{CommandRunners, Node, NodeConfig, Scheduler, StartError, StopReport};
 use crate::model::explain::Explanation;
 use crate::model::faults::Faults;
 use crate::model::input::ProcessInputData;
@@ -99,7 +99,7 @@ pub struct ProcessOrchestrator {
     registry: ProcessTypeRegistry,
     config: NodeConfig,
     replaces_types: bool,
-    node: Mutex<Option<Node>>,
+    node: Mutex<Option<(Node, Scheduler)>>,
     /// The connection of the last call, with its prepared statements, for the next one.
     spare: Mutex<Option<Store>>,
 }
@@ -150,7 +150,16 @@ impl ProcessOrchestrator {
             self.registry.iter().try_for_each(|kind| self.register(store, kind))
         })?;
         let runners = Arc::new(CommandRunners::new());
-        *node = Some(Node::start(Arc::clone(&self.source), self.config.clone(), runners)?);
+        let started = Node::start(Arc::clone(&self.source), self.config.clone(), runners)?;
+        // A panic of that thread is logged; what is due stays due.
+        let (failed, _) = crossbeam_channel::bounded(1);
+        match Scheduler::start(Arc::clone(&self.source), self.config.schema.clone(), &failed) {
+            Ok(scheduler) => *node = Some((started, scheduler)),
+            Err(error) => {
+                started.stop();
+                return Err(OrchestratorError::Start(StartError::Resources(error)));
+            }
+        }
         Ok(())
     }
 
@@ -169,8 +178,9 @@ impl ProcessOrchestrator {
     /// Stops the node: claims no more, waits for running commands up to the drain timeout, ends the rest, records
     /// everything. `None` when it was not started.
     pub fn stop(&self) -> Option<StopReport> {
-        let node = lock(&self.node).take();
-        node.map(Node::stop)
+        let (node, scheduler) = lock(&self.node).take()?;
+        scheduler.stop();
+        Some(node.stop())
     }
 
     /// Starts a process and returns its id, such as `data-processing-pipeline-42`.
@@ -338,7 +348,7 @@ impl ProcessOrchestrator {
     /// Waits, and fails if a thread of our node has panicked. The message stays for whoever stops the node.
     fn pause(&self, time: Duration) -> Result<(), OrchestratorError> {
         std::thread::park_timeout(time);
-        let has_failed = lock(&self.node).as_ref().is_some_and(|node| !node.failed().is_empty());
+        let has_failed = lock(&self.node).as_ref().is_some_and(|(node, _)| !node.failed().is_empty());
         if has_failed {
             let message = "a thread has panicked, see the log; stop the node".to_owned();
             return Err(OrchestratorError::NodeFailed(message));

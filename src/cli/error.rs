@@ -196,13 +196,17 @@ impl From<StoreError> for CliError {
 
 const fn exit_code_of(reason: RefusalReason) -> u8 {
     match reason {
-        RefusalReason::UnknownProcessType | RefusalReason::UnknownProcess | RefusalReason::UnknownTask => 3,
+        RefusalReason::UnknownProcessType
+        | RefusalReason::UnknownProcess
+        | RefusalReason::UnknownTask
+        | RefusalReason::UnknownSchedule => 3,
         RefusalReason::NotRetryable | RefusalReason::WouldSkip => 1,
         RefusalReason::InvalidInput
         | RefusalReason::MissingVariable
         | RefusalReason::ProcessIdTaken
         | RefusalReason::InvalidProcessId
-        | RefusalReason::InvalidStartTime => 2,
+        | RefusalReason::InvalidStartTime
+        | RefusalReason::InvalidSchedule => 2,
     }
 }
 

@@ -124,6 +124,21 @@ impl ProcessInputData {
         Value::Object(document)
     }
 
+    /// Those of the variables that a process type requires which this input of a schedule does not give; its times are given
+    /// when it fires.
+    pub(crate) fn missing<'n>(&self, required: &'n [String]) -> Vec<&'n str> {
+        let is_given = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+        let has = |name: &str| match (name, name.split_once('.')) {
+            ("input_file", _) => is_given(&self.input_file),
+            ("output_dir", _) => is_given(&self.output_dir),
+            ("user_id", _) => is_given(&self.user_id),
+            (_, Some(("config", key))) => self.config.contains_key(key),
+            (_, Some(("metadata", key))) => self.metadata.contains_key(key),
+            _ => true,
+        };
+        required.iter().map(String::as_str).filter(|name| !has(name)).collect()
+    }
+
     /// Checks an input that code has built, by the rules of documents.
     ///
     /// # Errors

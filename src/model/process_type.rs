@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::retry::RetryPolicy;
+use super::schedule::definition::Schedule;
 
 /// Bytes of a command's output that are kept when a task says nothing (1 MiB).
 pub const DEFAULT_MAX_OUTPUT_BYTES: u64 = 1024 * 1024;
@@ -29,6 +30,8 @@ pub struct ProcessType {
     pub description: String,
     /// The tasks in the order in which they run.
     pub tasks: Vec<TaskDefinition>,
+    /// When processes of it are started; registered, changed and removed with it.
+    pub schedules: Vec<Schedule>,
 }
 
 /// One command of a process type, with its settings.
@@ -116,7 +119,7 @@ impl OnCrash {
 impl ProcessType {
     /// A process type without tasks yet; validity is checked when it is registered.
     pub fn new(name: impl Into<String>, description: impl Into<String>) -> Self {
-        Self { name: name.into(), description: description.into(), tasks: Vec::new() }
+        Self { name: name.into(), description: description.into(), tasks: Vec::new(), schedules: Vec::new() }
     }
 
     /// Appends a task with default settings beyond the ones given; `timeout_minutes` may be a fraction,

@@ -148,6 +148,10 @@ pub enum RefusalReason {
     UnknownTask,
     /// `PO012`
     WouldSkip,
+    /// `PO030`
+    UnknownSchedule,
+    /// `PO031`
+    InvalidSchedule,
 }
 
 impl RefusalReason {
@@ -164,6 +168,8 @@ impl RefusalReason {
             Self::NotRetryable => "not_retryable",
             Self::UnknownTask => "unknown_task",
             Self::WouldSkip => "would_skip",
+            Self::UnknownSchedule => "schedule_not_found",
+            Self::InvalidSchedule => "invalid_schedule",
         }
     }
 
@@ -179,6 +185,8 @@ impl RefusalReason {
             "PO008" => Some(Self::NotRetryable),
             "PO009" => Some(Self::UnknownTask),
             "PO012" => Some(Self::WouldSkip),
+            "PO030" => Some(Self::UnknownSchedule),
+            "PO031" => Some(Self::InvalidSchedule),
             _ => None,
         }
     }

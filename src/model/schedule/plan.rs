@@ -32,6 +32,8 @@ pub struct Plan {
     pub firings: Vec<Firing>,
     /// Times that were missed and are not made up for.
     pub missed: u64,
+    /// The last of them.
+    pub missed_until: Option<Timestamp>,
     /// The next time; `None`: there is no more.
     pub next: Option<Timestamp>,
 }
@@ -68,15 +70,15 @@ pub fn plan(
         CatchUp::All => usize::try_from(schedule.catch_up_max).unwrap_or(usize::MAX),
         CatchUp::None => usize::MAX,
     };
-    let (mut kept, mut missed, mut coming) = (VecDeque::new(), 0, Some(next));
+    let (mut kept, mut missed, mut missed_until, mut coming) = (VecDeque::new(), 0, None, Some(next));
     while let Some(at) = coming.filter(is_due) {
         if schedule.catch_up == CatchUp::None && is_late(at) {
-            missed += 1;
+            (missed, missed_until) = (missed + 1, Some(at));
         } else {
             kept.push_back(at);
         }
         if kept.len() > kept_max {
-            kept.pop_front();
+            missed_until = kept.pop_front();
             missed += 1;
         }
         coming = rule.after(at);
@@ -86,12 +88,14 @@ pub fn plan(
             coming = if near > at { rule.after(near) } else { coming };
         }
     }
+    // Where the first was missed all of them are made up for.
+    let is_made_up = kept.front().is_some_and(|first| is_late(*first));
     let mut previous = last;
     let firing = |at| {
         let before = previous.replace(at).filter(|it| *it < at).or_else(|| rule.before(at)).unwrap_or(at);
-        Firing { at, previous: before, is_made_up: is_late(at) }
+        Firing { at, previous: before, is_made_up }
     };
-    Plan { firings: kept.into_iter().map(firing).collect(), missed, next: coming }
+    Plan { firings: kept.into_iter().map(firing).collect(), missed, missed_until, next: coming }
 }
 
 #[cfg(test)]
