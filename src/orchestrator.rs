@@ -16,9 +16,11 @@ use crate::model::lifecycle::ProcessStatus;
 use crate::model::process_type::ProcessType;
 use crate::model::records::{ProcessData, TaskData, TaskExecution};
 use crate::model::registry::ProcessTypeRegistry;
+use crate::model::schedule::definition::Schedule;
 use crate::store::cancel::{CancelOutcome, CancelReason};
 use crate::store::read::{Cursor, Include, ProcessFilter};
 use crate::store::retry::RetryOptions;
+use crate::store::schedules::{Added, ScheduleData};
 use crate::store::start::{StartOptions, StartRequest};
 use crate::store::types::Registered;
 use crate::store::{RefusalReason, Store, StoreError};
@@ -264,6 +266,65 @@ impl ProcessOrchestrator {
     /// When the type is unknown, or the database fails.
     pub fn resume_process_type(&self, name: &str) -> Result<bool, OrchestratorError> {
         self.with_store(|store| store.resume_process_type(name))
+    }
+
+    /// Adds a schedule, or gives the one of its name what this one says. Every started node fires schedules.
+    ///
+    /// # Errors
+    /// When it is not valid, its process type is unknown, its input lacks a variable, it stands in a process type's document, or
+    /// the database fails.
+    pub fn add_schedule(&self, schedule: &Schedule) -> Result<Added, OrchestratorError> {
+        schedule.validate(&format!("schedule {:?}", schedule.name)).map_err(OrchestratorError::Input)?;
+        self.with_store(|store| store.add_schedule(schedule, None))
+    }
+
+    /// Removes a schedule; its processes stay.
+    ///
+    /// # Errors
+    /// When there is none of that name, it stands in a process type's document, or the database fails.
+    pub fn remove_schedule(&self, name: &str) -> Result<(), OrchestratorError> {
+        self.with_store(|store| store.remove_schedule(name))
+    }
+
+    /// All schedules with their states, by name.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn schedules(&self) -> Result<Vec<ScheduleData>, OrchestratorError> {
+        let mut all: Vec<ScheduleData> = Vec::new();
+        loop {
+            let after = all.last().map(|it| it.name.clone());
+            let page = self.with_store(|store| store.schedules(after.as_deref(), PAGE_ROWS)?.whole())?;
+            let is_last = page.len() < usize::try_from(PAGE_ROWS).unwrap_or(usize::MAX);
+            all.extend(page);
+            if is_last {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// Holds a schedule back: times that come meanwhile are not made up for. Returns whether it was not paused before.
+    ///
+    /// # Errors
+    /// When there is none of that name, or the database fails.
+    pub fn pause_schedule(&self, name: &str, reason: Option<&str>) -> Result<bool, OrchestratorError> {
+        self.with_store(|store| store.pause_schedule(name, reason, None))
+    }
+
+    /// Lets a schedule go on, from its next time. Returns whether it was paused.
+    ///
+    /// # Errors
+    /// As [`ProcessOrchestrator::pause_schedule`].
+    pub fn resume_schedule(&self, name: &str) -> Result<bool, OrchestratorError> {
+        self.with_store(|store| store.resume_schedule(name))
+    }
+
+    /// Starts a process of a schedule now, and returns its id.
+    ///
+    /// # Errors
+    /// When there is none of that name, its process can't be started, or the database fails.
+    pub fn run_schedule_now(&self, name: &str) -> Result<String, OrchestratorError> {
+        self.with_store(|store| store.run_schedule_now(name))
     }
 
     /// Why a process runs, waits, or has ended; `None` if there is none of this id.

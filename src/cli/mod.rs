@@ -27,6 +27,7 @@ mod progress;
 mod prune;
 mod retry;
 mod run;
+mod schedules;
 mod screen;
 mod serve;
 mod show;
@@ -145,6 +146,15 @@ What the input options name is changed, the rest of a process's input stays as i
   process-orchestrator types list"
     )]
     Types(types::Types),
+    /// Schedules: processes that are started at their times
+    #[command(
+        subcommand,
+        before_help = "Examples:
+  process-orchestrator schedule add nightly-report.json
+  process-orchestrator schedule list
+  process-orchestrator schedule next nightly -n 10"
+    )]
+    Schedule(schedules::Schedules),
     /// List the nodes that run or ran, the latest first
     #[command(before_help = "Examples:
   process-orchestrator nodes
@@ -269,6 +279,7 @@ impl Command {
             Self::Pause(options) => pause::pause(global, options),
             Self::Resume(options) => pause::resume(global, options),
             Self::Types(types) => types::run(global, types, command),
+            Self::Schedule(schedules) => schedules::run(global, schedules, command),
             Self::Nodes(options) => nodes::run(global, options),
             Self::Prune(options) => prune::run(global, options),
             Self::Doctor(options) => doctor::run(global, options),

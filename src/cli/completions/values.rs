@@ -60,6 +60,7 @@ enum Source {
     Ids(&'static [ProcessStatus]),
     Tasks,
     Nodes,
+    Schedules,
     Files,
     Directories,
     /// A file behind an `@`.
@@ -161,6 +162,7 @@ fn source(line: &Line<'_>, arg: &Arg) -> Source {
         ("show", "name", _) => Source::Types,
         ("help", "subcommand", _) => Source::Commands,
         (_, "node", _) => Source::Nodes,
+        (_, "schedule", _) => Source::Schedules,
         (_, _, "FILE|TYPE") => Source::FilesAndTypes,
         (_, _, "JSON|@FILE|@-") => Source::AtFiles,
         (_, "data_dir" | "output_dir" | "directory", _) => Source::Directories,
@@ -207,6 +209,7 @@ fn ask_database(line: &Line<'_>, source: &Source) -> Option<Vec<Candidate>> {
     let pairs = match source {
         Source::Types => store.type_names(typed, limit).ok()?,
         Source::Nodes => store.node_names(typed, limit).ok()?,
+        Source::Schedules => store.schedule_names(typed, limit).ok()?,
         Source::Ids(statuses) => store.newest_ids(typed, statuses, limit).ok()?,
         Source::Tasks => {
             let id = line.positionals.first().map(String::as_str);

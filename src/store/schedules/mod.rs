@@ -27,6 +27,10 @@ const RESUME: Sql = Sql::new("resume a schedule", "SELECT resume_schedule($1) AS
 const RUN_NOW: Sql = Sql::new("start a schedule's process", "SELECT run_schedule_now($1) AS process_id");
 const BACKFILL: Sql =
     Sql::new("start a schedule's past processes", "SELECT backfill_schedule($1, $2, $3, $4) AS started");
+const NAMES: Sql = Sql::new(
+    "complete names of schedules",
+    "SELECT name, process_type FROM schedules WHERE starts_with(name, $1) ORDER BY name LIMIT $2",
+);
 const NOW: Sql = Sql::new("ask for the time", "SELECT clock_timestamp() AS now");
 
 /// What adding a schedule has done.
@@ -179,6 +183,17 @@ impl Store {
     /// When the database fails.
     pub fn schedule_summary(&mut self) -> Result<ScheduleSummary, StoreError> {
         records::read_summary(&self.query_one(&SUMMARY, &[], "the schedules")?)
+    }
+
+    /// Names that begin so, each with its process type.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn schedule_names(&mut self, start: &str, limit: u32) -> Result<Vec<(String, String)>, StoreError> {
+        let rows = self.query(&NAMES, &[&start, &i64::from(limit)])?;
+        rows.iter()
+            .map(|row| Ok((get(row, "name", "a schedule")?, get(row, "process_type", "a schedule")?)))
+            .collect()
     }
 
     /// The time by the clock of the database.

@@ -2,7 +2,11 @@
 //!
 //! Nobody waits for a clock: the tests move the times in the tables.
 
+mod commands;
+mod documents;
 mod firing;
+#[cfg(all(target_os = "linux", feature = "failpoints"))]
+mod nodes;
 
 use std::time::Duration;
 
@@ -61,12 +65,5 @@ impl Stage {
     pub fn column(&self, name: &str, column: &str) -> Option<String> {
         let sql = format!("SELECT ({column})::text FROM schedules WHERE name = $1");
         self.database.sql().query_one(&sql, &[&name]).unwrap().get(0)
-    }
-
-    /// Ends the process of a schedule that began so many hours before this one.
-    pub fn end(&self, name: &str, hours: i32) {
-        let sql = "DELETE FROM scheduled_tasks WHERE task_instance = $1 || '@' || \
-                   schedule_time(date_trunc('hour', now()) - make_interval(hours => $2))";
-        assert_eq!(self.database.sql().execute(sql, &[&name, &hours]).unwrap(), 1);
     }
 }

@@ -1,0 +1,107 @@
+//! Nodes fire: together each time once, and none is lost when one dies at it.
+
+use std::os::unix::process::ExitStatusExt;
+use std::time::Duration;
+
+use process_orchestrator::{CatchUp, Overlap, ProcessInputData, Schedule, Timing};
+
+use crate::common::{one_task, wait_until};
+use crate::liveness::Served;
+use crate::program::Bench;
+
+const FAILPOINTS: &str = "PROCESS_ORCHESTRATOR_FAILPOINTS";
+
+/// Schedules whose last `hours` times were missed by exactly that.
+fn missed(bench: &Bench, schedules: usize, hours: i32, catch_up: CatchUp, overlap: Overlap) {
+    bench.database.register(&one_task("true"));
+    let mut store = bench.database.store();
+    for n in 0..schedules {
+        let timing = Timing::Every(Duration::from_secs(3_600));
+        let mut schedule = Schedule::new(format!("s{n}"), "one-task", timing);
+        schedule.input = ProcessInputData::new();
+        (schedule.catch_up, schedule.overlap) = (catch_up, overlap);
+        store.add_schedule(&schedule, None).unwrap();
+    }
+    let sql = "UPDATE schedules SET counts_from = date_trunc('hour', now()) - make_interval(hours => $1, mins => 1)";
+    bench.database.sql().execute(sql, &[&(hours - 1)]).unwrap();
+}
+
+fn completed(bench: &Bench, count: i64) {
+    wait_until(&format!("{count} have completed"), || {
+        (bench.database.count("processes WHERE status = 'COMPLETED'") == count).then_some(())
+    });
+}
+
+#[test]
+fn two_nodes_fire_each_time_once_and_a_wrong_clock_changes_nothing() {
+    let bench = Bench::with_tables("sched_nodes");
+    missed(&bench, 30, 4, CatchUp::All, Overlap::Allow);
+    // What a node takes for the time is of no account: the zone of its clock here, an hour of it in tests/it/machine.
+    let mut nodes = ["a", "b"]
+        .map(|name| Served::start(&bench, name, &["--executors", "8"], &[("TZ", "Asia/Kathmandu")]));
+    completed(&bench, 120);
+    wait_until("each has moved on", || {
+        let left = "schedules WHERE next_at IS NULL OR next_at <= now()";
+        (bench.database.count(left) == 0).then_some(())
+    });
+    nodes.iter_mut().for_each(Served::stop);
+    assert_eq!(bench.database.count("processes"), 120);
+    assert_eq!(
+        bench.database.count("schedules WHERE fired = 4 AND skipped_missed + skipped_overlap = 0"),
+        30
+    );
+}
+
+/// A node dies at the place; the next one goes on.
+fn killed_at(point: &str, started: i64) {
+    let bench = Bench::with_tables(&format!("sched_{point}"));
+    missed(&bench, 3, 1, CatchUp::Last, Overlap::Skip);
+    let rule = format!("{point}=kill");
+    let mut first = Served::spawn(&bench, "first", &[], &[(FAILPOINTS, &rule)]);
+    assert_eq!(first.ended().signal(), Some(9), "{}", first.log());
+    assert_eq!(bench.database.count("processes"), started);
+    assert_eq!(bench.database.count("schedules WHERE fired = 1"), started);
+    let mut second = Served::start(&bench, "second", &[], &[]);
+    completed(&bench, 3);
+    second.stop();
+    assert_eq!(bench.database.count("processes"), 3);
+    assert_eq!(bench.database.count("schedules WHERE fired = 1 AND next_at > now()"), 3);
+}
+
+#[test]
+fn a_node_killed_between_firing_and_commit_has_not_fired() {
+    killed_at("firing", 0);
+}
+
+#[test]
+fn what_a_node_has_fired_before_it_was_killed_is_not_fired_again() {
+    killed_at("fired", 3);
+}
+
+#[test]
+fn many_that_are_due_at_once_start_soon_and_their_lateness_is_kept() {
+    let bench = Bench::with_tables("sched_many");
+    bench.database.register(&one_task("true"));
+    // PO_SCHEDULES=5000 measures what the guide says, in a release build.
+    let many: i64 = std::env::var("PO_SCHEDULES").map_or(300, |it| it.parse().unwrap());
+    let sql = "SELECT add_schedule(jsonb_build_object('name', 'm' || n, 'process_type', 'one-task', 'every', '1h')) \
+               FROM generate_series(1, $1::bigint) AS n";
+    bench.database.sql().execute(sql, &[&many]).unwrap();
+    let mut node = Served::start(&bench, "a", &["--executors", "1"], &[]);
+    wait_until("nodes have computed the times", || {
+        (bench.database.count("schedules WHERE next_at IS NULL") == 0).then_some(())
+    });
+    let sql = "UPDATE schedules SET next_at = date_trunc('second', clock_timestamp()) + interval '1 second'";
+    bench.database.sql().execute(sql, &[]).unwrap();
+    wait_until("all have fired", || {
+        (bench.database.count("schedules WHERE fired = 1") == many).then_some(())
+    });
+    let sql =
+        "SELECT percentile_cont(ARRAY[0.5, 0.99, 1]) WITHIN GROUP (ORDER BY last_lateness_ms) FROM schedules";
+    let lateness: Vec<f64> = bench.database.sql().query_one(sql, &[]).unwrap().get(0);
+    println!("{many} schedules: p50 {} ms, p99 {} ms, most {} ms", lateness[0], lateness[1], lateness[2]);
+    let before_their_time = "processes WHERE created_at < (input_data ->> 'scheduled_at')::timestamptz";
+    assert_eq!(bench.database.count(before_their_time), 0);
+    assert!(lateness[2] < 20_000.0, "{lateness:?}");
+    node.kill();
+}
