@@ -199,6 +199,7 @@ const fn exit_code_of(reason: RefusalReason) -> u8 {
         RefusalReason::UnknownProcessType
         | RefusalReason::UnknownProcess
         | RefusalReason::UnknownTask
+        | RefusalReason::UnknownLimit
         | RefusalReason::UnknownSchedule => 3,
         RefusalReason::NotRetryable | RefusalReason::WouldSkip => 1,
         RefusalReason::InvalidInput

@@ -146,6 +146,8 @@ pub enum RefusalReason {
     NotRetryable,
     /// `PO009`
     UnknownTask,
+    /// `PO020`
+    UnknownLimit,
     /// `PO012`
     WouldSkip,
     /// `PO030`
@@ -168,6 +170,7 @@ impl RefusalReason {
             Self::NotRetryable => "not_retryable",
             Self::UnknownTask => "unknown_task",
             Self::WouldSkip => "would_skip",
+            Self::UnknownLimit => "limit_not_found",
             Self::UnknownSchedule => "schedule_not_found",
             Self::InvalidSchedule => "invalid_schedule",
         }
@@ -185,6 +188,7 @@ impl RefusalReason {
             "PO008" => Some(Self::NotRetryable),
             "PO009" => Some(Self::UnknownTask),
             "PO012" => Some(Self::WouldSkip),
+            "PO020" => Some(Self::UnknownLimit),
             "PO030" => Some(Self::UnknownSchedule),
             "PO031" => Some(Self::InvalidSchedule),
             _ => None,

@@ -19,6 +19,7 @@
 //! | `cancel`, `retry`, `pause` | what operators ask of processes and types that are there |
 //! | `prune` | delete finished processes |
 //! | `forget` | archive finished processes and delete exactly these, delete outputs alone |
+//! | `limits` | what is taken of limits and what waits, and changing them by hand |
 //! | `live` | what running commands print, shown and read |
 //! | `read` | what the faces show: processes, lists of them, counts, nodes, why a process waits, who is in the way, the server's state |
 //! | `schedules` | see what is due, fire it, and what people ask of schedules |
@@ -35,6 +36,7 @@ pub mod eras;
 pub mod error;
 pub mod forget;
 pub mod functions;
+pub mod limits;
 pub mod live;
 pub mod locks;
 pub mod membership;

@@ -61,6 +61,7 @@ enum Source {
     Tasks,
     Nodes,
     Schedules,
+    Limits,
     Files,
     Directories,
     /// A file behind an `@`.
@@ -159,10 +160,11 @@ fn source(line: &Line<'_>, arg: &Arg) -> Source {
         (_, "process_id", _) => Source::Ids(&[]),
         (_, "task" | "from_task", _) => Source::Tasks,
         (_, "process_type", _) | ("pause" | "resume", "name", _) => Source::Types,
-        ("show", "name", _) => Source::Types,
+        ("show", "name", "NAME") => Source::Types,
         ("help", "subcommand", _) => Source::Commands,
         (_, "node", _) => Source::Nodes,
         (_, "schedule", _) => Source::Schedules,
+        (_, _, "LIMIT") => Source::Limits,
         (_, _, "FILE|TYPE") => Source::FilesAndTypes,
         (_, _, "JSON|@FILE|@-") => Source::AtFiles,
         (_, "data_dir" | "output_dir" | "directory", _) => Source::Directories,
@@ -208,6 +210,7 @@ fn ask_database(line: &Line<'_>, source: &Source) -> Option<Vec<Candidate>> {
     let limit = CANDIDATES_MAX as u32;
     let pairs = match source {
         Source::Types => store.type_names(typed, limit).ok()?,
+        Source::Limits => store.limit_names(typed, limit).ok()?,
         Source::Nodes => store.node_names(typed, limit).ok()?,
         Source::Schedules => store.schedule_names(typed, limit).ok()?,
         Source::Ids(statuses) => store.newest_ids(typed, statuses, limit).ok()?,

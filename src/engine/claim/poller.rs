@@ -196,6 +196,11 @@ impl Poller {
                 }
                 self.plan.held_paused(may_be_more);
             }
+            Step::HoldBlocked => {
+                let may_be_more = self.session.write(|store| store.hold_blocked())?;
+                self.plan.held_blocked(Instant::now(), may_be_more);
+            }
+            Step::ReleaseWhereRoom => self.release_where_room()?,
             Step::Claim { limit, limit_beside_room } => self.claim(limit, limit_beside_room)?,
             Step::LookAbove { floor, limit } => self.look_above(floor, limit)?,
             Step::LookElsewhere => {
@@ -227,6 +232,19 @@ impl Poller {
         Ok(())
     }
 
+    /// A guard: whoever frees a slot lets the next one go that waits for it. What was being freed when a claim counted is not
+    /// seen by either.
+    fn release_where_room(&mut self) -> Result<(), StoreError> {
+        let began = Instant::now();
+        let released = self.session.write(|store| store.release_where_room())?;
+        if released != Some(0) && released.is_some() {
+            self.cursor.reset();
+        }
+        self.parts.holdings.wakeups.set_limit_awaited(released.is_some());
+        self.plan.released(began, Instant::now(), released);
+        Ok(())
+    }
+
     fn claim(&mut self, limit: usize, limit_beside_room: usize) -> Result<(), StoreError> {
         let scan = self.scan(None, limit)?;
         let batch = self.claim_scanned(limit, limit_beside_room, &scan)?;
@@ -245,13 +263,26 @@ impl Poller {
         // What a partial scan has skipped comes next, or types that were not named.
         let is_rescan_due =
             !is_full && (scan.shared.is_some() || !scan.is_whole() && self.cursor.is_whole_scan_due(&scan));
-        self.plan.claimed(Instant::now(), how_many, is_full || is_rescan_due, !batch.held_types.is_empty());
+        let (has_met_paused, blocked) = (!batch.held_types.is_empty(), batch.blocked);
+        self.plan.claimed(Instant::now(), how_many, is_full || is_rescan_due, has_met_paused);
+        self.note_blocked(blocked);
         self.pass_over(batch.held_types);
         if !is_full && let Scope::Process(id) = &self.parts.config.scope {
             let due = self.session.query(|store| store.next_due_of(id, self.parts.config.heeds_pauses))?;
             self.plan.due_in(Instant::now(), due);
         }
         Ok(())
+    }
+
+    /// A claim has met so many that limits have no room for.
+    fn note_blocked(&mut self, how_many: usize) {
+        if how_many > 0 {
+            debug!(
+                "limits have no room for {how_many} processes that were due: they are held until there is"
+            );
+            self.parts.holdings.wakeups.set_limit_awaited(true);
+            self.plan.blocked(Instant::now(), how_many);
+        }
     }
 
     fn room(&self) -> usize {
@@ -375,10 +406,7 @@ impl Poller {
                         ClaimRequest { limit, limit_beside_room, parts: &scan.parts(), passed_over };
                     store.claim_due(node, &request)
                 }
-                Scope::Process(id) => store.claim_this(node, id, heeds_pauses).map(|claimed| ClaimedBatch {
-                    claimed: claimed.into_iter().collect(),
-                    ..ClaimedBatch::default()
-                }),
+                Scope::Process(id) => store.claim_this(node, id, heeds_pauses),
             })
         });
         match claimed {
@@ -403,13 +431,14 @@ impl Poller {
     ) -> Result<ClaimedBatch, StoreError> {
         let (node, passed_over) = (&self.parts.holdings.node_id, &self.passed_over);
         let (scope, heeds_pauses) = (&self.parts.config.scope, self.parts.config.heeds_pauses);
+        let is_cautious = self.caution.is_on(Instant::now());
         let answer = self.session.write(|store| {
             let is_room_elsewhere = limit != limit_beside_room && store.is_room_elsewhere()?;
             let limit = if is_room_elsewhere { limit_beside_room } else { limit };
             let beside = match scope {
                 Scope::All => {
                     let shared = scan.shared.as_ref();
-                    store.claim_beside_locks(node, limit, &scan.parts(), shared, passed_over)?
+                    store.claim_beside_locks(node, limit, &scan.parts(), shared, passed_over, is_cautious)?
                 }
                 Scope::Process(id) => store.claim_this_beside_locks(node, id, heeds_pauses)?,
             };
@@ -418,6 +447,11 @@ impl Poller {
         match answer {
             Ok((Beside::Done { done, .. }, is_room_elsewhere)) => {
                 Ok(ClaimedBatch { is_room_elsewhere, ..done })
+            }
+            // A limit's row: from now on what it bounds is held.
+            Ok((Beside::Locked(_), _)) if !is_cautious => {
+                self.caution.met_lock(Instant::now());
+                self.claim_beside_locks(limit, limit_beside_room, scan)
             }
             Ok((Beside::Locked(error) | Beside::TableLocked(error), _)) => Err(error),
             Err(error) => {
@@ -470,7 +504,10 @@ impl Poller {
         for id in &ids {
             let heeds_pauses = self.parts.config.heeds_pauses;
             match self.session.write(|store| store.claim_this(node, id, heeds_pauses)) {
-                Ok(one) => batch.claimed.extend(one),
+                Ok(one) => {
+                    batch.claimed.extend(one.claimed);
+                    batch.blocked += one.blocked;
+                }
                 // Somebody has locked a row of it.
                 Err(error) if error.is_lock_conflict() => {}
                 Err(error) if error.is_refused_value() => {
@@ -546,7 +583,7 @@ impl Poller {
             batch = self.claim_scanned(limit, limit, &scan)?;
         }
         let mut has_met_paused = !batch.held_types.is_empty();
-        let is_full = batch.claimed.len() == limit;
+        let (is_full, blocked) = (batch.claimed.len() == limit, batch.blocked);
         self.hand_on_all(batch.claimed);
         self.pass_over(batch.held_types);
         let mut waiting = Vec::new();
@@ -566,6 +603,7 @@ impl Poller {
         self.parts.preemption.set(waiting);
         self.parts.preemption.set_from_type(from_type);
         self.plan.looked_above(Instant::now(), has_met_paused);
+        self.note_blocked(blocked);
         Ok(())
     }
 
