@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use crate::model::lifecycle::ProcessStatus;
 use crate::model::records::{NodeData, StatusCounts};
 use crate::store::counts::{Counted, QueueOfType, Tally};
+use crate::store::schedules::ScheduleSummary;
 use crate::store::{Store, StoreError};
 
 /// Nodes that are shown and counted.
@@ -20,6 +21,7 @@ pub(super) struct Counts {
     pub processes: Tally,
     pub queue: BTreeMap<String, QueueOfType>,
     pub nodes: Vec<NodeData>,
+    pub schedules: ScheduleSummary,
     /// What is wrong with rows that can't be counted or shown.
     pub unreadable: Vec<String>,
 }
@@ -31,9 +33,10 @@ impl Counts {
         // By the database's clock, as all that is counted and shown is: ours may be wrong.
         let as_of = store.now()?;
         let nodes = store.running_nodes(RUNNING_NODES_MAX)?;
+        let schedules = store.schedule_summary()?;
         let no_status = |(status, count): (&String, &i64)| format!("processes in status {status:?}: {count}");
         let unreadable = processes.unreadable.iter().map(no_status).chain(nodes.unreadable).collect();
-        Ok(Self { as_of, processes, queue, nodes: nodes.rows, unreadable })
+        Ok(Self { as_of, processes, queue, nodes: nodes.rows, schedules, unreadable })
     }
 
     /// The same by status alone, as `/status` tells it.

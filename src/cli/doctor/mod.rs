@@ -3,6 +3,7 @@
 mod check;
 mod checks;
 mod eras;
+mod schedules;
 
 use std::time::{Duration, Instant};
 
@@ -106,6 +107,10 @@ fn examine(
         checks.push(match store.history(checks::HISTORY_AGE) {
             Ok(history) => checks::of_history(history, &global.program()),
             Err(error) => checks::unseen("history", &error),
+        });
+        checks.push(match store.schedules(None, schedules::SCHEDULES_MAX) {
+            Ok(found) => schedules::of_schedules(&found, &global.program()),
+            Err(error) => checks::unseen("schedules", &error),
         });
         match store.process_types() {
             Ok(types) => checks.extend([

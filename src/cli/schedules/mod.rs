@@ -11,8 +11,8 @@ use super::error::CliError;
 use super::help;
 use super::options::bulk::user_name;
 use super::options::global::GlobalOptions;
-use super::screen::terminal::{message, print, print_json};
-use super::screen::text;
+use super::screen::terminal::{message, print, print_json, print_lines};
+use super::screen::text::{self, Clock};
 use super::surroundings::session::{Need, Session};
 use crate::model::schedule::definition::Schedule;
 use crate::model::suggest;
@@ -170,6 +170,15 @@ fn report(name: &str, is_paused: bool, is_changed: bool, json: bool) -> Result<(
         (false, false) => "was not paused",
     };
     print(format!("{} {state}\n", text::escape(name)))
+}
+
+/// Why a schedule fires or does not, for `explain`.
+pub fn explain(data: &ScheduleData, json: bool) -> Result<(), CliError> {
+    let sentences = show::sentences(data, &Clock::system());
+    if json {
+        return print_json(&json!({ "schedule": data, "sentences": sentences }));
+    }
+    print_lines(&sentences)
 }
 
 /// The schedule of that name.

@@ -206,6 +206,57 @@ fn facts(data: &ScheduleData, clock: &Clock) -> Vec<String> {
     lines
 }
 
+/// Why one fires or does not.
+pub fn sentences(data: &ScheduleData, clock: &Clock) -> Vec<String> {
+    let name = text::escape(&data.name);
+    let mut lines = Vec::new();
+    if data.paused {
+        lines.push(format!(
+            "schedule \"{name}\" is {}; go on with: schedule resume {name}",
+            state(data, clock)
+        ));
+    } else if let Some(problem) = &data.problem {
+        let since = data.problem_since.map(|at| format!(" since {}", clock.full(at))).unwrap_or_default();
+        lines.push(format!(
+            "schedule \"{name}\" can't start its process{since} and tries again: {}",
+            text::escape(problem)
+        ));
+    } else if data.is_over {
+        lines.push(format!("schedule \"{name}\" has no more times: see its \"until\""));
+    } else {
+        match data.due_at {
+            None => lines.push(format!(
+                "schedule \"{name}\" has no next time yet: a node computes it, within a second of its start"
+            )),
+            Some(due) if due <= data.now => {
+                lines.push(format!(
+                    "schedule \"{name}\" is due since {}: no node has fired it, see that one runs",
+                    clock.full(due)
+                ));
+            }
+            Some(due) => lines.push(format!("schedule \"{name}\" fires next at {}", clock.full(due))),
+        }
+    }
+    if !data.unfinished.is_empty() {
+        let overlap = data.definition["overlap"].as_str().unwrap_or_default();
+        lines.push(format!(
+            "{} of its processes have not ended ({}); overlap is {overlap}",
+            data.unfinished.len(),
+            text::escape(&data.unfinished.join(", "))
+        ));
+    }
+    if data.skipped() > 0 {
+        lines.push(format!(
+            "{} of its times were skipped: {} missed, {} overlapped, {} with a taken id",
+            data.skipped(),
+            data.skipped_missed,
+            data.skipped_overlap,
+            data.skipped_taken
+        ));
+    }
+    lines
+}
+
 fn table(firings: &[ScheduleFiring], clock: &Clock) -> Vec<String> {
     let mut table = Table::new(&[
         ("TIME", Fit::Whole),

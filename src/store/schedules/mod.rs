@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::row::{get, listed};
 use super::{Sql, Store, StoreError};
+use crate::model::explain::ScheduleFacts;
 use crate::model::schedule::definition::Schedule;
 use crate::model::schedule::plan::process_id;
 use crate::store::row::Listed;
@@ -18,6 +19,8 @@ use crate::store::row::Listed;
 const LIST: Sql = Sql::new("read the schedules", include_str!("../../../sql/schedules/list.sql"));
 const FIRINGS: Sql =
     Sql::new("read what a schedule has fired", include_str!("../../../sql/schedules/firings.sql"));
+const FIRING_OF: Sql =
+    Sql::new("see what a schedule has started", include_str!("../../../sql/schedules/firing_of.sql"));
 const SUMMARY: Sql = Sql::new("sum up the schedules", include_str!("../../../sql/schedules/summary.sql"));
 const ADD: Sql = Sql::new("add a schedule", "SELECT add_schedule($1, $2) AS change");
 const OF_TYPE: Sql = Sql::new("register a process type's schedules", "SELECT set_type_schedules($1, $2, $3)");
@@ -155,7 +158,20 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub fn schedules(&mut self, after: Option<&str>, limit: u32) -> Result<Listed<ScheduleData>, StoreError> {
-        let rows = self.query(&LIST, &[&after, &i64::from(limit), &None::<&str>])?;
+        let rows = self.query(&LIST, &[&after, &i64::from(limit), &None::<&str>, &true])?;
+        Ok(listed(&rows, records::read))
+    }
+
+    /// The same without their inputs, which may be large.
+    ///
+    /// # Errors
+    /// As [`Store::schedules`].
+    pub fn schedules_without_input(
+        &mut self,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Listed<ScheduleData>, StoreError> {
+        let rows = self.query(&LIST, &[&after, &i64::from(limit), &None::<&str>, &false])?;
         Ok(listed(&rows, records::read))
     }
 
@@ -164,7 +180,7 @@ impl Store {
     /// # Errors
     /// When the database fails or the row can't be read.
     pub fn schedule(&mut self, name: &str) -> Result<Option<ScheduleData>, StoreError> {
-        let rows = self.query(&LIST, &[&None::<&str>, &1_i64, &name])?;
+        let rows = self.query(&LIST, &[&None::<&str>, &1_i64, &name, &true])?;
         rows.first().map(records::read).transpose()
     }
 
@@ -175,6 +191,25 @@ impl Store {
     pub fn schedule_firings(&mut self, name: &str, limit: u32) -> Result<Vec<ScheduleFiring>, StoreError> {
         let rows = self.query(&FIRINGS, &[&name, &i64::from(limit)])?;
         rows.iter().map(records::read_firing).collect()
+    }
+
+    /// The schedule that has started a process, while that is remembered.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(super) fn schedule_of(&mut self, process_id: &str) -> Result<Option<ScheduleFacts>, StoreError> {
+        let Some((name, _)) = process_id.split_once('@') else { return Ok(None) };
+        let row = self.query_opt(&FIRING_OF, &[&name, &process_id])?;
+        let read = |row: &postgres::Row| {
+            let firing = records::read_firing(row)?;
+            Ok(ScheduleFacts {
+                name: name.to_owned(),
+                scheduled_at: firing.scheduled_at,
+                lateness_ms: firing.lateness_ms,
+                reason: firing.reason,
+            })
+        };
+        row.as_ref().map(read).transpose()
     }
 
     /// What there is of schedules, in sums.

@@ -52,6 +52,19 @@ fn two_nodes_fire_each_time_once_and_a_wrong_clock_changes_nothing() {
     );
 }
 
+#[test]
+fn made_up_times_of_a_schedule_that_skips_run_one_after_the_other() {
+    let bench = Bench::with_tables("sched_order");
+    missed(&bench, 5, 4, CatchUp::All, Overlap::Skip);
+    let mut node = Served::start(&bench, "a", &["--executors", "8"], &[]);
+    completed(&bench, 20);
+    node.stop();
+    let disorder = "(SELECT lag(p.completed_at) OVER w > p.started_at AS is_wrong FROM processes p \
+                    WINDOW w AS (PARTITION BY split_part(p.process_id, '@', 1) ORDER BY p.process_id COLLATE \"C\")) AS o WHERE is_wrong";
+    assert_eq!(bench.database.count(disorder), 0);
+    assert_eq!(bench.database.count("limit_slots"), 0);
+}
+
 /// A node dies at the place; the next one goes on.
 fn killed_at(point: &str, started: i64) {
     let bench = Bench::with_tables(&format!("sched_{point}"));
