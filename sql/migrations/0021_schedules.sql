@@ -334,8 +334,6 @@ CREATE FUNCTION fire_schedules(plans jsonb)
 RETURNS TABLE (name text, fired bigint, overlapped bigint, problem text)
 LANGUAGE plpgsql
 SET search_path FROM CURRENT
--- What runs once for each schedule is planned once.
-SET plan_cache_mode = auto
 AS $function$
 #variable_conflict use_column
 DECLARE
@@ -349,6 +347,8 @@ DECLARE
     answer   text;
     remedy   text;
 BEGIN
+    -- What runs once for each schedule is planned once, whatever the session has for lists.
+    PERFORM set_config('plan_cache_mode', 'auto', true);
     WITH planned AS (
         SELECT p.* FROM jsonb_to_recordset(plans) AS p (name text, revision bigint, expected timestamptz)
     ), locked AS (

@@ -3,24 +3,20 @@
 mod add;
 mod show;
 mod times;
+mod which;
 
 use clap::{Args, Subcommand};
 use serde_json::json;
 
+use self::which::known;
 use super::error::CliError;
 use super::help;
 use super::options::bulk::user_name;
 use super::options::global::GlobalOptions;
-use super::screen::terminal::{message, print, print_json, print_lines};
+use super::screen::terminal::{print, print_json, print_lines};
 use super::screen::text::{self, Clock};
 use super::surroundings::session::{Need, Session};
-use crate::model::schedule::definition::Schedule;
-use crate::model::suggest;
-use crate::store::Store;
 use crate::store::schedules::ScheduleData;
-
-/// Names of a message's suggestion.
-const NAMES_MAX: u32 = 1_000;
 
 /// What to do with schedules.
 #[derive(Debug, Subcommand)]
@@ -179,35 +175,4 @@ pub fn explain(data: &ScheduleData, json: bool) -> Result<(), CliError> {
         return print_json(&json!({ "schedule": data, "sentences": sentences }));
     }
     print_lines(&sentences)
-}
-
-/// The schedule of that name.
-fn known(store: &mut Store, name: &str, global: &GlobalOptions) -> Result<ScheduleData, CliError> {
-    if let Some(found) = store.schedule(name)? {
-        return Ok(found);
-    }
-    let names: Vec<String> = store.schedules(None, NAMES_MAX)?.rows.into_iter().map(|it| it.name).collect();
-    let remedy = match suggest::closest(name, names.iter().map(String::as_str)) {
-        Some(meant) => format!("did you mean {meant:?}?"),
-        None => format!("see them with: {} schedule list", global.program()),
-    };
-    Err(CliError::Refused {
-        code: crate::store::RefusalReason::UnknownSchedule.code(),
-        exit: 3,
-        message: format!("there is no schedule {name:?}; {remedy}"),
-    })
-}
-
-/// What a schedule of the table says, by this machine's zones.
-fn readable(data: &ScheduleData) -> Result<Schedule, CliError> {
-    data.schedule().map_err(CliError::faults)
-}
-
-/// Says of one that is held back that it is.
-fn warn_of_pause(data: &ScheduleData) {
-    if data.paused {
-        let reason =
-            data.pause_reason.as_ref().map(|it| format!(": {}", text::escape(it))).unwrap_or_default();
-        message(format!("schedule {:?} is paused{reason}", data.name));
-    }
 }

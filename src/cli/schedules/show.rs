@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::json;
 
-use super::known;
+use super::which::known;
 use crate::cli::error::CliError;
 use crate::cli::options::global::GlobalOptions;
 use crate::cli::screen::table::{Fit, Table};

@@ -4,7 +4,7 @@ use clap::Args;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{known, readable, warn_of_pause};
+use super::which::{known, readable, warn_of_pause};
 use crate::cli::error::CliError;
 use crate::cli::options::global::GlobalOptions;
 use crate::cli::options::when::{self, When};
