@@ -204,7 +204,6 @@ BEGIN
         coalesce(add_schedule.changed_by, session_user::text))
     ON CONFLICT (name) DO NOTHING;
     IF FOUND THEN
-        PERFORM schedule_keeps_limit(wanted.name);
         RETURN 'added';
     END IF;
     SELECT * INTO its FROM schedules WHERE name = wanted.name FOR UPDATE;
@@ -227,23 +226,30 @@ BEGIN
         jitter = wanted.jitter, starts_from = wanted.starts_from, starts_until = wanted.starts_until, changed_at = now(),
         changed_by = coalesce(add_schedule.changed_by, session_user::text)
     WHERE s.name = wanted.name;
-    PERFORM schedule_keeps_limit(wanted.name);
     RETURN 'changed';
 END
 $function$;
 
--- The row that the processes of a schedule wait at, where they run one after the other.
-CREATE FUNCTION schedule_keeps_limit(name text) RETURNS void
+-- The limit that the processes of a schedule wait at, where they run one after the other; it goes with the schedule, unless some
+-- wait.
+CREATE FUNCTION schedule_keeps_limit() RETURNS trigger
 LANGUAGE plpgsql
 SET search_path FROM CURRENT
 AS $function$
 BEGIN
-    INSERT INTO limits (name, max, declared_max)
-    SELECT (schedule_limits(s.name, s.overlap, s.catch_up))[1], 1, 1 FROM schedules s
-    WHERE s.name = schedule_keeps_limit.name AND schedule_limits(s.name, s.overlap, s.catch_up) IS NOT NULL
-    ON CONFLICT DO NOTHING;
+    IF TG_OP = 'DELETE' THEN
+        DELETE FROM schedule_firings f WHERE f.schedule = OLD.name;
+        DELETE FROM limits l WHERE l.name = 'schedule:' || OLD.name AND unfinished_of(OLD.recent) = '{}';
+    ELSIF schedule_limits(NEW.name, NEW.overlap, NEW.catch_up) IS NOT NULL THEN
+        INSERT INTO limits (name, max, declared_max) VALUES ('schedule:' || NEW.name, 1, 1) ON CONFLICT DO NOTHING;
+    END IF;
+    RETURN NULL;
 END
 $function$;
+CREATE TRIGGER schedule_keeps_limit_of_new AFTER INSERT OR DELETE ON schedules
+    FOR EACH ROW EXECUTE FUNCTION schedule_keeps_limit();
+CREATE TRIGGER schedule_keeps_limit_of_changed AFTER UPDATE ON schedules
+    FOR EACH ROW WHEN ((OLD.overlap, OLD.catch_up) IS DISTINCT FROM (NEW.overlap, NEW.catch_up)) EXECUTE FUNCTION schedule_keeps_limit();
 
 -- The one of this name, or a refusal that says which there are.
 CREATE FUNCTION known_schedule(name text) RETURNS schedules
@@ -274,7 +280,6 @@ BEGIN
             HINT = 'take it out there and register that again, or pause it';
     END IF;
     DELETE FROM schedules s WHERE s.name = its.name;
-    DELETE FROM schedule_firings f WHERE f.schedule = its.name;
 END
 $function$;
 
@@ -378,7 +383,8 @@ BEGIN
         CROSS JOIN LATERAL jsonb_array_elements(p.firings) WITH ORDINALITY AS e (firing, n)
         CROSS JOIN LATERAL jsonb_to_record(e.firing) AS v (at timestamptz, due timestamptz, id text, input jsonb, made_up boolean)
         CROSS JOIN LATERAL (
-            SELECT CASE WHEN s.overlap = 'allow' THEN '{}' ELSE unfinished_of(s.recent) END AS ids
+            SELECT coalesce(array_agg(r.id ORDER BY r.n), '{}') AS ids FROM unnest(s.recent) WITH ORDINALITY AS r (id, n)
+            WHERE s.overlap <> 'allow' AND EXISTS (SELECT FROM scheduled_tasks t WHERE t.task_instance = ANY (ARRAY[r.id]))
         ) AS u
         WHERE p.name = ANY (ours)
     ) AS f;
@@ -478,7 +484,8 @@ BEGIN
         last_at = CASE WHEN failed ? s.name THEN s.last_at ELSE coalesce(d.last_at, s.last_at) END,
         last_process_id = CASE WHEN failed ? s.name THEN s.last_process_id ELSE coalesce(d.last_id, s.last_process_id) END,
         last_lateness_ms = CASE WHEN failed ? s.name OR d.last_id IS NULL THEN s.last_lateness_ms ELSE d.lateness END,
-        recent = CASE WHEN d.ids IS NULL THEN s.recent WHEN s.overlap = 'allow' THEN d.ids ELSE recent_of(s.recent, d.ids) END,
+        recent = CASE WHEN d.ids IS NULL THEN s.recent WHEN s.overlap = 'allow' THEN d.ids
+            WHEN cardinality(s.recent) < 20 THEN s.recent || d.ids ELSE recent_of(s.recent, d.ids) END,
         fired = s.fired + CASE WHEN failed ? s.name THEN 0 ELSE coalesce(d.fired, 0) END,
         skipped_missed = s.skipped_missed + CASE WHEN failed ? s.name THEN 0 ELSE coalesce(p.missed, 0) END,
         skipped_overlap = s.skipped_overlap + CASE WHEN failed ? s.name THEN 0 ELSE coalesce(d.overlapped, 0) END,
@@ -571,9 +578,6 @@ LANGUAGE plpgsql
 SET search_path FROM CURRENT
 AS $function$
 BEGIN
-    DELETE FROM schedule_firings f USING schedules s
-    WHERE s.source = set_type_schedules.process_type AND f.schedule = s.name
-        AND NOT documents @> jsonb_build_array(jsonb_build_object('name', s.name));
     DELETE FROM schedules s WHERE s.source = set_type_schedules.process_type
         AND NOT documents @> jsonb_build_array(jsonb_build_object('name', s.name));
     PERFORM add_schedule(d, set_type_schedules.changed_by, set_type_schedules.process_type)

@@ -49,6 +49,42 @@ fn a_schedule_is_added_shown_held_and_removed() {
 }
 
 #[test]
+fn doctor_and_explain_name_a_schedule_that_does_not_fire() {
+    let bench = stage("sched_doctor");
+    let add = ["schedule", "add", "--type", "one-task", "--cron", "30 2 * * *", "--name"];
+    bench.run(&[&add[..], &["s"]].concat()).expect(0);
+    settle(&bench.database);
+    let check = || {
+        let document = bench.run(&["doctor", "--json"]).json();
+        let checks = document["checks"].as_array().unwrap().clone();
+        let found = checks.into_iter().find(|it| it["name"] == "schedules").unwrap();
+        (found["verdict"].as_str().unwrap().to_owned(), found["found"].as_str().unwrap().to_owned())
+    };
+    let sql = |text: &str| bench.database.sql().execute(text, &[]).unwrap();
+    let explained = || bench.run(&["explain", "s"]).expect(0).out;
+    assert!(check().1.starts_with("1, the next at 20"), "{:?}", check());
+    assert!(explained().starts_with("schedule \"s\" fires next at "), "{}", explained());
+    sql("UPDATE schedules SET next_at = now() - interval '5 min'");
+    assert!(check().1.contains("s are due for more than a minute"), "{:?}", check());
+    assert!(explained().contains("no node has fired it"), "{}", explained());
+    // As if the node's zones were others.
+    sql("UPDATE schedules SET next_at = now() + interval '5 min'");
+    assert!(check().1.contains("another next time than the nodes for s"), "{:?}", check());
+    sql("UPDATE schedules SET time_zone = 'Mars/Olympus'");
+    settle(&bench.database);
+    assert!(check().1.contains("no time zone that this machine knows"), "{:?}", check());
+    assert!(explained().contains("can't start its process since "), "{}", explained());
+    sql("UPDATE schedules SET time_zone = 'UTC', paused_at = now() - interval '8 d', pause_reason = 'down'");
+    assert_eq!(check().0, "warn");
+    assert!(check().1.contains("s have been paused for more than a week"), "{:?}", check());
+    assert!(
+        explained().contains("is paused since ") && explained().contains(": down; go on with"),
+        "{}",
+        explained()
+    );
+}
+
+#[test]
 fn files_are_read_with_all_their_faults() {
     let bench = stage("sched_files");
     let write = |name: &str, document: serde_json::Value| {

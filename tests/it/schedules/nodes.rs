@@ -3,7 +3,7 @@
 use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
-use process_orchestrator::{CatchUp, Overlap, ProcessInputData, Schedule, Timing};
+use process_orchestrator::{CatchUp, Overlap, ProcessInputData, ProcessType, Schedule, Timing};
 
 use crate::common::{one_task, wait_until};
 use crate::liveness::Served;
@@ -63,6 +63,80 @@ fn made_up_times_of_a_schedule_that_skips_run_one_after_the_other() {
                     WINDOW w AS (PARTITION BY split_part(p.process_id, '@', 1) ORDER BY p.process_id COLLATE \"C\")) AS o WHERE is_wrong";
     assert_eq!(bench.database.count(disorder), 0);
     assert_eq!(bench.database.count("limit_slots"), 0);
+}
+
+/// The files that commands of processes wait for are named by their times.
+fn gated(test: &str, overlap: Overlap) -> (Bench, Served) {
+    let bench = Bench::with_tables(test);
+    let folder = bench.folder.display().to_string();
+    let script = format!("while [ ! -e '{folder}/go' ]; do sleep 0.01; done");
+    bench.database.register(&ProcessType::new("one-task", "").add(crate::common::script("only", &script)));
+    let mut schedule = Schedule::new("s", "one-task", Timing::Every(Duration::from_secs(3_600)));
+    (schedule.overlap, schedule.catch_up) = (overlap, CatchUp::Last);
+    bench.database.store().add_schedule(&schedule, None).unwrap();
+    let node = Served::start(&bench, "a", &["--executors", "4"], &[]);
+    (bench, node)
+}
+
+/// The schedule is due for one more of its times, `hours` ago, and is seen to.
+fn one_more(bench: &Bench, hours: i32) {
+    let sql = "UPDATE schedules SET next_at = date_trunc('hour', now()) - make_interval(hours => $1), \
+               starts_until = date_trunc('hour', now()) - make_interval(hours => $1)";
+    bench.database.sql().execute(sql, &[&hours]).unwrap();
+    let sql = "UPDATE schedules SET next_at = starts_until";
+    bench.database.sql().execute(sql, &[]).unwrap();
+    wait_until("the schedule has moved on", || {
+        (bench.database.count("schedules WHERE next_at = 'infinity'") == 1).then_some(())
+    });
+}
+
+fn running(bench: &Bench) -> i64 {
+    bench.database.count("processes WHERE status = 'IN_PROGRESS'")
+}
+
+#[test]
+fn one_waits_behind_another_where_they_queue() {
+    let (bench, mut node) = gated("sched_queue", Overlap::Queue);
+    one_more(&bench, 3);
+    wait_until("the first runs", || (running(&bench) == 1).then_some(()));
+    one_more(&bench, 2);
+    wait_until("the second is held", || {
+        (bench.database.count("scheduled_tasks WHERE held_by = 'limit:schedule:s'") == 1).then_some(())
+    });
+    one_more(&bench, 1);
+    assert_eq!((running(&bench), bench.database.count("processes")), (1, 2));
+    assert_eq!(bench.database.count("schedules WHERE skipped_overlap = 1 AND fired = 2"), 1);
+    let explained = bench.run(&["explain", "s"]).expect(0).out;
+    assert!(explained.contains("has no more times") && explained.contains("1 overlapped"), "{explained}");
+    std::fs::write(bench.folder.join("go"), "").unwrap();
+    completed(&bench, 2);
+    node.stop();
+    let ids = "SELECT process_id FROM processes ORDER BY 1 LIMIT 1";
+    let id: String = bench.database.sql().query_one(ids, &[]).unwrap().get(0);
+    let explained = bench.run(&["explain", &id]).expect(0).out;
+    assert!(
+        explained.contains("schedule \"s\" has started it for ") && explained.contains("was missed"),
+        "{explained}"
+    );
+}
+
+#[test]
+fn one_that_is_replaced_ends_before_the_next_begins() {
+    let (bench, mut node) = gated("sched_replace", Overlap::Replace);
+    one_more(&bench, 2);
+    wait_until("the first runs", || (running(&bench) == 1).then_some(()));
+    one_more(&bench, 1);
+    std::fs::write(bench.folder.join("go"), "").unwrap();
+    wait_until("both have ended", || (bench.database.count("scheduled_tasks") == 0).then_some(()));
+    node.stop();
+    // The first may have seen its file before the cancellation reached it.
+    let first = "SELECT error_message FROM processes WHERE status = 'CANCELLED'";
+    for row in bench.database.sql().query(first, &[]).unwrap() {
+        let told: String = row.get(0);
+        assert!(told.contains("schedule \"s\" has started the next one"), "{told}");
+    }
+    let order = "(SELECT lag(completed_at) OVER (ORDER BY process_id) > started_at AS is_wrong FROM processes) AS o WHERE is_wrong";
+    assert_eq!((bench.database.count("processes"), bench.database.count(order)), (2, 0));
 }
 
 /// A node dies at the place; the next one goes on.
