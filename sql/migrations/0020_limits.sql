@@ -161,27 +161,29 @@ BEGIN
 END
 $function$;
 
--- Has processes that wait for an entry looked at again: the highest priority first, then by time. Gives how many there were.
-CREATE FUNCTION release_waiting(entry text, at_most integer) RETURNS integer
+-- Has processes that wait for an entry looked at again: the highest priority first, then by time. Gives which.
+CREATE FUNCTION release_waiting(entry text, at_most integer) RETURNS text[]
 LANGUAGE plpgsql
 SET search_path FROM CURRENT
 AS $function$
 DECLARE
-    released integer;
+    released text[];
 BEGIN
-    UPDATE scheduled_tasks s
-    SET state = CASE WHEN s.execution_time > now() THEN 'SCHEDULED' ELSE 'READY' END, held_by = NULL,
-        waiting_since = greatest(s.execution_time, statement_timestamp())
-    FROM (
+    WITH waiting AS MATERIALIZED (
         SELECT h.task_instance FROM scheduled_tasks h
         WHERE h.state = 'HELD' AND h.held_by = 'limit:' || release_waiting.entry
         ORDER BY h.priority DESC, h.execution_time
         LIMIT at_most
         FOR UPDATE SKIP LOCKED
-    ) AS waiting
-    WHERE s.task_instance = ANY (ARRAY[waiting.task_instance]);
-    GET DIAGNOSTICS released = ROW_COUNT;
-    RETURN released;
+    ), let_go AS (
+        UPDATE scheduled_tasks s
+        SET state = CASE WHEN s.execution_time > now() THEN 'SCHEDULED' ELSE 'READY' END, held_by = NULL,
+            waiting_since = greatest(s.execution_time, statement_timestamp())
+        FROM waiting WHERE s.task_instance = ANY (ARRAY[waiting.task_instance])
+        RETURNING s.task_instance
+    )
+    SELECT array_agg(task_instance) INTO released FROM let_go;
+    RETURN coalesce(released, '{}');
 END
 $function$;
 
@@ -269,6 +271,45 @@ BEGIN
 END
 $function$;
 
+-- Whether a process that holds its claim may begin its next task with the slots of the one that has ended: nothing else is
+-- needed, none of these limits is paused or has more taken than its max, and nobody waits for one who has precedence. Slots
+-- that the next task does not need are freed.
+CREATE FUNCTION keeps_slots(process_id text, next_index integer) RETURNS boolean
+LANGUAGE plpgsql
+SET search_path FROM CURRENT
+AS $function$
+#variable_conflict use_column
+DECLARE
+    it record;
+BEGIN
+    SELECT s.priority, s.execution_time, s.task_limits || this.limits AS here, s.task_limits || next.limits AS there INTO it
+    FROM scheduled_tasks s
+    JOIN open_tasks this ON this.era = s.era AND this.process_id = ANY (ARRAY[s.task_instance])
+        AND this.task_index = keeps_slots.next_index - 1
+    JOIN open_tasks next ON next.era = s.era AND next.process_id = ANY (ARRAY[s.task_instance])
+        AND next.task_index = keeps_slots.next_index
+    WHERE s.task_instance = keeps_slots.process_id;
+    IF NOT FOUND OR NOT it.there <@ it.here OR EXISTS (
+        SELECT FROM unnest(it.there) AS e (entry) JOIN limits l ON l.name = split_part(e.entry, '=', 1)
+        WHERE l.is_paused
+            OR l.max < (SELECT count(*) FROM (
+                SELECT FROM limit_slots x
+                WHERE x.limit_name = l.name AND x.slot_key = substr(e.entry, length(l.name) + 2) LIMIT l.max + 1
+            ) AS x)
+            OR EXISTS (
+                SELECT FROM scheduled_tasks h
+                WHERE h.state = 'HELD' AND h.held_by = 'limit:' || e.entry
+                    AND (h.priority > it.priority OR h.priority = it.priority AND h.execution_time < it.execution_time))
+    ) THEN
+        RETURN false;
+    END IF;
+    IF NOT it.here <@ it.there THEN
+        PERFORM free_slots_of(keeps_slots.process_id, it.there);
+    END IF;
+    RETURN true;
+END
+$function$;
+
 -- Holds READY rows that are blocked now, those at the front of the queue; gives how many. Claims would otherwise meet them row by
 -- row before they come to anything else. It counts without locks: what it holds although there is room is let go by
 -- release_where_room.
@@ -324,7 +365,7 @@ DECLARE
     room     integer;
 BEGIN
     IF of IS NOT NULL THEN
-        released := release_waiting(of, least(limit_room(of), at_most));
+        released := cardinality(release_waiting(of, least(limit_room(of), at_most)));
     END IF;
     WHILE released < at_most LOOP
         SELECT s.held_by INTO held FROM scheduled_tasks s
@@ -333,7 +374,7 @@ BEGIN
         EXIT WHEN NOT FOUND;
         room := limit_room(substr(held, 7));
         IF room > 0 THEN
-            released := released + release_waiting(substr(held, 7), least(room, at_most - released));
+            released := released + cardinality(release_waiting(substr(held, 7), least(room, at_most - released)));
         END IF;
     END LOOP;
     RETURN released;
@@ -373,6 +414,33 @@ BEGIN
 END
 $function$;
 
+-- Frees the slots that a process has for its task, but for those that are kept, or all; for each another one that waits is let go,
+-- of which the transaction keeps a note: the node may claim them in it (src/store/record.rs). Gives how many were.
+CREATE FUNCTION free_slots_of(process_id text, kept text[] DEFAULT '{}', with_process boolean DEFAULT false) RETURNS integer
+LANGUAGE plpgsql
+SET search_path FROM CURRENT
+AS $function$
+#variable_conflict use_column
+DECLARE
+    freed    text;
+    released text[] := '{}';
+BEGIN
+    FOR freed IN
+        DELETE FROM limit_slots x
+        WHERE x.process_id = free_slots_of.process_id AND (x.of_task OR free_slots_of.with_process)
+            AND x.limit_name || CASE x.slot_key WHEN '' THEN '' ELSE '=' || x.slot_key END <> ALL (kept)
+        RETURNING x.limit_name || CASE x.slot_key WHEN '' THEN '' ELSE '=' || x.slot_key END
+    LOOP
+        released := released || release_waiting(freed, 1);
+    END LOOP;
+    IF released <> '{}' THEN
+        PERFORM set_config('process_orchestrator.let_go', concat_ws(E'\x01',
+            nullif(current_setting('process_orchestrator.let_go', true), ''), array_to_string(released, E'\x01')), true);
+    END IF;
+    RETURN cardinality(released);
+END
+$function$;
+
 -- Frees the slots of a process that leaves the queue, those of its task when it is given back, and all when that was before its
 -- first command began; for each another one that waits is let go.
 CREATE FUNCTION free_slots() RETURNS trigger
@@ -380,17 +448,9 @@ LANGUAGE plpgsql
 SET search_path FROM CURRENT
 AS $function$
 DECLARE
-    freed    record;
-    released integer := 0;
+    released integer := free_slots_of(OLD.task_instance, '{}', TG_OP = 'DELETE'
+        OR EXISTS (SELECT FROM processes p WHERE p.process_id = OLD.task_instance AND p.status = 'NOT_STARTED'));
 BEGIN
-    FOR freed IN
-        DELETE FROM limit_slots x
-        WHERE x.process_id = OLD.task_instance AND (TG_OP = 'DELETE' OR x.of_task
-            OR EXISTS (SELECT FROM processes p WHERE p.process_id = OLD.task_instance AND p.status = 'NOT_STARTED'))
-        RETURNING x.limit_name || CASE x.slot_key WHEN '' THEN '' ELSE '=' || x.slot_key END AS entry
-    LOOP
-        released := released + release_waiting(freed.entry, 1);
-    END LOOP;
     -- The node that gives up a claim looks for itself.
     IF released > 0 AND NOT OLD.picked THEN
         PERFORM wake_nodes(OLD.priority);
