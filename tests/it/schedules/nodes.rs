@@ -166,6 +166,26 @@ fn what_a_node_has_fired_before_it_was_killed_is_not_fired_again() {
 }
 
 #[test]
+fn what_a_node_was_firing_when_it_froze_others_fire() {
+    let bench = Bench::with_tables("sched_frozen");
+    missed(&bench, 3, 1, CatchUp::Last, Overlap::Skip);
+    // It stands still with its transaction open.
+    let hold = format!("firing@1=hold:{}", bench.folder.display());
+    let mut first = Served::start(&bench, "first", &[], &[(FAILPOINTS, &hold)]);
+    wait_until("it fires", || bench.folder.join("firing.reached").exists().then_some(()));
+    let mut second = Served::start(&bench, "second", &[], &[]);
+    completed(&bench, 3);
+    // What it has is gone, and it starts anew.
+    std::fs::write(bench.folder.join("firing.go"), "").unwrap();
+    wait_until("it has noticed", || first.log().contains("schedules do not fire for now").then_some(()));
+    wait_until("it fires again", || first.log().contains("schedules fire again").then_some(()));
+    first.stop();
+    second.stop();
+    assert_eq!(bench.database.count("processes"), 3);
+    assert_eq!(bench.database.count("schedules WHERE fired = 1"), 3);
+}
+
+#[test]
 fn many_that_are_due_at_once_start_soon_and_their_lateness_is_kept() {
     let bench = Bench::with_tables("sched_many");
     bench.database.register(&one_task("true"));
