@@ -6,8 +6,8 @@ from typing import List
 from database import Database
 from settings import uptime
 
-TYPE = {"name": "ticks", "tasks": [{"name": "tick", "command": "true", "max_retries": 5,
-                                    "retry": {"initial_delay": "50ms", "max_delay": "500ms"}}]}
+# The type of what they start.
+KIND = "ticks"
 # A node that was frozen with the row of a schedule holds it until the server has noticed.
 FIRED_S_MAX = 60
 # With `all` no time is lost, however long nobody was there: a run is shorter than a thousand seconds between two looks.
@@ -21,8 +21,9 @@ def is_one(process_id: str) -> bool:
 
 def begin(database: Database) -> None:
     for name, (overlap, seconds) in NAMES.items():
-        database.ask("SELECT process_orchestrator.add_schedule(jsonb_build_object('name', '{}', 'process_type', 'ticks', 'every', "
-                     "'{}s', 'overlap', '{}', 'catch_up', 'all', 'catch_up_max', 1000))".format(name, seconds, overlap))
+        database.ask("SELECT process_orchestrator.add_schedule(jsonb_build_object('name', '{}', 'process_type', '{}', 'every', "
+                     "'{}s', 'overlap', '{}', 'catch_up', 'all', 'catch_up_max', 1000, 'input', "
+                     "'{{\"config\": {{\"times\": 0, \"pause\": 0, \"bytes\": 0}}}}'::jsonb))".format(name, KIND, seconds, overlap))
 
 
 def end(database: Database) -> List[str]:

@@ -112,7 +112,7 @@ def write_types(settings: Settings) -> None:
             json.dump(document(kind, settings), file, indent=1)
     if settings.has_limits:
         with open(os.path.join(settings.types, "ticks.json"), "w") as file:
-            json.dump(schedules.TYPE, file, indent=1)
+            json.dump(document(Kind(schedules.KIND, 0, ["ok"], 0, 5, 0.0), settings), file, indent=1)
 
 
 def plan(settings: Settings) -> List[Wave]:
