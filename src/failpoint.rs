@@ -47,6 +47,10 @@ pub enum Point {
     Archived,
     /// A request to the status endpoint is about to be answered.
     HttpAnswer,
+    /// Schedules have fired; nothing of it is committed.
+    Firing,
+    /// What has fired is committed.
+    Fired,
 }
 
 #[cfg(not(feature = "failpoints"))]
@@ -190,7 +194,7 @@ mod active {
     }
 
     impl Point {
-        const ALL: [Self; 16] = [
+        const ALL: [Self; 18] = [
             Self::AfterClaim,
             Self::BeforeBegin,
             Self::BeforeSpawn,
@@ -207,6 +211,8 @@ mod active {
             Self::WatchingLease,
             Self::Archived,
             Self::HttpAnswer,
+            Self::Firing,
+            Self::Fired,
         ];
 
         fn named(name: &str) -> Option<Self> {
@@ -231,6 +237,8 @@ mod active {
                 Self::WatchingLease => "watching-lease",
                 Self::Archived => "archived",
                 Self::HttpAnswer => "http-answer",
+                Self::Firing => "firing",
+                Self::Fired => "fired",
             }
         }
     }

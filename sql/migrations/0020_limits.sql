@@ -28,6 +28,7 @@ CREATE TABLE limits (
     declared_max  integer CHECK (declared_max >= 0), -- what the document says that was registered last
     is_set        boolean     NOT NULL DEFAULT false, -- `max` was set by hand, and stays
     is_paused     boolean     NOT NULL DEFAULT false, -- nothing of it is claimed, not even what has begun
+    kept_at       timestamptz,                      -- when a slot of it was last kept for one that waits for another limit
     changed_by    text,
     changed_at    timestamptz NOT NULL DEFAULT now()
 );
@@ -163,35 +164,37 @@ BEGIN
 END
 $function$;
 
--- Has processes that wait for an entry looked at again: the highest priority first, then by time. Gives how many there were.
-CREATE FUNCTION release_waiting(entry text, at_most integer) RETURNS integer
+-- Has processes that wait for an entry looked at again: the highest priority first, then by time. Gives which.
+CREATE FUNCTION release_waiting(entry text, at_most integer) RETURNS text[]
 LANGUAGE plpgsql
 SET search_path FROM CURRENT
 AS $function$
 DECLARE
-    released integer;
+    released text[];
 BEGIN
-    UPDATE scheduled_tasks s
-    SET state = CASE WHEN s.execution_time > now() THEN 'SCHEDULED' ELSE 'READY' END, held_by = NULL,
-        waiting_since = greatest(s.execution_time, statement_timestamp())
-    FROM (
+    WITH waiting AS MATERIALIZED (
         SELECT h.task_instance FROM scheduled_tasks h
         WHERE h.state = 'HELD' AND h.held_by = 'limit:' || release_waiting.entry
         ORDER BY h.priority DESC, h.execution_time
         LIMIT at_most
         FOR UPDATE SKIP LOCKED
-    ) AS waiting
-    WHERE s.task_instance = ANY (ARRAY[waiting.task_instance]);
-    GET DIAGNOSTICS released = ROW_COUNT;
-    RETURN released;
+    ), let_go AS (
+        UPDATE scheduled_tasks s
+        SET state = CASE WHEN s.execution_time > now() THEN 'SCHEDULED' ELSE 'READY' END, held_by = NULL,
+            waiting_since = greatest(s.execution_time, statement_timestamp())
+        FROM waiting WHERE s.task_instance = ANY (ARRAY[waiting.task_instance])
+        RETURNING s.task_instance
+    )
+    SELECT array_agg(task_instance) INTO released FROM let_go;
+    RETURN coalesce(released, '{}');
 END
 $function$;
 
 -- Says of processes, given in the order of precedence, which may run their next command now, and takes the slots of those; the
 -- others are given with what blocks them. All or nothing: who waits for one limit keeps no slot of another that it has not
 -- begun with, except that whoever has been due for 10 seconds and finds one of his limits with room and another without keeps a
--- slot of the first, for a tenth of the time that he has waited: others that need only the one or the other would go before him
--- for ever. Of each entry one slot is kept so at a time. The caller has locked their rows in the queue, and claims in the same transaction.
+-- slot of the first for a quarter of a second: others that need only the one or the other would go before him for ever. A limit
+-- keeps one slot so in 2.5 seconds, so that no more than a tenth of it is idle, and nobody waits for a second. The caller has locked their rows in the queue, and claims in the same transaction.
 CREATE FUNCTION admit_processes(process_ids text[]) RETURNS TABLE (process_id text, blocked_by text)
 LANGUAGE plpgsql
 SET search_path FROM CURRENT
@@ -208,7 +211,7 @@ DECLARE
     rooms    integer[];
     paused   boolean[];
     is_short boolean;
-    due      timestamptz;
+    lately   boolean[]; -- a slot was kept a moment ago
     verdicts text[] := array_fill(NULL::text, ARRAY[cardinality(process_ids)]);
     first    integer := 1;
     last     integer;
@@ -224,10 +227,11 @@ BEGIN
     PERFORM FROM limits l WHERE l.name = ANY (ARRAY(SELECT DISTINCT split_part(w, '=', 1) FROM unnest(wanted) AS w))
     ORDER BY l.name FOR NO KEY UPDATE;
     -- From here on nobody else takes a slot of them.
-    SELECT array_agg(e.entry), array_agg(e.room), array_agg(e.is_paused), bool_or(e.is_paused OR e.room < e.needed)
-    INTO entries, rooms, paused, is_short
+    SELECT array_agg(e.entry), array_agg(e.room), array_agg(e.is_paused), array_agg(e.is_lately), bool_or(e.is_paused OR e.room < e.needed)
+    INTO entries, rooms, paused, lately, is_short
     FROM (
         SELECT w.entry, w.needed, coalesce(l.is_paused, false) AS is_paused,
+            coalesce(l.kept_at > clock_timestamp() - interval '2.5 seconds', false) AS is_lately,
             CASE WHEN l.max IS NULL THEN 2147483647 ELSE l.max - (SELECT count(*)::integer FROM (
                 SELECT FROM limit_slots x WHERE x.limit_name = l.name AND x.slot_key = substr(w.entry, length(l.name) + 2) LIMIT l.max
             ) AS x) END AS room
@@ -252,12 +256,12 @@ BEGIN
                 END IF;
             END LOOP;
             IF verdicts[whose[first]] IS NOT NULL AND last > first THEN
-                SELECT s.execution_time INTO due FROM scheduled_tasks s
+                PERFORM FROM scheduled_tasks s
                 WHERE s.task_instance = process_ids[whose[first]] AND s.execution_time < clock_timestamp() - interval '10 seconds'
                     AND NOT EXISTS (SELECT FROM limits l WHERE (l.is_paused OR l.max = 0)
                         AND l.name = ANY (ARRAY(SELECT split_part(w, '=', 1) FROM unnest(wanted[first:last]) AS w)));
                 FOR i IN first .. CASE WHEN FOUND THEN last ELSE 0 END LOOP
-                    IF NOT taken[i] AND rooms[places[i]] BETWEEN 1 AND 1000000 AND NOT EXISTS (
+                    IF NOT taken[i] AND rooms[places[i]] BETWEEN 1 AND 1000000 AND NOT lately[places[i]] AND NOT EXISTS (
                         SELECT FROM limit_slots x
                         WHERE x.limit_name = split_part(wanted[i], '=', 1) AND x.reserved_until IS NOT NULL
                             AND x.slot_key = substr(wanted[i], length(split_part(wanted[i], '=', 1)) + 2))
@@ -265,7 +269,8 @@ BEGIN
                         INSERT INTO limit_slots (limit_name, slot_key, process_id, of_task, reserved_until)
                         VALUES (split_part(wanted[i], '=', 1), substr(wanted[i], length(split_part(wanted[i], '=', 1)) + 2),
                             process_ids[whose[first]], tasks[i],
-                            clock_timestamp() + least((clock_timestamp() - due) / 10, interval '5 minutes'));
+                            clock_timestamp() + interval '250 milliseconds');
+                        UPDATE limits l SET kept_at = clock_timestamp() WHERE l.name = split_part(wanted[i], '=', 1);
                         rooms[places[i]] := rooms[places[i]] - 1;
                     END IF;
                 END LOOP;
@@ -295,6 +300,45 @@ BEGIN
             ARRAY(SELECT v.id FROM unnest(process_ids, verdicts) AS v (id, blocked_by) WHERE v.blocked_by IS NULL));
     END IF;
     RETURN QUERY SELECT * FROM unnest(process_ids, verdicts);
+END
+$function$;
+
+-- Whether a process that holds its claim may begin its next task with the slots of the one that has ended: nothing else is
+-- needed, none of these limits is paused or has more taken than its max, and nobody waits for one who has precedence. Slots
+-- that the next task does not need are freed.
+CREATE FUNCTION keeps_slots(process_id text, next_index integer) RETURNS boolean
+LANGUAGE plpgsql
+SET search_path FROM CURRENT
+AS $function$
+#variable_conflict use_column
+DECLARE
+    it record;
+BEGIN
+    SELECT s.priority, s.execution_time, s.task_limits || this.limits AS here, s.task_limits || next.limits AS there INTO it
+    FROM scheduled_tasks s
+    JOIN open_tasks this ON this.era = s.era AND this.process_id = ANY (ARRAY[s.task_instance])
+        AND this.task_index = keeps_slots.next_index - 1
+    JOIN open_tasks next ON next.era = s.era AND next.process_id = ANY (ARRAY[s.task_instance])
+        AND next.task_index = keeps_slots.next_index
+    WHERE s.task_instance = keeps_slots.process_id;
+    IF NOT FOUND OR NOT it.there <@ it.here OR EXISTS (
+        SELECT FROM unnest(it.there) AS e (entry) JOIN limits l ON l.name = split_part(e.entry, '=', 1)
+        WHERE l.is_paused
+            OR l.max < (SELECT count(*) FROM (
+                SELECT FROM limit_slots x
+                WHERE x.limit_name = l.name AND x.slot_key = substr(e.entry, length(l.name) + 2) LIMIT l.max + 1
+            ) AS x)
+            OR EXISTS (
+                SELECT FROM scheduled_tasks h
+                WHERE h.state = 'HELD' AND h.held_by = 'limit:' || e.entry
+                    AND (h.priority > it.priority OR h.priority = it.priority AND h.execution_time < it.execution_time))
+    ) THEN
+        RETURN false;
+    END IF;
+    IF NOT it.here <@ it.there THEN
+        PERFORM free_slots_of(keeps_slots.process_id, it.there);
+    END IF;
+    RETURN true;
 END
 $function$;
 
@@ -353,7 +397,7 @@ DECLARE
     released integer := 0;
 BEGIN
     IF of IS NOT NULL THEN
-        released := release_waiting(of, least(limit_room(of), at_most));
+        released := cardinality(release_waiting(of, least(limit_room(of), at_most)));
     ELSE
         -- Slots that were kept for long enough. Whoever admits their process has its row in the queue.
         WITH over AS MATERIALIZED (
@@ -385,7 +429,7 @@ BEGIN
     LOOP
         CONTINUE WHEN line.room <= 0;
         EXIT WHEN released >= at_most;
-        released := released + release_waiting(line.entry, least(line.room, at_most - released));
+        released := released + cardinality(release_waiting(line.entry, least(line.room, at_most - released)));
     END LOOP;
     RETURN released;
 END
@@ -424,6 +468,43 @@ BEGIN
 END
 $function$;
 
+-- Frees the slots that a process has for its task, but for those that are kept, or all; for each another one that waits is let go,
+-- of which the transaction keeps a note: the node may claim them in it (src/store/record.rs). Gives how many were. Who is `back` in
+-- the queue, and ready, comes first for what it needs again, unless somebody in the line has precedence.
+CREATE FUNCTION free_slots_of(
+    process_id text, kept text[] DEFAULT '{}', with_process boolean DEFAULT false, back scheduled_tasks DEFAULT NULL
+) RETURNS integer
+LANGUAGE plpgsql
+SET search_path FROM CURRENT
+AS $function$
+#variable_conflict use_column
+DECLARE
+    freed    text;
+    released text[] := '{}';
+BEGIN
+    FOR freed IN
+        DELETE FROM limit_slots x
+        WHERE x.process_id = free_slots_of.process_id AND (x.of_task OR free_slots_of.with_process)
+            AND x.limit_name || CASE x.slot_key WHEN '' THEN '' ELSE '=' || x.slot_key END <> ALL (kept)
+        RETURNING x.limit_name || CASE x.slot_key WHEN '' THEN '' ELSE '=' || x.slot_key END
+    LOOP
+        CONTINUE WHEN back.state = 'READY' AND freed = ANY (back.task_limits) AND NOT EXISTS (
+            SELECT FROM (
+                SELECT h.priority, h.execution_time FROM scheduled_tasks h
+                WHERE h.state = 'HELD' AND h.held_by = 'limit:' || freed
+                ORDER BY h.priority DESC, h.execution_time LIMIT 1
+            ) AS next
+            WHERE next.priority > back.priority OR next.priority = back.priority AND next.execution_time < back.execution_time);
+        released := released || release_waiting(freed, 1);
+    END LOOP;
+    IF released <> '{}' THEN
+        PERFORM set_config('process_orchestrator.let_go', concat_ws(E'\x01',
+            nullif(current_setting('process_orchestrator.let_go', true), ''), array_to_string(released, E'\x01')), true);
+    END IF;
+    RETURN cardinality(released);
+END
+$function$;
+
 -- Frees the slots of a process that leaves the queue, those of its task when it is given back, and all when that was before its
 -- first command began; for each another one that waits is let go.
 CREATE FUNCTION free_slots() RETURNS trigger
@@ -431,25 +512,10 @@ LANGUAGE plpgsql
 SET search_path FROM CURRENT
 AS $function$
 DECLARE
-    freed    record;
-    released integer := 0;
+    released integer := free_slots_of(OLD.task_instance, '{}', TG_OP = 'DELETE'
+        OR EXISTS (SELECT FROM processes p WHERE p.process_id = OLD.task_instance AND p.status = 'NOT_STARTED'),
+        CASE WHEN TG_OP = 'UPDATE' THEN NEW END);
 BEGIN
-    FOR freed IN
-        DELETE FROM limit_slots x
-        WHERE x.process_id = OLD.task_instance AND (TG_OP = 'DELETE' OR x.of_task
-            OR EXISTS (SELECT FROM processes p WHERE p.process_id = OLD.task_instance AND p.status = 'NOT_STARTED'))
-        RETURNING x.limit_name || CASE x.slot_key WHEN '' THEN '' ELSE '=' || x.slot_key END AS entry
-    LOOP
-        -- Whose next task needs the same comes first, unless somebody in the line has precedence.
-        CONTINUE WHEN TG_OP = 'UPDATE' AND NEW.state = 'READY' AND freed.entry = ANY (NEW.task_limits) AND NOT EXISTS (
-            SELECT FROM (
-                SELECT h.priority, h.execution_time FROM scheduled_tasks h
-                WHERE h.state = 'HELD' AND h.held_by = 'limit:' || freed.entry
-                ORDER BY h.priority DESC, h.execution_time LIMIT 1
-            ) AS next
-            WHERE next.priority > NEW.priority OR next.priority = NEW.priority AND next.execution_time < NEW.execution_time);
-        released := released + release_waiting(freed.entry, 1);
-    END LOOP;
     -- The node that gives up a claim looks for itself.
     IF released > 0 AND NOT OLD.picked THEN
         PERFORM wake_nodes(OLD.priority);
@@ -461,45 +527,6 @@ CREATE TRIGGER free_slots_of_gone AFTER DELETE ON scheduled_tasks
     FOR EACH ROW WHEN (OLD.limits IS NOT NULL) EXECUTE FUNCTION free_slots();
 CREATE TRIGGER free_slots_of_released AFTER UPDATE ON scheduled_tasks
     FOR EACH ROW WHEN (OLD.limits IS NOT NULL AND OLD.picked AND NOT NEW.picked) EXECUTE FUNCTION free_slots();
-
--- Whether a process keeps the slots of its task for the next one, as if it had given them back and were the first to be admitted:
--- none of its limits is paused, and of those of its tasks none is beyond its `max`, nor does anybody wait for one who has
--- precedence. Limits that either task has alone are always asked anew. It takes nothing, and needs no lock.
-CREATE FUNCTION keeps_slots(
-    process_id text, priority integer, execution_time timestamptz, era integer, limits text[], task_limits text[], task_index integer
-) RETURNS boolean
-LANGUAGE plpgsql STABLE
-SET search_path FROM CURRENT
-AS $function$
-#variable_conflict use_column
-BEGIN
-    RETURN NOT EXISTS (
-        SELECT FROM open_tasks t
-        WHERE t.era = keeps_slots.era AND t.process_id = ANY (ARRAY[keeps_slots.process_id])
-            AND t.task_index BETWEEN keeps_slots.task_index AND keeps_slots.task_index + 1 AND t.limits IS NOT NULL
-    ) AND NOT EXISTS (
-        SELECT FROM unnest(keeps_slots.limits || keeps_slots.task_limits) AS e (entry)
-        JOIN limits l ON l.name = ANY (ARRAY[split_part(e.entry, '=', 1)])
-        WHERE l.is_paused
-    ) AND NOT EXISTS (
-        SELECT FROM unnest(keeps_slots.task_limits) AS e (entry)
-        JOIN limits l ON l.name = ANY (ARRAY[split_part(e.entry, '=', 1)])
-        WHERE l.max < (SELECT count(*) FROM (
-            SELECT FROM limit_slots x
-            WHERE x.limit_name = l.name AND x.slot_key = substr(e.entry, length(l.name) + 2)
-            LIMIT l.max + 1
-        ) AS taken)
-    ) AND NOT EXISTS (
-        SELECT FROM unnest(keeps_slots.task_limits) AS e (entry) CROSS JOIN LATERAL (
-            SELECT h.priority, h.execution_time FROM scheduled_tasks h
-            WHERE h.state = 'HELD' AND h.held_by = 'limit:' || e.entry
-            ORDER BY h.priority DESC, h.execution_time LIMIT 1
-        ) AS next
-        WHERE next.priority > keeps_slots.priority
-            OR next.priority = keeps_slots.priority AND next.execution_time < keeps_slots.execution_time
-    );
-END
-$function$;
 
 -- Who claims without having asked passes the row over.
 CREATE FUNCTION refuse_unadmitted() RETURNS trigger

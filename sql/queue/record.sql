@@ -11,8 +11,9 @@
 -- too: it is seen here or it comes too late, and looking for it reads nothing more. A process that would go on ends
 -- as CANCELLED, with all tasks from the one that has not completed; one that ends by itself ends as it does.
 --
--- Of a process whose tasks take slots of their own the claim is kept only if it keeps those slots (keeps_slots); otherwise it is
--- given back, and its next task is admitted anew. Its row says so, as its type may have gained the limit while the command ran.
+-- Of a process whose commands take slots of limits the claim is kept if those of the next one are among them, and nobody has
+-- precedence; otherwise it is given back, and the next task admitted anew. Its row says so, as its type may have gained the
+-- limit while the command ran.
 --
 -- Outputs of more than 1,024 bytes are not among the parameters. They follow in the same transaction, by COPY, for the
 -- processes that come back here with the era that they belong to (`outputs`). As parameters they went through an array and
@@ -35,7 +36,8 @@
 --   process are further entries of that range.
 WITH mine AS MATERIALIZED (
     SELECT r.*, s.era, s.cancel_reason,
-        CASE WHEN s.loses_slots THEN 'RELEASE' ELSE r.asked END AS claim,
+        CASE WHEN s.is_by_task AND r.asked = 'KEEP' AND NOT keeps_slots(r.process_id, r.task_index + 1) THEN 'RELEASE'
+            ELSE r.asked END AS claim,
         s.is_requested AND (r.asked <> 'END' OR r.outcome = 'CANCELLED') AS is_cancelled
     FROM (
         SELECT unnest($2::text[]) AS process_id, unnest($3::bigint[]) AS version, unnest($4::int[]) AS task_index,
@@ -49,9 +51,7 @@ WITH mine AS MATERIALIZED (
             unnest($20::bigint[]) AS output_bytes, unnest($21::text[]) AS error_message,
             unnest($22::text[]) AS process_error, unnest($23::text[]) AS command, unnest($24::jsonb[]) AS context
     ) AS r CROSS JOIN LATERAL (
-        SELECT s.era, s.cancel_reason, s.cancel_requested_at IS NOT NULL AS is_requested, 
-            CASE WHEN s.task_limits IS NULL OR r.asked <> 'KEEP' THEN false ELSE NOT keeps_slots(s.task_instance, s.priority,
-                s.execution_time, s.era, s.limits, s.task_limits, r.task_index) END AS loses_slots
+        SELECT s.era, s.cancel_reason, s.cancel_requested_at IS NOT NULL AS is_requested, s.task_limits IS NOT NULL AS is_by_task
         FROM scheduled_tasks s
         WHERE s.task_instance = r.process_id AND s.picked_by = $1 AND s.version = r.version
         FOR NO KEY UPDATE
@@ -119,12 +119,12 @@ WITH mine AS MATERIALIZED (
     WHERE (mine.claim = 'END' OR mine.is_cancelled)
         AND s.task_instance = ANY (ARRAY[mine.process_id])
 )
-SELECT process_id, era, NULL::integer AS task_index, NULL::text AS name, NULL::text AS command, NULL::boolean AS shell,
+SELECT process_id, era, claim = 'RELEASE' AND asked = 'KEEP' AND NOT is_cancelled AS is_given_back, NULL::integer AS task_index, NULL::text AS name, NULL::text AS command, NULL::boolean AS shell,
     NULL::text AS working_directory, NULL::jsonb AS environment, NULL::double precision AS timeout_minutes,
     NULL::integer AS max_retries, NULL::jsonb AS retry, NULL::bigint AS max_output_bytes, NULL::integer AS attempt,
     NULL::integer AS retry_count
 FROM mine
 UNION ALL
-SELECT process_id, NULL, task_index, name, command, shell, working_directory, environment, timeout_minutes, max_retries,
+SELECT process_id, NULL, false, task_index, name, command, shell, working_directory, environment, timeout_minutes, max_retries,
     retry, max_output_bytes, attempt, retry_count
 FROM task WHERE status = 'IN_PROGRESS'

@@ -199,13 +199,15 @@ const fn exit_code_of(reason: RefusalReason) -> u8 {
         RefusalReason::UnknownProcessType
         | RefusalReason::UnknownProcess
         | RefusalReason::UnknownTask
-        | RefusalReason::UnknownLimit => 3,
+        | RefusalReason::UnknownLimit
+        | RefusalReason::UnknownSchedule => 3,
         RefusalReason::NotRetryable | RefusalReason::WouldSkip => 1,
         RefusalReason::InvalidInput
         | RefusalReason::MissingVariable
         | RefusalReason::ProcessIdTaken
         | RefusalReason::InvalidProcessId
-        | RefusalReason::InvalidStartTime => 2,
+        | RefusalReason::InvalidStartTime
+        | RefusalReason::InvalidSchedule => 2,
     }
 }
 

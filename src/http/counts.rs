@@ -9,6 +9,7 @@ use crate::model::limits::usage::LimitUsage;
 use crate::model::records::{NodeData, StatusCounts};
 use crate::store::counts::{Counted, QueueOfType, Tally};
 use crate::store::limits::usage::LimitFilter;
+use crate::store::schedules::ScheduleSummary;
 use crate::store::{Store, StoreError};
 
 /// Nodes that are shown and counted.
@@ -24,6 +25,7 @@ pub(super) struct Counts {
     pub nodes: Vec<NodeData>,
     /// Of groups and process types.
     pub limits: Vec<LimitUsage>,
+    pub schedules: ScheduleSummary,
     /// What is wrong with rows that can't be counted or shown.
     pub unreadable: Vec<String>,
 }
@@ -36,6 +38,7 @@ impl Counts {
         let as_of = store.now()?;
         let nodes = store.running_nodes(RUNNING_NODES_MAX)?;
         let limits = store.limits(LimitFilter::default())?;
+        let schedules = store.schedule_summary()?;
         let no_status = |(status, count): (&String, &i64)| format!("processes in status {status:?}: {count}");
         let unreadable = processes
             .unreadable
@@ -50,7 +53,7 @@ impl Counts {
             .into_iter()
             .filter(|it| it.process_type.is_some() || !it.name.contains(':'))
             .collect();
-        Ok(Self { as_of, processes, queue, nodes: nodes.rows, limits, unreadable })
+        Ok(Self { as_of, processes, queue, nodes: nodes.rows, limits, schedules, unreadable })
     }
 
     /// The same by status alone, as `/status` tells it.

@@ -30,6 +30,10 @@ use crate::store::read::Listed;
 /// Nodes on `/nodes`, the latest first: those that have ended are kept for a while, and every start is a new one.
 const NODES_MAX: u32 = 200;
 
+/// Schedules on one page, and times of one that are told.
+const SCHEDULES_PAGE_MAX: u32 = 200;
+const FIRINGS_MAX: u32 = 50;
+
 /// Holders and waiting processes of one limit.
 const LIMIT_ROWS_MAX: u32 = 200;
 
@@ -160,6 +164,23 @@ impl Service {
                 let limit = self.readers.ask(move |store| store.limit(&asked, LIMIT_ROWS_MAX))?;
                 Answer::ok(&limit.ok_or_else(|| no_such_limit(&name))?)
             }
+            Route::Schedules { after } => {
+                let schedules = self
+                    .readers
+                    .ask(move |store| store.schedules_without_input(after.as_deref(), SCHEDULES_PAGE_MAX))?;
+                let is_full =
+                    schedules.rows.len() + schedules.unreadable.len() >= SCHEDULES_PAGE_MAX as usize;
+                let next = schedules.rows.last().filter(|_| is_full).map(|it| it.name.clone());
+                Answer::ok(&json!({ "schedules": schedules.rows, "next": next }))
+            }
+            Route::Schedule { name } => {
+                let asked = name.clone();
+                let (schedule, firings) = self.readers.ask(move |store| {
+                    Ok((store.schedule(&asked)?, store.schedule_firings(&asked, FIRINGS_MAX)?))
+                })?;
+                let schedule = schedule.ok_or_else(|| no_such_schedule(&name))?;
+                Answer::ok(&json!({ "schedule": schedule, "firings": firings }))
+            }
             Route::Nodes => {
                 let nodes = self.readers.ask(|store| store.nodes(NODES_MAX))?;
                 list(&nodes, "nodes")
@@ -238,6 +259,11 @@ impl Service {
         let live = live.ok_or_else(|| no_such_process(&id))?;
         Answer::ok(&json!({ "live": live.as_ref().map(LiveExecution::to_value) }))
     }
+}
+
+fn no_such_schedule(name: &str) -> Problem {
+    let message = format!("unknown schedule {}; /schedules lists them", quoted(name));
+    Problem::new(404, "schedule_not_found", message)
 }
 
 fn no_such_limit(name: &str) -> Problem {

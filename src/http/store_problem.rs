@@ -37,14 +37,15 @@ pub(super) fn problem_of(error: &StoreError) -> Problem {
 /// What the schema's functions refuse, in HTTP's words.
 fn refused(refusal: &Refusal) -> Problem {
     let status = match refusal.reason {
-        RefusalReason::UnknownProcess | RefusalReason::UnknownLimit => 404,
+        RefusalReason::UnknownProcess | RefusalReason::UnknownLimit | RefusalReason::UnknownSchedule => 404,
         RefusalReason::ProcessIdTaken | RefusalReason::NotRetryable | RefusalReason::WouldSkip => 409,
         RefusalReason::UnknownProcessType
         | RefusalReason::InvalidInput
         | RefusalReason::MissingVariable
         | RefusalReason::InvalidProcessId
         | RefusalReason::InvalidStartTime
-        | RefusalReason::UnknownTask => 422,
+        | RefusalReason::UnknownTask
+        | RefusalReason::InvalidSchedule => 422,
     };
     let code = refusal.reason.code();
     Problem::new(status, code, format!("{}; {}", refusal.message, refusal.remedy))

@@ -10,6 +10,19 @@ use super::lifecycle::{ProcessStatus, TaskStatus};
 use super::limits::usage::{LimitFacts, LimitHolder, parse_entry};
 use super::liveness::is_silent;
 
+/// What a schedule has to do with a process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ScheduleFacts {
+    /// Its name.
+    pub name: String,
+    /// For which of its times.
+    pub scheduled_at: Timestamp,
+    /// How long after it was due the process was started.
+    pub lateness_ms: Option<i64>,
+    /// Why then: `made up`, `by hand`, `backfill`; `None`: it was its time.
+    pub reason: Option<String>,
+}
+
 /// What the tables say of a process and its surroundings at one moment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Facts {
@@ -33,6 +46,8 @@ pub struct Facts {
     pub skipped_tasks: Vec<String>,
     /// Since when its type is paused, where that is known, and why.
     pub paused: Option<(Option<Timestamp>, Option<String>)>,
+    /// The schedule that has started it.
+    pub schedule: Option<ScheduleFacts>,
     /// What limits have to do with it; `None` once it has ended.
     pub limits: Option<LimitFacts>,
     /// The sessions whose locks on its rows are in the way.
@@ -241,6 +256,8 @@ pub struct Explanation {
     pub task: Option<TaskFacts>,
     /// The names of the tasks that a retry has passed over.
     pub skipped_tasks: Vec<String>,
+    /// The schedule that has started it.
+    pub schedule: Option<ScheduleFacts>,
     /// Limits of its type that do not count for it, as their key is missing or empty in its input.
     pub keyless_limits: Vec<String>,
     /// All the reasons there are, the one to look at first first; never empty.
@@ -281,6 +298,7 @@ pub fn explain(facts: Facts) -> Explanation {
         total_tasks: facts.total_tasks,
         task: facts.task,
         skipped_tasks: facts.skipped_tasks,
+        schedule: facts.schedule,
         keyless_limits: facts.limits.map(|it| it.keyless).unwrap_or_default(),
         reasons,
         now: facts.now,
@@ -430,6 +448,7 @@ mod tests {
             }),
             skipped_tasks: Vec::new(),
             paused: None,
+            schedule: None,
             limits: None,
             lockers: Vec::new(),
             node_lockers: Vec::new(),

@@ -150,6 +150,10 @@ pub enum RefusalReason {
     UnknownLimit,
     /// `PO012`
     WouldSkip,
+    /// `PO030`
+    UnknownSchedule,
+    /// `PO031`
+    InvalidSchedule,
 }
 
 impl RefusalReason {
@@ -167,6 +171,8 @@ impl RefusalReason {
             Self::UnknownTask => "unknown_task",
             Self::WouldSkip => "would_skip",
             Self::UnknownLimit => "limit_not_found",
+            Self::UnknownSchedule => "schedule_not_found",
+            Self::InvalidSchedule => "invalid_schedule",
         }
     }
 
@@ -183,6 +189,8 @@ impl RefusalReason {
             "PO009" => Some(Self::UnknownTask),
             "PO012" => Some(Self::WouldSkip),
             "PO020" => Some(Self::UnknownLimit),
+            "PO030" => Some(Self::UnknownSchedule),
+            "PO031" => Some(Self::InvalidSchedule),
             _ => None,
         }
     }

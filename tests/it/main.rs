@@ -19,6 +19,7 @@ mod plans;
 mod program;
 mod protocol;
 mod readme;
+mod schedules;
 mod scripts;
 mod servers;
 mod terminal;

@@ -60,6 +60,7 @@ enum Source {
     Ids(&'static [ProcessStatus]),
     Tasks,
     Nodes,
+    Schedules,
     Limits,
     Files,
     Directories,
@@ -162,6 +163,7 @@ fn source(line: &Line<'_>, arg: &Arg) -> Source {
         ("show", "name", "NAME") => Source::Types,
         ("help", "subcommand", _) => Source::Commands,
         (_, "node", _) => Source::Nodes,
+        (_, "schedule", _) => Source::Schedules,
         (_, _, "LIMIT") => Source::Limits,
         (_, _, "FILE|TYPE") => Source::FilesAndTypes,
         (_, _, "JSON|@FILE|@-") => Source::AtFiles,
@@ -210,6 +212,7 @@ fn ask_database(line: &Line<'_>, source: &Source) -> Option<Vec<Candidate>> {
         Source::Types => store.type_names(typed, limit).ok()?,
         Source::Limits => store.limit_names(typed, limit).ok()?,
         Source::Nodes => store.node_names(typed, limit).ok()?,
+        Source::Schedules => store.schedule_names(typed, limit).ok()?,
         Source::Ids(statuses) => store.newest_ids(typed, statuses, limit).ok()?,
         Source::Tasks => {
             let id = line.positionals.first().map(String::as_str);

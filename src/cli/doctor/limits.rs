@@ -53,7 +53,7 @@ pub fn of_limits(limits: &[LimitUsage], troubles: &LimitTroubles) -> Check {
     match limits.len() {
         _ if !found.is_empty() => Check::warn(name, found.join("; "), remedies.join("; ")),
         0 => Check::ok(name, "none"),
-        many => Check::ok(name, format!("{many}, {waiting} processes wait for them")),
+        many => Check::ok(name, format!("{many}, waiting for them: {waiting}")),
     }
 }
 

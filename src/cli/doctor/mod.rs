@@ -4,6 +4,7 @@ mod check;
 mod checks;
 mod eras;
 mod limits;
+mod schedules;
 
 use std::time::{Duration, Instant};
 
@@ -112,6 +113,10 @@ fn examine(
         checks.push(match look_at_limits(store) {
             Ok(check) => check,
             Err(error) => checks::unseen("limits", &error),
+        });
+        checks.push(match store.schedules(None, schedules::SCHEDULES_MAX) {
+            Ok(found) => schedules::of_schedules(&found, &global.program()),
+            Err(error) => checks::unseen("schedules", &error),
         });
         match store.process_types() {
             Ok(types) => checks.extend([

@@ -10,7 +10,7 @@ use serde_json::json;
 use self::many::Starts;
 use crate::cli::error::{CliError, Verdict};
 use crate::cli::options::bulk::{
-    argument, has_running_node, refused, resume_hint, unknown_type, warn_of_paused,
+    argument, has_running_node, refused, resume_hint, unknown_type, warn_of_limits, warn_of_paused,
 };
 use crate::cli::options::documents::is_file_like;
 use crate::cli::options::global::GlobalOptions;
@@ -18,7 +18,7 @@ use crate::cli::options::input::InputOptions;
 use crate::cli::options::inputs::Inputs;
 use crate::cli::options::when;
 use crate::cli::options::when::When;
-use crate::cli::progress::limits::{self, Limits};
+use crate::cli::progress::limits::Limits;
 use crate::cli::progress::pauses::Pauses;
 use crate::cli::progress::{self, Alarms, Wake};
 use crate::cli::screen::json::JsonWriter;
@@ -119,19 +119,6 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
     drop(store);
     wait_for(&session, &ids, &signals, options, global)
 }
-
-/// What waits for a limit from its start on; of many some are looked at.
-fn warn_of_limits(store: &mut Store, ids: &[String], global: &GlobalOptions) -> Result<(), CliError> {
-    let first: Vec<&str> = ids.iter().take(LIMITS_LOOKED_AT_MAX).map(String::as_str).collect();
-    let waiting: Vec<_> = store.limit_waits(&first, true)?.into_iter().collect();
-    if !waiting.is_empty() {
-        message(limits::sentence(&waiting[..1], ids.len(), &global.program()));
-    }
-    Ok(())
-}
-
-/// New processes that are looked at for limits that hold them back.
-const LIMITS_LOOKED_AT_MAX: usize = 10;
 
 fn print_ids(ids: &[String]) -> Result<(), CliError> {
     let mut json = JsonWriter::stdout();

@@ -275,11 +275,12 @@ async function showOverview(filters) {
   });
   const limited = askAll("/limits", "limits").then(showLimits);
   const running = ask("/processes?status=IN_PROGRESS&limit=" + runningAsked);
+  const schedules = ask("/schedules").then(showSchedules);
   const failed = ask("/processes?status=FAILED&limit=50&finished_since=" + aDayAgo()).then((it) => showFailed(it.processes));
   const listed = ask("/processes?" + query).catch(refusedList).then((it) => {
     if (place().list && place().list.toString() === filters.toString()) showList(it, filters);
   });
-  const all = await Promise.all([counted, running, knows, failed, listed, limited]);
+  const all = await Promise.all([counted, running, knows, failed, listed, limited, schedules]);
   showRunning(all[1].processes, all[0].picked);
 }
 

@@ -32,6 +32,12 @@ pub(in crate::http) enum Route {
     Limit {
         name: String,
     },
+    Schedules {
+        after: Option<String>,
+    },
+    Schedule {
+        name: String,
+    },
     Metrics,
     OpenApi,
     Livez,
@@ -57,6 +63,15 @@ pub(in crate::http) struct TrailPart {
     pub limit: Option<u32>,
 }
 
+/// What may be done with a schedule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::http) enum ScheduleVerb {
+    Pause,
+    Resume,
+    RunNow,
+    Remove,
+}
+
 /// A call that changes something.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::http) enum Write {
@@ -66,6 +81,10 @@ pub(in crate::http) enum Write {
     Cancel { id: String },
     /// Has a finished one go again.
     Retry { id: String },
+    /// Adds a schedule.
+    AddSchedule,
+    /// Does something with one.
+    Schedule { name: String, verb: ScheduleVerb },
     /// Changes the max of a limit.
     SetLimit { name: String },
 }

@@ -5,8 +5,8 @@
 //! * What a process holds already (those of its first claim, through all waits for retries) it does not need again, even
 //!   after `max` was lowered.
 //! * All but one thing: who has waited for long and finds one of his limits with room and another without keeps a slot of the
-//!   first, for a time in proportion. Others that need only the one or the other would go before him for ever. Of each entry
-//!   one slot is kept so at a time.
+//!   first for a moment. Others that need only the one or the other would go before him for ever. Of each entry one slot is
+//!   kept so at a time, and then none for ten times as long.
 //! * Whoever comes first in the order of precedence is served first; one that is blocked keeps nobody else out.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,7 +20,7 @@ pub struct Room {
     pub is_paused: bool,
     /// Slots that are taken; more than `max` after that was lowered.
     pub taken: u32,
-    /// One of them is kept for somebody who waits for another limit as well.
+    /// One of them is kept for somebody who waits for another limit as well, or was a moment ago.
     pub is_reserved: bool,
 }
 

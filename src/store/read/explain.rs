@@ -21,6 +21,7 @@ impl Store {
         let row = self.query_opt(&EXPLAIN, &[&process_id, &AHEAD_MAX])?;
         let Some(row) = row else { return Ok(None) };
         let mut facts = read_facts(&row)?;
+        facts.schedule = self.schedule_of(process_id)?;
         if facts.queued.is_some() {
             facts.limits = self.limit_facts(process_id, AHEAD_MAX)?;
             facts.lockers = self.who_holds_up(process_id)?;
@@ -49,6 +50,7 @@ fn read_facts(row: &Row) -> Result<Facts, StoreError> {
             true => Some((get(row, "paused_at", &what)?, get(row, "pause_reason", &what)?)),
             false => None,
         },
+        schedule: None,
         limits: None,
         lockers: Vec::new(),
         node_lockers: Vec::new(),

@@ -176,6 +176,14 @@ fn a_process_that_waits_says_for_what() {
 }
 
 #[test]
+fn a_retry_says_for_which_limit_it_waits() {
+    let bench = stage("limits_retry");
+    bench.run(&["cancel", "c1"]).expect(0);
+    let told = bench.run(&["retry", "c1"]).expect(0).err;
+    assert!(told.contains("process c1 waits for limit vram (2 of 2 taken); see "), "{told}");
+}
+
+#[test]
 fn a_document_says_which_limits_it_makes_and_whose_it_overrules() {
     let bench = Bench::with_tables("limits_types");
     let file = bench.file(&train());

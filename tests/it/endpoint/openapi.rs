@@ -97,6 +97,13 @@ const FILL: &str = "
     UPDATE processes SET started_at = now(), process_context = '{\"rows\": 7}' WHERE process_id = 'a/1';
     UPDATE tasks SET started_at = now(), exit_code = 1, output = 'x', environment = '{\"A\": \"b\"}' WHERE process_id = 'a/1'";
 
+/// A schedule that has a process, one that was skipped, and a pause.
+const SCHEDULE: &str = "
+    SELECT add_schedule('{\"name\": \"a/1\", \"process_type\": \"a\", \"every\": \"1h\", \"from\": \"2026-01-01T00:00:00Z\"}');
+    SELECT pause_schedule('a/1', 'down');
+    INSERT INTO schedule_firings (schedule, scheduled_at, outcome, reason, how_many, process_id, lateness_ms)
+    VALUES ('a/1', now(), 'FIRED', NULL, 1, 'a/1@x', 5), ('a/1', now(), 'SKIPPED', 'missed', 7, NULL, NULL)";
+
 /// A command that runs and shows what it prints.
 const LIVE: &str = "
     UPDATE scheduled_tasks SET picked = true, picked_by = 'n-1' WHERE task_instance = 'a/2';
@@ -108,6 +115,7 @@ fn the_document_says_what_is_answered() {
     let mut holder = Holder::new();
     holder.writable.database.start_processes(3);
     holder.writable.database.sql(FILL);
+    holder.writable.database.sql(SCHEDULE);
     let paths: Vec<String> = holder.document["paths"].as_object().unwrap().keys().cloned().collect();
     for path in &paths {
         let target = target_of(path);
@@ -174,7 +182,20 @@ fn write(holder: &mut Holder) {
     {
         holder.post("/limits/{name}", &format!("/limits/{name}"), body);
     }
-    for path in ["/processes", "/processes/{id}/cancel", "/processes/{id}/retry", "/limits/{name}"] {
+    let schedule = r#"{"name": "s", "process_type": "a", "cron": "@daily"}"#;
+    for body in [schedule, schedule, "{", r#"{"name": "s"}"#] {
+        holder.post("/schedules", "/schedules", body);
+    }
+    for verb in ["pause", "resume", "run-now", "remove"] {
+        let path = format!("/schedules/{{id}}/{verb}");
+        for (name, body) in [("s", "{"), ("s", r#"{"x": 1}"#), ("nobody", ""), ("s", "")] {
+            holder.post(&path, &path.replace("{id}", name), body);
+        }
+    }
+    let verbs = ["pause", "resume", "run-now", "remove"].map(|verb| format!("/schedules/{{id}}/{verb}"));
+    let paths =
+        ["/processes", "/processes/{id}/cancel", "/processes/{id}/retry", "/limits/{name}", "/schedules"];
+    for path in paths.into_iter().chain(verbs.iter().map(String::as_str)) {
         holder.post_with(path, "Content-Type: application/json\r\n");
         let token = "Authorization: Bearer 0123456789abcdef-token\r\n";
         holder.post_with(path, &format!("{token}Content-Type: text/plain\r\n"));

@@ -196,7 +196,7 @@ fn what_is_kept_for_one_that_waits_is_let_go_in_time() {
         .unwrap();
     let gauge = Gauge::new(1);
     let node = gauge.node(&database, 4);
-    let kept = "limit_slots WHERE limit_name = 'a' AND process_id = 'patient' AND reserved_until IS NOT NULL";
+    let kept = "limits WHERE name = 'a' AND kept_at IS NOT NULL";
     wait_until("it keeps one of a", || (database.count(kept) == 1).then_some(()));
     let ids = start(&database, "a", keys(1, 1));
     database.wait_for(&ids[0]);
