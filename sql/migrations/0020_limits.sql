@@ -415,8 +415,11 @@ END
 $function$;
 
 -- Frees the slots that a process has for its task, but for those that are kept, or all; for each another one that waits is let go,
--- of which the transaction keeps a note: the node may claim them in it (src/store/record.rs). Gives how many were.
-CREATE FUNCTION free_slots_of(process_id text, kept text[] DEFAULT '{}', with_process boolean DEFAULT false) RETURNS integer
+-- of which the transaction keeps a note: the node may claim them in it (src/store/record.rs). Gives how many were. Who is `back` in
+-- the queue, and ready, comes first for what it needs again, unless somebody in the line has precedence.
+CREATE FUNCTION free_slots_of(
+    process_id text, kept text[] DEFAULT '{}', with_process boolean DEFAULT false, back scheduled_tasks DEFAULT NULL
+) RETURNS integer
 LANGUAGE plpgsql
 SET search_path FROM CURRENT
 AS $function$
@@ -431,6 +434,13 @@ BEGIN
             AND x.limit_name || CASE x.slot_key WHEN '' THEN '' ELSE '=' || x.slot_key END <> ALL (kept)
         RETURNING x.limit_name || CASE x.slot_key WHEN '' THEN '' ELSE '=' || x.slot_key END
     LOOP
+        CONTINUE WHEN back.state = 'READY' AND freed = ANY (back.task_limits) AND NOT EXISTS (
+            SELECT FROM (
+                SELECT h.priority, h.execution_time FROM scheduled_tasks h
+                WHERE h.state = 'HELD' AND h.held_by = 'limit:' || freed
+                ORDER BY h.priority DESC, h.execution_time LIMIT 1
+            ) AS next
+            WHERE next.priority > back.priority OR next.priority = back.priority AND next.execution_time < back.execution_time);
         released := released || release_waiting(freed, 1);
     END LOOP;
     IF released <> '{}' THEN
@@ -449,7 +459,8 @@ SET search_path FROM CURRENT
 AS $function$
 DECLARE
     released integer := free_slots_of(OLD.task_instance, '{}', TG_OP = 'DELETE'
-        OR EXISTS (SELECT FROM processes p WHERE p.process_id = OLD.task_instance AND p.status = 'NOT_STARTED'));
+        OR EXISTS (SELECT FROM processes p WHERE p.process_id = OLD.task_instance AND p.status = 'NOT_STARTED'),
+        CASE WHEN TG_OP = 'UPDATE' THEN NEW END);
 BEGIN
     -- The node that gives up a claim looks for itself.
     IF released > 0 AND NOT OLD.picked THEN

@@ -6,11 +6,14 @@
 
 use std::fmt::Write as _;
 
+use jiff::Timestamp;
+
 use super::answer::Answer;
 use super::counts::Counts;
 use super::node_health::NodeHealth;
 use crate::engine::health::metrics::{Distribution, Metrics};
 use crate::model::lifecycle::ProcessStatus;
+use crate::model::limits::usage::LimitUsage;
 use crate::platform::own_usage;
 
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -139,6 +142,13 @@ fn database(text: &mut Exposition, counts: &Counts) {
         "How long the longest-waiting due process has been due; 0 when none is due.",
     );
     text.sample("", &[], status.oldest_due_age_seconds.unwrap_or(0.0).max(0.0));
+    text.family(
+        "limits_waiting_processes",
+        "gauge",
+        "Of those that wait, the processes that a limit holds back.",
+    );
+    text.sample("", &[], status.waiting_for_limits as f64);
+    limits(text, &counts.limits, counts.as_of);
     text.family("nodes", "gauge", "Nodes that the database knows to run, by their state.");
     for state in ["RUNNING", "STOPPING"] {
         let count = counts.nodes.iter().filter(|it| it.state == state).count();
@@ -186,6 +196,50 @@ fn schedules(text: &mut Exposition, counts: &Counts) {
     if let Some(next) = seen.next_at {
         text.family("schedule_next_timestamp_seconds", "gauge", "When a schedule is due next.");
         text.sample("", &[], next.as_millisecond() as f64 / 1e3);
+    }
+}
+
+/// Limits that have series of their own; more of them have none.
+const LIMITS_MAX: usize = 100;
+
+/// All values of a limit's key together: a thousand customers are one series.
+fn limits(text: &mut Exposition, all: &[LimitUsage], as_of: Timestamp) {
+    // Those that hold something back come first where not all have room.
+    let mut shown: Vec<&LimitUsage> = all.iter().collect();
+    shown.sort_by_key(|it| std::cmp::Reverse(it.waiting > 0));
+    shown.truncate(LIMITS_MAX);
+    let age =
+        |it: &LimitUsage| it.waiting_since.map_or(0.0, |at| as_of.duration_since(at).as_secs_f64().max(0.0));
+    text.family(
+        "limit_max",
+        "gauge",
+        "How many may run at once, for each value of the key if it has one; none: no bound.",
+    );
+    for it in &shown {
+        if let Some(max) = it.max {
+            text.sample("", &[("limit", &it.name)], f64::from(max));
+        }
+    }
+    type Value = fn(&LimitUsage) -> u32;
+    let counts: [(&str, &str, Value); 2] = [
+        ("limit_taken", "Slots of a limit that are taken, all values of its key together.", |it| it.taken),
+        ("limit_waiting", "Processes that wait for a limit, all values of its key together.", |it| {
+            it.waiting
+        }),
+    ];
+    for (name, help, value) in counts {
+        text.family(name, "gauge", help);
+        for it in &shown {
+            text.sample("", &[("limit", &it.name)], f64::from(value(it)));
+        }
+    }
+    text.family(
+        "limit_oldest_wait_seconds",
+        "gauge",
+        "Since when the first process in line for a limit waits; 0 when none does.",
+    );
+    for it in &shown {
+        text.sample("", &[("limit", &it.name)], age(it));
     }
 }
 

@@ -412,6 +412,7 @@ fn pause_reason(facts: &Facts) -> Option<Reason> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::limits::usage::{LimitDetails, LimitUsage, LimitWait};
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(1_000_000_000 + second).expect("a time")
@@ -484,6 +485,41 @@ mod tests {
         let mut retried = queued(|it| it.is_due = false);
         retried.task.iter_mut().for_each(|task| task.status = TaskStatus::WaitingRetry);
         assert_eq!(codes(retried), ["WAITING_RETRY"]);
+    }
+
+    #[test]
+    fn a_process_that_waits_for_a_limit_is_told_which_and_where_it_stands() {
+        let usage = LimitUsage {
+            name: "gpu".to_owned(),
+            process_type: None,
+            max: Some(2),
+            declared_max: Some(1),
+            is_set: true,
+            is_paused: false,
+            changed_by: Some("ann".to_owned()),
+            changed_at: at(0),
+            taken: 2,
+            waiting: 5,
+            keys_waiting: 1,
+            waiting_since: None,
+        };
+        let details = LimitDetails { usage, key: None, declared_by: vec![], holders: vec![], line: vec![] };
+        let wait = LimitWait { entry: "gpu=acme=x".to_owned(), max: Some(2), taken: 2, is_paused: false };
+        let limits = LimitFacts {
+            blocked: Some((wait, details)),
+            since: Some(at(1)),
+            ahead: 3,
+            keyless: vec!["k".to_owned()],
+        };
+        let explanation = explain(Facts { limits: Some(limits.clone()), ..facts() });
+        assert_eq!(explanation.keyless_limits, ["k"]);
+        let Reason::Limit { limit, key, ahead, is_set, .. } = &explanation.reasons[0] else {
+            panic!("{explanation:?}")
+        };
+        assert_eq!((limit.as_str(), key.as_deref(), *ahead, *is_set), ("gpu", Some("acme=x"), 3, true));
+        assert_eq!(explanation.reasons.len(), 1, "that executors are full is not why");
+        let paused = Facts { paused: Some((None, None)), limits: Some(limits), ..facts() };
+        assert_eq!(codes(paused), ["PAUSED", "LIMIT"]);
     }
 
     #[test]

@@ -77,7 +77,7 @@ pub struct Claim {
     pub queue_delay: Duration,
     /// The limits that it holds slots of; `None`: it has none at all, of its tasks neither.
     pub limits: Option<Arc<[String]>>,
-    /// Each of its tasks is admitted anew: the claim is not kept from one to the next.
+    /// Each of its tasks has slots of its own: the claim is kept from one to the next only if the slots are.
     pub is_by_task: bool,
 }
 

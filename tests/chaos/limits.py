@@ -35,6 +35,7 @@ def by_customer(kind: str) -> Limit:
 
 
 GPU = group("gpu", 3, "task")
+DISK = group("disk", 1, "task")
 LICENSE = group("license", 3)
 LIMITS: Dict[str, List[Limit]] = {
     "chain": [by_customer("chain"), GPU],
@@ -43,10 +44,10 @@ LIMITS: Dict[str, List[Limit]] = {
     "slow-chain": [LICENSE],
     # Two that are held at once.
     "fragile": [Limit("type:fragile", "process", False, {"max": 2}), LICENSE],
-    "hangs-first": [group("disk", 1, "task")],
+    "hangs-first": [DISK],
 }
-# Their `max` is changed meanwhile; that of the others is known at every moment.
-CHANGED = ["gpu", "disk"]
+# Their `max` is changed meanwhile, and is in the end what the document says; that of the others is known at every moment.
+CHANGED = {it.name: it.max for it in (GPU, DISK)}
 CHANGED_MAX = 4
 
 
@@ -142,9 +143,3 @@ class Waiting:
             if now - since > WAITS_S_MAX:
                 self.problems.append("{} waits for {}, which has had room for {:.1f} s".format(*it, now - since))
                 self.since[it] = float("inf")
-
-
-def reset_all(database: Database) -> None:
-    """What the documents say counts again."""
-    for name in CHANGED:
-        database.execute("SELECT process_orchestrator.set_limit('{}', NULL)".format(name))

@@ -747,6 +747,7 @@ mod tests {
                 due,
                 oldest_due_age_seconds: Some(age),
                 picked,
+                waiting_for_limits: 0,
                 nodes: Vec::new(),
                 unreadable: Vec::new(),
             };
@@ -808,6 +809,7 @@ mod tests {
             due,
             oldest_due_age_seconds: None,
             picked: 0,
+            waiting_for_limits: 0,
             nodes: Vec::new(),
             unreadable: Vec::new(),
         };

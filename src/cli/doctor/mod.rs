@@ -3,6 +3,7 @@
 mod check;
 mod checks;
 mod eras;
+mod limits;
 mod schedules;
 
 use std::time::{Duration, Instant};
@@ -23,6 +24,7 @@ use crate::database::ConnectionSource;
 use crate::model::explain::blocker::Blocker;
 use crate::model::lifecycle::TaskStatus;
 use crate::model::records::{NodeData, StatusCounts};
+use crate::store::limits::usage::LimitFilter;
 use crate::store::{Store, StoreError};
 
 /// What to print.
@@ -112,6 +114,10 @@ fn examine(
             Ok(found) => schedules::of_schedules(&found, &global.program()),
             Err(error) => checks::unseen("schedules", &error),
         });
+        checks.push(match look_at_limits(store) {
+            Ok(check) => check,
+            Err(error) => checks::unseen("limits", &error),
+        });
         match store.process_types() {
             Ok(types) => checks.extend([
                 checks::of_paused(&types),
@@ -163,6 +169,19 @@ fn queue(
     let is_locked = seen.oldest.as_ref().is_some_and(|oldest| locked.iter().any(|it| it.0 == *oldest));
     let moves = Moves { seen, is_passed_over, is_locked, is_node_locked };
     Ok(vec![checks::of_row_locks(&locked), checks::of_movement(status, &living, &moves)])
+}
+
+/// Whoever waits although there is room is looked at twice: a node may be about to let it go.
+fn look_at_limits(store: &mut Store) -> Result<Check, StoreError> {
+    let all = store.limits(LimitFilter::default())?;
+    let mut troubles = store.limit_troubles()?;
+    if !troubles.passed_over.is_empty() || !troubles.leaked.is_empty() {
+        std::thread::park_timeout(PASSED_OVER_MIN);
+        let again = store.limit_troubles()?;
+        troubles.passed_over.retain(|it| again.passed_over.contains(it));
+        troubles.leaked.retain(|it| again.leaked.contains(it));
+    }
+    Ok(limits::of_limits(&all, &troubles))
 }
 
 /// A transaction that has locked a row for less is most likely a node's.

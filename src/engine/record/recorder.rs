@@ -437,7 +437,7 @@ impl Recorder {
         let (mut is_scheduled, mut yielded, mut limit_freed) = (false, None, None);
         // Some of what was let go is for the poller to claim, or some that was given back.
         let is_left = std::mem::replace(&mut self.is_let_go_left, true);
-        let mut is_by_task = batch.works.iter().any(|it| it.claim.is_by_task);
+        let mut is_by_task = false;
         for (work, result) in batch.into_pairs() {
             let next = recorded.remove(&*result.process_id);
             let is_given_back = matches!(next, Some(Ok(Next::GivenBack)));
@@ -447,8 +447,6 @@ impl Recorder {
             }
             match result.transition.claim {
                 ClaimMove::Release(Wait::Backoff { .. }) if !result.wait.is_zero() => is_scheduled = true,
-                // It may go on here at once.
-                ClaimMove::Release(_) if work.claim.is_by_task => {}
                 ClaimMove::Release(_) => yielded = yielded.max(Some(work.claim.priority)),
                 ClaimMove::Keep | ClaimMove::End => {}
             }
