@@ -37,8 +37,8 @@ impl Counts {
         // By the database's clock, as all that is counted and shown is: ours may be wrong.
         let as_of = store.now()?;
         let nodes = store.running_nodes(RUNNING_NODES_MAX)?;
-        let schedules = store.schedule_summary()?;
         let limits = store.limits(LimitFilter::default())?;
+        let schedules = store.schedule_summary()?;
         let no_status = |(status, count): (&String, &i64)| format!("processes in status {status:?}: {count}");
         let unreadable = processes
             .unreadable

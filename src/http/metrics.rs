@@ -161,44 +161,6 @@ fn database(text: &mut Exposition, counts: &Counts) {
     text.sample("", &[], counts.as_of.as_millisecond() as f64 / 1e3);
 }
 
-fn schedules(text: &mut Exposition, counts: &Counts) {
-    let seen = &counts.schedules;
-    text.family(
-        "schedules",
-        "gauge",
-        "Schedules: all of them, those that are paused, those that can't start their process.",
-    );
-    for (state, count) in [("all", seen.schedules), ("paused", seen.paused), ("problem", seen.with_problem)] {
-        text.sample("", &[("state", state)], count as f64);
-    }
-    text.family("schedule_firings_total", "counter", "Processes that the present schedules have started.");
-    text.sample("", &[], seen.fired as f64);
-    text.family(
-        "schedule_skipped_total",
-        "counter",
-        "Times that the present schedules have skipped, by the reason.",
-    );
-    for (why, count) in [("missed", seen.missed), ("overlap", seen.overlap), ("taken", seen.taken)] {
-        text.sample("", &[("why", why)], count as f64);
-    }
-    text.family(
-        "schedule_lateness_seconds",
-        "gauge",
-        "How long after it was due the latest process of a schedule was started: the most of the last five minutes.",
-    );
-    text.sample("", &[], seen.lateness_seconds);
-    text.family(
-        "schedule_overdue_seconds",
-        "gauge",
-        "How long the oldest time of a schedule that is not paused has not been fired; 0 when none is due.",
-    );
-    text.sample("", &[], seen.overdue_seconds);
-    if let Some(next) = seen.next_at {
-        text.family("schedule_next_timestamp_seconds", "gauge", "When a schedule is due next.");
-        text.sample("", &[], next.as_millisecond() as f64 / 1e3);
-    }
-}
-
 /// Limits that have series of their own; more of them have none.
 const LIMITS_MAX: usize = 100;
 
@@ -240,6 +202,44 @@ fn limits(text: &mut Exposition, all: &[LimitUsage], as_of: Timestamp) {
     );
     for it in &shown {
         text.sample("", &[("limit", &it.name)], age(it));
+    }
+}
+
+fn schedules(text: &mut Exposition, counts: &Counts) {
+    let seen = &counts.schedules;
+    text.family(
+        "schedules",
+        "gauge",
+        "Schedules: all of them, those that are paused, those that can't start their process.",
+    );
+    for (state, count) in [("all", seen.schedules), ("paused", seen.paused), ("problem", seen.with_problem)] {
+        text.sample("", &[("state", state)], count as f64);
+    }
+    text.family("schedule_firings_total", "counter", "Processes that the present schedules have started.");
+    text.sample("", &[], seen.fired as f64);
+    text.family(
+        "schedule_skipped_total",
+        "counter",
+        "Times that the present schedules have skipped, by the reason.",
+    );
+    for (why, count) in [("missed", seen.missed), ("overlap", seen.overlap), ("taken", seen.taken)] {
+        text.sample("", &[("why", why)], count as f64);
+    }
+    text.family(
+        "schedule_lateness_seconds",
+        "gauge",
+        "How long after it was due the latest process of a schedule was started: the most of the last five minutes.",
+    );
+    text.sample("", &[], seen.lateness_seconds);
+    text.family(
+        "schedule_overdue_seconds",
+        "gauge",
+        "How long the oldest time of a schedule that is not paused has not been fired; 0 when none is due.",
+    );
+    text.sample("", &[], seen.overdue_seconds);
+    if let Some(next) = seen.next_at {
+        text.family("schedule_next_timestamp_seconds", "gauge", "When a schedule is due next.");
+        text.sample("", &[], next.as_millisecond() as f64 / 1e3);
     }
 }
 

@@ -110,13 +110,13 @@ fn examine(
             Ok(history) => checks::of_history(history, &global.program()),
             Err(error) => checks::unseen("history", &error),
         });
-        checks.push(match store.schedules(None, schedules::SCHEDULES_MAX) {
-            Ok(found) => schedules::of_schedules(&found, &global.program()),
-            Err(error) => checks::unseen("schedules", &error),
-        });
         checks.push(match look_at_limits(store) {
             Ok(check) => check,
             Err(error) => checks::unseen("limits", &error),
+        });
+        checks.push(match store.schedules(None, schedules::SCHEDULES_MAX) {
+            Ok(found) => schedules::of_schedules(&found, &global.program()),
+            Err(error) => checks::unseen("schedules", &error),
         });
         match store.process_types() {
             Ok(types) => checks.extend([

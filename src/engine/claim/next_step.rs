@@ -361,9 +361,8 @@ impl Plan {
     /// A look for limits that have room, begun then, has let go of so many; `None`: nothing is held for a limit.
     pub(super) fn released(&mut self, began: Instant, now: Instant, how_many: Option<usize>) {
         self.release_took = now.saturating_duration_since(began);
-        let is_any_held = how_many.is_some();
-        self.release_at =
-            now + if is_any_held { RELEASE_EVERY.min(self.poll_interval) } else { self.poll_interval };
+        let often = RELEASE_EVERY.max(self.release_took * RELEASE_RARER_THAN).min(self.poll_interval);
+        self.release_at = now + if how_many.is_some() { often } else { self.poll_interval };
         if how_many.is_some_and(|it| it > 0) {
             self.woken();
         }

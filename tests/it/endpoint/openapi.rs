@@ -177,6 +177,11 @@ fn write(holder: &mut Holder) {
             holder.post(path, &path.replace("{id}", id), body);
         }
     }
+    for (name, body) in
+        [("gpu", r#"{"max": 4}"#), ("gpu", "{"), ("gpu", r#"{"max": -1}"#), ("nobody", r#"{"max": 1}"#)]
+    {
+        holder.post("/limits/{name}", &format!("/limits/{name}"), body);
+    }
     let schedule = r#"{"name": "s", "process_type": "a", "cron": "@daily"}"#;
     for body in [schedule, schedule, "{", r#"{"name": "s"}"#] {
         holder.post("/schedules", "/schedules", body);
@@ -187,14 +192,9 @@ fn write(holder: &mut Holder) {
             holder.post(&path, &path.replace("{id}", name), body);
         }
     }
-    for (name, body) in
-        [("gpu", r#"{"max": 4}"#), ("gpu", "{"), ("gpu", r#"{"max": -1}"#), ("nobody", r#"{"max": 1}"#)]
-    {
-        holder.post("/limits/{name}", &format!("/limits/{name}"), body);
-    }
     let verbs = ["pause", "resume", "run-now", "remove"].map(|verb| format!("/schedules/{{id}}/{verb}"));
     let paths =
-        ["/processes", "/processes/{id}/cancel", "/processes/{id}/retry", "/schedules", "/limits/{name}"];
+        ["/processes", "/processes/{id}/cancel", "/processes/{id}/retry", "/limits/{name}", "/schedules"];
     for path in paths.into_iter().chain(verbs.iter().map(String::as_str)) {
         holder.post_with(path, "Content-Type: application/json\r\n");
         let token = "Authorization: Bearer 0123456789abcdef-token\r\n";
