@@ -13,6 +13,11 @@
 -- A row whose type is paused becomes HELD instead. For each such type a row without a version comes back, and one without
 -- a type too if another node has room.
 --
+-- Rows that limits bound go through `admit_processes`, all of them by one call, in the order of the queue, which is the
+-- order of `met`. Those that may not run now become HELD; a row with their number as its version comes back. Where none
+-- is met nothing is called. Rows that the call has let through are not compared with those that were met: they are a list
+-- of their own.
+--
 -- Ids of processes are joined as arrays of one, here and in the engine's other statements. Joined by plain equality, an
 -- index is also considered as a whole, for its order; where the statistics know of no rows (a queue that was drained, a
 -- new database) that costs as little as one descent, and the plan outlives the emptiness. An array has no order to use.
@@ -24,10 +29,10 @@ WITH room AS MATERIALIZED (
         THEN NOT pg_advisory_unlock(1347375665, hashtext(current_schema())) ELSE true END AS is_elsewhere,
         EXISTS (SELECT FROM nodes WHERE node_id = $1 AND state IN ('RUNNING', 'STOPPING')) AS is_alive
 ), met AS MATERIALIZED (
-    SELECT d.task_instance, d.task_name
+    SELECT d.task_instance, d.task_name, d.is_limited
     FROM unnest($3::int[], $4::int[], $5::float8[]) AS part (lowest, highest, due_ago_s)
     CROSS JOIN LATERAL (
-        SELECT s.task_instance, s.task_name
+        SELECT s.task_instance, s.task_name, s.limits IS NOT NULL AS is_limited
         FROM scheduled_tasks s
         WHERE s.state = 'READY' AND s.priority >= part.lowest AND s.priority <= part.highest
             AND s.execution_time >= coalesce(now() - interval '1 second' * part.due_ago_s, '-infinity')
@@ -44,13 +49,30 @@ WITH room AS MATERIALIZED (
     WHERE met.task_name = ANY (ARRAY(SELECT name FROM process_types WHERE paused))
         AND s.task_instance = ANY (ARRAY[met.task_instance])
     RETURNING s.task_name
+), verdict AS MATERIALIZED (
+    SELECT v.process_id, v.blocked_by
+    FROM (
+        SELECT array_agg(task_instance) AS process_ids FROM met
+        WHERE is_limited AND task_name <> ALL (ARRAY(SELECT name FROM process_types WHERE paused))
+        HAVING count(*) > 0
+    ) AS limited CROSS JOIN LATERAL admit_processes(limited.process_ids) AS v
+), blocked AS (
+    UPDATE scheduled_tasks s
+    SET state = 'HELD', held_by = 'limit:' || v.blocked_by
+    FROM verdict v
+    WHERE v.blocked_by IS NOT NULL AND s.task_instance = ANY (ARRAY[v.process_id])
+    RETURNING s.task_instance
 ), claimed AS (
     UPDATE scheduled_tasks s
     SET state = 'CLAIMED', picked = true, picked_by = $1, version = s.version + 1
-    FROM met
-    WHERE met.task_name <> ALL (ARRAY(SELECT name FROM process_types WHERE paused))
-        AND s.task_instance = ANY (ARRAY[met.task_instance])
-    RETURNING s.task_instance, s.task_name, s.version, s.priority, s.execution_time,
+    FROM (
+        SELECT task_instance FROM met
+        WHERE NOT is_limited AND task_name <> ALL (ARRAY(SELECT name FROM process_types WHERE paused))
+        UNION ALL
+        SELECT process_id FROM verdict WHERE blocked_by IS NULL
+    ) AS met
+    WHERE s.task_instance = ANY (ARRAY[met.task_instance])
+    RETURNING s.task_instance, s.task_name, s.version, s.priority, s.execution_time, s.limits,
         CASE WHEN isfinite(s.execution_time)
             THEN extract(epoch FROM clock_timestamp() - s.execution_time)::float8 END AS due_ago_s,
         CASE WHEN isfinite(s.execution_time)
@@ -72,23 +94,24 @@ WITH room AS MATERIALIZED (
 )
 -- A row for each claim and one more for each whose process and task are there: joined here, by a plan that does not
 -- know how many there are, they would be compared each with each.
-SELECT task_instance, task_name, version, priority, execution_time, due_ago_s, queue_delay_s, NULL::integer AS total_tasks,
+SELECT task_instance, task_name, version, priority, execution_time, due_ago_s, queue_delay_s, limits, NULL::integer AS total_tasks,
     NULL::jsonb AS input_data, NULL::jsonb AS process_context, NULL::integer AS task_index, NULL::text AS name,
     NULL::text AS command, NULL::boolean AS shell, NULL::text AS working_directory, NULL::jsonb AS environment,
     NULL::double precision AS timeout_minutes, NULL::integer AS max_retries, NULL::jsonb AS retry,
     NULL::bigint AS max_output_bytes, NULL::integer AS attempt, NULL::integer AS retry_count
 FROM claimed
 UNION ALL
-SELECT task_instance, task_name, version, priority, execution_time, due_ago_s, queue_delay_s, total_tasks, input_data, process_context,
+SELECT task_instance, task_name, version, priority, execution_time, due_ago_s, queue_delay_s, limits, total_tasks, input_data, process_context,
     task_index, name, command, shell, working_directory, environment, timeout_minutes, max_retries, retry,
     max_output_bytes, attempt, retry_count
 FROM task
 UNION ALL
-SELECT NULL, task_name, version, NULL::integer, NULL::timestamptz, NULL::float8, NULL::float8, NULL::integer,
-    NULL::jsonb, NULL::jsonb, NULL::integer, NULL, NULL, NULL::boolean, NULL, NULL::jsonb, NULL::double precision,
+SELECT NULL, task_name, version, NULL::integer, NULL::timestamptz, NULL::float8, NULL::float8, NULL::text[],
+    NULL::integer, NULL::jsonb, NULL::jsonb, NULL::integer, NULL, NULL, NULL::boolean, NULL, NULL::jsonb, NULL::double precision,
     NULL::integer, NULL::jsonb, NULL::bigint, NULL::integer, NULL::integer
 FROM (
     SELECT DISTINCT task_name, NULL::bigint AS version FROM held
     UNION ALL SELECT NULL, NULL FROM room WHERE is_elsewhere
     UNION ALL SELECT NULL, -1 FROM room WHERE NOT is_alive
+    UNION ALL SELECT NULL, count(*) FROM blocked HAVING count(*) > 0
 ) AS told

@@ -13,7 +13,7 @@ use super::claim::poller::{Poller, PollerParts};
 use super::claim::preemption::PreemptionRequests;
 use super::config::{EXECUTORS_MAX, INTERVAL_MAX, INTERVAL_MIN, NodeConfig};
 use super::control::listener::Listener;
-use super::control::requests::{PausedTypes, Requests};
+use super::control::requests::{Paused, Requests};
 use super::guard::{self, Guard};
 use super::health::node_health::Health;
 use super::health::stuck_sessions::StuckSessions;
@@ -194,7 +194,7 @@ impl Node {
         let requests = Arc::new(Requests {
             holdings: Arc::clone(&holdings),
             // An operator who runs one process here has asked for that one.
-            paused: PausedTypes::new(config.heeds_pauses),
+            paused: Paused::new(config.heeds_pauses),
             signal: Signal::default(),
         });
         // Neither can hold more than one message for each claim.

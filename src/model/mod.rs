@@ -14,6 +14,7 @@ pub mod json_schema;
 pub mod jsonb;
 pub mod lease;
 pub mod lifecycle;
+pub mod limits;
 pub mod liveness;
 pub mod malformed;
 pub mod names;

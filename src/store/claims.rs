@@ -73,6 +73,8 @@ pub struct Claim {
     pub due_ago: Duration,
     /// How long it had waited to be claimed. Less than that for one that was given back and has kept its place.
     pub queue_delay: Duration,
+    /// The limits that it holds slots of; `None`: it has none at all, of its tasks neither.
+    pub limits: Option<Arc<[String]>>,
 }
 
 /// A task that is in progress under a claim and whose command is to be run.
@@ -220,6 +222,8 @@ pub struct ClaimedBatch {
     pub is_room_elsewhere: bool,
     /// The node's row does not say that it lives: it got no claims.
     pub is_node_dead: bool,
+    /// How many were met that a limit has no room for; they are HELD now.
+    pub blocked: usize,
 }
 
 /// What became of a process that is to end because its rows can't be read.
@@ -283,12 +287,12 @@ impl Store {
         self.with_tables(|store| {
             let ids = store.claimable(limit, parts, shared, passed_over)?;
             let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-            let mut claimed = store.claim_these(node, &ids, true)?;
-            claimed.sort_by_key(|it| match it {
+            let mut batch = store.claim_these(node, &ids, true)?;
+            batch.claimed.sort_by_key(|it| match it {
                 Claimed::Ready(claim, _) => (Reverse(claim.priority), Reverse(claim.due_ago)),
                 Claimed::Unreadable { .. } => (Reverse(i32::MIN), Reverse(Duration::ZERO)),
             });
-            Ok((ClaimedBatch { claimed, ..ClaimedBatch::default() }, HashSet::new()))
+            Ok((batch, HashSet::new()))
         })
     }
 
@@ -315,7 +319,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub fn claim_one(&mut self, node: &str, process_id: &str) -> Result<Option<Claimed>, StoreError> {
-        self.claim_this(node, process_id, false)
+        Ok(self.claim_this(node, process_id, false)?.claimed.pop())
     }
 
     /// The same, but not while its type is paused if pauses are heeded.
@@ -327,8 +331,8 @@ impl Store {
         node: &str,
         process_id: &str,
         heeds_pauses: bool,
-    ) -> Result<Option<Claimed>, StoreError> {
-        Ok(self.claim_these(node, &[process_id], heeds_pauses)?.pop())
+    ) -> Result<ClaimedBatch, StoreError> {
+        self.claim_these(node, &[process_id], heeds_pauses)
     }
 
     /// The same unless somebody has locked a row of it.
@@ -342,19 +346,25 @@ impl Store {
         heeds_pauses: bool,
     ) -> Result<Beside<ClaimedBatch>, StoreError> {
         self.beside_locks(&[Rows::of_process(process_id)], |store, free| {
-            let claimed = store.claim_these(node, free, heeds_pauses)?;
-            Ok(ClaimedBatch { claimed, ..ClaimedBatch::default() })
+            store.claim_these(node, free, heeds_pauses)
         })
     }
 
-    /// Claims those of these processes that are due and not picked.
+    /// Claims those of these processes that are due and not picked, as far as their limits have room.
     pub(super) fn claim_these(
         &mut self,
         node: &str,
         ids: &[&str],
         heeds_pauses: bool,
-    ) -> Result<Vec<Claimed>, StoreError> {
-        self.query(&CLAIM_ONE, &[&node, &ids, &heeds_pauses])?.iter().map(read_claimed).collect()
+    ) -> Result<ClaimedBatch, StoreError> {
+        let mut batch = ClaimedBatch::default();
+        for row in &self.query(&CLAIM_ONE, &[&node, &ids, &heeds_pauses])? {
+            match get::<Option<&str>>(row, "task_instance", "a claim")? {
+                Some(_) => batch.claimed.push(read_claimed(row)?),
+                None => batch.blocked = count_of(get(row, "version", "a claim")?),
+            }
+        }
+        Ok(batch)
     }
 
     /// Gives back claims whose task was never begun; the ones that are no longer ours stay as they are.
@@ -541,6 +551,10 @@ pub(super) fn read_wait(row: &Row) -> Result<Option<Duration>, StoreError> {
     Ok(millis.map(|ms| Duration::from_secs_f64((ms / 1000.0).clamp(0.0, 86_400.0))))
 }
 
+fn count_of(count: i64) -> usize {
+    usize::try_from(count).unwrap_or_default()
+}
+
 pub(super) fn bigint(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
@@ -553,8 +567,11 @@ fn read_batch(rows: &[Row]) -> Result<ClaimedBatch, StoreError> {
         let Some(id) = get::<Option<&str>>(row, "task_instance", "a claim")? else {
             match get(row, "task_name", "a claim")? {
                 Some(held) => batch.held_types.push(held),
-                None if get::<Option<i64>>(row, "version", "a claim")?.is_some() => batch.is_node_dead = true,
-                None => batch.is_room_elsewhere = true,
+                None => match get::<Option<i64>>(row, "version", "a claim")? {
+                    None => batch.is_room_elsewhere = true,
+                    Some(-1) => batch.is_node_dead = true,
+                    Some(blocked) => batch.blocked = count_of(blocked),
+                },
             }
             continue;
         };
@@ -615,6 +632,7 @@ fn read_ready(row: &Row, process_id: &str, version: i64) -> Result<(Claim, Claim
         context: Arc::new(object(row, "process_context", &what)?),
         due_ago: read_age(row, "due_ago_s", &what)?,
         queue_delay: read_age(row, "queue_delay_s", &what)?,
+        limits: get::<Option<Vec<String>>>(row, "limits", &what)?.map(Into::into),
     };
     match read_task(row, &what)? {
         Some(task) => Ok((claim, task)),

@@ -20,6 +20,7 @@ const PAUSED_OF: Sql = Sql::new(
 );
 const PAUSED: Sql =
     Sql::new("see which process types are paused", "SELECT name FROM process_types WHERE paused");
+const PAUSED_LIMITS: Sql = Sql::new("see which limits are paused", "SELECT name FROM limits WHERE is_paused");
 
 /// Why processes of a type are held back.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,5 +84,13 @@ impl Store {
     /// The process types that are paused.
     pub fn paused_types(&mut self) -> Result<Vec<String>, StoreError> {
         self.query_column(&PAUSED, &[], "name", "a process type")
+    }
+
+    /// The limits that are paused.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn paused_limits(&mut self) -> Result<Vec<String>, StoreError> {
+        self.query_column(&PAUSED_LIMITS, &[], "name", "a limit")
     }
 }

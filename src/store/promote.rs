@@ -11,6 +11,13 @@ const HOLD_PAUSED: Sql =
     Sql::new("hold processes of paused types", include_str!("../../sql/queue/hold_paused.sql"));
 const RELEASE_HELD: Sql =
     Sql::new("release processes of resumed types", include_str!("../../sql/queue/release_held.sql"));
+const HOLD_BLOCKED: Sql =
+    Sql::new("hold processes that limits have no room for", "SELECT hold_blocked($1) AS moved");
+/// Null where nothing is held for a limit; nothing is done while another node does it.
+const RELEASE_WHERE_ROOM: Sql = Sql::new(
+    "release processes that limits have room for",
+    include_str!("../../sql/limits/release_where_room.sql"),
+);
 /// Rows moved by one statement: some 30 ms, and the next one follows at once.
 const MOVED_MAX: i64 = 2000;
 
@@ -54,6 +61,28 @@ impl Store {
     pub fn hold_paused(&mut self) -> Result<bool, StoreError> {
         let held = self.execute(&HOLD_PAUSED, &[&MOVED_MAX])?;
         Ok(i64::try_from(held).unwrap_or(i64::MAX) >= MOVED_MAX / 2)
+    }
+
+    /// Holds processes that limits have no room for, those at the front of the queue; gives whether most of what is there
+    /// was such.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn hold_blocked(&mut self) -> Result<bool, StoreError> {
+        let most = i32::try_from(MOVED_MAX).unwrap_or(i32::MAX);
+        let row = self.query_one(&HOLD_BLOCKED, &[&most], "limits")?;
+        Ok(i64::from(get::<i32>(&row, "moved", "limits")?) >= MOVED_MAX / 2)
+    }
+
+    /// Lets processes go that are held for limits which have room; gives how many, `None` if none is held for a limit.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn release_where_room(&mut self) -> Result<Option<usize>, StoreError> {
+        let most = i32::try_from(MOVED_MAX).unwrap_or(i32::MAX);
+        let row = self.query_one(&RELEASE_WHERE_ROOM, &[&most], "limits")?;
+        let released: Option<i32> = get(&row, "released", "limits")?;
+        Ok(released.map(|it| usize::try_from(it).unwrap_or_default()))
     }
 
     /// Lets processes go that were held for a pause which is over; gives whether there may be more.

@@ -233,6 +233,7 @@ mod tests {
             context: Arc::default(),
             due_ago: Duration::ZERO,
             queue_delay: Duration::ZERO,
+            limits: None,
         }
     }
 

@@ -28,6 +28,15 @@ const PROMOTE_LATE_MAX: Duration = Duration::from_millis(20);
 /// it waits about as long again as its transaction took.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 const LOOK_AGAIN_DOUBLINGS_MAX: u32 = 20;
+/// How soon after a claim has met processes that a limit has no room for it is seen whether there is room after all: a slot
+/// that was being freed when the claim counted is not seen by it, nor does whoever frees it see them.
+const RELEASE_SOON: Duration = Duration::from_millis(30);
+/// And how often while any are held for a limit: whatever else may have gone wrong, none waits for longer beside room.
+const RELEASE_EVERY: Duration = Duration::from_millis(500);
+/// The share of the time that these looks may take while processes are met all the time.
+const RELEASE_RARER_THAN: u32 = 10;
+/// When a claim meets so many, those that wait behind them are held without being claimed one after the other.
+const BLOCKED_MANY: usize = 32;
 
 /// One thing to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +49,10 @@ pub(super) enum Step {
     Promote,
     /// Hold what is ready of paused types.
     HoldPaused,
+    /// Hold what is ready and may not run now, for its limits.
+    HoldBlocked,
+    /// Let go of what is held for limits that have room.
+    ReleaseWhereRoom,
     /// Claim what is ready.
     Claim {
         /// How many at the most.
@@ -130,6 +143,11 @@ pub(super) struct Plan {
     /// Paused types stand at the front of the queue; and whether a claim comes first.
     is_holding: bool,
     is_claim_next: bool,
+    /// Processes that limits have no room for stand at the front of the queue.
+    is_holding_blocked: bool,
+    /// When to let go of what is held for limits that have room, and how long the last look took.
+    release_at: Instant,
+    release_took: Duration,
     promote_at: Instant,
     /// When the next of what is scheduled is due, as far as it is known.
     due_at: Option<Instant>,
@@ -154,6 +172,9 @@ impl Plan {
             is_woken: false,
             is_holding: false,
             is_claim_next: false,
+            is_holding_blocked: false,
+            release_at: now,
+            release_took: Duration::ZERO,
             promote_at: now,
             due_at: None,
             claim_at: now,
@@ -192,6 +213,12 @@ impl Plan {
         }
         if self.is_holding && !self.is_claim_next {
             return Step::HoldPaused;
+        }
+        if self.is_holding_blocked && !self.is_claim_next {
+            return Step::HoldBlocked;
+        }
+        if view.now >= self.release_at && !self.is_for_one {
+            return Step::ReleaseWhereRoom;
         }
         if self.is_announced && view.held >= view.executors {
             return Step::Withdraw;
@@ -255,7 +282,7 @@ impl Plan {
     fn wait(&self, view: &View, time: Instant) -> Step {
         let mut until = time;
         if !self.is_for_one {
-            until = until.min(self.promote_at);
+            until = until.min(self.promote_at).min(self.release_at);
         }
         if view.may_have_surplus() {
             until = until.min(self.look_elsewhere_at);
@@ -310,6 +337,34 @@ impl Plan {
     pub(super) fn held_paused(&mut self, may_be_more: bool) {
         self.is_holding = may_be_more;
         self.is_claim_next = true;
+    }
+
+    /// Whether there may be more to hold.
+    pub(super) fn held_blocked(&mut self, may_be_more: bool) {
+        self.is_holding_blocked = may_be_more;
+        self.is_claim_next = true;
+    }
+
+    /// A claim has met so many that limits have no room for. They are out of the way of others, which are claimed at once.
+    pub(super) fn blocked(&mut self, now: Instant, how_many: usize) {
+        if how_many == 0 {
+            return;
+        }
+        self.is_holding_blocked |= how_many >= BLOCKED_MANY;
+        (self.claim_at, self.drained_looks) = (now, 0);
+        let soon = RELEASE_SOON.max(self.release_took * RELEASE_RARER_THAN).min(RELEASE_EVERY);
+        self.release_at = self.release_at.min(now + soon);
+    }
+
+    /// A look for limits that have room, begun then, has let go of so many; `None`: nothing is held for a limit.
+    pub(super) fn released(&mut self, began: Instant, now: Instant, how_many: Option<usize>) {
+        self.release_took = now.saturating_duration_since(began);
+        let is_any_held = how_many.is_some();
+        self.release_at =
+            now + if is_any_held { RELEASE_EVERY.min(self.poll_interval) } else { self.poll_interval };
+        if how_many.is_some_and(|it| it > 0) {
+            self.woken();
+        }
     }
 
     /// A claim has brought as many as were asked for (`is_full`), has met paused types, or has found the queue drained.

@@ -196,6 +196,11 @@ impl Poller {
                 }
                 self.plan.held_paused(may_be_more);
             }
+            Step::HoldBlocked => {
+                let may_be_more = self.session.write(|store| store.hold_blocked())?;
+                self.plan.held_blocked(may_be_more);
+            }
+            Step::ReleaseWhereRoom => self.release_where_room()?,
             Step::Claim { limit, limit_beside_room } => self.claim(limit, limit_beside_room)?,
             Step::LookAbove { floor, limit } => self.look_above(floor, limit)?,
             Step::LookElsewhere => {
@@ -227,6 +232,18 @@ impl Poller {
         Ok(())
     }
 
+    /// A guard: whoever frees a slot lets the next one go that waits for it. What was being freed when a claim counted is not
+    /// seen by either.
+    fn release_where_room(&mut self) -> Result<(), StoreError> {
+        let began = Instant::now();
+        let released = self.session.write(|store| store.release_where_room())?;
+        if released != Some(0) && released.is_some() {
+            self.cursor.reset();
+        }
+        self.plan.released(began, Instant::now(), released);
+        Ok(())
+    }
+
     fn claim(&mut self, limit: usize, limit_beside_room: usize) -> Result<(), StoreError> {
         let scan = self.scan(None, limit)?;
         let batch = self.claim_scanned(limit, limit_beside_room, &scan)?;
@@ -245,7 +262,9 @@ impl Poller {
         // What a partial scan has skipped comes next, or types that were not named.
         let is_rescan_due =
             !is_full && (scan.shared.is_some() || !scan.is_whole() && self.cursor.is_whole_scan_due(&scan));
-        self.plan.claimed(Instant::now(), how_many, is_full || is_rescan_due, !batch.held_types.is_empty());
+        let (has_met_paused, blocked) = (!batch.held_types.is_empty(), batch.blocked);
+        self.plan.claimed(Instant::now(), how_many, is_full || is_rescan_due, has_met_paused);
+        self.plan.blocked(Instant::now(), blocked);
         self.pass_over(batch.held_types);
         if !is_full && let Scope::Process(id) = &self.parts.config.scope {
             let due = self.session.query(|store| store.next_due_of(id, self.parts.config.heeds_pauses))?;
@@ -375,10 +394,7 @@ impl Poller {
                         ClaimRequest { limit, limit_beside_room, parts: &scan.parts(), passed_over };
                     store.claim_due(node, &request)
                 }
-                Scope::Process(id) => store.claim_this(node, id, heeds_pauses).map(|claimed| ClaimedBatch {
-                    claimed: claimed.into_iter().collect(),
-                    ..ClaimedBatch::default()
-                }),
+                Scope::Process(id) => store.claim_this(node, id, heeds_pauses),
             })
         });
         match claimed {
@@ -470,7 +486,10 @@ impl Poller {
         for id in &ids {
             let heeds_pauses = self.parts.config.heeds_pauses;
             match self.session.write(|store| store.claim_this(node, id, heeds_pauses)) {
-                Ok(one) => batch.claimed.extend(one),
+                Ok(one) => {
+                    batch.claimed.extend(one.claimed);
+                    batch.blocked += one.blocked;
+                }
                 // Somebody has locked a row of it.
                 Err(error) if error.is_lock_conflict() => {}
                 Err(error) if error.is_refused_value() => {
@@ -546,7 +565,7 @@ impl Poller {
             batch = self.claim_scanned(limit, limit, &scan)?;
         }
         let mut has_met_paused = !batch.held_types.is_empty();
-        let is_full = batch.claimed.len() == limit;
+        let (is_full, blocked) = (batch.claimed.len() == limit, batch.blocked);
         self.hand_on_all(batch.claimed);
         self.pass_over(batch.held_types);
         let mut waiting = Vec::new();
@@ -566,6 +585,7 @@ impl Poller {
         self.parts.preemption.set(waiting);
         self.parts.preemption.set_from_type(from_type);
         self.plan.looked_above(Instant::now(), has_met_paused);
+        self.plan.blocked(Instant::now(), blocked);
         Ok(())
     }
 

@@ -13,6 +13,7 @@ use crate::engine::holdings::Holdings;
 use crate::engine::session::Session;
 use crate::engine::signal::Signal;
 use crate::store::StoreError;
+use crate::store::claims::Claim;
 use crate::store::promote::Released;
 
 /// When the command of a cancelled process did not run, because the process is between two tasks or waits for an
@@ -25,7 +26,7 @@ const RELEASE_MAX: Duration = Duration::from_millis(500);
 /// The requests as the node's threads see them.
 pub(crate) struct Requests {
     pub(crate) holdings: Arc<Holdings>,
-    pub(crate) paused: PausedTypes,
+    pub(crate) paused: Paused,
     /// Gets a message when there may be a request.
     pub(crate) signal: Signal,
 }
@@ -39,44 +40,62 @@ pub(crate) enum Seen {
     MoreToCome,
 }
 
-/// The types whose processes stop before their next task.
-pub(crate) struct PausedTypes {
+/// The types and limits whose processes stop before their next task.
+pub(crate) struct Paused {
     heeds_pauses: bool,
-    /// Whether any type is paused: usually the recorder needs to read only this for a result.
+    /// Whether anything is paused: usually the recorder needs to read only this for a result.
     is_any: AtomicBool,
-    types: Mutex<HashSet<String>>,
+    names: Mutex<Names>,
 }
 
-impl PausedTypes {
+#[derive(Default)]
+struct Names {
+    types: HashSet<String>,
+    limits: HashSet<String>,
+}
+
+impl Paused {
     pub(crate) fn new(heeds_pauses: bool) -> Self {
-        Self { heeds_pauses, is_any: AtomicBool::new(false), types: Mutex::default() }
+        Self { heeds_pauses, is_any: AtomicBool::new(false), names: Mutex::default() }
     }
 
-    pub(crate) fn contains(&self, process_type: &str) -> bool {
-        self.is_any.load(Ordering::Relaxed)
-            && self.types.lock().unwrap_or_else(PoisonError::into_inner).contains(process_type)
+    /// Whether the process of this claim stops before its next task.
+    pub(crate) fn stops(&self, claim: &Claim) -> bool {
+        if !self.is_any.load(Ordering::Relaxed) {
+            return false;
+        }
+        let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut limits = claim.limits.iter().flat_map(|it| it.iter());
+        names.types.contains(&*claim.process_type) || limits.any(|it| names.limits.contains(limit_of(it)))
     }
 
-    /// Returns whether a type was paused before and no longer is.
-    fn set(&self, types: Vec<String>) -> bool {
-        let types: HashSet<String> =
-            if self.heeds_pauses { types.into_iter().collect() } else { HashSet::new() };
-        let is_any = !types.is_empty();
-        let mut paused = self.types.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_any_resumed = !paused.is_subset(&types);
-        *paused = types;
+    /// Returns whether something was paused before and no longer is.
+    fn set(&self, types: Vec<String>, limits: Vec<String>) -> bool {
+        let types = if self.heeds_pauses { types.into_iter().collect() } else { HashSet::new() };
+        let names = Names { types, limits: limits.into_iter().collect() };
+        let is_any = !names.types.is_empty() || !names.limits.is_empty();
+        let mut paused = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_any_resumed = !paused.types.is_subset(&names.types) || !paused.limits.is_subset(&names.limits);
+        *paused = names;
         self.is_any.store(is_any, Ordering::Relaxed);
         is_any_resumed
     }
 }
 
+/// The limit's name in an entry, which has the value of its key behind it.
+fn limit_of(entry: &str) -> &str {
+    entry.split('=').next().unwrap_or(entry)
+}
+
 impl Requests {
     /// Ends the commands of cancelled processes, learns what is paused, and ends cancelled processes that nobody holds:
-    /// four short queries, of which three read an index that is almost always empty.
+    /// five short queries, of which three read an index that is almost always empty.
     pub(crate) fn look(&self, session: &mut Session) -> Result<Seen, StoreError> {
-        let (cancelled, paused) = session
-            .query(|store| Ok((store.cancel_requests(&self.holdings.node_id)?, store.paused_types()?)))?;
-        if self.paused.set(paused) {
+        let (cancelled, types, limits) = session.query(|store| {
+            let cancelled = store.cancel_requests(&self.holdings.node_id)?;
+            Ok((cancelled, store.paused_types()?, store.paused_limits()?))
+        })?;
+        if self.paused.set(types, limits) {
             self.holdings.wakeups.request_full_scan();
         }
         let mut seen = self.release_held(session)?;

@@ -149,7 +149,7 @@ impl Recorder {
 
     fn handover(&self, work: &Work) -> Handover {
         let yields = self.shutdown.is_draining()
-            || self.requests.paused.contains(&work.claim.process_type)
+            || self.requests.paused.stops(&work.claim)
             || self.preemption.preempts(&work.claim)
             // It would wait, although nothing does at this moment: executors that ended together have taken what waited.
             || self.preemption.sends_elsewhere()
@@ -352,8 +352,9 @@ impl Recorder {
     /// Hands on what was recorded; returns what still has to be recorded.
     fn settle(&mut self, batch: Batch, mut recorded: Recorded, missing: Missing) -> Batch {
         let (mut rest, mut is_slot_freed) = (Batch::default(), false);
-        let (mut is_scheduled, mut yielded) = (false, None);
+        let (mut is_scheduled, mut yielded, mut is_limit_freed) = (false, None, false);
         for (work, result) in batch.into_pairs() {
+            is_limit_freed |= work.claim.limits.is_some() && result.transition.claim != ClaimMove::Keep;
             match result.transition.claim {
                 ClaimMove::Release(Wait::Backoff { .. }) if !result.wait.is_zero() => is_scheduled = true,
                 ClaimMove::Release(_) => yielded = yielded.max(Some(work.claim.priority)),
@@ -373,6 +374,9 @@ impl Recorder {
         }
         if let Some(priority) = yielded {
             self.note_released(priority);
+        } else if is_limit_freed {
+            // Whoever waited for the slot longest is ready now.
+            self.holdings.wakeups.request_full_scan();
         } else if is_slot_freed {
             self.holdings.wakeups.notify_slot_freed();
         }
@@ -611,7 +615,7 @@ mod tests {
     use super::*;
     use crate::command::Report;
     use crate::engine::NodeConfig;
-    use crate::engine::control::requests::PausedTypes;
+    use crate::engine::control::requests::Paused;
     use crate::engine::health::thread_watchdog::CoreThread;
     use crate::engine::run::runner::RunReport;
     use crate::engine::run::runner::sample::work;
@@ -627,7 +631,7 @@ mod tests {
         let sessions = nowhere(&config, &health);
         let requests = Arc::new(Requests {
             holdings: Arc::clone(&holdings),
-            paused: PausedTypes::new(true),
+            paused: Paused::new(true),
             signal: Signal::default(),
         });
         let (results, done) = bounded(BATCH_RESULTS_MAX * 2);

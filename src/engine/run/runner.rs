@@ -103,6 +103,7 @@ pub(crate) mod sample {
                 context: Arc::new(Map::new()),
                 due_ago: Duration::ZERO,
                 queue_delay: Duration::ZERO,
+                limits: None,
             }),
             task: ClaimedTask {
                 index,

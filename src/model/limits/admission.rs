@@ -1,0 +1,149 @@
+//! Who of those that are due may run: the one rule of all limits. The database's `admit_processes` decides by it.
+//!
+//! * All or nothing: who may not run takes no slot, so that nobody waits for one limit with a slot of another that he has
+//!   not begun with.
+//! * What a process holds already (those of its first claim, through all waits for retries) it does not need again, even
+//!   after `max` was lowered.
+//! * Whoever comes first in the order of precedence is served first; one that is blocked keeps nobody else out.
+
+use std::collections::BTreeMap;
+
+/// What is known of an entry: a limit, or one key of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Room {
+    /// How many at the most; `None`: as many as there are.
+    pub max: Option<u32>,
+    /// Nobody goes on, not even who holds a slot.
+    pub is_paused: bool,
+    /// Slots that are taken; more than `max` after that was lowered.
+    pub taken: u32,
+}
+
+impl Room {
+    /// Whether one more may have a slot.
+    pub fn is_free(&self) -> bool {
+        !self.is_paused && self.max.is_none_or(|max| self.taken < max)
+    }
+}
+
+/// A process that is due, and the entries that its next command needs.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// The entries, in the order in which they are asked.
+    pub needs: &'a [String],
+    /// Those of them of which it holds a slot.
+    pub holds: &'a [String],
+}
+
+/// What is decided of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict<'a> {
+    /// It may run, and takes a slot of each of these.
+    Admitted(Vec<&'a str>),
+    /// It takes nothing and waits for this entry, the first that has no room for it.
+    Blocked(&'a str),
+}
+
+/// Decides of all requests, the one that has precedence first. An entry without a room has no bound.
+pub fn admit<'a>(rooms: &BTreeMap<String, Room>, requests: &[Request<'a>]) -> Vec<Verdict<'a>> {
+    let mut taken_now: BTreeMap<&str, u32> = BTreeMap::new();
+    let decide = |request: &Request<'a>| {
+        let is_held = |entry: &String| request.holds.contains(entry);
+        let has_room = |entry: &String| {
+            let Some(room) = rooms.get(entry) else { return true };
+            let now = Room { taken: room.taken + taken_now.get(&**entry).unwrap_or(&0), ..*room };
+            if is_held(entry) { !room.is_paused } else { now.is_free() }
+        };
+        if let Some(blocking) = request.needs.iter().find(|entry| !has_room(entry)) {
+            return Verdict::Blocked(&**blocking);
+        }
+        let takes: Vec<&str> =
+            request.needs.iter().filter(|entry| !is_held(entry)).map(String::as_str).collect();
+        takes.iter().for_each(|entry| *taken_now.entry(entry).or_default() += 1);
+        Verdict::Admitted(takes)
+    };
+    requests.iter().map(decide).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn names(list: &[&str]) -> Vec<String> {
+        list.iter().map(|&name| name.to_owned()).collect()
+    }
+
+    fn rooms(list: &[(&str, u32, u32)]) -> BTreeMap<String, Room> {
+        let room = |&(name, max, taken): &(&str, u32, u32)| {
+            (name.to_owned(), Room { max: Some(max), is_paused: false, taken })
+        };
+        list.iter().map(room).collect()
+    }
+
+    #[test]
+    fn who_lacks_one_of_two_takes_neither() {
+        let both = names(&["a", "b"]);
+        let only_a = names(&["a"]);
+        let request = |needs| Request { needs, holds: &[] };
+        let verdicts = admit(&rooms(&[("a", 1, 0), ("b", 1, 1)]), &[request(&both), request(&only_a)]);
+        assert_eq!(verdicts, [Verdict::Blocked("b"), Verdict::Admitted(vec!["a"])]);
+    }
+
+    #[test]
+    fn who_holds_a_slot_goes_on_though_max_was_lowered_but_not_through_a_pause() {
+        let needs = names(&["a", "b"]);
+        let holds = names(&["a"]);
+        let request = Request { needs: &needs, holds: &holds };
+        let mut rooms = rooms(&[("a", 1, 3), ("b", 1, 0)]);
+        assert_eq!(admit(&rooms, &[request]), [Verdict::Admitted(vec!["b"])]);
+        rooms.get_mut("a").unwrap().is_paused = true;
+        assert_eq!(admit(&rooms, &[request]), [Verdict::Blocked("a")]);
+    }
+
+    const ENTRIES: [&str; 4] = ["a", "b", "c", "c=1"];
+
+    fn some_entries() -> impl Strategy<Value = Vec<String>> {
+        proptest::sample::subsequence(names(&ENTRIES), 0..=3)
+    }
+
+    fn some_room() -> impl Strategy<Value = Room> {
+        (proptest::option::of(0..4_u32), proptest::bool::weighted(0.1), 0..4_u32)
+            .prop_map(|(max, is_paused, taken)| Room { max, is_paused, taken })
+    }
+
+    proptest! {
+        #[test]
+        fn never_more_than_max_and_nobody_is_blocked_while_there_is_room(
+            all in proptest::collection::vec(some_room(), ENTRIES.len()),
+            requests in proptest::collection::vec((some_entries(), some_entries()), 0..12),
+        ) {
+            let rooms: BTreeMap<String, Room> = names(&ENTRIES).into_iter().zip(all).collect();
+            let requests: Vec<Request<'_>> =
+                requests.iter().map(|(needs, holds)| Request { needs, holds }).collect();
+            let mut now = rooms.clone();
+            for (request, verdict) in requests.iter().zip(admit(&rooms, &requests)) {
+                let lacks: Vec<&String> =
+                    request.needs.iter().filter(|it| !request.holds.contains(it)).collect();
+                let paused = request.needs.iter().any(|it| now[it].is_paused);
+                match verdict {
+                    Verdict::Admitted(takes) => {
+                        prop_assert!(!paused && takes.iter().eq(lacks.iter()));
+                        for entry in takes {
+                            let room = now.get_mut(entry).unwrap();
+                            room.taken += 1;
+                            prop_assert!(room.max.is_none_or(|max| room.taken <= max));
+                        }
+                    }
+                    // In order: what those before it have taken is taken, what those after it would take is not.
+                    Verdict::Blocked(by) => {
+                        prop_assert!(request.needs.iter().any(|it| it == by));
+                        prop_assert!(paused || lacks.iter().any(|it| !now[*it].is_free()));
+                        prop_assert!(now[by].is_paused || !now[by].is_free());
+                    }
+                }
+            }
+        }
+    }
+}
