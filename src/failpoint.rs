@@ -47,6 +47,8 @@ pub enum Point {
     Archived,
     /// A request to the status endpoint is about to be answered.
     HttpAnswer,
+    /// The end of a batch is noted and what follows it started; nothing of it is committed.
+    BatchEnd,
 }
 
 #[cfg(not(feature = "failpoints"))]
@@ -190,7 +192,7 @@ mod active {
     }
 
     impl Point {
-        const ALL: [Self; 16] = [
+        const ALL: [Self; 17] = [
             Self::AfterClaim,
             Self::BeforeBegin,
             Self::BeforeSpawn,
@@ -207,6 +209,7 @@ mod active {
             Self::WatchingLease,
             Self::Archived,
             Self::HttpAnswer,
+            Self::BatchEnd,
         ];
 
         fn named(name: &str) -> Option<Self> {
@@ -231,6 +234,7 @@ mod active {
                 Self::WatchingLease => "watching-lease",
                 Self::Archived => "archived",
                 Self::HttpAnswer => "http-answer",
+                Self::BatchEnd => "batch-end",
             }
         }
     }

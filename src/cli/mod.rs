@@ -9,6 +9,7 @@
 //!
 //! `error` says what can go wrong, and the exit codes.
 
+mod batch;
 mod bench;
 mod cancel;
 mod completions;
@@ -145,6 +146,15 @@ What the input options name is changed, the rest of a process's input stays as i
   process-orchestrator types list"
     )]
     Types(types::Types),
+    /// Batches, many processes that were started as one: list, show, wait, pause, resume, cancel, retry, joblog, results
+    #[command(
+        subcommand,
+        before_help = "Examples:
+  process-orchestrator batch list
+  process-orchestrator batch show nightly
+  process-orchestrator batch retry nightly --failed"
+    )]
+    Batch(batch::Batch),
     /// List the nodes that run or ran, the latest first
     #[command(before_help = "Examples:
   process-orchestrator nodes
@@ -269,6 +279,7 @@ impl Command {
             Self::Pause(options) => pause::pause(global, options),
             Self::Resume(options) => pause::resume(global, options),
             Self::Types(types) => types::run(global, types, command),
+            Self::Batch(batch) => batch::run(global, batch, command),
             Self::Nodes(options) => nodes::run(global, options),
             Self::Prune(options) => prune::run(global, options),
             Self::Doctor(options) => doctor::run(global, options),

@@ -21,7 +21,7 @@ use super::types;
 use crate::database::ConnectionSource;
 use crate::engine::retention::policy::Policy;
 use crate::engine::{
-    Bookkeeper, CommandRunners, EraKeeper, Health, INTERVAL_MAX, INTERVAL_MIN, Node, NodeConfig, Retention,
+    BatchKeeper, Bookkeeper, CommandRunners, EraKeeper, Health, INTERVAL_MAX, INTERVAL_MIN, Node, NodeConfig, Retention,
     StartError, check_settings, guard,
 };
 use crate::http::{Endpoint, HttpError, TokenFile};
@@ -217,8 +217,8 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
     )?;
     // After the node: what it needs comes first where threads are short.
     let beside = start_endpoint(&session, options, node.health(), token)
-        .and_then(|endpoint| Ok((endpoint, start_keepers(&session, &report_failure)?)));
-    let (endpoint, (eras, bookkeeper)) = match beside {
+        .and_then(|endpoint| Ok((endpoint, start_keepers(&session, &node, &report_failure)?)));
+    let (endpoint, (eras, bookkeeper, batches)) = match beside {
         Ok(beside) => beside,
         Err(error) => {
             node.stopper().interrupt();
@@ -240,6 +240,7 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
         Err(problem) => stopping::stop_failed(node, &problem),
     };
     bookkeeper.stop();
+    batches.stop();
     if let Some(retention) = retention {
         retention.stop();
     }
@@ -287,15 +288,21 @@ fn start_retention(
         .map_err(|cause| CliError::Failed(format!("failed to start the thread that deletes: {cause}")))
 }
 
-/// Who keeps the eras, and who counts what has ended.
-fn start_keepers(session: &Session, failed: &Sender<String>) -> Result<(EraKeeper, Bookkeeper), CliError> {
+/// Who keeps the eras, who counts what has ended, and who keeps batches.
+fn start_keepers(
+    session: &Session,
+    node: &Node,
+    failed: &Sender<String>,
+) -> Result<(EraKeeper, Bookkeeper, BatchKeeper), CliError> {
     let named =
         |what| move |cause| CliError::Failed(format!("failed to start the thread that {what}: {cause}"));
     let (source, schema) = (session.source(), session.schema().to_owned());
     let eras = EraKeeper::start(source, schema.clone(), failed).map_err(named("keeps the eras"))?;
     let bookkeeper =
-        Bookkeeper::start(session.source(), schema, failed).map_err(named("counts what has ended"))?;
-    Ok((eras, bookkeeper))
+        Bookkeeper::start(session.source(), schema.clone(), failed).map_err(named("counts what has ended"))?;
+    let batches = BatchKeeper::start(session.source(), schema, node.batches().clone(), failed)
+        .map_err(named("keeps batches"))?;
+    Ok((eras, bookkeeper, batches))
 }
 
 /// The first signal, or the message of a thread that failed.

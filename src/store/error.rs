@@ -148,6 +148,12 @@ pub enum RefusalReason {
     UnknownTask,
     /// `PO012`
     WouldSkip,
+    /// `PO030`
+    UnknownBatch,
+    /// `PO031`, `PO033`
+    InvalidBatch,
+    /// `PO032`
+    BatchOfOtherType,
 }
 
 impl RefusalReason {
@@ -164,6 +170,9 @@ impl RefusalReason {
             Self::NotRetryable => "not_retryable",
             Self::UnknownTask => "unknown_task",
             Self::WouldSkip => "would_skip",
+            Self::UnknownBatch => "batch_not_found",
+            Self::InvalidBatch => "invalid_batch",
+            Self::BatchOfOtherType => "batch_of_other_type",
         }
     }
 
@@ -179,6 +188,9 @@ impl RefusalReason {
             "PO008" => Some(Self::NotRetryable),
             "PO009" => Some(Self::UnknownTask),
             "PO012" => Some(Self::WouldSkip),
+            "PO030" => Some(Self::UnknownBatch),
+            "PO031" | "PO033" => Some(Self::InvalidBatch),
+            "PO032" => Some(Self::BatchOfOtherType),
             _ => None,
         }
     }

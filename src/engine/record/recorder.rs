@@ -354,6 +354,7 @@ impl Recorder {
         let (mut rest, mut is_slot_freed) = (Batch::default(), false);
         let (mut is_scheduled, mut yielded, mut is_limit_freed) = (false, None, false);
         for (work, result) in batch.into_pairs() {
+            self.holdings.wakeups.note_limits(work.claim.limits.as_deref());
             is_limit_freed |= work.claim.limits.is_some() && result.transition.claim != ClaimMove::Keep;
             match result.transition.claim {
                 ClaimMove::Release(Wait::Backoff { .. }) if !result.wait.is_zero() => is_scheduled = true,

@@ -8,3 +8,4 @@ pub mod name;
 pub mod pace;
 pub mod reason;
 pub mod results;
+pub mod step;
