@@ -63,30 +63,35 @@ AS $function$
     SELECT kind || ':' || replace(replace(name, '%', '%25'), '=', '%3D')
 $function$;
 
--- The entries that a definition makes of an input. A key that is missing or empty makes none.
+-- The entries that a definition makes of an input. A key that is missing or empty makes none. In PL/pgSQL, as what follows: it keeps
+-- its plans, where a function in SQL is planned at each call.
 CREATE FUNCTION limit_entries(definition jsonb, holds text, input jsonb, process_type text) RETURNS text[]
-LANGUAGE sql STABLE
+LANGUAGE plpgsql STABLE
 SET search_path FROM CURRENT
 AS $function$
-    SELECT coalesce(array_agg(DISTINCT l.name || CASE WHEN l.key IS NULL THEN '' ELSE '=' ||
-        CASE WHEN length(k.value) > 200 THEN left(k.value, 160) || '~' || md5(k.value) ELSE k.value END END), '{}')
-    FROM jsonb_to_recordset(definition) AS l (name text, holds text, key jsonb)
-    LEFT JOIN LATERAL (
-        SELECT CASE WHEN bool_and(part.value IS NOT NULL) THEN string_agg(part.value, '' ORDER BY part.n) END AS value
-        FROM (
-            SELECT n, CASE
-                WHEN p ? 'text' THEN p ->> 'text'
-                ELSE coalesce(CASE
-                    WHEN p ->> 'variable' LIKE 'config.%' THEN input -> 'config' ->> substr(p ->> 'variable', 8)
-                    WHEN p ->> 'variable' LIKE 'metadata.%' THEN input -> 'metadata' ->> substr(p ->> 'variable', 10)
-                    WHEN p ->> 'variable' = 'process_type' THEN limit_entries.process_type
-                    ELSE input ->> (p ->> 'variable')
-                END, p ->> 'default')
-            END AS value
-            FROM jsonb_array_elements(l.key) WITH ORDINALITY AS e (p, n)
-        ) AS part
-    ) AS k ON l.key IS NOT NULL
-    WHERE (limit_entries.holds IS NULL OR l.holds = limit_entries.holds) AND (l.key IS NULL OR k.value <> '')
+BEGIN
+    RETURN (
+        SELECT coalesce(array_agg(DISTINCT l.name || CASE WHEN l.key IS NULL THEN '' ELSE '=' ||
+            CASE WHEN length(k.value) > 200 THEN left(k.value, 160) || '~' || md5(k.value) ELSE k.value END END), '{}')
+        FROM jsonb_to_recordset(definition) AS l (name text, holds text, key jsonb)
+        LEFT JOIN LATERAL (
+            SELECT CASE WHEN bool_and(part.value IS NOT NULL) THEN string_agg(part.value, '' ORDER BY part.n) END AS value
+            FROM (
+                SELECT n, CASE
+                    WHEN p ? 'text' THEN p ->> 'text'
+                    ELSE coalesce(CASE
+                        WHEN p ->> 'variable' LIKE 'config.%' THEN input -> 'config' ->> substr(p ->> 'variable', 8)
+                        WHEN p ->> 'variable' LIKE 'metadata.%' THEN input -> 'metadata' ->> substr(p ->> 'variable', 10)
+                        WHEN p ->> 'variable' = 'process_type' THEN limit_entries.process_type
+                        ELSE input ->> (p ->> 'variable')
+                    END, p ->> 'default')
+                END AS value
+                FROM jsonb_array_elements(l.key) WITH ORDINALITY AS e (p, n)
+            ) AS part
+        ) AS k ON l.key IS NOT NULL
+        WHERE (limit_entries.holds IS NULL OR l.holds = limit_entries.holds) AND (l.key IS NULL OR k.value <> '')
+    );
+END
 $function$;
 
 -- What a process of a type needs in the queue: the columns `limits` and `task_limits`; nulls if it has no limits at all.
@@ -113,9 +118,12 @@ $function$;
 -- What these processes need for their next command, and which of it they have.
 CREATE FUNCTION needed_limits(process_ids text[])
 RETURNS TABLE (n bigint, process_id text, entry text, of_task boolean, is_taken boolean)
-LANGUAGE sql STABLE
+LANGUAGE plpgsql STABLE
 SET search_path FROM CURRENT
 AS $function$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
     SELECT w.n, w.id, e.entry, e.of_task, x.process_id IS NOT NULL
     FROM unnest(needed_limits.process_ids) WITH ORDINALITY AS w (id, n)
     JOIN scheduled_tasks s ON s.task_instance = ANY (ARRAY[w.id])
@@ -123,6 +131,7 @@ AS $function$
         SELECT t.limits FROM processes p
         JOIN open_tasks t ON t.era = p.era AND t.process_id = ANY (ARRAY[p.process_id]) AND t.task_index = p.current_task_index
         WHERE s.task_limits IS NOT NULL AND p.process_id = ANY (ARRAY[w.id])
+        OFFSET 0 -- or the condition would be looked at after the join
     ) AS t ON true
     CROSS JOIN LATERAL (
         SELECT DISTINCT ON (u.entry) u.entry, u.of_task FROM (
@@ -131,22 +140,25 @@ AS $function$
         ) AS u ORDER BY u.entry, u.of_task
     ) AS e
     LEFT JOIN limit_slots x ON x.limit_name = split_part(e.entry, '=', 1)
-        AND x.slot_key = substr(e.entry, length(split_part(e.entry, '=', 1)) + 2) AND x.process_id = w.id
+        AND x.slot_key = substr(e.entry, length(split_part(e.entry, '=', 1)) + 2) AND x.process_id = w.id;
+END
 $function$;
 
 -- How many slots of an entry are free, as far as can be seen without its lock; 2147483647 where there is no bound.
 CREATE FUNCTION limit_room(entry text) RETURNS integer
-LANGUAGE sql STABLE
+LANGUAGE plpgsql STABLE
 SET search_path FROM CURRENT
 AS $function$
-    SELECT coalesce((
+BEGIN
+    RETURN coalesce((
         SELECT CASE WHEN l.is_paused THEN 0 WHEN l.max IS NOT NULL THEN greatest(0, l.max - (SELECT count(*)::integer FROM (
             SELECT FROM limit_slots x
             WHERE x.limit_name = l.name AND x.slot_key = substr(limit_room.entry, length(l.name) + 2)
             LIMIT l.max
         ) AS taken)) END
         FROM limits l WHERE l.name = split_part(limit_room.entry, '=', 1)
-    ), 2147483647)
+    ), 2147483647);
+END
 $function$;
 
 -- Has processes that wait for an entry looked at again: the highest priority first, then by time. Gives how many there were.
@@ -191,6 +203,7 @@ DECLARE
     entries  text[];
     rooms    integer[];
     paused   boolean[];
+    is_short boolean;
     verdicts text[] := array_fill(NULL::text, ARRAY[cardinality(process_ids)]);
     first    integer := 1;
     last     integer;
@@ -206,14 +219,20 @@ BEGIN
     PERFORM FROM limits l WHERE l.name = ANY (ARRAY(SELECT DISTINCT split_part(w, '=', 1) FROM unnest(wanted) AS w))
     ORDER BY l.name FOR NO KEY UPDATE;
     -- From here on nobody else takes a slot of them.
-    SELECT array_agg(e.entry), array_agg(limit_room(e.entry)), array_agg(coalesce(l.is_paused, false)) INTO entries, rooms, paused
-    FROM (SELECT DISTINCT w AS entry FROM unnest(wanted) AS w) AS e LEFT JOIN limits l ON l.name = split_part(e.entry, '=', 1);
+    SELECT array_agg(e.entry), array_agg(e.room), array_agg(e.is_paused), bool_or(e.is_paused OR e.room < e.needed)
+    INTO entries, rooms, paused, is_short
+    FROM (
+        SELECT w.entry, w.needed, coalesce(l.is_paused, false) AS is_paused,
+            CASE WHEN l.max IS NULL THEN 2147483647 ELSE l.max - (SELECT count(*)::integer FROM (
+                SELECT FROM limit_slots x WHERE x.limit_name = l.name AND x.slot_key = substr(w.entry, length(l.name) + 2) LIMIT l.max
+            ) AS x) END AS room
+        FROM (
+            SELECT w.entry, count(*) FILTER (WHERE NOT w.is_taken) AS needed
+            FROM unnest(wanted, taken) AS w (entry, is_taken) GROUP BY w.entry
+        ) AS w LEFT JOIN limits l ON l.name = split_part(w.entry, '=', 1)
+    ) AS e;
 
-    IF EXISTS (
-        SELECT FROM unnest(entries, rooms, paused) AS e (entry, room, is_paused)
-        WHERE e.is_paused
-            OR e.room < (SELECT count(*) FROM unnest(wanted, taken) AS w (entry, is_taken) WHERE w.entry = e.entry AND NOT w.is_taken)
-    ) THEN
+    IF is_short THEN
         SELECT array_agg(e.place::integer ORDER BY w.i) INTO places
         FROM unnest(wanted) WITH ORDINALITY AS w (entry, i) JOIN unnest(entries) WITH ORDINALITY AS e (entry, place) USING (entry);
         WHILE first <= cardinality(whose) LOOP
@@ -234,11 +253,11 @@ BEGIN
             END IF;
             first := last + 1;
         END LOOP;
-        -- One that is blocked may have been let go for an entry that has room all the same: it is the next one's.
+        -- One that is blocked may have been let go for an entry that has room still: that is the next one's.
         PERFORM release_waiting(e.entry, least(e.room, 100))
         FROM unnest(entries, rooms, paused) AS e (entry, room, is_paused)
-        WHERE e.room BETWEEN 1 AND 1000000 AND NOT e.is_paused AND EXISTS (
-            SELECT FROM unnest(whose, wanted) AS w (n, entry) WHERE w.entry = e.entry AND verdicts[w.n] IS NOT NULL);
+        WHERE e.room > 0 AND NOT e.is_paused
+            AND EXISTS (SELECT FROM scheduled_tasks s WHERE s.state = 'HELD' AND s.held_by = ANY (ARRAY['limit:' || e.entry]));
     END IF;
 
     INSERT INTO limit_slots (limit_name, slot_key, process_id, of_task)
@@ -254,9 +273,13 @@ $function$;
 -- row before they come to anything else. It counts without locks: what it holds although there is room is let go by
 -- release_where_room.
 CREATE FUNCTION hold_blocked(at_most integer) RETURNS bigint
-LANGUAGE sql
+LANGUAGE plpgsql
 SET search_path FROM CURRENT
 AS $function$
+#variable_conflict use_column
+DECLARE
+    held_now bigint;
+BEGIN
     WITH front AS MATERIALIZED (
         SELECT s.task_instance, s.limits IS NOT NULL AS is_limited FROM scheduled_tasks s
         WHERE s.state = 'READY'
@@ -280,12 +303,12 @@ AS $function$
         FROM blocked JOIN scheduled_tasks s ON s.task_instance = ANY (ARRAY[blocked.process_id])
         WHERE s.state IS NOT DISTINCT FROM 'READY'
         FOR UPDATE OF s SKIP LOCKED
-    ), held AS (
-        UPDATE scheduled_tasks s SET state = 'HELD', held_by = 'limit:' || met.entry
-        FROM met WHERE s.task_instance = ANY (ARRAY[met.task_instance])
-        RETURNING s.task_instance
     )
-    SELECT count(*) FROM held
+    UPDATE scheduled_tasks s SET state = 'HELD', held_by = 'limit:' || met.entry
+    FROM met WHERE s.task_instance = ANY (ARRAY[met.task_instance]);
+    GET DIAGNOSTICS held_now = ROW_COUNT;
+    RETURN held_now;
+END
 $function$;
 
 -- Lets those go that wait for an entry although it has room; gives how many. The usual way is by the triggers below; this is for
