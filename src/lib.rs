@@ -81,6 +81,8 @@ pub mod store;
 pub use model::faults::{Fault, Faults};
 pub use model::input::ProcessInputData;
 pub use model::lifecycle::{Outcome, ProcessStatus, TaskStatus};
+pub use model::limits::definition::{Concurrency, Holds};
+pub use model::limits::usage::LimitUsage;
 pub use model::process_type::{Leftovers, OnCrash, ProcessType, TaskDefinition};
 pub use model::records::{ProcessData, TaskData, TaskExecution};
 pub use model::registry::ProcessTypeRegistry;

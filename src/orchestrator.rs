@@ -13,10 +13,12 @@ use crate::model::explain::Explanation;
 use crate::model::faults::Faults;
 use crate::model::input::ProcessInputData;
 use crate::model::lifecycle::ProcessStatus;
+use crate::model::limits::usage::LimitUsage;
 use crate::model::process_type::ProcessType;
 use crate::model::records::{ProcessData, TaskData, TaskExecution};
 use crate::model::registry::ProcessTypeRegistry;
 use crate::store::cancel::{CancelOutcome, CancelReason};
+use crate::store::limits::usage::LimitFilter;
 use crate::store::read::{Cursor, Include, ProcessFilter};
 use crate::store::retry::RetryOptions;
 use crate::store::start::{StartOptions, StartRequest};
@@ -254,6 +256,33 @@ impl ProcessOrchestrator {
     /// When the type is unknown, or the database fails.
     pub fn resume_process_type(&self, name: &str) -> Result<bool, OrchestratorError> {
         self.with_store(|store| store.resume_process_type(name))
+    }
+
+    /// The limits on how many processes or commands run at once, with what is taken of them and what waits, by name.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn limits(&self) -> Result<Vec<LimitUsage>, OrchestratorError> {
+        let mut all = Vec::new();
+        loop {
+            let after = all.last().map(|it: &LimitUsage| it.name.clone());
+            let filter = LimitFilter { after: after.as_deref(), with_idle: true, ..LimitFilter::default() };
+            let page = self.with_store(|store| store.limits(filter)?.whole())?;
+            if page.is_empty() {
+                return Ok(all);
+            }
+            all.extend(page);
+        }
+    }
+
+    /// Changes the max of a limit by hand, for good: raised, those that wait begin; lowered, what runs goes on; 0: nothing more
+    /// begins; `None`: what the documents say counts again. Returns the one that counts now; `None` is no bound.
+    ///
+    /// # Errors
+    /// When there is no limit of this name, or the database fails.
+    pub fn set_limit(&self, name: &str, max: Option<u32>) -> Result<Option<u32>, OrchestratorError> {
+        let by = format!("the library, node {}", self.config.name);
+        self.with_store(|store| store.set_limit(name, max, Some(&by)))
     }
 
     /// Why a process runs, waits, or has ended; `None` if there is none of this id.

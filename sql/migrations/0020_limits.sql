@@ -79,12 +79,12 @@ BEGIN
             FROM (
                 SELECT n, CASE
                     WHEN p ? 'text' THEN p ->> 'text'
-                    ELSE coalesce(CASE
+                    ELSE coalesce(nullif(CASE
                         WHEN p ->> 'variable' LIKE 'config.%' THEN input -> 'config' ->> substr(p ->> 'variable', 8)
                         WHEN p ->> 'variable' LIKE 'metadata.%' THEN input -> 'metadata' ->> substr(p ->> 'variable', 10)
                         WHEN p ->> 'variable' = 'process_type' THEN limit_entries.process_type
                         ELSE input ->> (p ->> 'variable')
-                    END, p ->> 'default')
+                    END, ''), p ->> 'default')
                 END AS value
                 FROM jsonb_array_elements(l.key) WITH ORDINALITY AS e (p, n)
             ) AS part
@@ -619,3 +619,17 @@ BEGIN
     RETURN (SELECT * FROM start_granted(process_type, ARRAY[input], ARRAY[process_id], start_at, priority, notify));
 END
 $function$;
+
+-- For people: what is taken of each limit and key, and what waits. `process-orchestrator limits list` counts no further than
+-- anybody wants to know; this counts all.
+CREATE VIEW limit_usage AS
+SELECT l.name, u.key, l.max, l.is_paused, coalesce(sum(u.taken), 0)::bigint AS taken, coalesce(sum(u.waiting), 0)::bigint AS waiting,
+    min(u.due) AS first_due
+FROM limits l LEFT JOIN (
+    SELECT limit_name, slot_key AS key, count(*) AS taken, 0 AS waiting, NULL::timestamptz AS due FROM limit_slots GROUP BY 1, 2
+    UNION ALL
+    SELECT split_part(substr(held_by, 7), '=', 1), substr(held_by, length(split_part(held_by, '=', 1)) + 2), 0, count(*),
+        min(execution_time)
+    FROM scheduled_tasks WHERE state = 'HELD' AND held_by LIKE 'limit:%' GROUP BY held_by
+) AS u ON u.limit_name = l.name
+GROUP BY l.name, u.key;

@@ -64,12 +64,13 @@ WITH room AS MATERIALIZED (
     RETURNING s.task_instance
 ), claimed AS (
     UPDATE scheduled_tasks s
-    SET state = 'CLAIMED', picked = true, picked_by = $1, version = s.version + 1
+    SET state = 'CLAIMED', picked = true, picked_by = $1, version = s.version + 1,
+        admitted_version = CASE WHEN met.is_limited THEN s.version + 1 END
     FROM (
-        SELECT task_instance FROM met
+        SELECT task_instance, false AS is_limited FROM met
         WHERE NOT is_limited AND task_name <> ALL (ARRAY(SELECT name FROM process_types WHERE paused))
         UNION ALL
-        SELECT process_id FROM verdict WHERE blocked_by IS NULL
+        SELECT process_id, true FROM verdict WHERE blocked_by IS NULL
     ) AS met
     WHERE s.task_instance = ANY (ARRAY[met.task_instance])
     RETURNING s.task_instance, s.task_name, s.version, s.priority, s.execution_time, s.limits,

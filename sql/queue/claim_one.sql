@@ -3,18 +3,20 @@
 -- limit has no room for it, too: it would be anybody's in the limit's line.
 -- `IS NOT TRUE`, as `NOT picked` would let the index of what waits be read from end to end instead of the primary key.
 WITH met AS MATERIALIZED (
-    SELECT s.task_instance, s.limits IS NOT NULL AS is_limited
+    SELECT s.task_instance, s.priority, s.execution_time, s.limits IS NOT NULL AS is_limited
     FROM scheduled_tasks s
     WHERE s.task_instance = ANY ($2::text[]) AND s.picked IS NOT TRUE AND s.execution_time <= now()
         AND coalesce(s.reserved_for = $1, true) AND s.cancel_requested_at IS NULL
         AND NOT ($3 AND EXISTS (SELECT FROM process_types k WHERE k.name = s.task_name AND k.paused))
         AND EXISTS (SELECT FROM nodes WHERE node_id = $1 AND state IN ('RUNNING', 'STOPPING'))
-    ORDER BY s.priority DESC, s.execution_time
+    ORDER BY s.task_instance COLLATE "C" -- as everybody who waits for them
     FOR UPDATE OF s
 ), verdict AS MATERIALIZED (
     SELECT v.process_id, v.blocked_by
-    FROM (SELECT array_agg(task_instance) AS process_ids FROM met WHERE is_limited HAVING count(*) > 0) AS limited
-    CROSS JOIN LATERAL admit_processes(limited.process_ids) AS v
+    FROM (
+        SELECT array_agg(task_instance ORDER BY priority DESC, execution_time) AS process_ids FROM met
+        WHERE is_limited HAVING count(*) > 0
+    ) AS limited CROSS JOIN LATERAL admit_processes(limited.process_ids) AS v
 ), blocked AS (
     UPDATE scheduled_tasks s
     SET state = 'HELD', held_by = CASE WHEN s.reserved_for IS NULL THEN 'limit:' || v.blocked_by ELSE s.held_by END
@@ -23,11 +25,12 @@ WITH met AS MATERIALIZED (
     RETURNING s.task_instance
 ), claimed AS (
     UPDATE scheduled_tasks s
-    SET state = 'CLAIMED', held_by = NULL, picked = true, picked_by = $1, version = s.version + 1
+    SET state = 'CLAIMED', held_by = NULL, picked = true, picked_by = $1, version = s.version + 1,
+        admitted_version = CASE WHEN met.is_limited THEN s.version + 1 END
     FROM (
-        SELECT task_instance FROM met WHERE NOT is_limited
+        SELECT task_instance, false AS is_limited FROM met WHERE NOT is_limited
         UNION ALL
-        SELECT process_id FROM verdict WHERE blocked_by IS NULL
+        SELECT process_id, true FROM verdict WHERE blocked_by IS NULL
     ) AS met
     WHERE s.task_instance = ANY (ARRAY[met.task_instance])
     RETURNING s.task_instance, s.task_name, s.version, s.priority, s.execution_time, s.limits,

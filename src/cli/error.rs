@@ -196,8 +196,11 @@ impl From<StoreError> for CliError {
 
 const fn exit_code_of(reason: RefusalReason) -> u8 {
     match reason {
-        RefusalReason::UnknownProcessType | RefusalReason::UnknownProcess | RefusalReason::UnknownTask => 3,
-        RefusalReason::UnknownBatch => 3,
+        RefusalReason::UnknownProcessType
+        | RefusalReason::UnknownProcess
+        | RefusalReason::UnknownTask
+        | RefusalReason::UnknownBatch
+        | RefusalReason::UnknownLimit => 3,
         RefusalReason::NotRetryable | RefusalReason::WouldSkip => 1,
         RefusalReason::InvalidInput
         | RefusalReason::InvalidBatch

@@ -1,5 +1,7 @@
 //! `explain`: why a process is where it is, in sentences.
 
+use std::borrow::Cow;
+
 use clap::Args;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -14,6 +16,7 @@ use super::screen::text::{self, Clock};
 use super::surroundings::session::{Need, Session};
 use crate::model::explain::blocker::{Blocker, named};
 use crate::model::explain::{Explanation, Reason};
+use crate::model::limits::usage::{LimitHolder, LimitWait, shown_max};
 use crate::store::explain::AHEAD_MAX;
 
 /// Of the lines of a sentence that goes on.
@@ -51,7 +54,13 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
     let status = Look::of_process(explanation.status).paint(Face::stdout(), explanation.status.as_str());
     let mut lines = vec![format!("{} is {status}", text::escape(&explanation.process_id))];
     let columns = Size::stdout_columns();
-    for line in teller.task_line().into_iter().chain(teller.skipped_line()).chain(sentences) {
+    for line in teller
+        .task_line()
+        .into_iter()
+        .chain(teller.skipped_line())
+        .chain(teller.keyless_line())
+        .chain(sentences)
+    {
         lines.extend(text::hanging(&line, columns, INDENT));
     }
     print_lines(&lines)
@@ -91,6 +100,23 @@ impl Teller<'_> {
             self.explanation.skipped_tasks.iter().map(|it| format!("\"{}\"", text::escape(it))).collect();
         let (tasks, were) = if names.len() == 1 { ("task", "was") } else { ("tasks", "were") };
         (!names.is_empty()).then(|| format!("{tasks} {} {were} SKIPPED by a retry", names.join(", ")))
+    }
+
+    /// Limits that do not count for it.
+    fn keyless_line(&self) -> Option<String> {
+        let names: Vec<Cow<'_, str>> =
+            self.explanation.keyless_limits.iter().map(|it| text::escape(it)).collect();
+        let (limits, count, keys) = if names.len() == 1 {
+            ("limit", "does", "its key is")
+        } else {
+            ("limits", "do", "their keys are")
+        };
+        (!names.is_empty()).then(|| {
+            format!(
+                "{limits} {} {count} not count for it, as {keys} missing or empty in its input",
+                names.join(", ")
+            )
+        })
     }
 
     /// A reason as a sentence.
@@ -148,6 +174,27 @@ impl Teller<'_> {
                     shell_words::quote(name)
                 )
             }
+            Reason::Limit { limit, key, max, is_set, changed_by, is_paused, taken, holders, since, ahead } => {
+                let entry = key.as_ref().map_or_else(|| limit.clone(), |key| format!("{limit}={key}"));
+                let wait = LimitWait { entry, max: *max, taken: *taken, is_paused: *is_paused };
+                let since = since.map(|it| format!(" since {}", self.since(it))).unwrap_or_default();
+                let by = match (is_set, changed_by) {
+                    (true, Some(by)) => format!("; {by} has set the max to {}", shown_max(*max)),
+                    _ => String::new(),
+                };
+                let who: Vec<String> = holders.iter().take(HOLDERS_TOLD_MAX).map(|it| self.holder(it)).collect();
+                let more = (*taken as usize).saturating_sub(who.len());
+                let more = if more > 0 && !who.is_empty() { format!(" and {more} more") } else { String::new() };
+                let who = if who.is_empty() { String::new() } else { format!("; taken by {}{more}", who.join(", ")) };
+                let entry = shell_words::quote(&wait.entry);
+                text::escape(&format!(
+                    "it {}{since}; {}{by}{who}; see {} limits show {entry}",
+                    wait.phrase(),
+                    in_line(*ahead),
+                    self.program
+                ))
+                .into_owned()
+            }
             Reason::Reserved { node } => {
                 format!("it is kept for node {}, where somebody runs it", text::escape(node))
             }
@@ -203,6 +250,11 @@ impl Teller<'_> {
         )
     }
 
+    fn holder(&self, it: &LimitHolder) -> String {
+        let node = it.node.as_ref().map(|node| format!(" on node {node}")).unwrap_or_default();
+        format!("{}{node} since {}", it.process_id, self.since(it.taken_at))
+    }
+
     fn ago(&self, at: Timestamp) -> String {
         text::duration(text::between(at, self.explanation.now))
     }
@@ -214,6 +266,17 @@ impl Teller<'_> {
             format!(" until {} (in {wait})", self.clock.short(at))
         })
         .unwrap_or_default()
+    }
+}
+
+/// Of those who have slots of the limit for which one waits.
+const HOLDERS_TOLD_MAX: usize = 3;
+
+fn in_line(ahead: i64) -> String {
+    match ahead {
+        0 => "it is the next in line".to_owned(),
+        many if many >= AHEAD_MAX => format!("{many} or more in line come before it"),
+        many => format!("it is number {} in line", many + 1),
     }
 }
 

@@ -336,7 +336,11 @@ impl View {
             return error.map(text::escape).unwrap_or_default().into_owned();
         }
         let due = process.execution_time.filter(|due| *due > self.now).map(|due| self.clock.short(due));
-        match (self.notes.get(&process.process_id), due) {
+        let note = self.notes.get(&process.process_id);
+        if let Some(Note { is_cancelling: false, is_paused: false, limit: Some(limit), .. }) = note {
+            return text::escape(&limit.phrase()).into_owned();
+        }
+        match (note, due) {
             (Some(Note { is_cancelling: true, .. }), _) => "cancelling".to_owned(),
             (Some(Note { is_paused: true, .. }), _) => "paused".to_owned(),
             (Some(Note { is_waiting_retry: true, .. }), due) => {
@@ -429,7 +433,7 @@ mod tests {
         let at = view.clock.short(later);
         assert_eq!(view.note(&waiting), format!("due {at}"));
         let mut noted = |is_cancelling, is_paused| {
-            let note = Note { is_cancelling, is_paused, is_waiting_retry: true };
+            let note = Note { is_cancelling, is_paused, is_waiting_retry: true, limit: None };
             view.notes.insert("p-1".to_owned(), note);
             view.note(&waiting)
         };

@@ -17,6 +17,7 @@ mod doctor;
 mod error;
 mod explain;
 mod help;
+mod limits;
 mod list;
 mod logs;
 mod man;
@@ -155,6 +156,15 @@ What the input options name is changed, the rest of a process's input stays as i
   process-orchestrator batch retry nightly --failed"
     )]
     Batch(batch::Batch),
+    /// Limits on how many run at once: list, show, set
+    #[command(
+        subcommand,
+        before_help = "Examples:
+  process-orchestrator limits list
+  process-orchestrator limits show gpu
+  process-orchestrator limits set gpu --max 4"
+    )]
+    Limits(limits::Limits),
     /// List the nodes that run or ran, the latest first
     #[command(before_help = "Examples:
   process-orchestrator nodes
@@ -280,6 +290,7 @@ impl Command {
             Self::Resume(options) => pause::resume(global, options),
             Self::Types(types) => types::run(global, types, command),
             Self::Batch(batch) => batch::run(global, batch, command),
+            Self::Limits(limits) => limits::run(global, limits, command),
             Self::Nodes(options) => nodes::run(global, options),
             Self::Prune(options) => prune::run(global, options),
             Self::Doctor(options) => doctor::run(global, options),

@@ -23,11 +23,15 @@ use super::writes;
 use super::{metrics, page};
 use crate::failpoint::{self, Point};
 use crate::model::records::StatusCounts;
+use crate::store::limits::usage::{LIMITS_PAGE_MAX, LimitFilter};
 use crate::store::live::LiveExecution;
 use crate::store::read::Listed;
 
 /// Nodes on `/nodes`, the latest first: those that have ended are kept for a while, and every start is a new one.
 const NODES_MAX: u32 = 200;
+
+/// Holders and waiting processes of one limit.
+const LIMIT_ROWS_MAX: u32 = 200;
 
 /// What this endpoint answers, as machines read it; a test holds it against the answers.
 const OPENAPI: &str = include_str!("openapi.json");
@@ -142,6 +146,20 @@ impl Service {
             Route::ProcessTypes { after } => asking.process_types(after),
             Route::OpenApi => Ok(Answer::json(OPENAPI.as_bytes())),
             Route::Metrics => self.metrics(),
+            Route::Limits { after } => {
+                let asked = after.clone();
+                let limits = self.readers.ask(move |store| {
+                    store.limits(LimitFilter { after: asked.as_deref(), ..LimitFilter::default() })
+                })?;
+                let is_full = limits.rows.len() + limits.unreadable.len() >= LIMITS_PAGE_MAX as usize;
+                let next = limits.rows.last().filter(|_| is_full).map(|it| it.name.clone());
+                Answer::ok(&json!({ "limits": limits.rows, "next": next }))
+            }
+            Route::Limit { name } => {
+                let asked = name.clone();
+                let limit = self.readers.ask(move |store| store.limit(&asked, LIMIT_ROWS_MAX))?;
+                Answer::ok(&limit.ok_or_else(|| no_such_limit(&name))?)
+            }
             Route::Nodes => {
                 let nodes = self.readers.ask(|store| store.nodes(NODES_MAX))?;
                 list(&nodes, "nodes")
@@ -220,6 +238,10 @@ impl Service {
         let live = live.ok_or_else(|| no_such_process(&id))?;
         Answer::ok(&json!({ "live": live.as_ref().map(LiveExecution::to_value) }))
     }
+}
+
+fn no_such_limit(name: &str) -> Problem {
+    Problem::new(404, "limit_not_found", format!("unknown limit {}; /limits lists them", quoted(name)))
 }
 
 fn writing_is_off() -> Problem {

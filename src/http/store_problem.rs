@@ -37,7 +37,7 @@ pub(super) fn problem_of(error: &StoreError) -> Problem {
 /// What the schema's functions refuse, in HTTP's words.
 fn refused(refusal: &Refusal) -> Problem {
     let status = match refusal.reason {
-        RefusalReason::UnknownProcess | RefusalReason::UnknownBatch => 404,
+        RefusalReason::UnknownProcess | RefusalReason::UnknownBatch | RefusalReason::UnknownLimit => 404,
         RefusalReason::BatchOfOtherType => 409,
         RefusalReason::InvalidBatch => 422,
         RefusalReason::ProcessIdTaken | RefusalReason::NotRetryable | RefusalReason::WouldSkip => 409,

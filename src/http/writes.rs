@@ -6,7 +6,7 @@ use super::answer::{Answer, Problem};
 use super::readers::Readers;
 use super::request::query::encode_segment;
 use super::request::route::Write;
-use crate::model::control_document::{CancelDocument, RetryDocument};
+use crate::model::control_document::{CancelDocument, LimitDocument, RetryDocument};
 use crate::model::faults::Faults;
 use crate::model::start_document::StartDocument;
 use crate::store::cancel::{CancelOutcome, CancelReason};
@@ -17,6 +17,7 @@ pub(super) fn answer(readers: &Readers, write: Write, body: &[u8]) -> Result<Ans
     match write {
         Write::Start => start(readers, text(body)?),
         Write::Cancel { id } => cancel(readers, id, text(body)?),
+        Write::SetLimit { name } => set_limit(readers, name, text(body)?),
         Write::Retry { id } => retry(readers, id, text(body)?),
     }
 }
@@ -60,6 +61,16 @@ fn retry(readers: &Readers, id: String, text: &str) -> Result<Answer, Problem> {
     let asked = id.clone();
     let task = readers.ask_once(move |store| store.retry_process(&asked, &options))?;
     Answer::ok(&json!({ "process_id": id, "from_task": task }))
+}
+
+fn set_limit(readers: &Readers, name: String, text: &str) -> Result<Answer, Problem> {
+    let wanted = LimitDocument::from_json(text).map_err(|faults| faulty(text, faults))?;
+    let by = wanted.by.unwrap_or_else(|| "HTTP".to_owned());
+    let limit = readers.ask_once(move |store| {
+        store.set_limit(&name, wanted.max, Some(&by))?;
+        store.limit(&name, 0)
+    })?;
+    Answer::ok(&limit.map(|it| it.usage))
 }
 
 /// Faults of a document that are told; a person reads no more, and each may quote what was sent.

@@ -2,6 +2,7 @@
 //! good as an empty object.
 
 use super::document::reader::{Reader, Shape};
+use super::document::rules::NumberRule;
 use super::document::tree::Node;
 use super::faults::Faults;
 use super::input::{self, ProcessInputData};
@@ -19,6 +20,46 @@ const RETRY: Shape = Shape {
     keys: &["from_task", "skip", "input"],
     required: &[],
 };
+
+const LIMIT: Shape = Shape {
+    what: "a change of a limit",
+    example: "an object such as {\"max\": 4}, or {\"max\": null} for what the documents say",
+    keys: &["max", "by"],
+    required: &[("max", MAX_REMEDY)],
+};
+const MAX_REMEDY: &str =
+    "write how many at once, 0 to let nothing more begin, or null for what the documents say";
+/// From nothing to more than anybody runs.
+const MAX: NumberRule = NumberRule { min: 0.0, max: 2_147_483_647.0, is_integer: true, remedy: MAX_REMEDY };
+
+/// What the max of a limit is to be.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LimitDocument {
+    /// `None`: what the documents say.
+    pub max: Option<u32>,
+    /// Who does it.
+    pub by: Option<String>,
+}
+
+impl LimitDocument {
+    /// Reads one JSON document.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, in its order.
+    pub fn from_json(text: &str) -> Result<Self, Faults> {
+        let mut limit = Self::default();
+        read(text, &LIMIT, |reader, key, at, node| match key {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "within the rule's bounds"
+            )]
+            "max" => limit.max = reader.number(at, node, &MAX).map(|it| it as u32),
+            _ => limit.by = line(reader, at, node),
+        })?;
+        Ok(limit)
+    }
+}
 
 /// Why a process is to be cancelled.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -108,6 +149,20 @@ mod tests {
             RetryDocument::from_json(r#"{"from_task": "load", "skip": true, "input": {"config": {"a": 1}}}"#);
         let changes = Some(ProcessInputData::new().add_config("a", "1"));
         assert_eq!(retry, Ok(RetryDocument { from_task: Some("load".to_owned()), skip: true, changes }));
+    }
+
+    #[test]
+    fn a_limit_is_changed_by_a_number_or_null() {
+        let limit = |text| LimitDocument::from_json(text);
+        assert_eq!(limit("{\"max\": 0}"), Ok(LimitDocument { max: Some(0), by: None }));
+        let default = LimitDocument { max: None, by: Some("ann".to_owned()) };
+        assert_eq!(limit("{\"max\": null, \"by\": \"ann\"}"), Ok(default));
+        for (text, part) in
+            [("{}", "max: is missing; write how many"), ("{\"max\": -1}", "max: -1 is not an integer from 0")]
+        {
+            let faults = limit(text).expect_err(text).to_string();
+            assert!(faults.contains(part), "{faults}");
+        }
     }
 
     #[test]

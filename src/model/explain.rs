@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use self::blocker::Blocker;
 use super::lifecycle::{ProcessStatus, TaskStatus};
+use super::limits::usage::{LimitFacts, LimitHolder, parse_entry};
 use super::liveness::is_silent;
 
 /// What the tables say of a process and its surroundings at one moment.
@@ -32,6 +33,8 @@ pub struct Facts {
     pub skipped_tasks: Vec<String>,
     /// Since when its type is paused, where that is known, and why.
     pub paused: Option<(Option<Timestamp>, Option<String>)>,
+    /// What limits have to do with it; `None` once it has ended.
+    pub limits: Option<LimitFacts>,
     /// The sessions whose locks on its rows are in the way.
     pub lockers: Vec<Blocker>,
     /// The sessions that have locked the rows of nodes which are not heard of.
@@ -166,6 +169,29 @@ pub enum Reason {
         /// Why, where somebody has said it.
         message: Option<String>,
     },
+    /// It waits for a limit.
+    Limit {
+        /// The limit's name.
+        limit: String,
+        /// The value of its key.
+        key: Option<String>,
+        /// How many at once.
+        max: Option<u32>,
+        /// Whether somebody has set that by hand, or a document says it.
+        is_set: bool,
+        /// Who said so last.
+        changed_by: Option<String>,
+        /// Whether the limit is held back as a whole.
+        is_paused: bool,
+        /// How many slots are taken.
+        taken: u32,
+        /// Who has them, those of longest first; some of them.
+        holders: Vec<LimitHolder>,
+        /// Since when it waits.
+        since: Option<Timestamp>,
+        /// How many wait for the same and come before it.
+        ahead: i64,
+    },
     /// One node alone may claim it.
     Reserved {
         /// The node.
@@ -215,6 +241,8 @@ pub struct Explanation {
     pub task: Option<TaskFacts>,
     /// The names of the tasks that a retry has passed over.
     pub skipped_tasks: Vec<String>,
+    /// Limits of its type that do not count for it, as their key is missing or empty in its input.
+    pub keyless_limits: Vec<String>,
     /// All the reasons there are, the one to look at first first; never empty.
     pub reasons: Vec<Reason>,
     /// The database's time, which all others are to be compared with.
@@ -253,6 +281,7 @@ pub fn explain(facts: Facts) -> Explanation {
         total_tasks: facts.total_tasks,
         task: facts.task,
         skipped_tasks: facts.skipped_tasks,
+        keyless_limits: facts.limits.map(|it| it.keyless).unwrap_or_default(),
         reasons,
         now: facts.now,
     }
@@ -299,9 +328,28 @@ fn claimed(facts: &Facts, queued: &Queued, node: &str, known: Option<&Holder>) -
     reasons
 }
 
+fn limit_reason(facts: &Facts) -> Option<Reason> {
+    let limits = facts.limits.as_ref()?;
+    let (wait, details) = limits.blocked.as_ref()?;
+    let (limit, key) = parse_entry(&wait.entry);
+    Some(Reason::Limit {
+        limit: limit.to_owned(),
+        key: key.map(str::to_owned),
+        max: wait.max,
+        is_set: details.usage.is_set,
+        changed_by: details.usage.changed_by.clone(),
+        is_paused: wait.is_paused,
+        taken: wait.taken,
+        holders: details.holders.clone(),
+        since: limits.since,
+        ahead: limits.ahead,
+    })
+}
+
 fn waiting(facts: &Facts, queued: &Queued) -> Vec<Reason> {
     let mut reasons = cancel_reason(queued);
     reasons.extend(pause_reason(facts));
+    reasons.extend(limit_reason(facts));
     if !queued.is_due {
         let retried = facts.task.as_ref().filter(|task| task.status == TaskStatus::WaitingRetry);
         reasons.push(match retried {
@@ -381,6 +429,7 @@ mod tests {
             }),
             skipped_tasks: Vec::new(),
             paused: None,
+            limits: None,
             lockers: Vec::new(),
             node_lockers: Vec::new(),
             nodes: 2,

@@ -3,10 +3,11 @@
 use serde_json::{Value, json};
 
 use super::document::rules::{
-    FATAL_EXIT_CODE, MAX_OUTPUT_BYTES, MAX_RETRIES, NumberRule, RETRY_DELAY_SECONDS, RETRY_MULTIPLIER,
-    TASKS_MAX, TIMEOUT_MINUTES, json_number,
+    FATAL_EXIT_CODE, LIMIT_MAX, MAX_OUTPUT_BYTES, MAX_RETRIES, NumberRule, RETRY_DELAY_SECONDS,
+    RETRY_MULTIPLIER, TASKS_MAX, TIMEOUT_MINUTES, json_number,
 };
 use super::duration::DURATION_PATTERN;
+use super::limits::definition::{GROUP_CHARS_MAX, Holds, KEY_CHARS_MAX, LIMITS_MAX};
 use super::names::NAME_CHARS_MAX;
 use super::process_type::{
     DEFAULT_MAX_OUTPUT_BYTES, DEFAULT_MAX_RETRIES, DEFAULT_TIMEOUT_MINUTES, Leftovers, OnCrash,
@@ -27,8 +28,13 @@ const SHELL_WORD_PATTERN: &str = r"^(?![\s\S]*\$\{)[^\u0000]*$";
 /// What an operating system takes as the name of an environment variable.
 const ENVIRONMENT_KEY_PATTERN: &str = r"^[^=\u0000]+$";
 
+/// A text that holds a variable, no = and no control characters.
+const LIMIT_KEY_PATTERN: &str = r"^(?=.*\$\{)[^=\u0000-\u001f\u007f-\u009f]+$";
+/// The name of a group.
+const GROUP_PATTERN: &str = r"^[A-Za-z0-9_.-]+$";
+
 /// The JSON Schema (draft 2020-12) of a process type's document. Its bounds are the parser's own; it
-/// cannot express that task names differ, that quotes are balanced, that variables exist, that
+/// cannot express that task names and limits differ, that quotes are balanced, that variables exist, that
 /// a command needs no shell and that `max_delay` is not shorter than `initial_delay`.
 pub fn process_type_schema() -> Value {
     json!({
@@ -54,6 +60,7 @@ pub fn process_type_schema() -> Value {
                 "pattern": TEXT_PATTERN,
                 "default": "",
             },
+            "concurrency": limits("limit", "How many of its processes, or of their commands, run at once."),
             "tasks": {
                 "description": "The tasks in the order in which they run.",
                 "type": "array",
@@ -62,7 +69,7 @@ pub fn process_type_schema() -> Value {
                 "items": { "$ref": "#/$defs/task" },
             },
         },
-        "$defs": { "task": task(), "retry": retry() },
+        "$defs": { "task": task(), "retry": retry(), "limit": limit(), "task_limit": task_limit() },
     })
 }
 
@@ -124,9 +131,66 @@ fn task() -> Value {
                 "enum": [Leftovers::Keep.as_str(), Leftovers::Kill.as_str()],
                 "default": Leftovers::default().as_str(),
             },
+            "concurrency": limits("task_limit", "The groups of which the command holds a slot while it runs."),
         },
         "if": { "properties": { "shell": { "not": { "const": false } } }, "required": ["shell"] },
         "then": { "properties": { "command": { "type": "string" } } },
+    })
+}
+
+fn limits(definition: &str, description: &str) -> Value {
+    let one = json!({ "$ref": format!("#/$defs/{definition}") });
+    json!({
+        "description": description,
+        "anyOf": [{ "type": "array", "maxItems": LIMITS_MAX, "items": one }, one],
+        "examples": [[{ "group": "gpu", "max": 2 }]],
+    })
+}
+
+fn limit() -> Value {
+    let mut limit = task_limit();
+    limit["description"] =
+        json!("At most max at once: of the group, of those with the same key, or else of the type.");
+    limit["properties"]["holds"] = json!({
+        "description": "Whether a slot is held from a process's first claim to its end, or only while a command runs.",
+        "enum": [Holds::Process.as_str(), Holds::Task.as_str()],
+        "default": Holds::default().as_str(),
+    });
+    if let Some(limit) = limit.as_object_mut() {
+        limit.remove("required");
+        limit.insert("anyOf".to_owned(), json!([{ "required": ["max"] }, { "required": ["group"] }]));
+    }
+    limit
+}
+
+fn task_limit() -> Value {
+    let mut max = LIMIT_MAX.schema();
+    max["description"] = json!(
+        "How many at once. A group may leave it to another process type or to `limits set`: no bound until then."
+    );
+    json!({
+        "description": "A slot of a group, held while the command runs.",
+        "type": "object",
+        "required": ["group"],
+        "additionalProperties": false,
+        "properties": {
+            "max": max,
+            "key": {
+                "description": "A text with variables of the input: each value has a count of its own. Empty or missing: no \
+                                limit.",
+                "type": "string",
+                "maxLength": KEY_CHARS_MAX,
+                "pattern": LIMIT_KEY_PATTERN,
+                "examples": ["${config.customer}"],
+            },
+            "group": {
+                "description": "The name that several process types share.",
+                "type": "string",
+                "maxLength": GROUP_CHARS_MAX,
+                "pattern": GROUP_PATTERN,
+                "examples": ["gpu"],
+            },
+        },
     })
 }
 

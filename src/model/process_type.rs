@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::limits::definition::{Concurrency, Holds};
 use super::retry::RetryPolicy;
 
 /// Bytes of a command's output that are kept when a task says nothing (1 MiB).
@@ -27,6 +28,8 @@ pub struct ProcessType {
     pub name: String,
     /// What it is for, in a sentence.
     pub description: String,
+    /// How many of its processes, or of their commands, run at once; empty: as many as executors are free.
+    pub concurrency: Vec<Concurrency>,
     /// The tasks in the order in which they run.
     pub tasks: Vec<TaskDefinition>,
 }
@@ -61,6 +64,8 @@ pub struct TaskDefinition {
     pub max_output_bytes: u64,
     /// What becomes of the processes that the command has left running when it succeeds.
     pub leftovers: Leftovers,
+    /// The groups of which the command holds a slot while it runs.
+    pub concurrency: Vec<Concurrency>,
 }
 
 /// What becomes of the processes that a command has left running when it succeeds. After a failure they are ended always.
@@ -116,7 +121,12 @@ impl OnCrash {
 impl ProcessType {
     /// A process type without tasks yet; validity is checked when it is registered.
     pub fn new(name: impl Into<String>, description: impl Into<String>) -> Self {
-        Self { name: name.into(), description: description.into(), tasks: Vec::new() }
+        Self {
+            name: name.into(),
+            description: description.into(),
+            concurrency: Vec::new(),
+            tasks: Vec::new(),
+        }
     }
 
     /// Appends a task with default settings beyond the ones given; `timeout_minutes` may be a fraction,
@@ -148,6 +158,13 @@ impl ProcessType {
         self.tasks.push(task);
         self
     }
+
+    /// Adds a limit of its processes.
+    #[must_use]
+    pub fn limit(mut self, limit: Concurrency) -> Self {
+        self.concurrency.push(limit);
+        self
+    }
 }
 
 impl TaskDefinition {
@@ -167,6 +184,14 @@ impl TaskDefinition {
             on_crash: OnCrash::default(),
             max_output_bytes: DEFAULT_MAX_OUTPUT_BYTES,
             leftovers: Leftovers::default(),
+            concurrency: Vec::new(),
         }
+    }
+
+    /// Adds a group of which the command holds a slot while it runs.
+    #[must_use]
+    pub fn limit(mut self, limit: Concurrency) -> Self {
+        self.concurrency.push(Concurrency { holds: Holds::Task, ..limit });
+        self
     }
 }

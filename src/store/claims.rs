@@ -41,6 +41,8 @@ const WAITING_TYPES: Sql =
 
 const CLAIMABLE: Sql =
     Sql::new("look for due processes beside locks", include_str!("../../sql/queue/claimable.sql"));
+const HOLD_OF_LOCKED: Sql =
+    Sql::new("hold processes of locked limits", include_str!("../../sql/limits/beside_locks.sql"));
 const DUE: Sql = Sql::new("see which processes are due", include_str!("../../sql/queue/due.sql"));
 const QUARANTINE_UNCLAIMED: Sql =
     Sql::new("set a process aside", include_str!("../../sql/queue/quarantine_unclaimed.sql"));
@@ -272,7 +274,8 @@ impl Store {
 
     /// The same beside others' locks: processes of which somebody has locked a row are passed over, and nobody is waited
     /// for. Types that are paused are passed over too, and nothing is said of other nodes' room. Also what types share is
-    /// claimed so, after the parts: the usual claim is not to pay for what it does not need.
+    /// claimed so, after the parts: the usual claim is not to pay for what it does not need. A limit whose row somebody has
+    /// locked is waited for unless `skips_limits`: then its processes are held, out of the others' way.
     ///
     /// # Errors
     /// As [`Store::claim_due`].
@@ -283,11 +286,18 @@ impl Store {
         parts: &[QueuePart],
         shared: Option<&SharedPart>,
         passed_over: &[String],
+        skips_limits: bool,
     ) -> Result<Beside<ClaimedBatch>, StoreError> {
         self.with_tables(|store| {
-            let ids = store.claimable(limit, parts, shared, passed_over)?;
+            let mut ids = store.claimable(limit, parts, shared, passed_over)?;
+            let mut held = Vec::new();
+            if skips_limits {
+                held = store.query_column::<String>(&HOLD_OF_LOCKED, &[&ids], "task_instance", "a limit")?;
+                ids.retain(|id| !held.contains(id));
+            }
             let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
             let mut batch = store.claim_these(node, &ids, true)?;
+            batch.blocked += held.len();
             batch.claimed.sort_by_key(|it| match it {
                 Claimed::Ready(claim, _) => (Reverse(claim.priority), Reverse(claim.due_ago)),
                 Claimed::Unreadable { .. } => (Reverse(i32::MIN), Reverse(Duration::ZERO)),

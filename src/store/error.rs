@@ -146,6 +146,8 @@ pub enum RefusalReason {
     NotRetryable,
     /// `PO009`
     UnknownTask,
+    /// `PO020`
+    UnknownLimit,
     /// `PO012`
     WouldSkip,
     /// `PO030`
@@ -173,6 +175,7 @@ impl RefusalReason {
             Self::UnknownBatch => "batch_not_found",
             Self::InvalidBatch => "invalid_batch",
             Self::BatchOfOtherType => "batch_of_other_type",
+            Self::UnknownLimit => "limit_not_found",
         }
     }
 
@@ -191,6 +194,7 @@ impl RefusalReason {
             "PO030" => Some(Self::UnknownBatch),
             "PO031" | "PO033" => Some(Self::InvalidBatch),
             "PO032" => Some(Self::BatchOfOtherType),
+            "PO020" => Some(Self::UnknownLimit),
             _ => None,
         }
     }

@@ -20,6 +20,7 @@
 //! | `cancel`, `retry`, `pause` | what operators ask of processes and types that are there |
 //! | `prune` | delete finished processes |
 //! | `forget` | archive finished processes and delete exactly these, delete outputs alone |
+//! | `limits` | what is taken of limits and what waits, and changing them by hand |
 //! | `live` | what running commands print, shown and read |
 //! | `read` | what the faces show: processes, lists of them, counts, nodes, why a process waits, who is in the way, the server's state |
 //! | `bench` | what a bench asks besides |
@@ -36,6 +37,7 @@ pub mod eras;
 pub mod error;
 pub mod forget;
 pub mod functions;
+pub mod limits;
 pub mod live;
 pub mod locks;
 pub mod membership;

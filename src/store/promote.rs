@@ -71,7 +71,7 @@ impl Store {
     pub fn hold_blocked(&mut self) -> Result<bool, StoreError> {
         let most = i32::try_from(MOVED_MAX).unwrap_or(i32::MAX);
         let row = self.query_one(&HOLD_BLOCKED, &[&most], "limits")?;
-        Ok(i64::from(get::<i32>(&row, "moved", "limits")?) >= MOVED_MAX / 2)
+        Ok(get::<i64>(&row, "moved", "limits")? >= MOVED_MAX / 2)
     }
 
     /// Lets processes go that are held for limits which have room; gives how many, `None` if none is held for a limit.

@@ -6,6 +6,7 @@ use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use log::warn;
 use postgres::Row;
 use postgres::types::Json;
 use serde::{Deserialize, Serialize};
@@ -24,8 +25,11 @@ const REGISTER: Sql =
     Sql::new("register a process type", include_str!("../../sql/schema/register_process_type.sql"));
 const IS_REGISTERED: Sql = Sql::new(
     "see whether a process type is registered",
-    "SELECT FROM process_types WHERE name = $1 AND definition = $2 AND tasks = $3 AND required_input = $4",
+    "SELECT FROM process_types WHERE name = $1 AND definition = $2 AND tasks = $3 AND required_input = $4 \
+     AND concurrency IS NOT DISTINCT FROM $5",
 );
+const OTHER_MAXES: Sql =
+    Sql::new("see who else gives a group a max", include_str!("../../sql/limits/other_maxes.sql"));
 const LOCK_TYPE: Sql =
     Sql::new("lock a process type", "SELECT FROM process_types WHERE name = $1 FOR UPDATE");
 const VERSIONS: Sql =
@@ -117,6 +121,8 @@ struct TaskRow<'a> {
     retry: Option<RetryColumn>,
     on_crash: &'static str,
     max_output_bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limits: Option<Vec<Value>>,
 }
 
 /// The column `tasks.retry`: how an attempt makes room for the next one. Null stands for the defaults.
@@ -159,6 +165,8 @@ impl<'a> TaskRow<'a> {
             ),
             on_crash: task.on_crash.as_str(),
             max_output_bytes: task.max_output_bytes,
+            limits: (!task.concurrency.is_empty())
+                .then(|| task.concurrency.iter().map(|it| it.to_row("", true)).collect()),
         }
     }
 }
@@ -255,22 +263,63 @@ impl Store {
         let rows: Vec<TaskRow> =
             process_type.tasks.iter().enumerate().map(|(i, task)| TaskRow::new(i, task)).collect();
         let (name, definition, rows) = (&process_type.name, process_type.to_value(), Json(rows));
-        let required = required_input(process_type);
-        if self.query_opt(&IS_REGISTERED, &[name, &definition, &rows, &required])?.is_some() {
+        let (required, limits) = (required_input(process_type), limits_column(process_type));
+        if self.query_opt(&IS_REGISTERED, &[name, &definition, &rows, &required, &limits])?.is_some() {
             return Ok(Registered::Unchanged);
         }
-        self.while_lockable(REGISTER.action, Lockable::Type(name), |store| {
+        let done = self.while_lockable(REGISTER.action, Lockable::Type(name), |store| {
             if let Some(superseded) = superseded(store)? {
                 return Ok(Registered::Superseded(superseded));
             }
             let description = &process_type.description;
-            let row = store.query_opt(&REGISTER, &[name, description, &definition, &rows, &required, &by])?;
+            let row = store
+                .query_opt(&REGISTER, &[name, description, &definition, &rows, &required, &by, &limits])?;
             Ok(match row {
                 None => Registered::Unchanged,
                 Some(row) if get(&row, "is_new", "a process type")? => Registered::New,
                 Some(_) => Registered::Changed,
             })
-        })
+        })?;
+        if matches!(done, Registered::New | Registered::Changed) {
+            self.warn_of_other_maxes(process_type)?;
+        }
+        Ok(done)
+    }
+
+    /// Of two process types that give a group another max the last one counts, unless somebody has set it by hand: whoever
+    /// registers is told.
+    fn warn_of_other_maxes(&mut self, process_type: &ProcessType) -> Result<(), StoreError> {
+        let limits =
+            process_type.concurrency.iter().chain(process_type.tasks.iter().flat_map(|it| &it.concurrency));
+        let groups: BTreeMap<&str, u32> =
+            limits.filter_map(|it| Some((it.group.as_deref()?, it.max?))).collect();
+        if groups.is_empty() {
+            return Ok(());
+        }
+        let what = "a limit";
+        for row in self.query(&OTHER_MAXES, &[&process_type.name, &Json(&groups)])? {
+            let (group, max): (String, i32) = (get(&row, "name", what)?, get(&row, "max", what)?);
+            match (get::<Option<String>>(&row, "set_by", what)?, get::<Option<i32>>(&row, "now_max", what)?) {
+                (Some(by), now) => {
+                    let now = now.map_or_else(|| "unbounded".to_owned(), |it| it.to_string());
+                    warn!(
+                        "limit {group:?}: max {max} of process type {:?} does not count, as {by} has set it to {now}; give it \
+                         back to the documents: process-orchestrator limits set {group} --max default",
+                        process_type.name
+                    );
+                }
+                _ => {
+                    let (other, other_max): (String, i32) =
+                        (get(&row, "other_type", what)?, get(&row, "other_max", what)?);
+                    warn!(
+                        "limit {group:?}: max {max} of process type {:?}, registered last, counts now; process type {other:?} \
+                         says {other_max}: write it in one of them and leave it out in the others",
+                        process_type.name
+                    );
+                }
+            }
+        }
+        Ok(())
     }
 
     /// All registered process types, by name.
@@ -350,6 +399,14 @@ impl Store {
         let (definition_max, page_bytes) = (i64::from(definition_bytes_max), i64::from(page_bytes));
         self.query(&TYPES, &[&name, &after, &TYPES_MAX, &definition_max, &page_bytes])
     }
+}
+
+/// The column `process_types.concurrency`: null, if neither the type nor a task has limits.
+fn limits_column(process_type: &ProcessType) -> Option<Value> {
+    let has_limits = !process_type.concurrency.is_empty()
+        || process_type.tasks.iter().any(|it| !it.concurrency.is_empty());
+    let rows = process_type.concurrency.iter().map(|it| it.to_row(&process_type.name, false));
+    has_limits.then(|| rows.collect())
 }
 
 fn read_versions(row: &Row, name: &str) -> Result<Superseded, StoreError> {

@@ -4,6 +4,7 @@ import json
 from collections import Counter, defaultdict
 from typing import Dict, Iterable, List, Tuple
 
+import limits
 from database import Database
 from excuses import CLOCK_S, Excuses
 from journal import Execution, Journal, read_all
@@ -16,13 +17,16 @@ Row = Dict[str, str]
 
 class Checker:
     def __init__(self, settings: Settings, database: Database, processes: List[Process], excuses: Excuses,
-                 offset: float, cancelled: Iterable[str] = (), retried: Iterable[str] = ()) -> None:
+                 offset: float, cancelled: Iterable[str] = (), retried: Iterable[str] = (),
+                 changes: Iterable[limits.Change] = ()) -> None:
         self.settings, self.database, self.excuses, self.offset = settings, database, excuses, offset
         self.processes = {it.process_id: it for it in processes}
         # Whoever was asked to be cancelled; some have ended before.
         self.cancelled = set(cancelled)
         # Whoever was asked to go again: of these the rows alone do not tell what has to come of them; the replay does.
         self.retried = set(retried)
+        # Of the limits.
+        self.changes = list(changes)
         self.violations: List[str] = []
         self.outcomes: "Counter[str]" = Counter()
         self.counts: "Counter[str]" = Counter()
@@ -46,6 +50,19 @@ class Checker:
             if process_id in rows:
                 self._process(process, rows[process_id], tasks[process_id], trail[process_id],
                               journals.get(process_id, Journal([])))
+
+        if self.settings.has_limits:
+            self._limits(trail, journals)
+
+    def _limits(self, trail: Dict[str, List[Row]], journals: Dict[str, Journal]) -> None:
+        """Never did more run at once than there might."""
+        outcomes = {process_id: {(int(row["task_index"]), int(row["attempt"])): row["outcome"] for row in rows}
+                    for process_id, rows in trail.items()}
+        executions = {process_id: limits.not_lost(journal, outcomes.get(process_id, {}))
+                      for process_id, journal in journals.items() if process_id in self.processes}
+        kinds = {it.process_id: it.kind.name for it in self.processes.values()}
+        customers = {it.process_id: str(it.config.get("customer", "")) for it in self.processes.values()}
+        self.violations += limits.beyond(kinds, customers, executions, self.retried, self.changes)
 
     def _wrong(self, process_id: str, text: str) -> None:
         self.violations.append("{}: {}".format(process_id, text))

@@ -11,6 +11,8 @@ sys.dont_write_bytecode = True
 from checker import Checker  # noqa: E402
 from excuses import SWEPT, Excuses  # noqa: E402
 from faults import Isolation  # noqa: E402
+from journal import Entry, Journal  # noqa: E402
+from limits import BEGINS_S_MAX, GPU, WAITS_S_MAX, Change, Waiting, allowed, beyond  # noqa: E402
 from settings import DEAD_AFTER, LEASE, Settings  # noqa: E402
 from workload import KINDS, Process  # noqa: E402
 
@@ -233,6 +235,42 @@ class CheckerTests(unittest.TestCase):
         settings = Settings(1, 1, 3, 1, "new", "", "", False, "old", 2)
         self.assertEqual([settings.program_of(node) for node in range(3)], ["old", "old", "new"])
         self.assertEqual(Settings(1, 1, 3, 1, "new", "", "").program_of(0), "new")
+
+    def test_more_at_once_than_a_limit_allows(self) -> None:
+        def commands(*spans: "tuple[float, float]") -> Journal:
+            lines = [[Entry("START", n, 1, n, began, NODE), Entry("END", n, 1, n, ended, "0")]
+                     for n, (began, ended) in enumerate(spans)]
+            return Journal([entry for both in lines for entry in both])
+
+        def seen(kind: str, again: "List[str]", *journals: Journal) -> List[str]:
+            ids = [str(n) for n in range(len(journals))]
+            executions = {it: journal.executions for it, journal in zip(ids, journals)}
+            return beyond({it: kind for it in ids}, {it: "c1" for it in ids}, executions, again, [])
+
+        # A customer's processes: from the first command to the end of the last.
+        self.assertEqual(seen("doomed", [], commands((1, 2), (4, 5)), commands((5, 6))), [])
+        self.assertEqual(len(seen("doomed", [], commands((1, 2), (4, 5)), commands((3, 3.5)))), 1)
+        self.assertEqual(seen("doomed", ["0"], commands((1, 2), (4, 5)), commands((3, 3.5))), [], "it went again")
+        # A group's commands.
+        three = [commands((1, 2), (4, 5)) for _ in range(3)]
+        self.assertEqual(seen("flaky", [], *three, commands((2, 4))), [])
+        self.assertEqual(len(seen("flaky", [], *three, commands((4.5, 6)))), 1)
+        self.assertEqual(len(seen("chain", [], *three)), 2, "a customer's, and not the group's")
+
+    def test_the_max_that_was_in_force(self) -> None:
+        changes = [Change("gpu", 1, 100, 101), Change("gpu", 4, 200, None), Change("disk", 9, 0, 0)]
+        at = [50, 100 + BEGINS_S_MAX, 102 + BEGINS_S_MAX, 199, 201, 300]
+        self.assertEqual([allowed(GPU, changes, it) for it in at], [3, 3, 1, 1, 4, 4])
+
+    def test_one_that_waits_although_there_is_room(self) -> None:
+        waiting = Waiting()
+        one, other = ("p-1", "limit:gpu"), ("p-2", "limit:gpu")
+        for now, seen in [(0.0, [one]), (WAITS_S_MAX / 2, [other]), (WAITS_S_MAX + 1, [one])]:
+            waiting.note(seen, now)
+        self.assertEqual(waiting.problems, [], "each was seen for a moment")
+        waiting.note([one], 2 * WAITS_S_MAX + 2)
+        waiting.note([one], 2 * WAITS_S_MAX + 3)
+        self.assertEqual(len(waiting.problems), 1)
 
     def test_a_start_that_was_lost(self) -> None:
         record = Record()

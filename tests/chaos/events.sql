@@ -123,6 +123,27 @@ BEGIN
 END
 $function$;
 
+-- Slots that were taken beyond the limit as it is at that moment: whoever takes one has locked the limit's row.
+CREATE TABLE chaos.exceeded (
+    limit_name text, slot_key text, process_id text, taken bigint, most integer, at timestamptz DEFAULT clock_timestamp()
+);
+CREATE FUNCTION chaos.slot_taken() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = chaos, pg_temp
+AS $function$
+BEGIN
+    INSERT INTO exceeded (limit_name, slot_key, process_id, taken, most)
+    SELECT NEW.limit_name, NEW.slot_key, NEW.process_id, t.taken, l.max
+    FROM process_orchestrator.limits l CROSS JOIN (
+        SELECT count(*) AS taken FROM process_orchestrator.limit_slots s
+        WHERE s.limit_name = NEW.limit_name AND s.slot_key = NEW.slot_key
+    ) AS t
+    WHERE l.name = NEW.limit_name AND t.taken > l.max;
+    RETURN NULL;
+END
+$function$;
+CREATE TRIGGER chaos AFTER INSERT ON process_orchestrator.limit_slots
+    FOR EACH ROW EXECUTE FUNCTION chaos.slot_taken();
+
 CREATE TRIGGER chaos AFTER INSERT OR UPDATE OR DELETE ON process_orchestrator.scheduled_tasks
     FOR EACH ROW EXECUTE FUNCTION chaos.queue_changed();
 CREATE TRIGGER chaos_new AFTER INSERT ON process_orchestrator.processes

@@ -67,7 +67,10 @@ class Node:
         # A program with failpoints begins and closes eras all the time.
         environment["PROCESS_ORCHESTRATOR_ERAS"] = ERAS
         command = [self.program, "serve", "--no-http", "--node-name", self.name, "--log-level", "info",
-                   "--process-types", self.settings.types, "--executors", str(EXECUTORS)]
+                   "--executors", str(EXECUTORS)]
+        # They are registered before; documents with limits are nothing that the last release could read.
+        if not (self.is_old and self.settings.has_limits):
+            command += ["--process-types", self.settings.types]
         for option, seconds in (("heartbeat", HEARTBEAT), ("dead-after", DEAD_AFTER), ("lease", LEASE),
                                 ("drain-timeout", DRAIN_TIMEOUT)):
             command += ["--" + option, "{}s".format(seconds)]

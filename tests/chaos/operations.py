@@ -8,6 +8,7 @@ import threading
 import time
 from typing import Callable, Dict, List, NamedTuple, Optional, Set
 
+import limits
 from database import Database, DatabaseError
 from journal import Journal
 from settings import Settings, uptime
@@ -20,6 +21,7 @@ BETWEEN_PAUSES_S = 4.0
 HEARD_S = 3.0
 CANCEL_EVERY_S = 0.7
 RETRY_EVERY_S = 1.5
+CHANGE_EVERY_S = 1.2
 COMMAND_S_MAX = 60
 AGAIN_S = 0.2
 
@@ -40,10 +42,12 @@ class Operators:
         self.is_paused = False
         self.cancelled: Set[str] = set()
         self.retried: Set[str] = set()
+        self.changes: List[limits.Change] = []
         self.problems: List[str] = []
         self.is_over = threading.Event()
         self.threads = [threading.Thread(target=self._guarded, args=(it,), name=it.__name__, daemon=True)
-                        for it in [self._pause, self._cancel] + [self._retry] * is_amid_faults]
+                        for it in [self._pause, self._cancel] + [self._retry] * is_amid_faults
+                        + [self._change_limits] * settings.has_limits]
 
     def begin(self) -> None:
         for thread in self.threads:
@@ -89,6 +93,17 @@ class Operators:
                 self.retried.add(row["id"])
                 self.database.execute("SELECT process_orchestrator.retry_processes(ARRAY['{}'], {})".format(
                     row["id"], self.chance.choice(["NULL", "'task-0'"])))
+
+    def _change_limits(self) -> None:
+        while not self.is_over.wait(CHANGE_EVERY_S):
+            name, most, asked = self.chance.choice(limits.CHANGED), self.chance.randint(0, limits.CHANGED_MAX), uptime()
+            done = None
+            try:
+                self.database.execute("SELECT process_orchestrator.set_limit('{}', {})".format(name, most))
+                done = uptime()
+            finally:
+                self.changes.append(limits.Change(name, most, asked, done))
+        limits.reset_all(self.database)
 
     def _cancel(self) -> None:
         while not self.is_over.wait(CANCEL_EVERY_S):

@@ -10,6 +10,7 @@ from typing import List, Optional, Tuple
 
 import events
 import faults
+import limits
 import workload
 from checker import Checker
 from database import Database, DatabaseError
@@ -56,6 +57,7 @@ class Run:
         self.starter = Starter(settings, self.database, self.waves)
         self.operators = Operators(settings, self.database, [], is_amid_faults=True)
         self.stalls: List[Tuple[float, float]] = []
+        self.waiting = limits.Waiting()
         self.is_tending = threading.Event()
         self.tender = threading.Thread(target=self._tend, name="tender", daemon=True)
 
@@ -87,13 +89,14 @@ class Run:
         self.starter.end()
         self.injector.end()
         self.operators.end()
+        self.starter.start_now(workload.calm(self.settings))
         problems = self._finish()
         excuses = Excuses(self.nodes, self.injector.isolations, self.injector.sessions_lost, self.stalls)
         processes = [process for wave in self.waves for process in wave.processes]
         checker = Checker(self.settings, self.database, processes, excuses, offset, self.operators.cancelled,
-                          self.operators.retried)
+                          self.operators.retried, self.operators.changes)
         checker.run()
-        problems += checker.violations + self._problems()
+        problems += checker.violations + self._problems() + self.waiting.problems + limits.exceeded(self.database)
         journals, _ = read_all(self.settings)
         events.export(self.settings, self.database, self.nodes, journals, excuses, exact_offset, began_at)
         problems += self._replay()
@@ -128,12 +131,17 @@ class Run:
 
     def _wait_for_processes(self) -> List[str]:
         waiting, since = -1, uptime()
+        unfinished = 0
         while True:
             rows = self.database.try_ask("SELECT count(*) AS n FROM process_orchestrator.processes "
                                          "WHERE status NOT IN ('COMPLETED', 'FAILED', 'CANCELLED')")
             now = int(rows[0]["n"]) if rows else waiting
             if now == 0:
                 return []
+            # Once something has ended the nodes have come back from the last fault.
+            unfinished = unfinished or now
+            if self.settings.has_limits and 0 < now < unfinished:
+                self.waiting.look(self.database, uptime())
             if now != waiting:
                 waiting, since = now, uptime()
             if uptime() - since > NO_PROGRESS_S_MAX:

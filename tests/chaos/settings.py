@@ -29,6 +29,8 @@ class Settings(NamedTuple):
     old_nodes: int = 0
     # The program of the tests, which replays what happened; none: it is not replayed.
     replay: str = ""
+    # Its types have limits, which the last release's programs can't read.
+    has_limits: bool = True
 
     def is_old(self, node: int) -> bool:
         return node < self.old_nodes

@@ -8,6 +8,7 @@ import threading
 import time
 from typing import Dict, List, NamedTuple, Optional
 
+import limits
 from database import Database, DatabaseError
 from settings import ChaosError, Settings
 
@@ -61,6 +62,8 @@ FATAL_EXIT_CODES = [9]
 MAX_OUTPUT_BYTES = 32768
 # Most long processes of one wave.
 LONG_AT_ONCE = 6
+# Processes of each kind that has limits, after the faults.
+CALM = 40
 
 
 class Process(NamedTuple):
@@ -97,7 +100,8 @@ def document(kind: Kind, settings: Settings) -> Dict[str, object]:
         if kind.timeout_s and behaviour == "hang":
             task["timeout_minutes"] = kind.timeout_s / 60
         tasks.append(task)
-    return {"name": kind.name, "tasks": tasks}
+    concurrency = limits.documents(kind.name) if settings.has_limits else []
+    return {"name": kind.name, "tasks": tasks, **({"concurrency": concurrency} if concurrency else {})}
 
 
 def write_types(settings: Settings) -> None:
@@ -130,6 +134,14 @@ def plan(settings: Settings) -> List[Wave]:
     return sorted(waves, key=lambda wave: wave.at)
 
 
+def calm(settings: Settings) -> List[Wave]:
+    """Processes that wait for limits, for the time when all faults are healed."""
+    chance = random.Random("calm {}".format(settings.seed))
+    kinds = [kind for kind in KINDS if kind.name in ("chain", "flaky")]
+    return [Wave(0, "sql", 0, 0.0, [process(chance, kind, "calm-{}-{}".format(kind.name, i), 1) for i in range(CALM)])
+            for kind in kinds]
+
+
 def process(chance: random.Random, kind: Kind, process_id: str, seconds: float) -> Process:
     times = kind.times_most if kind.times_most in (0, ALWAYS) else chance.randint(0, kind.times_most)
     output = 0 if chance.random() < 0.7 else chance.choice([1, 100, 5000, 40000, 200000])
@@ -140,7 +152,8 @@ def process(chance: random.Random, kind: Kind, process_id: str, seconds: float) 
         pause = round(chance.uniform(pause_most / 2, pause_most), 2)
     elif chance.random() < 0.5:
         pause = round(chance.uniform(0, pause_most), 2)
-    return Process(process_id, kind, {"times": times, "bytes": output, "pause": pause or 0})
+    customer = "c{}".format(sum(process_id.encode()) % limits.CUSTOMERS)
+    return Process(process_id, kind, {"times": times, "bytes": output, "pause": pause or 0, "customer": customer})
 
 
 class Starter:
@@ -162,10 +175,15 @@ class Starter:
         if self.thread.is_alive():
             raise ChaosError("the starts have not come to an end")
 
+    def start_now(self, waves: List[Wave]) -> None:
+        self.waves += waves
+        for wave in waves:
+            self._start(wave)
+
     def _run(self) -> None:
         began = time.monotonic()
         try:
-            for wave in self.waves:
+            for wave in list(self.waves):
                 time.sleep(max(0.0, began + wave.at - time.monotonic()))
                 self._start(wave)
         except (ChaosError, DatabaseError, OSError, subprocess.SubprocessError) as error:

@@ -8,6 +8,7 @@ mod endpoint;
 mod eras;
 mod faults;
 mod house;
+mod limits;
 mod liveness;
 mod looks;
 #[cfg(target_os = "linux")]

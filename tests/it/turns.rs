@@ -225,7 +225,8 @@ fn a_shared_claim_takes_what_is_higher_then_each_one_s_turns_then_what_room_is_l
         SharedPart { priority: 0, shares: vec![share("few", 1), share("none", 1), share("many", 1)] };
     let above = [QueuePart { lowest: 1, ..QueuePart::WHOLE }];
     let mut claim = |limit, passed_over: &[String]| {
-        let beside = store.claim_beside_locks("node", limit, &above, Some(&shared), passed_over).unwrap();
+        let beside =
+            store.claim_beside_locks("node", limit, &above, Some(&shared), passed_over, false).unwrap();
         let Beside::Done { done, .. } = beside else { panic!("{beside:?}") };
         names(&done.claimed)
     };

@@ -60,6 +60,7 @@ enum Source {
     Ids(&'static [ProcessStatus]),
     Tasks,
     Nodes,
+    Limits,
     Files,
     Directories,
     /// A file behind an `@`.
@@ -158,9 +159,10 @@ fn source(line: &Line<'_>, arg: &Arg) -> Source {
         (_, "process_id", _) => Source::Ids(&[]),
         (_, "task" | "from_task", _) => Source::Tasks,
         (_, "process_type", _) | ("pause" | "resume", "name", _) => Source::Types,
-        ("show", "name", _) => Source::Types,
+        ("show", "name", "NAME") => Source::Types,
         ("help", "subcommand", _) => Source::Commands,
         (_, "node", _) => Source::Nodes,
+        (_, _, "LIMIT") => Source::Limits,
         (_, _, "FILE|TYPE") => Source::FilesAndTypes,
         (_, _, "JSON|@FILE|@-") => Source::AtFiles,
         (_, "data_dir" | "output_dir" | "directory", _) => Source::Directories,
@@ -206,6 +208,7 @@ fn ask_database(line: &Line<'_>, source: &Source) -> Option<Vec<Candidate>> {
     let limit = CANDIDATES_MAX as u32;
     let pairs = match source {
         Source::Types => store.type_names(typed, limit).ok()?,
+        Source::Limits => store.limit_names(typed, limit).ok()?,
         Source::Nodes => store.node_names(typed, limit).ok()?,
         Source::Ids(statuses) => store.newest_ids(typed, statuses, limit).ok()?,
         Source::Tasks => {

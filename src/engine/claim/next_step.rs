@@ -340,18 +340,20 @@ impl Plan {
     }
 
     /// Whether there may be more to hold.
-    pub(super) fn held_blocked(&mut self, may_be_more: bool) {
+    pub(super) fn held_blocked(&mut self, now: Instant, may_be_more: bool) {
         self.is_holding_blocked = may_be_more;
         self.is_claim_next = true;
+        self.release_soon(now);
     }
 
     /// A claim has met so many that limits have no room for. They are out of the way of others, which are claimed at once.
     pub(super) fn blocked(&mut self, now: Instant, how_many: usize) {
-        if how_many == 0 {
-            return;
-        }
         self.is_holding_blocked |= how_many >= BLOCKED_MANY;
         (self.claim_at, self.drained_looks) = (now, 0);
+        self.release_soon(now);
+    }
+
+    fn release_soon(&mut self, now: Instant) {
         let soon = RELEASE_SOON.max(self.release_took * RELEASE_RARER_THAN).min(RELEASE_EVERY);
         self.release_at = self.release_at.min(now + soon);
     }

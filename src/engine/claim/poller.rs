@@ -198,7 +198,7 @@ impl Poller {
             }
             Step::HoldBlocked => {
                 let may_be_more = self.session.write(|store| store.hold_blocked())?;
-                self.plan.held_blocked(may_be_more);
+                self.plan.held_blocked(Instant::now(), may_be_more);
             }
             Step::ReleaseWhereRoom => self.release_where_room()?,
             Step::Claim { limit, limit_beside_room } => self.claim(limit, limit_beside_room)?,
@@ -240,6 +240,7 @@ impl Poller {
         if released != Some(0) && released.is_some() {
             self.cursor.reset();
         }
+        self.parts.holdings.wakeups.set_limit_awaited(released.is_some());
         self.plan.released(began, Instant::now(), released);
         Ok(())
     }
@@ -264,13 +265,24 @@ impl Poller {
             !is_full && (scan.shared.is_some() || !scan.is_whole() && self.cursor.is_whole_scan_due(&scan));
         let (has_met_paused, blocked) = (!batch.held_types.is_empty(), batch.blocked);
         self.plan.claimed(Instant::now(), how_many, is_full || is_rescan_due, has_met_paused);
-        self.plan.blocked(Instant::now(), blocked);
+        self.note_blocked(blocked);
         self.pass_over(batch.held_types);
         if !is_full && let Scope::Process(id) = &self.parts.config.scope {
             let due = self.session.query(|store| store.next_due_of(id, self.parts.config.heeds_pauses))?;
             self.plan.due_in(Instant::now(), due);
         }
         Ok(())
+    }
+
+    /// A claim has met so many that limits have no room for.
+    fn note_blocked(&mut self, how_many: usize) {
+        if how_many > 0 {
+            debug!(
+                "limits have no room for {how_many} processes that were due: they are held until there is"
+            );
+            self.parts.holdings.wakeups.set_limit_awaited(true);
+            self.plan.blocked(Instant::now(), how_many);
+        }
     }
 
     fn room(&self) -> usize {
@@ -419,13 +431,14 @@ impl Poller {
     ) -> Result<ClaimedBatch, StoreError> {
         let (node, passed_over) = (&self.parts.holdings.node_id, &self.passed_over);
         let (scope, heeds_pauses) = (&self.parts.config.scope, self.parts.config.heeds_pauses);
+        let is_cautious = self.caution.is_on(Instant::now());
         let answer = self.session.write(|store| {
             let is_room_elsewhere = limit != limit_beside_room && store.is_room_elsewhere()?;
             let limit = if is_room_elsewhere { limit_beside_room } else { limit };
             let beside = match scope {
                 Scope::All => {
                     let shared = scan.shared.as_ref();
-                    store.claim_beside_locks(node, limit, &scan.parts(), shared, passed_over)?
+                    store.claim_beside_locks(node, limit, &scan.parts(), shared, passed_over, is_cautious)?
                 }
                 Scope::Process(id) => store.claim_this_beside_locks(node, id, heeds_pauses)?,
             };
@@ -434,6 +447,11 @@ impl Poller {
         match answer {
             Ok((Beside::Done { done, .. }, is_room_elsewhere)) => {
                 Ok(ClaimedBatch { is_room_elsewhere, ..done })
+            }
+            // A limit's row: from now on what it bounds is held.
+            Ok((Beside::Locked(_), _)) if !is_cautious => {
+                self.caution.met_lock(Instant::now());
+                self.claim_beside_locks(limit, limit_beside_room, scan)
             }
             Ok((Beside::Locked(error) | Beside::TableLocked(error), _)) => Err(error),
             Err(error) => {
@@ -586,7 +604,7 @@ impl Poller {
         self.parts.preemption.set(waiting);
         self.parts.preemption.set_from_type(from_type);
         self.plan.looked_above(Instant::now(), has_met_paused);
-        self.plan.blocked(Instant::now(), blocked);
+        self.note_blocked(blocked);
         Ok(())
     }
 

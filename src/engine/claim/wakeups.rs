@@ -15,6 +15,8 @@ pub(crate) struct Wakeups {
     is_full_scan_requested: AtomicBool,
     /// Something was scheduled that the poller does not know of.
     is_scheduled: AtomicBool,
+    /// Processes wait for limits, as the poller has seen last.
+    is_limit_awaited: AtomicBool,
     signal: Signal,
     /// Something of a batch was claimed or has ended: its keeper looks soon.
     batches: Signal,
@@ -37,6 +39,20 @@ impl Wakeups {
     pub(crate) fn note_scheduled(&self) {
         self.is_scheduled.store(true, Ordering::SeqCst);
         self.signal.notify();
+    }
+
+    /// Whether any process waits for a limit.
+    pub(crate) fn set_limit_awaited(&self, is_awaited: bool) {
+        self.is_limit_awaited.store(is_awaited, Ordering::SeqCst);
+    }
+
+    /// A slot of a limit is free: whoever waited for it longest is ready now, and has been due for long.
+    pub(crate) fn note_limit_freed(&self) {
+        if self.is_limit_awaited.load(Ordering::SeqCst) {
+            self.request_full_scan();
+        } else {
+            self.signal.notify();
+        }
     }
 
     /// Whether that was noted since this was asked last.

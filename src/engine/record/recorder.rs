@@ -376,8 +376,7 @@ impl Recorder {
         if let Some(priority) = yielded {
             self.note_released(priority);
         } else if is_limit_freed {
-            // Whoever waited for the slot longest is ready now.
-            self.holdings.wakeups.request_full_scan();
+            self.holdings.wakeups.note_limit_freed();
         } else if is_slot_freed {
             self.holdings.wakeups.notify_slot_freed();
         }

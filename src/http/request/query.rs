@@ -73,7 +73,7 @@ fn set_parameter(route: &mut Route, path: &str, name: &str, value: &str) -> Resu
         Route::Processes(_) => FILTERS,
         Route::Tasks { .. } => OF_TASKS,
         Route::Executions { .. } => OF_EXECUTIONS,
-        Route::ProcessTypes { .. } => &["after"],
+        Route::ProcessTypes { .. } | Route::Limits { .. } => &["after"],
         _ => &[],
     };
     let is_metadata =
@@ -96,7 +96,7 @@ fn set_parameter(route: &mut Route, path: &str, name: &str, value: &str) -> Resu
     match route {
         Route::Processes(filter) => set_filter(filter, name, value),
         Route::Tasks { part, .. } | Route::Executions { part, .. } => set_part(part, name, value),
-        Route::ProcessTypes { after } => {
+        Route::ProcessTypes { after } | Route::Limits { after } => {
             *after = Some(value.to_owned());
             Ok(())
         }

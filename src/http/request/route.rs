@@ -26,6 +26,12 @@ pub(in crate::http) enum Route {
         after: Option<String>,
     },
     Nodes,
+    Limits {
+        after: Option<String>,
+    },
+    Limit {
+        name: String,
+    },
     Metrics,
     OpenApi,
     Livez,
@@ -60,4 +66,6 @@ pub(in crate::http) enum Write {
     Cancel { id: String },
     /// Has a finished one go again.
     Retry { id: String },
+    /// Changes the max of a limit.
+    SetLimit { name: String },
 }

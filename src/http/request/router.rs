@@ -26,6 +26,11 @@ pub(in crate::http) const PATHS: &[(&str, &str)] = &[
     ),
     ("/processes/{id}/live", "what its running command has printed so far, the end of it, or null"),
     ("/process-types?after=", "the registered process types; give \"next\" as after for the next page"),
+    ("/limits?after=", "the limits on how many run at once; give \"next\" as after for the next page"),
+    (
+        "/limits/{name}",
+        "one limit: who has its slots, and who waits; percent-encode the name, = and a key behind it too",
+    ),
     ("/nodes", "the latest nodes, those that have ended included"),
     ("/metrics", "the same and more for Prometheus"),
     ("/openapi.json", "all of this and the calls that need a token, as OpenAPI 3.1"),
@@ -92,6 +97,13 @@ fn place(path: &str) -> Result<Place, Problem> {
     let place = match parts {
         _ if !path.starts_with('/') => None,
         [Some(name), None, ..] => top(name),
+        [Some("limits"), Some(name), None, ..] if !name.is_empty() => {
+            let name = decode_limit(name)?;
+            Some(Place {
+                read: Some(Route::Limit { name: name.clone() }),
+                write: Some(Write::SetLimit { name }),
+            })
+        }
         [Some("processes"), Some(id), rest, None] if !id.is_empty() => of_process(decode_id(id)?, rest),
         _ => None,
     };
@@ -107,6 +119,7 @@ fn top(name: &str) -> Option<Place> {
         "status" => Route::Status,
         "process-types" => Route::ProcessTypes { after: None },
         "nodes" => Route::Nodes,
+        "limits" => Route::Limits { after: None },
         "metrics" => Route::Metrics,
         "openapi.json" => Route::OpenApi,
         "livez" => Route::Livez,
@@ -136,6 +149,11 @@ fn decode_id(segment: &str) -> Result<String, Problem> {
     decode(segment, false).map_err(|problem| {
         Problem::new(400, "bad_path", format!("process id {}: {problem}", quoted(segment)))
     })
+}
+
+fn decode_limit(segment: &str) -> Result<String, Problem> {
+    decode(segment, false)
+        .map_err(|problem| Problem::new(400, "bad_path", format!("limit {}: {problem}", quoted(segment))))
 }
 
 #[cfg(test)]
@@ -173,6 +191,9 @@ mod tests {
             ("/process-types", Route::ProcessTypes { after: None }),
             ("/process-types?after=a+b", Route::ProcessTypes { after: Some("a b".into()) }),
             ("/nodes", Route::Nodes),
+            ("/limits", Route::Limits { after: None }),
+            ("/limits?after=gpu", Route::Limits { after: Some("gpu".into()) }),
+            ("/limits/a%3Db", Route::Limit { name: "a=b".into() }),
             ("/metrics", Route::Metrics),
             ("/openapi.json", Route::OpenApi),
             ("/livez", Route::Livez),
@@ -206,7 +227,7 @@ mod tests {
     #[test]
     fn the_index_lists_paths_that_exist() {
         for (path, _) in PATHS {
-            let target = path.replace("{id}", "p-1");
+            let target = path.replace("{id}", "p-1").replace("{name}", "gpu");
             assert!(get(&target).is_ok(), "{target}: {:?}", get(&target));
         }
     }

@@ -1,6 +1,7 @@
 //! Process types as JSON documents: the same in files, in the database and over HTTP.
 
 mod command;
+mod concurrency;
 mod name;
 pub(crate) mod reader;
 pub(crate) mod rules;
@@ -10,10 +11,12 @@ mod surroundings;
 mod task;
 pub(crate) mod tree;
 
+pub use concurrency::{LIMIT_KEYS, TASK_LIMIT_KEYS};
 pub use task::{RETRY_KEYS, TASK_KEYS};
 
 use serde_json::{Map, Value, json};
 
+use self::concurrency::Placed;
 use self::name::{NAME_REMEDY, name};
 use self::reader::{Reader, Shape};
 use self::rules::TASKS_MAX;
@@ -22,7 +25,7 @@ use super::faults::Faults;
 use super::process_type::{ProcessType, TaskDefinition};
 
 /// The keys of a process type's document.
-pub const PROCESS_TYPE_KEYS: &[&str] = &["$schema", "name", "description", "tasks"];
+pub const PROCESS_TYPE_KEYS: &[&str] = &["$schema", "name", "description", "concurrency", "tasks"];
 
 const TASKS_REMEDY: &str =
     "write at least one task, such as [{\"name\": \"load\", \"command\": \"load-data\"}]";
@@ -83,6 +86,10 @@ impl ProcessType {
         if !self.description.is_empty() {
             document.insert("description".to_owned(), json!(self.description));
         }
+        if !self.concurrency.is_empty() {
+            let limits = self.concurrency.iter().map(|it| it.to_value(false)).collect();
+            document.insert("concurrency".to_owned(), limits);
+        }
         document.insert("tasks".to_owned(), self.tasks.iter().map(TaskDefinition::to_value).collect());
         Value::Object(document)
     }
@@ -100,22 +107,27 @@ impl ProcessType {
 
 fn read(node: &Node, source: &str, mut reader: Reader) -> Result<ProcessType, Faults> {
     let mut process_type = ProcessType::new("", "");
+    let mut placed = Vec::new();
     reader.object("", node, &SHAPE, |reader, key, at, node| match key {
         "name" => process_type.name = name(reader, at, node),
         "description" => {
             let text = reader.text(at, node, "write what the process type is for, in a sentence");
             process_type.description = text.unwrap_or_default().to_owned();
         }
-        "tasks" => process_type.tasks = tasks(reader, at, node),
+        "concurrency" => {
+            process_type.concurrency = concurrency::concurrency(reader, at, node, false, &mut placed);
+        }
+        "tasks" => process_type.tasks = tasks(reader, at, node, &mut placed),
         _ => {
             // `$schema` is for editors.
             reader.text(at, node, "write the address of the JSON Schema, or leave the key out");
         }
     });
+    concurrency::agree(&mut reader, &process_type.name, &placed);
     reader.finish(source, process_type)
 }
 
-fn tasks(reader: &mut Reader, at: &str, node: &Node) -> Vec<TaskDefinition> {
+fn tasks(reader: &mut Reader, at: &str, node: &Node, placed: &mut Vec<Placed>) -> Vec<TaskDefinition> {
     let Some(items) = reader.array(at, node, TASKS_REMEDY) else { return Vec::new() };
     if items.is_empty() {
         reader.fault(at, "is empty", TASKS_REMEDY);
@@ -128,7 +140,7 @@ fn tasks(reader: &mut Reader, at: &str, node: &Node) -> Vec<TaskDefinition> {
     let mut tasks: Vec<TaskDefinition> = Vec::with_capacity(items.len());
     for (index, item) in items.iter().enumerate() {
         let at = format!("{at}[{index}]");
-        let task = task::read(reader, &at, item);
+        let task = task::read(reader, &at, item, placed);
         let earlier = tasks.iter().position(|it| it.name == task.name && !task.name.is_empty());
         if let Some(earlier) = earlier {
             let problem = format!("tasks[{earlier}] is named {} already", shown_text(&task.name));

@@ -66,6 +66,14 @@ pub const FATAL_EXIT_CODE: NumberRule = NumberRule {
     remedy: "write the exit codes as integers, such as [2, 64]",
 };
 
+/// How many run at once.
+pub const LIMIT_MAX: NumberRule = NumberRule {
+    min: 1.0,
+    max: 1_000_000.0,
+    is_integer: true,
+    remedy: "write how many may run at once, such as 1",
+};
+
 impl NumberRule {
     /// Whether `number` keeps the rule.
     pub fn allows(&self, number: f64) -> bool {

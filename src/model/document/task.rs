@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::command::{COMMAND_REMEDY, command};
+use super::concurrency::{Placed, concurrency};
 use super::name::{NAME_REMEDY, name};
 use super::reader::{Reader, Shape};
 use super::rules::{
@@ -34,6 +35,7 @@ pub const TASK_KEYS: &[&str] = &[
     "on_crash",
     "max_output_bytes",
     "leftovers",
+    "concurrency",
 ];
 
 /// The keys of a task's `retry`.
@@ -54,7 +56,7 @@ const RETRY: Shape = Shape {
 };
 
 /// Reads a task; what can't be read keeps its default beside the fault.
-pub fn read(reader: &mut Reader, at: &str, node: &Node) -> TaskDefinition {
+pub fn read(reader: &mut Reader, at: &str, node: &Node, placed: &mut Vec<Placed>) -> TaskDefinition {
     let mut task = TaskDefinition::new("", "");
     // How a command is read depends on these, which may stand behind it. Their faults are told in their place.
     let aside = |key| node.get(key).map(|node| (Reader::default(), node));
@@ -77,6 +79,7 @@ pub fn read(reader: &mut Reader, at: &str, node: &Node) -> TaskDefinition {
         "retry" => task.retry = retry(reader, at, node),
         "on_crash" => set(&mut task.on_crash, on_crash(reader, at, node)),
         "leftovers" => set(&mut task.leftovers, leftovers(reader, at, node)),
+        "concurrency" => task.concurrency = concurrency(reader, at, node, true, placed),
         "max_output_bytes" => {
             let bytes = reader.number(at, node, &MAX_OUTPUT_BYTES).map(to_u32);
             set(&mut task.max_output_bytes, bytes.map(u64::from));
@@ -221,6 +224,10 @@ impl TaskDefinition {
         // Left out by default: types that were registered before this key was known are unchanged.
         if self.leftovers != Leftovers::default() {
             task.insert("leftovers".to_owned(), json!(self.leftovers.as_str()));
+        }
+        if !self.concurrency.is_empty() {
+            let limits = self.concurrency.iter().map(|it| it.to_value(true)).collect();
+            task.insert("concurrency".to_owned(), limits);
         }
         Value::Object(task)
     }

@@ -220,13 +220,15 @@ fn an_unknown_key_comes_with_a_suggestion() {
         (
             "\"colour\": 5",
             "tasks[0].colour: unknown key; the keys of a task are name, command, working_directory, timeout_minutes, \
-             max_retries, environment, shell, unsafe_interpolation, retry, on_crash, max_output_bytes, leftovers",
+             max_retries, environment, shell, unsafe_interpolation, retry, on_crash, max_output_bytes, leftovers, \
+             concurrency",
         ),
         ("\"retry\": {\"maxdelay\": 1}", "tasks[0].retry.maxdelay: unknown key; did you mean \"max_delay\"?"),
         (
             "\"a b\\n\": 1",
             "tasks[0][\"a b\\n\"]: unknown key; the keys of a task are name, command, working_directory, \
-             timeout_minutes, max_retries, environment, shell, unsafe_interpolation, retry, on_crash, max_output_bytes, leftovers",
+             timeout_minutes, max_retries, environment, shell, unsafe_interpolation, retry, on_crash, max_output_bytes, leftovers, \
+             concurrency",
         ),
     ] {
         assert_eq!(fault_of(settings), expected);
@@ -462,6 +464,8 @@ fn other_bad_settings_are_faults() {
 
 /// Documents that can be read and can't mean what they say.
 mod sense;
+
+mod limits;
 
 #[test]
 fn a_long_value_is_shortened() {

@@ -7,7 +7,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::document::{PROCESS_TYPE_KEYS, RETRY_KEYS, TASK_KEYS};
+use crate::model::document::{LIMIT_KEYS, PROCESS_TYPE_KEYS, RETRY_KEYS, TASK_KEYS, TASK_LIMIT_KEYS};
+use crate::model::limits::definition::Concurrency;
 use crate::model::process_type::{ProcessType, TaskDefinition};
 
 /// Compiled once: a property test asks it hundreds of times.
@@ -28,6 +29,11 @@ fn with(settings: Value) -> Value {
 
 fn named(name: &str) -> Value {
     json!({"name": name, "tasks": [{"name": "load", "command": "load-data"}]})
+}
+
+/// A document with this beside its name and task.
+fn limited(concurrency: Value) -> Value {
+    json!({"name": "n", "concurrency": concurrency, "tasks": [{"name": "load", "command": "load-data"}]})
 }
 
 fn tasks(count: usize) -> Value {
@@ -63,6 +69,18 @@ fn valid() -> Vec<Value> {
         with(json!({"on_crash": "rerun"})),
         with(json!({"max_output_bytes": 1})),
         with(json!({"max_output_bytes": 67_108_864})),
+        limited(json!([])),
+        limited(json!({"max": 1})),
+        limited(
+            json!([{"max": 1_000_000, "key": "${config.customer}/${user_id:-x}"}, {"group": "gpu", "holds": "task"}]),
+        ),
+        limited(
+            json!([{"group": "a.B-9_", "max": 2, "holds": "process", "key": "ü ${metadata.a.b}"}, {"max": 3}]),
+        ),
+        with(json!({"concurrency": {"group": "gpu"}})),
+        with(
+            json!({"concurrency": [{"group": "gpu", "max": 2, "key": "${input_file}"}, {"group": "licence"}]}),
+        ),
     ]
 }
 
@@ -152,6 +170,29 @@ fn invalid() -> Vec<Value> {
         with(json!({"max_output_bytes": 0})),
         with(json!({"max_output_bytes": 67_108_865})),
         with(json!({"max_output_bytes": 0.5})),
+        limited(json!(2)),
+        limited(json!(null)),
+        limited(json!({})),
+        limited(json!([{"key": "${user_id}"}])),
+        limited(json!({"max": 0})),
+        limited(json!({"max": 1.5})),
+        limited(json!({"max": "1"})),
+        limited(json!({"max": 1_000_001})),
+        limited(json!({"max": 1, "maximum": 2})),
+        limited(json!({"max": 1, "holds": "tasks"})),
+        limited(json!({"max": 1, "group": ""})),
+        limited(json!({"max": 1, "group": "a b"})),
+        limited(json!({"max": 1, "group": "ü"})),
+        limited(json!({"max": 1, "group": "x".repeat(101)})),
+        limited(json!({"max": 1, "key": ""})),
+        limited(json!({"max": 1, "key": "customer"})),
+        limited(json!({"max": 1, "key": "a=${user_id}"})),
+        limited(json!({"max": 1, "key": "a\n${user_id}"})),
+        limited(json!({"max": 1, "key": format!("${{user_id}}{}", "x".repeat(200))})),
+        limited(json!(vec![json!({"max": 1}); 21])),
+        with(json!({"concurrency": {"max": 1}})),
+        with(json!({"concurrency": [{"group": "gpu", "max": 2, "holds": "task"}]})),
+        with(json!({"concurrency": "gpu"})),
     ]
 }
 
@@ -179,6 +220,9 @@ fn invalid_beyond_the_schema() -> Vec<(&'static str, Value)> {
         ("would not take the script", with(json!({"shell": ["bash", "-eu"]}))),
         ("no command is given it", with(json!({"command": "echo ${env.PGPASSWORD}"}))),
         ("is shorter than", with(json!({"retry": {"initial_delay": "2s", "max_delay": "1s"}}))),
+        ("not known when a process starts", limited(json!({"max": 1, "key": "${processContext.a}"}))),
+        ("holds no variable", limited(json!({"max": 1, "key": "$${user_id}"}))),
+        ("makes the limit", limited(json!([{"max": 1}, {"max": 2, "holds": "task"}]))),
         ("longer than 30 days", with(json!({"retry": {"max_delay": "31d"}}))),
     ]
 }
@@ -217,9 +261,13 @@ fn what_the_schema_cannot_say_the_parser_does() {
 fn the_schema_names_just_the_parsers_keys() {
     let schema = process_type_schema();
     let defs = &schema["$defs"];
-    for (object, keys) in
-        [(&schema, PROCESS_TYPE_KEYS), (&defs["task"], TASK_KEYS), (&defs["retry"], RETRY_KEYS)]
-    {
+    for (object, keys) in [
+        (&schema, PROCESS_TYPE_KEYS),
+        (&defs["task"], TASK_KEYS),
+        (&defs["retry"], RETRY_KEYS),
+        (&defs["limit"], LIMIT_KEYS),
+        (&defs["task_limit"], TASK_LIMIT_KEYS),
+    ] {
         let properties = object["properties"].as_object().expect("properties");
         let named: BTreeSet<&str> = properties.keys().map(String::as_str).collect();
         assert_eq!(named, keys.iter().copied().collect());
@@ -288,6 +336,17 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn any_limit()(
+        max in 1..=1_000_000u32,
+        key in prop::option::of("[a ü%:/]{0,4}\\$\\{(config\\.[a-z.]{1,5}|user_id:-[a-z ]{0,3})\\}"),
+        group in prop::option::of("[A-Za-z0-9_.-]{1,10}x"),
+        holds in prop::sample::select(vec![Holds::Process, Holds::Task]),
+    ) -> Concurrency {
+        Concurrency { max: Some(max), key, group, holds }
+    }
+}
+
+prop_compose! {
     fn any_task()(
         name in any_name(),
         command in prop_oneof![
@@ -303,12 +362,16 @@ prop_compose! {
         fails in any::<bool>(),
         kills in any::<bool>(),
         max_output_bytes in 1..=67_108_864u64,
+        limit in prop::option::of(any_limit()),
     ) -> TaskDefinition {
         let (shell, command) = command;
         let on_crash = if fails { OnCrash::Fail } else { OnCrash::Rerun };
         TaskDefinition {
             name, command, shell, working_directory, timeout_minutes, max_retries, environment, retry, on_crash,
-            max_output_bytes, leftovers: if kills { Leftovers::Kill } else { Leftovers::Keep },
+            max_output_bytes,
+            // A group of its own: those of one document must agree.
+            concurrency: limit.map(|it| it.group("of-task").while_a_command_runs()).map(|it| Concurrency { max: None, ..it }).into_iter().collect(),
+            leftovers: if kills { Leftovers::Kill } else { Leftovers::Keep },
             ..TaskDefinition::new("", "")
         }
     }
@@ -319,11 +382,12 @@ prop_compose! {
         name in any_name(),
         description in "[^\0]{0,30}",
         tasks in prop::collection::vec(any_task(), 1..5),
+        limit in prop::option::of(any_limit()),
     ) -> ProcessType {
         // Of tasks with one name the last stays.
         let tasks: BTreeMap<String, TaskDefinition> =
             tasks.into_iter().map(|task| (task.name.clone(), task)).collect();
-        ProcessType { name, description, tasks: tasks.into_values().collect() }
+        ProcessType { name, description, concurrency: limit.into_iter().collect(), tasks: tasks.into_values().collect() }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use crate::model::limits::usage::LimitWait;
 use crate::model::records::ProcessData;
 use crate::store::row::get;
 use crate::store::{Sql, Store, StoreError};
@@ -9,7 +10,7 @@ use crate::store::{Sql, Store, StoreError};
 const NOTES: Sql = Sql::new("see what processes wait for", include_str!("../../../sql/read/list_notes.sql"));
 
 /// What keeps an unfinished process, as far as one word says it; [`Store::explain`] knows all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Note {
     /// Somebody has cancelled it, and its node has not ended it yet.
     pub is_cancelling: bool,
@@ -17,6 +18,8 @@ pub struct Note {
     pub is_paused: bool,
     /// Its task has failed and waits for the next attempt.
     pub is_waiting_retry: bool,
+    /// It waits for a limit.
+    pub limit: Option<LimitWait>,
 }
 
 impl Store {
@@ -37,9 +40,15 @@ impl Store {
                 is_cancelling: get(row, "is_cancelling", &what)?,
                 is_paused: get(row, "is_paused", &what)?,
                 is_waiting_retry: get(row, "is_waiting_retry", &what)?,
+                limit: None,
             };
             Ok((process_id, note))
         };
-        self.query(&NOTES, &[&ids])?.iter().map(read).collect()
+        let mut notes: HashMap<String, Note> =
+            self.query(&NOTES, &[&ids])?.iter().map(read).collect::<Result<_, StoreError>>()?;
+        for (process_id, wait) in self.limit_waits(&ids, false)? {
+            notes.entry(process_id).or_default().limit = Some(wait);
+        }
+        Ok(notes)
     }
 }
