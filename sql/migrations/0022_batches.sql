@@ -525,7 +525,7 @@ DECLARE
 BEGIN
     SELECT b.cancel_reason IS NOT NULL INTO is_cancelled FROM batches b WHERE b.name = end_batch.name;
     UPDATE batches b SET state = end_batch.state, ended_at = now(), cancel_reason = NULL, announced = NULL, filling_at = NULL,
-        reason = CASE WHEN b.state = 'HALTED' THEN b.reason END, held_at = NULL,
+        reason = NULL, held_at = NULL,
         was_cancelled = is_cancelled, halts_now = false
     WHERE b.name = end_batch.name AND b.ended_at IS NULL
         -- Another snapshot than that by which it was added up.

@@ -21,8 +21,8 @@ use super::types;
 use crate::database::ConnectionSource;
 use crate::engine::retention::policy::Policy;
 use crate::engine::{
-    BatchKeeper, Bookkeeper, CommandRunners, EraKeeper, Health, INTERVAL_MAX, INTERVAL_MIN, Node, NodeConfig, Retention,
-    StartError, check_settings, guard,
+    BatchKeeper, Bookkeeper, CommandRunners, EraKeeper, Health, INTERVAL_MAX, INTERVAL_MIN, Node, NodeConfig,
+    Retention, StartError, check_settings, guard,
 };
 use crate::http::{Endpoint, HttpError, TokenFile};
 use crate::model::duration::{parse_duration, show_duration};
@@ -298,8 +298,8 @@ fn start_keepers(
         |what| move |cause| CliError::Failed(format!("failed to start the thread that {what}: {cause}"));
     let (source, schema) = (session.source(), session.schema().to_owned());
     let eras = EraKeeper::start(source, schema.clone(), failed).map_err(named("keeps the eras"))?;
-    let bookkeeper =
-        Bookkeeper::start(session.source(), schema.clone(), failed).map_err(named("counts what has ended"))?;
+    let bookkeeper = Bookkeeper::start(session.source(), schema.clone(), failed)
+        .map_err(named("counts what has ended"))?;
     let batches = BatchKeeper::start(session.source(), schema, node.batches().clone(), failed)
         .map_err(named("keeps batches"))?;
     Ok((eras, bookkeeper, batches))

@@ -21,8 +21,10 @@ use crate::store::{Store, StoreError};
 const LOOK_SOON: Duration = Duration::from_millis(50);
 /// While there are open batches.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// The longest while open batches stay as they are; what this node claims or records of one wakes.
+const LOOK_EVERY_MAX: Duration = Duration::from_secs(2);
 /// While there are none; who starts a batch has its processes claimed, which wakes.
-const LOOK_IDLE: Duration = Duration::from_secs(2);
+const LOOK_IDLE: Duration = Duration::from_secs(10);
 /// How often batches of which nothing has changed are looked at too.
 const LOOK_AT_ALL: Duration = Duration::from_secs(5);
 /// How often old batches are forgotten.
@@ -53,7 +55,8 @@ impl BatchKeeper {
         let (quit, quitting) = bounded(0);
         let (alive, ended) = bounded::<()>(0);
         let body = move || {
-            Keeper { source, schema, store: None, looked_at_all: None, forgot: None }.run(&quitting, &woken);
+            Keeper { source, schema, store: None, looked_at_all: None, forgot: None, pause: LOOK_EVERY }
+                .run(&quitting, &woken);
             drop(alive);
         };
         let failed = failed.clone();
@@ -81,6 +84,7 @@ struct Keeper {
     store: Option<Store>,
     looked_at_all: Option<Instant>,
     forgot: Option<Instant>,
+    pause: Duration,
 }
 
 impl Keeper {
@@ -88,13 +92,17 @@ impl Keeper {
         let mut is_failing = false;
         let mut pause = Duration::ZERO;
         loop {
-            if pause > LOOK_EVERY {
+            if pause >= LOOK_EVERY {
                 select! {
                     recv(quit) -> _ => return,
                     // A closed channel is ready for ever: nobody wakes any more.
-                    recv(woken) -> message => if message.is_err() && quit.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
-                        return;
-                    },
+                    recv(woken) -> message => {
+                        let pause = if message.is_err() { pause } else { LOOK_SOON };
+                        if quit.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
+                            return;
+                        }
+                        self.pause = LOOK_EVERY;
+                    }
                     default(pause) => {}
                 }
             } else if quit.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
@@ -128,6 +136,8 @@ impl Keeper {
             store.forget_batches()?;
         }
         if !store.has_open_batches()? {
+            // Who has a pool of few connections needs them.
+            self.store = None;
             return Ok(LOOK_IDLE);
         }
         let looks_at_all = is_time(self.looked_at_all, LOOK_AT_ALL);
@@ -136,10 +146,12 @@ impl Keeper {
             self.looked_at_all = Some(Instant::now());
         }
         noted.iter().for_each(|it| info!("{it}"));
+        self.pause =
+            if has_changed || is_full { LOOK_EVERY } else { self.pause.mul_f64(1.2).min(LOOK_EVERY_MAX) };
         Ok(match () {
             () if is_full => Duration::ZERO,
             () if has_changed => LOOK_SOON,
-            () => LOOK_EVERY,
+            () => self.pause,
         })
     }
 }

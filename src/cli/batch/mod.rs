@@ -186,13 +186,7 @@ fn resume(global: &GlobalOptions, options: &NameOptions) -> Result<(), CliError>
     report(&options.name, state, BatchState::Running, "goes on", options.json)
 }
 
-fn report(
-    name: &str,
-    state: BatchState,
-    wanted: BatchState,
-    word: &str,
-    json: bool,
-) -> Result<(), CliError> {
+fn report(name: &str, state: BatchState, wanted: BatchState, word: &str, json: bool) -> Result<(), CliError> {
     if json {
         return print_json(&json!({ "name": name, "state": state }));
     }
@@ -229,7 +223,11 @@ fn retry(global: &GlobalOptions, options: &RetryOptions) -> Result<(), CliError>
     let batch = store.batch(&options.name)?;
     if let Some(batch) = batch.filter(|it| matches!(it.state, BatchState::Halted | BatchState::Paused)) {
         let name = shell_words::quote(&options.name);
-        message(format!("the batch is {}; let it go on: {} batch resume {name}", batch.state, global.program()));
+        message(format!(
+            "the batch is {}; let it go on: {} batch resume {name}",
+            batch.state,
+            global.program()
+        ));
     }
     Ok(())
 }

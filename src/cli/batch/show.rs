@@ -140,7 +140,12 @@ pub fn show(global: &GlobalOptions, options: &ShowOptions) -> Result<(), CliErro
 ///
 /// # Errors
 /// When there is none of this name, or the database fails.
-pub fn print_batch(store: &mut Store, name: &str, json: bool, global: &GlobalOptions) -> Result<(), CliError> {
+pub fn print_batch(
+    store: &mut Store,
+    name: &str,
+    json: bool,
+    global: &GlobalOptions,
+) -> Result<(), CliError> {
     let Some(batch) = store.batch(name)? else { return Err(unknown_batch(store, name, global)) };
     if json {
         return print_json(&batch);
@@ -154,7 +159,10 @@ pub fn print_batch(store: &mut Store, name: &str, json: bool, global: &GlobalOpt
         )),
         BatchState::Paused => message(format!("go on with: {} batch resume {quoted}", global.program())),
         BatchState::Failed => {
-            message(format!("have the failed ones go again: {} batch retry {quoted} --failed", global.program()));
+            message(format!(
+                "have the failed ones go again: {} batch retry {quoted} --failed",
+                global.program()
+            ));
         }
         _ => {}
     }
@@ -174,7 +182,9 @@ fn lines(batch: &BatchData, clock: &Clock) -> Vec<String> {
         let then = text::escape(then);
         lines.push(match (&batch.then_id, &batch.then_problem) {
             (Some(id), _) => format!("  then {then}: started as {}", text::escape(id)),
-            (None, Some(problem)) => format!("  then {then}: could not be started: {}", text::escape(problem)),
+            (None, Some(problem)) => {
+                format!("  then {then}: could not be started: {}", text::escape(problem))
+            }
             (None, None) => format!("  then {then}"),
         });
     }

@@ -1,8 +1,8 @@
 //! The inputs of many processes, one a line: all are checked before the first is sent, then they are read again in parts.
 //! However many there are, one part is in memory at a time.
 
-use std::collections::{HashMap, HashSet};
 use std::collections::hash_map::{DefaultHasher, Entry};
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::hash::{Hash, Hasher};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
@@ -111,7 +111,9 @@ impl<'o> Inputs<'o> {
         }
         let processes = check.processes;
         let (all, faulty) = match check.finish(&inputs.source) {
-            Err(CliError::Faults(faults)) if is_partial && inputs.left_out.len() < processes => (processes, faults),
+            Err(CliError::Faults(faults)) if is_partial && inputs.left_out.len() < processes => {
+                (processes, faults)
+            }
             all => (all?, Vec::new()),
         };
         inputs.processes = all - inputs.left_out.len();

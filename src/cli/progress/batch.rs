@@ -38,7 +38,9 @@ pub fn wait_for_batch(
             }
             if batch.state == BatchState::Halted {
                 let quoted = shell_words::quote(name);
-                message(format!("go on with: {program} batch resume {quoted}; or end it: {program} batch cancel {quoted}"));
+                message(format!(
+                    "go on with: {program} batch resume {quoted}; or end it: {program} batch cancel {quoted}"
+                ));
             }
             verdict(&batch)
         }
@@ -76,7 +78,8 @@ fn until_batch_ends(session: &Session, name: &str, alarms: &Alarms) -> Result<Wa
         let Some(batch) = store.batch(name)? else {
             return Err(CliError::NotFound(format!("batch {name:?} is not there any more")).into());
         };
-        let is_over = batch.state.is_final() || batch.state == BatchState::Halted && batch.counts.in_progress == 0;
+        let is_over =
+            batch.state.is_final() || batch.state == BatchState::Halted && batch.counts.in_progress == 0;
         match &mut canvas {
             Some(canvas) => canvas.draw(&picture(&batch, Size::of_stderr().columns.saturating_sub(1))),
             None if is_over => picture(&batch, usize::MAX).iter().for_each(message),
@@ -152,7 +155,8 @@ pub mod tests {
 
     /// A batch of a hundred thousand, 30 of which have failed.
     pub fn sample() -> BatchData {
-        let counts = Counts { not_started: 60_000, in_progress: 8, completed: 39_962, failed: 30, cancelled: 0 };
+        let counts =
+            Counts { not_started: 60_000, in_progress: 8, completed: 39_962, failed: 30, cancelled: 0 };
         BatchData {
             name: "nightly".to_owned(),
             process_type: "t".to_owned(),

@@ -105,7 +105,8 @@ pub fn batch_options(
         then_type = Some(then.process_type.clone());
         let text = match (then_input, &then.input) {
             (Some(_), Some(_)) => {
-                let problem = "the input of what follows is given twice, by --then and by --then-input; keep one";
+                let problem =
+                    "the input of what follows is given twice, by --then and by --then-input; keep one";
                 return Err(CliError::Usage(problem.to_owned()));
             }
             (one, other) => one.or(other.as_deref()),
@@ -240,7 +241,10 @@ impl BatchPlan {
             message(format!("… and {} more", lines(refused.len() - REFUSED_TOLD_MAX)));
         }
         outcome.map_err(|error| {
-            let done = format!("{} were started before; start them again: only what is missing is started", processes(ids.len()));
+            let done = format!(
+                "{} were started before; start them again: only what is missing is started",
+                processes(ids.len())
+            );
             if let CliError::Interrupted(_) = error {
                 message(&done);
             }

@@ -101,8 +101,14 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
     let ids = match many {
         Some((process_type, mut inputs)) => {
             let (session, process_type, signals) = (&session, &process_type, signals.as_ref());
-            let starts =
-                Starts { session, global, process_type, options: start_options, batch: batch.as_ref(), signals };
+            let starts = Starts {
+                session,
+                global,
+                process_type,
+                options: start_options,
+                batch: batch.as_ref(),
+                signals,
+            };
             if let Some(batch) = &batch {
                 return batch.start(&starts, store, &mut inputs, options);
             }

@@ -37,7 +37,8 @@ impl JoblogLine {
     /// The line as GNU parallel writes it. What would break it is written as an escape.
     pub fn line(&self) -> String {
         let start = self.started_at.map_or(0.0, |it| it.as_millisecond() as f64 / 1000.0);
-        let command = self.command.replace('\\', "\\\\").replace('\n', "\\n").replace('\r', "\\r").replace('\t', "\\t");
+        let command =
+            self.command.replace('\\', "\\\\").replace('\n', "\\n").replace('\r', "\\r").replace('\t', "\\t");
         let host = self.host.replace(['\t', '\n'], " ");
         format!(
             "{}\t{host}\t{start:.3}\t{:10.3}\t{}\t{}\t{}\t{}\t{command}",

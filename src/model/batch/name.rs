@@ -4,8 +4,7 @@
 pub const BATCH_NAME_CHARS_MAX: usize = 200;
 
 /// What a name may be, as a remedy.
-pub const BATCH_NAME_REMEDY: &str =
-    "the name of a batch has 1 to 200 characters, none of them a control character, and no white space at its ends";
+pub const BATCH_NAME_REMEDY: &str = "the name of a batch has 1 to 200 characters, none of them a control character, and no white space at its ends";
 
 /// Says what is wrong with the name of a batch, or nothing.
 pub fn batch_name_problem(name: &str) -> Option<String> {

@@ -27,7 +27,8 @@ pub struct FailureGroup {
 /// What a message has in common with others of the same reason: its words, with … in the place of numbers, ids and paths. An
 /// exit code or a signal is a reason of its own, and stays.
 pub fn reason_of(message: &str) -> String {
-    let line: String = message.chars().take(CHARS_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let line: String =
+        message.chars().take(CHARS_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect();
     let mut words: Vec<String> = Vec::new();
     for word in line.split_whitespace() {
         let keeps = match words.as_slice() {
@@ -74,7 +75,9 @@ fn differs(word: &str) -> bool {
     let is_path = word.contains(['/', '\\']) || word.starts_with('~');
     let is_hex = word.len() >= 8 && word.bytes().all(|it| it.is_ascii_hexdigit());
     let is_file = word.rsplit_once('.').is_some_and(|(stem, ending)| {
-        stem.len() >= 2 && (1..=5).contains(&ending.len()) && ending.bytes().all(|it| it.is_ascii_alphanumeric())
+        stem.len() >= 2
+            && (1..=5).contains(&ending.len())
+            && ending.bytes().all(|it| it.is_ascii_alphanumeric())
     });
     has_digit || is_path || is_hex || is_file
 }
@@ -89,8 +92,7 @@ impl Groups {
         let group = self.0.entry(reason_of(message)).or_default();
         group.0 += times;
         if group.1.is_empty() && times > 0 {
-            (group.1, group.2) =
-                (process_id.to_owned(), message.chars().take(CHARS_MAX).collect());
+            (group.1, group.2) = (process_id.to_owned(), message.chars().take(CHARS_MAX).collect());
         }
     }
 
@@ -140,7 +142,13 @@ mod tests {
 
     #[test]
     fn other_words_and_exit_codes_are_other_reasons() {
-        let reasons = ["exit code 1", "exit code 2", "exit code 1: disk full", "ended by signal 9", "timed out after 5 s"];
+        let reasons = [
+            "exit code 1",
+            "exit code 2",
+            "exit code 1: disk full",
+            "ended by signal 9",
+            "timed out after 5 s",
+        ];
         let all: std::collections::BTreeSet<String> = reasons.iter().map(|it| reason_of(it)).collect();
         assert_eq!(all.len(), reasons.len(), "{all:?}");
         assert_eq!(reason_of("a\nb\u{1b}[31m"), "a b […");

@@ -69,7 +69,8 @@ impl Columns {
         ];
         let input = self.input.iter().map(|key| text(value_of(&row.input, key)));
         let context = self.context.iter().map(|key| text(row.context.get(key)));
-        let cells: Vec<String> = fixed.into_iter().chain(input).chain(context).map(|it| quoted(&it)).collect();
+        let cells: Vec<String> =
+            fixed.into_iter().chain(input).chain(context).map(|it| quoted(&it)).collect();
         cells.join(",")
     }
 }
@@ -92,7 +93,11 @@ fn text(value: Option<&Value>) -> String {
 
 /// As RFC 4180 has it: quoted where a comma, a quote or the end of a line is in it.
 fn quoted(cell: &str) -> String {
-    if cell.contains([',', '"', '\n', '\r']) { format!("\"{}\"", cell.replace('"', "\"\"")) } else { cell.to_owned() }
+    if cell.contains([',', '"', '\n', '\r']) {
+        format!("\"{}\"", cell.replace('"', "\"\""))
+    } else {
+        cell.to_owned()
+    }
 }
 
 /// The keys of an input, `config` and `metadata` unfolded.

@@ -97,7 +97,10 @@ mod tests {
         assert_eq!(standing(0, 3, 0).step(), Step::End(BatchState::Completed));
         assert_eq!(Standing { is_filling: true, ..standing(0, 3, 0) }.step(), Step::Stay);
         assert_eq!(standing(0, 0, 0).step(), Step::Stay, "nothing was started yet");
-        assert_eq!(Standing { state: BatchState::Halted, ..standing(0, 3, 2) }.step(), Step::End(BatchState::Failed));
+        assert_eq!(
+            Standing { state: BatchState::Halted, ..standing(0, 3, 2) }.step(),
+            Step::End(BatchState::Failed)
+        );
     }
 
     #[test]

@@ -9,8 +9,7 @@ use crate::store::{Sql, Store, StoreError};
 const PAUSE: Sql = Sql::new("pause a batch", "SELECT pause_batch($1, $2) AS state");
 const RESUME: Sql = Sql::new("resume a batch", "SELECT resume_batch($1) AS state");
 const CANCEL: Sql = Sql::new("cancel a batch", "SELECT cancel_batch($1, $2, $3) AS cancelled");
-const RETRY: Sql =
-    Sql::new("retry a batch", "SELECT last_id, retried, refused FROM retry_batch($1, $2, $3)");
+const RETRY: Sql = Sql::new("retry a batch", "SELECT last_id, retried, refused FROM retry_batch($1, $2, $3)");
 
 /// Processes that go again in one transaction.
 const RETRY_MAX: i32 = 500;

@@ -8,8 +8,10 @@ use crate::store::row::get;
 use crate::store::{Sql, Store, StoreError};
 
 const JOBLOG: Sql = Sql::new("read the joblog of a batch", include_str!("../../../sql/batches/joblog.sql"));
-const RESULTS: Sql = Sql::new("read the results of a batch", include_str!("../../../sql/batches/results.sql"));
-const KEYS: Sql = Sql::new("read the results of a batch", include_str!("../../../sql/batches/result_keys.sql"));
+const RESULTS: Sql =
+    Sql::new("read the results of a batch", include_str!("../../../sql/batches/results.sql"));
+const KEYS: Sql =
+    Sql::new("read the results of a batch", include_str!("../../../sql/batches/result_keys.sql"));
 
 /// Columns of a table of results that are made at the most: every process might have keys of its own.
 pub const KEYS_MAX: usize = 1_000;
@@ -25,6 +27,23 @@ pub struct JoblogPlace {
     pub process_id: String,
 }
 
+impl std::fmt::Display for JoblogPlace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let micros = self.ended_at.map_or(0, Timestamp::as_microsecond);
+        write!(f, "{}.{micros}.{}", self.seq, self.process_id)
+    }
+}
+
+impl JoblogPlace {
+    /// Reads the text of its `Display`; `None` if it is not one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.splitn(3, '.');
+        let seq = parts.next()?.parse().ok()?;
+        let ended_at = Timestamp::from_microsecond(parts.next()?.parse().ok()?).ok()?;
+        Some(Self { seq, ended_at: Some(ended_at), process_id: parts.next()?.to_owned() })
+    }
+}
+
 impl Store {
     /// The processes of a batch that have ended, in the order of their ends, and where the next page begins; `None`: this is the
     /// last one.
@@ -38,8 +57,7 @@ impl Store {
         limit: u32,
     ) -> Result<(Vec<JoblogLine>, Option<JoblogPlace>), StoreError> {
         const WHAT: &str = "a line of a joblog";
-        let rows =
-            self.query(&JOBLOG, &[&name, &after.ended_at, &after.process_id, &i64::from(limit)])?;
+        let rows = self.query(&JOBLOG, &[&name, &after.ended_at, &after.process_id, &i64::from(limit)])?;
         let mut place = after.clone();
         let mut lines = Vec::with_capacity(rows.len());
         for row in &rows {

@@ -29,15 +29,15 @@ const OPEN: Sql = Sql::new("see which batches have changed", include_str!("../..
 const TAKE: Sql =
     Sql::new("see what of batches has changed", include_str!("../../../sql/batches/take_changes.sql"));
 const ADD_UP: Sql = Sql::new("add up batches", include_str!("../../../sql/batches/add_up.sql"));
-const ADD_REASONS: Sql =
-    Sql::new("add up why processes of a batch have failed", include_str!("../../../sql/batches/add_reasons.sql"));
+const ADD_REASONS: Sql = Sql::new(
+    "add up why processes of a batch have failed",
+    include_str!("../../../sql/batches/add_reasons.sql"),
+);
 const END: Sql = Sql::new("note that a batch has ended", "SELECT end_batch($1, $2) AS is_so");
 const HALT: Sql = Sql::new("halt a batch", "SELECT halt_batch($1, $2, $3) AS is_so");
 const REOPEN: Sql = Sql::new("note that a batch goes again", "SELECT reopen_batch($1) AS is_so");
-const FOLLOW: Sql =
-    Sql::new("start what follows a batch", "SELECT follow_batch($1) IS NOT NULL AS is_so");
-const CANCEL_REST: Sql =
-    Sql::new("cancel a batch", "SELECT cancel_of_batch($1, $2) AS how_many");
+const FOLLOW: Sql = Sql::new("start what follows a batch", "SELECT follow_batch($1) IS NOT NULL AS is_so");
+const CANCEL_REST: Sql = Sql::new("cancel a batch", "SELECT cancel_of_batch($1, $2) AS how_many");
 const CANCEL_RUNNING: Sql = Sql::new(
     "cancel what of a batch runs",
     "SELECT cancel_running_of_batch(b.name, 'batch ' || quote_ident(b.name) || ' halted: ' || b.reason) AS how_many \
@@ -115,7 +115,8 @@ impl Store {
                     None => 0,
                 },
                 Action::Follow => {
-                    let is_so: bool = get(&self.query_one(&FOLLOW, &[&name], "a batch")?, "is_so", "a batch")?;
+                    let is_so: bool =
+                        get(&self.query_one(&FOLLOW, &[&name], "a batch")?, "is_so", "a batch")?;
                     if is_so {
                         kept.noted.push(format!("batch {name:?}: what follows it is started"));
                     }
@@ -147,14 +148,17 @@ impl Store {
         }
         open.iter_mut().filter(|it| it.is_changed).for_each(Open::settle);
         self.write(open.iter().filter(|it| it.is_changed))?;
-        let mut kept = Kept { has_changed: taken > 0, is_full: taken as i64 >= CHANGES_MAX, ..Kept::default() };
+        let mut kept =
+            Kept { has_changed: taken > 0, is_full: taken as i64 >= CHANGES_MAX, ..Kept::default() };
         let mut actions = Vec::new();
         for batch in open {
             let name = &batch.name;
             let (sql, words): (&Sql, Option<String>) = match batch.standing.step() {
                 Step::Stay => {
                     let action = match () {
-                        () if batch.standing.is_cancelled && !batch.standing.has_ended => Some(Action::CancelRest),
+                        () if batch.standing.is_cancelled && !batch.standing.has_ended => {
+                            Some(Action::CancelRest)
+                        }
                         () if batch.halts_now => Some(Action::CancelRunning),
                         () if batch.is_to_follow && looks_at_all => Some(Action::Follow),
                         () => None,
@@ -285,7 +289,9 @@ fn read(row: &Row) -> Result<Open, StoreError> {
     let base: Vec<i64> = get(row, "halt_base", &what)?;
     let base = |at: usize| base.get(at).copied().unwrap_or_default().unsigned_abs();
     let mut sums = [0; 5];
-    for (sum, column) in sums.iter_mut().zip(["not_started", "in_progress", "completed", "failed", "cancelled"]) {
+    for (sum, column) in
+        sums.iter_mut().zip(["not_started", "in_progress", "completed", "failed", "cancelled"])
+    {
         *sum = get(row, column, &what)?;
     }
     let ticks: Value = get(row, "ticks", &what)?;
@@ -298,7 +304,12 @@ fn read(row: &Row) -> Result<Open, StoreError> {
             has_ended: get(row, "has_ended", &what)?,
             is_cancelled: get(row, "is_cancelled", &what)?,
             halt,
-            halt_base: Counts { completed: base(0), failed: base(1), cancelled: base(2), ..Counts::default() },
+            halt_base: Counts {
+                completed: base(0),
+                failed: base(1),
+                cancelled: base(2),
+                ..Counts::default()
+            },
         },
         sums,
         ticks: serde_json::from_value(ticks).unwrap_or_default(),

@@ -9,12 +9,22 @@ use super::control::state;
 use crate::model::batch::data::{BatchData, BatchState, Counts};
 use crate::model::batch::pace::Tick;
 use crate::model::batch::reason::{FailureGroup, reason_of};
+use crate::model::explain::BatchFacts;
 use crate::store::row::{get, time};
 use crate::store::{Sql, Store, StoreError};
 
 const BATCHES: Sql = Sql::new("list batches", include_str!("../../../sql/batches/batches.sql"));
 const REASONS: Sql =
     Sql::new("see why processes of a batch have failed", include_str!("../../../sql/batches/reasons.sql"));
+const HELD: Sql = Sql::new(
+    "see whether a process's batch is held",
+    "SELECT b.name, b.state, b.reason, b.held_at FROM processes p JOIN batches b ON b.name = p.batch \
+     WHERE p.process_id = $1 AND b.state IN ('PAUSED', 'HALTED')",
+);
+const NAMES_LIKE: Sql = Sql::new(
+    "list batches",
+    "SELECT name, state FROM batches WHERE starts_with(name, $1) ORDER BY created_at DESC, name DESC LIMIT $2",
+);
 const NAMES: Sql =
     Sql::new("list batches", "SELECT name FROM batches ORDER BY created_at DESC, name DESC LIMIT $1");
 
@@ -68,6 +78,36 @@ impl Store {
         batches.truncate(filter.limit as usize);
         let next = batches.last().filter(|_| !is_last).map(|it| it.name.clone());
         Ok(BatchPage { batches, next })
+    }
+
+    /// Names of batches that begin so, the newest first, each with its state.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn batch_names_like(&mut self, begin: &str, limit: u32) -> Result<Vec<(String, String)>, StoreError> {
+        let rows = self.query(&NAMES_LIKE, &[&begin, &i64::from(limit)])?;
+        rows.iter().map(|row| Ok((get(row, "name", "a batch")?, get(row, "state", "a batch")?))).collect()
+    }
+
+    /// The batch of a process, if it is paused or halted.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(in crate::store) fn held_batch(
+        &mut self,
+        process_id: &str,
+    ) -> Result<Option<BatchFacts>, StoreError> {
+        let read = |row: &Row| {
+            let batch: String = get(row, "name", "a batch")?;
+            let state = state(&get::<String>(row, "state", "a batch")?, &batch)?;
+            Ok(BatchFacts {
+                batch,
+                state,
+                message: get(row, "reason", "a batch")?,
+                since: get(row, "held_at", "a batch")?,
+            })
+        };
+        self.query_opt(&HELD, &[&process_id])?.as_ref().map(read).transpose()
     }
 
     /// Names of batches, the newest first.

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::model::batch::ids::BatchIds;
 use crate::model::names::process_id_problem;
 use crate::store::row::get;
 use crate::store::start::{StartOptions, StartRequest};
@@ -21,6 +22,9 @@ const FILL: Sql = Sql::new(
     "note how far a batch is started",
     "UPDATE batches SET announced = $2, filling_at = CASE WHEN $2::bigint IS NOT NULL THEN now() END WHERE name = $1",
 );
+
+/// Processes that are sent at once.
+const PART_MAX: usize = 1_000;
 
 /// What a batch is to be; what is `None` stays as it is where the batch is there already.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -66,12 +70,47 @@ impl Store {
         options: StartOptions,
         wakes: bool,
     ) -> Result<Vec<String>, StoreError> {
-        debug_assert!(requests.iter().all(|it| it.process_id.as_deref().map(process_id_problem) == Some(None)));
+        debug_assert!(
+            requests.iter().all(|it| it.process_id.as_deref().map(process_id_problem) == Some(None))
+        );
         let inputs: Vec<Value> = requests.iter().map(|request| request.input.to_value()).collect();
         let ids: Vec<Option<&str>> = requests.iter().map(|it| it.process_id.as_deref()).collect();
         let params: &[&(dyn postgres::types::ToSql + Sync)] =
             &[&process_type, &inputs, &ids, &options.start_at, &options.priority, &wakes, &name];
         self.query(&START, params)?.iter().map(|row| get(row, "process_id", "a started process")).collect()
+    }
+
+    /// Starts processes as a batch, all of them or, upon an error, none, and makes or changes the batch. Requests without an id get
+    /// one by what they hold. Returns the ids in the order of the requests, and how many are new.
+    ///
+    /// # Errors
+    /// As [`Store::start_processes`]; [`StoreError::Refused`] also when the batch is of another type, or an option makes no sense.
+    pub fn start_batch(
+        &mut self,
+        name: &str,
+        process_type: &str,
+        requests: &[StartRequest],
+        start: StartOptions,
+        options: &BatchOptions,
+    ) -> Result<(Vec<String>, u64), StoreError> {
+        let mut ids = BatchIds::new(name);
+        let named: Vec<StartRequest> = requests
+            .iter()
+            .map(|it| StartRequest {
+                process_id: Some(it.process_id.clone().unwrap_or_else(|| ids.next(&it.input))),
+                input: it.input.clone(),
+            })
+            .collect();
+        let (started, failure) = self.start_in_parts(|store| {
+            let (mut ids, last) = (Vec::with_capacity(named.len()), named.len().saturating_sub(1) / PART_MAX);
+            for (n, part) in named.chunks(PART_MAX).enumerate() {
+                ids.extend(store.start_batch_part(name, process_type, part, start, n == last)?);
+            }
+            store.set_batch(name, process_type, options)?;
+            let new = store.batch_news()?;
+            Ok::<_, StoreError>((ids, new))
+        })?;
+        failure.map_or(Ok(started), Err)
     }
 
     /// How many processes this transaction has started in batches since this was asked last.

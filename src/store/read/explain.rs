@@ -22,6 +22,7 @@ impl Store {
         let Some(row) = row else { return Ok(None) };
         let mut facts = read_facts(&row)?;
         if facts.queued.is_some() {
+            facts.batch = self.held_batch(process_id)?;
             facts.limits = self.limit_facts(process_id, AHEAD_MAX)?;
             facts.lockers = self.who_holds_up(process_id)?;
         }
@@ -49,6 +50,7 @@ fn read_facts(row: &Row) -> Result<Facts, StoreError> {
             true => Some((get(row, "paused_at", &what)?, get(row, "pause_reason", &what)?)),
             false => None,
         },
+        batch: None,
         limits: None,
         lockers: Vec::new(),
         node_lockers: Vec::new(),
