@@ -267,6 +267,26 @@ BEGIN
 END
 $function$;
 
+-- Lets those of a batch go on that have begun, and were held by its pause: they have their slots, and need no room.
+CREATE FUNCTION release_begun_of_batch(name text) RETURNS integer
+LANGUAGE plpgsql
+SET search_path FROM CURRENT
+AS $function$
+#variable_conflict use_column
+DECLARE
+    released integer;
+BEGIN
+    UPDATE scheduled_tasks s
+    SET state = CASE WHEN s.execution_time > now() THEN 'SCHEDULED' ELSE 'READY' END, held_by = NULL,
+        waiting_since = greatest(s.execution_time, statement_timestamp())
+    FROM batches b JOIN limit_slots x ON x.limit_name = limit_name('batch', b.name)
+    WHERE b.name = release_begun_of_batch.name AND b.state <> 'PAUSED' AND s.task_instance = ANY (ARRAY[x.process_id])
+        AND s.state = 'HELD' AND s.held_by = 'limit:' || x.limit_name;
+    GET DIAGNOSTICS released = ROW_COUNT;
+    RETURN released;
+END
+$function$;
+
 -- Makes the limit of a batch what its row says, and lets go what now may run. The caller has just written the row.
 CREATE FUNCTION hold_batch(name text) RETURNS void
 LANGUAGE plpgsql
@@ -289,7 +309,7 @@ BEGIN
         -- Without a row there is no bound.
         DELETE FROM limits l WHERE l.name = its_name;
     END IF;
-    released := release_where_room(1000000, its_name);
+    released := release_begun_of_batch(hold_batch.name) + release_where_room(1000000, its_name);
     IF released > 0 THEN
         PERFORM wake_nodes(2147483647);
     END IF;

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use crate::model::lifecycle::ProcessStatus;
 use crate::model::records::{NodeData, StatusCounts};
+use crate::store::batches::BatchTally;
 use crate::store::counts::{Counted, QueueOfType, Tally};
 use crate::store::{Store, StoreError};
 
@@ -20,6 +21,8 @@ pub(super) struct Counts {
     pub processes: Tally,
     pub queue: BTreeMap<String, QueueOfType>,
     pub nodes: Vec<NodeData>,
+    /// How many batches are in each state, and how many processes of those that have not ended are in each status.
+    pub batches: BatchTally,
     /// What is wrong with rows that can't be counted or shown.
     pub unreadable: Vec<String>,
 }
@@ -31,9 +34,10 @@ impl Counts {
         // By the database's clock, as all that is counted and shown is: ours may be wrong.
         let as_of = store.now()?;
         let nodes = store.running_nodes(RUNNING_NODES_MAX)?;
+        let batches = store.batch_tally()?;
         let no_status = |(status, count): (&String, &i64)| format!("processes in status {status:?}: {count}");
         let unreadable = processes.unreadable.iter().map(no_status).chain(nodes.unreadable).collect();
-        Ok(Self { as_of, processes, queue, nodes: nodes.rows, unreadable })
+        Ok(Self { as_of, processes, queue, nodes: nodes.rows, batches, unreadable })
     }
 
     /// The same by status alone, as `/status` tells it.

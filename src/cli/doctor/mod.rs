@@ -22,6 +22,7 @@ use crate::database::ConnectionSource;
 use crate::model::explain::blocker::Blocker;
 use crate::model::lifecycle::TaskStatus;
 use crate::model::records::{NodeData, StatusCounts};
+use crate::store::batches::BatchFilter;
 use crate::store::{Store, StoreError};
 
 /// What to print.
@@ -107,6 +108,10 @@ fn examine(
             Ok(history) => checks::of_history(history, &global.program()),
             Err(error) => checks::unseen("history", &error),
         });
+        checks.push(match store.batches(&BatchFilter { limit: BATCHES_MAX, ..BatchFilter::default() }) {
+            Ok(page) => checks::of_batches(&page.batches),
+            Err(error) => checks::unseen("batches", &error),
+        });
         match store.process_types() {
             Ok(types) => checks.extend([
                 checks::of_paused(&types),
@@ -160,6 +165,8 @@ fn queue(
     Ok(vec![checks::of_row_locks(&locked), checks::of_movement(status, &living, &moves)])
 }
 
+/// The newest batches, which are looked at.
+const BATCHES_MAX: u32 = 200;
 /// A transaction that has locked a row for less is most likely a node's.
 const LOCK_OLD: Duration = Duration::from_secs(1);
 /// Locked processes that are looked for.

@@ -142,8 +142,19 @@ impl BatchArgs {
     ///
     /// # Errors
     /// As [`batch_options`].
-    pub fn plan(&self, store: &mut Store, global: &GlobalOptions) -> Result<Option<BatchPlan>, CliError> {
+    pub fn plan(
+        &self,
+        store: &mut Store,
+        process_type: &str,
+        global: &GlobalOptions,
+    ) -> Result<Option<BatchPlan>, CliError> {
         let Some(name) = &self.batch else { return Ok(None) };
+        if let Some(other) = store.batch(name)?.filter(|it| it.process_type != process_type) {
+            let its_type = other.process_type;
+            return Err(CliError::Usage(format!(
+                "batch {name:?} is of process type {its_type:?}, not {process_type:?}; choose another name for this batch"
+            )));
+        }
         let bounds = (self.halt.as_deref(), self.max);
         let options = batch_options(store, global, bounds, self.then.as_ref(), self.then_input.as_deref())?;
         Ok(Some(BatchPlan { name: name.clone(), options, is_partial: self.partial }))

@@ -97,7 +97,7 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
     let signals = options.wait.then(Signals::listen).transpose()?;
     let start_at = options.at.map(|when| store.now().map(|now| when.at(now))).transpose()?;
     let start_options = StartOptions { start_at, priority: options.priority };
-    let batch = options.batch.plan(&mut store, global)?;
+    let batch = options.batch.plan(&mut store, name, global)?;
     let ids = match many {
         Some((process_type, mut inputs)) => {
             let (session, process_type, signals) = (&session, &process_type, signals.as_ref());

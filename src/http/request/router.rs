@@ -346,6 +346,7 @@ mod tests {
     #[test]
     fn lists_take_filters() {
         let expected = ProcessFilter {
+            batch: None,
             statuses: vec![ProcessStatus::Failed, ProcessStatus::InProgress],
             process_type: Some("a b/c&d".into()),
             node: Some("n 1".into()),

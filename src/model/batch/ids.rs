@@ -68,7 +68,7 @@ mod tests {
         let id = |input: &ProcessInputData| BatchIds::new("b").next(input);
         assert_eq!(id(&plain), id(&plain.clone().user_id("")));
         assert_ne!(id(&plain), id(&plain.clone().user_id("u")));
-        let pairs = |a: &str, b: &str| ProcessInputData::new().config(a, "1").config(b, "1");
+        let pairs = |a: &str, b: &str| ProcessInputData::new().add_config(a, "1").add_config(b, "1");
         assert_eq!(id(&pairs("x", "y")), id(&pairs("y", "x")));
     }
 }

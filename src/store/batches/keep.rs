@@ -37,6 +37,7 @@ const END: Sql = Sql::new("note that a batch has ended", "SELECT end_batch($1, $
 const HALT: Sql = Sql::new("halt a batch", "SELECT halt_batch($1, $2, $3) AS is_so");
 const REOPEN: Sql = Sql::new("note that a batch goes again", "SELECT reopen_batch($1) AS is_so");
 const FOLLOW: Sql = Sql::new("start what follows a batch", "SELECT follow_batch($1) IS NOT NULL AS is_so");
+const RELEASE_BEGUN: Sql = Sql::new("let a batch go on", "SELECT release_begun_of_batch($1) AS how_many");
 const CANCEL_REST: Sql = Sql::new("cancel a batch", "SELECT cancel_of_batch($1, $2) AS how_many");
 const CANCEL_RUNNING: Sql = Sql::new(
     "cancel what of a batch runs",
@@ -114,6 +115,10 @@ impl Store {
                     Some(row) => get(&row, "how_many", "a batch")?,
                     None => 0,
                 },
+                Action::ReleaseBegun => {
+                    self.query_one(&RELEASE_BEGUN, &[&name], "a batch")?;
+                    0
+                }
                 Action::Follow => {
                     let is_so: bool =
                         get(&self.query_one(&FOLLOW, &[&name], "a batch")?, "is_so", "a batch")?;
@@ -160,6 +165,7 @@ impl Store {
                             Some(Action::CancelRest)
                         }
                         () if batch.halts_now => Some(Action::CancelRunning),
+                        () if looks_at_all && !batch.standing.has_ended => Some(Action::ReleaseBegun),
                         () if batch.is_to_follow && looks_at_all => Some(Action::Follow),
                         () => None,
                     };
@@ -239,6 +245,8 @@ impl Store {
 enum Action {
     CancelRest,
     CancelRunning,
+    /// What a claim has held for a pause in the moment in which that ended.
+    ReleaseBegun,
     Follow,
 }
 

@@ -17,5 +17,5 @@ mod start;
 pub use control::BatchRetry;
 pub use export::JoblogPlace;
 pub use keep::Kept;
-pub use read::{BatchFilter, BatchPage};
+pub use read::{BatchFilter, BatchPage, BatchTally};
 pub use start::BatchOptions;

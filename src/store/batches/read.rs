@@ -21,6 +21,12 @@ const HELD: Sql = Sql::new(
     "SELECT b.name, b.state, b.reason, b.held_at FROM processes p JOIN batches b ON b.name = p.batch \
      WHERE p.process_id = $1 AND b.state IN ('PAUSED', 'HALTED')",
 );
+const TALLY: Sql = Sql::new(
+    "count batches",
+    "SELECT state, count(*) AS how_many, sum(not_started)::bigint AS not_started, sum(in_progress)::bigint AS in_progress, \
+     sum(completed)::bigint AS completed, sum(failed)::bigint AS failed, sum(cancelled)::bigint AS cancelled, \
+     coalesce(max(extract(epoch FROM now() - held_at)), 0)::float8 AS held_s FROM batches GROUP BY state",
+);
 const NAMES_LIKE: Sql = Sql::new(
     "list batches",
     "SELECT name, state FROM batches WHERE starts_with(name, $1) ORDER BY created_at DESC, name DESC LIMIT $2",
@@ -37,6 +43,17 @@ pub struct BatchFilter {
     pub after: Option<String>,
     /// How many at the most.
     pub limit: u32,
+}
+
+/// How many batches there are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BatchTally {
+    /// By state.
+    pub states: BTreeMap<BatchState, u64>,
+    /// Processes of batches that have not ended, as far as they were added up.
+    pub open: Counts,
+    /// Seconds since the one that is held longest was paused or halted; 0 where none is.
+    pub longest_held_s: u64,
 }
 
 /// Some of the batches, the newest first. Their failures are not told.
@@ -108,6 +125,31 @@ impl Store {
             })
         };
         self.query_opt(&HELD, &[&process_id])?.as_ref().map(read).transpose()
+    }
+
+    /// How many batches are in each state.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn batch_tally(&mut self) -> Result<BatchTally, StoreError> {
+        const WHAT: &str = "batches";
+        let mut tally = BatchTally::default();
+        tally.states.extend(BatchState::ALL.map(|it| (it, 0)));
+        for row in self.query(&TALLY, &[])? {
+            let state = state(&get::<String>(&row, "state", WHAT)?, WHAT)?;
+            tally.states.insert(state, get::<i64>(&row, "how_many", WHAT)?.unsigned_abs());
+            let held: f64 = get(&row, "held_s", WHAT)?;
+            tally.longest_held_s = tally.longest_held_s.max(held.max(0.0) as u64);
+            if !state.is_final() {
+                let counts = counts(&row, WHAT)?;
+                tally.open.not_started += counts.not_started;
+                tally.open.in_progress += counts.in_progress;
+                tally.open.completed += counts.completed;
+                tally.open.failed += counts.failed;
+                tally.open.cancelled += counts.cancelled;
+            }
+        }
+        Ok(tally)
     }
 
     /// Names of batches, the newest first.

@@ -48,8 +48,8 @@ fn a_batch_is_of_one_type_and_its_options_are_checked_before() {
     of_words(&bench);
     bench.database.register(&ProcessType::new("other", "").add(task("a", "true")));
     inputs(&bench, "in.jsonl", ["true"]);
-    start(&bench, "b", &[]).expect(0);
-    let other = bench.run(&["start", "other", "--inputs", "in.jsonl", "--batch", "b"]).expect(2);
+    start(&bench, "nightly", &[]).expect(0);
+    let other = bench.run(&["start", "other", "--inputs", "in.jsonl", "--batch", "nightly"]).expect(2);
     assert!(other.err.contains("is of process type \"words\", not \"other\""), "{}", other.err);
     for (more, part) in [
         (&["--halt", "soon,fail=0"][..], "would halt before anything"),
@@ -64,8 +64,8 @@ fn a_batch_is_of_one_type_and_its_options_are_checked_before() {
         );
     }
     assert_eq!(bench.database.count("batches WHERE name = 'c'"), 0);
-    let unknown = bench.run(&["batch", "show", "bb"]).expect(3);
-    assert!(unknown.err.contains("did you mean \"b\"?"), "{}", unknown.err);
+    let unknown = bench.run(&["batch", "show", "nigthly"]).expect(3);
+    assert!(unknown.err.contains("did you mean \"nightly\"?"), "{}", unknown.err);
 }
 
 #[test]

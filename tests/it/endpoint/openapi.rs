@@ -87,6 +87,14 @@ const FILL: &str = "
     UPDATE processes SET started_at = now(), process_context = '{\"rows\": 7}' WHERE process_id = 'a/1';
     UPDATE tasks SET started_at = now(), exit_code = 1, output = 'x', environment = '{\"A\": \"b\"}' WHERE process_id = 'a/1'";
 
+/// A batch, of which one has failed.
+const BATCH: &str = "
+    SELECT start_batch('b', 'a', ARRAY['{}', '{\"user_id\": \"u\"}']::jsonb[]);
+    UPDATE processes SET status = 'FAILED', error_message = 'why', started_at = now(), completed_at = now()
+    WHERE process_id = (SELECT min(process_id) FROM processes WHERE batch = 'b');
+    UPDATE tasks SET status = 'FAILED' WHERE process_id = (SELECT min(process_id) FROM processes WHERE batch = 'b');
+    DELETE FROM scheduled_tasks WHERE task_instance = (SELECT min(process_id) FROM processes WHERE batch = 'b')";
+
 /// A command that runs and shows what it prints.
 const LIVE: &str = "
     UPDATE scheduled_tasks SET picked = true, picked_by = 'n-1' WHERE task_instance = 'a/2';
@@ -98,14 +106,18 @@ fn the_document_says_what_is_answered() {
     let mut holder = Holder::new();
     holder.writable.database.start_processes(3);
     holder.writable.database.sql(FILL);
+    holder.writable.database.sql(BATCH);
     let paths: Vec<String> = holder.document["paths"].as_object().unwrap().keys().cloned().collect();
     for path in &paths {
-        let target = path.replace("{id}", "a%2F1");
+        let target = path.replace("{id}", "a%2F1").replace("/batches/{name}", "/batches/b");
         if holder.document["paths"][path]["get"].is_object() {
             let first = holder.get(path, &target, "");
             assert_eq!(first.status, 200, "{path}: {first:?}");
             holder.get(path, &format!("{target}?nonsense=1"), "");
             holder.get(path, &target, "Origin: http://evil.example\r\n");
+            if path.contains("/batches/{name}") {
+                holder.get(path, &path.replace("{name}", "nobody"), "");
+            }
             if path.contains("{id}") {
                 holder.get(path, &path.replace("{id}", "nobody"), "");
                 for output in ["false", "true"] {
@@ -159,7 +171,25 @@ fn write(holder: &mut Holder) {
             holder.post(path, &path.replace("{id}", id), body);
         }
     }
-    for path in ["/processes", "/processes/{id}/cancel", "/processes/{id}/retry"] {
+    let batch = r#"{"name": "n", "process_type": "a", "inputs": [{}]}"#;
+    for body in [
+        batch,
+        batch,
+        "{",
+        "{}",
+        r#"{"name": "n", "process_type": "nobody", "inputs": [{}]}"#,
+        r#"{"name": "m", "process_type": "a", "inputs": [{"process_id": "p"}]}"#,
+    ] {
+        holder.post("/batches", "/batches", body);
+    }
+    let verbs = ["pause", "resume", "retry", "cancel"].map(|verb| format!("/batches/{{name}}/{verb}"));
+    for path in &verbs {
+        for (name, body) in [("b", "{"), ("b", r#"{"x": 1}"#), ("nobody", ""), ("b", "")] {
+            holder.post(path, &path.replace("{name}", name), body);
+        }
+    }
+    let more = verbs.iter().map(String::as_str).chain(["/batches"]);
+    for path in ["/processes", "/processes/{id}/cancel", "/processes/{id}/retry"].into_iter().chain(more) {
         holder.post_with(path, "Content-Type: application/json\r\n");
         let token = "Authorization: Bearer 0123456789abcdef-token\r\n";
         holder.post_with(path, &format!("{token}Content-Type: text/plain\r\n"));
@@ -171,8 +201,10 @@ fn write(holder: &mut Holder) {
 #[test]
 fn the_parameters_are_those_of_the_document() {
     let holder = Holder::new();
+    holder.writable.database.start_processes(1);
+    holder.writable.database.sql(BATCH);
     for (path, operations) in holder.document["paths"].as_object().unwrap() {
-        let target = path.replace("{id}", "a%2F1");
+        let target = path.replace("{id}", "a%2F1").replace("/batches/{name}", "/batches/b");
         for parameter in operations["get"]["parameters"].as_array().into_iter().flatten() {
             let parameter = match parameter["$ref"].as_str() {
                 Some(name) => holder.document.pointer(name.trim_start_matches('#')).unwrap(),
