@@ -1,8 +1,9 @@
 //! Ids of processes of a batch that have none of their own: by what they work on, never by the number of a line, so that the
 //! same file under the same name gives the same ids, wherever its lines stand.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::model::input::ProcessInputData;
@@ -28,8 +29,10 @@ impl BatchIds {
             // As the database has it: an empty one is missing.
             text.take_if(|it| it.is_empty());
         }
-        // Objects are written with their keys in order.
-        let digest = Sha256::digest(normal.to_value().to_string().as_bytes());
+        // Keys in their order, as input_print has them in SQL; whether a `Value` keeps another order is a feature of its crate.
+        let value = normal.to_value();
+        let sorted: BTreeMap<&String, &Value> = value.as_object().into_iter().flatten().collect();
+        let digest = Sha256::digest(serde_json::json!(sorted).to_string().as_bytes());
         let key = digest.iter().take(16).fold(0, |key: u128, byte| key << 8 | u128::from(*byte));
         let short: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
         let times = self.seen.entry(key).or_default();

@@ -132,7 +132,8 @@ mod tests {
             input: input.clone(),
             context: json!({ "rows": "17" }),
         };
-        assert_eq!(input_keys(&input), ["config.size", "input_file"]);
+        let keys: BTreeSet<String> = input_keys(&input).into_iter().collect();
+        assert_eq!(keys.iter().collect::<Vec<_>>(), ["config.size", "input_file"]);
         let columns = Columns::new(input_keys(&input), ["other".to_owned(), "rows".to_owned()]);
         assert_eq!(
             columns.header(),

@@ -30,13 +30,13 @@ fn the_same_lines_in_another_order_start_only_what_is_missing() {
         .sql()
         .query_one(
             "SELECT start_batch('b', 'words', ARRAY['{\"config\": {\"do\": \"echo 2\"}, \"user_id\": \"\"}', \
-             '{\"config\": {\"do\": \"true\"}}', '{\"config\": {\"do\": \"ünï \\\\ \\\" \\n\", \"a b\": 1}}']::jsonb[])",
+             '{\"config\": {\"do\": \"true\"}}', '{\"config\": {\"do\": \"ünï \\\\ \\\" \\n\", \"a b\": 1}, \"user_id\": \"u\", \"input_file\": \"f\"}']::jsonb[])",
             &[],
         )
         .unwrap()
         .get(0);
     assert_eq!(again, 1, "only the one with other words is new");
-    fs::write(bench.folder.join("in.jsonl"), "{\"config\": {\"a b\": 1, \"do\": \"ünï \\\\ \\\" \\n\"}}\n")
+    fs::write(bench.folder.join("in.jsonl"), "{\"input_file\": \"f\", \"user_id\": \"u\", \"config\": {\"a b\": 1, \"do\": \"ünï \\\\ \\\" \\n\"}}\n")
         .unwrap();
     let third = start(&bench, "b", &[]).expect(0);
     assert!(third.err.contains("0 started, 1 were there already"), "{}", third.err);
