@@ -49,6 +49,10 @@ pub enum Point {
     HttpAnswer,
     /// The end of a batch is noted and what follows it started; nothing of it is committed.
     BatchEnd,
+    /// Schedules have fired; nothing of it is committed.
+    Firing,
+    /// What has fired is committed.
+    Fired,
 }
 
 #[cfg(not(feature = "failpoints"))]
@@ -192,7 +196,7 @@ mod active {
     }
 
     impl Point {
-        const ALL: [Self; 17] = [
+        const ALL: [Self; 19] = [
             Self::AfterClaim,
             Self::BeforeBegin,
             Self::BeforeSpawn,
@@ -210,6 +214,8 @@ mod active {
             Self::Archived,
             Self::HttpAnswer,
             Self::BatchEnd,
+            Self::Firing,
+            Self::Fired,
         ];
 
         fn named(name: &str) -> Option<Self> {
@@ -235,6 +241,8 @@ mod active {
                 Self::Archived => "archived",
                 Self::HttpAnswer => "http-answer",
                 Self::BatchEnd => "batch-end",
+                Self::Firing => "firing",
+                Self::Fired => "fired",
             }
         }
     }

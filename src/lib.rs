@@ -86,4 +86,5 @@ pub use model::limits::usage::LimitUsage;
 pub use model::process_type::{Leftovers, OnCrash, ProcessType, TaskDefinition};
 pub use model::records::{ProcessData, TaskData, TaskExecution};
 pub use model::registry::ProcessTypeRegistry;
+pub use model::schedule::definition::{CatchUp, Overlap, Schedule, Timing};
 pub use orchestrator::{OrchestratorError, ProcessOrchestrator};

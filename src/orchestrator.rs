@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use log::warn;
 
 use crate::database::ConnectionSource;
-use crate::engine::{BatchKeeper, CommandRunners, Node, NodeConfig, StartError, StopReport};
+use crate::engine::{BatchKeeper, CommandRunners, Node, NodeConfig, Scheduler, StartError, StopReport};
 use crate::model::batch::data::{BatchData, BatchState};
 use crate::model::explain::Explanation;
 use crate::model::faults::Faults;
@@ -18,11 +18,13 @@ use crate::model::limits::usage::LimitUsage;
 use crate::model::process_type::ProcessType;
 use crate::model::records::{ProcessData, TaskData, TaskExecution};
 use crate::model::registry::ProcessTypeRegistry;
+use crate::model::schedule::definition::Schedule;
 use crate::store::batches::{BatchFilter, BatchOptions, BatchPage, BatchRetry};
 use crate::store::cancel::{CancelOutcome, CancelReason};
 use crate::store::limits::usage::LimitFilter;
 use crate::store::read::{Cursor, Include, ProcessFilter};
 use crate::store::retry::RetryOptions;
+use crate::store::schedules::{Added, ScheduleData};
 use crate::store::start::{StartOptions, StartRequest};
 use crate::store::types::Registered;
 use crate::store::{RefusalReason, Store, StoreError};
@@ -103,7 +105,7 @@ pub struct ProcessOrchestrator {
     registry: ProcessTypeRegistry,
     config: NodeConfig,
     replaces_types: bool,
-    node: Mutex<Option<Node>>,
+    node: Mutex<Option<(Node, Scheduler)>>,
     /// Adds up batches beside the node.
     batches: Mutex<Option<BatchKeeper>>,
     /// The connection of the last call, with its prepared statements, for the next one.
@@ -158,14 +160,20 @@ impl ProcessOrchestrator {
         })?;
         let runners = Arc::new(CommandRunners::new());
         let started = Node::start(Arc::clone(&self.source), self.config.clone(), runners)?;
-        // Nobody hears of its panic: another node's goes on.
+        // A panic of these threads is logged; what is due stays due.
         let (failed, _) = crossbeam_channel::bounded(1);
         let woken = started.batches().clone();
         match BatchKeeper::start(Arc::clone(&self.source), self.config.schema.clone(), woken, &failed) {
             Ok(keeper) => *lock(&self.batches) = Some(keeper),
             Err(error) => warn!("batches are left to other nodes: failed to start a thread: {error}"),
         }
-        *node = Some(started);
+        match Scheduler::start(Arc::clone(&self.source), self.config.schema.clone(), &failed) {
+            Ok(scheduler) => *node = Some((started, scheduler)),
+            Err(error) => {
+                started.stop();
+                return Err(OrchestratorError::Start(StartError::Resources(error)));
+            }
+        }
         Ok(())
     }
 
@@ -184,12 +192,13 @@ impl ProcessOrchestrator {
     /// Stops the node: claims no more, waits for running commands up to the drain timeout, ends the rest, records
     /// everything. `None` when it was not started.
     pub fn stop(&self) -> Option<StopReport> {
-        let node = lock(&self.node).take();
-        let report = node.map(Node::stop);
+        let (node, scheduler) = lock(&self.node).take()?;
+        scheduler.stop();
+        let report = node.stop();
         if let Some(keeper) = lock(&self.batches).take() {
             keeper.stop();
         }
-        report
+        Some(report)
     }
 
     /// Starts a process and returns its id, such as `data-processing-pipeline-42`.
@@ -273,6 +282,65 @@ impl ProcessOrchestrator {
     /// When the type is unknown, or the database fails.
     pub fn resume_process_type(&self, name: &str) -> Result<bool, OrchestratorError> {
         self.with_store(|store| store.resume_process_type(name))
+    }
+
+    /// Adds a schedule, or gives the one of its name what this one says. Every started node fires schedules.
+    ///
+    /// # Errors
+    /// When it is not valid, its process type is unknown, its input lacks a variable, it stands in a process type's document, or
+    /// the database fails.
+    pub fn add_schedule(&self, schedule: &Schedule) -> Result<Added, OrchestratorError> {
+        schedule.validate(&format!("schedule {:?}", schedule.name)).map_err(OrchestratorError::Input)?;
+        self.with_store(|store| store.add_schedule(schedule, None))
+    }
+
+    /// Removes a schedule; its processes stay.
+    ///
+    /// # Errors
+    /// When there is none of that name, it stands in a process type's document, or the database fails.
+    pub fn remove_schedule(&self, name: &str) -> Result<(), OrchestratorError> {
+        self.with_store(|store| store.remove_schedule(name))
+    }
+
+    /// All schedules with their states, by name.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn schedules(&self) -> Result<Vec<ScheduleData>, OrchestratorError> {
+        let mut all: Vec<ScheduleData> = Vec::new();
+        loop {
+            let after = all.last().map(|it| it.name.clone());
+            let page = self.with_store(|store| store.schedules(after.as_deref(), PAGE_ROWS)?.whole())?;
+            let is_last = page.len() < usize::try_from(PAGE_ROWS).unwrap_or(usize::MAX);
+            all.extend(page);
+            if is_last {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// Holds a schedule back: times that come meanwhile are not made up for. Returns whether it was not paused before.
+    ///
+    /// # Errors
+    /// When there is none of that name, or the database fails.
+    pub fn pause_schedule(&self, name: &str, reason: Option<&str>) -> Result<bool, OrchestratorError> {
+        self.with_store(|store| store.pause_schedule(name, reason, None))
+    }
+
+    /// Lets a schedule go on, from its next time. Returns whether it was paused.
+    ///
+    /// # Errors
+    /// As [`ProcessOrchestrator::pause_schedule`].
+    pub fn resume_schedule(&self, name: &str) -> Result<bool, OrchestratorError> {
+        self.with_store(|store| store.resume_schedule(name))
+    }
+
+    /// Starts a process of a schedule now, and returns its id.
+    ///
+    /// # Errors
+    /// When there is none of that name, its process can't be started, or the database fails.
+    pub fn run_schedule_now(&self, name: &str) -> Result<String, OrchestratorError> {
+        self.with_store(|store| store.run_schedule_now(name))
     }
 
     /// The limits on how many processes or commands run at once, with what is taken of them and what waits, by name.
@@ -444,7 +512,7 @@ impl ProcessOrchestrator {
     /// Waits, and fails if a thread of our node has panicked. The message stays for whoever stops the node.
     fn pause(&self, time: Duration) -> Result<(), OrchestratorError> {
         std::thread::park_timeout(time);
-        let has_failed = lock(&self.node).as_ref().is_some_and(|node| !node.failed().is_empty());
+        let has_failed = lock(&self.node).as_ref().is_some_and(|(node, _)| !node.failed().is_empty());
         if has_failed {
             let message = "a thread has panicked, see the log; stop the node".to_owned();
             return Err(OrchestratorError::NodeFailed(message));

@@ -46,8 +46,10 @@ CROSS JOIN LATERAL (
         ) AS next
         WHERE line.n < $5 AND line.held_by >= l.first_key AND $6 IS NULL
     )
-    SELECT count(*) AS keys_waiting,
-        min(CASE WHEN isfinite(line.execution_time) THEN greatest(line.execution_time, p.created_at) END) AS waiting_since
-    FROM line JOIN processes p ON p.process_id = line.process_id
+    SELECT (SELECT count(*) FROM line WHERE line.process_id IS NOT NULL) AS keys_waiting, (
+        SELECT greatest(first.execution_time, p.created_at)
+        FROM (SELECT * FROM line WHERE isfinite(line.execution_time) ORDER BY line.execution_time LIMIT 1) AS first
+        JOIN processes p ON p.process_id = first.process_id
+    ) AS waiting_since
 ) AS line
 ORDER BY l.name

@@ -28,6 +28,7 @@ CREATE TABLE limits (
     declared_max  integer CHECK (declared_max >= 0), -- what the document says that was registered last
     is_set        boolean     NOT NULL DEFAULT false, -- `max` was set by hand, and stays
     is_paused     boolean     NOT NULL DEFAULT false, -- nothing of it is claimed, not even what has begun
+    kept_at       timestamptz,                      -- when a slot of it was last kept for one that waits for another limit
     changed_by    text,
     changed_at    timestamptz NOT NULL DEFAULT now()
 );
@@ -37,9 +38,11 @@ CREATE TABLE limit_slots (
     process_id  text COLLATE "C" NOT NULL,
     of_task     boolean     NOT NULL,      -- goes with the claim, not with the process
     taken_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    reserved_until timestamptz,            -- it is kept until then for a process that waits for another limit as well
     PRIMARY KEY (limit_name, slot_key, process_id)
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0);
 CREATE INDEX limit_slots_process ON limit_slots (process_id);
+CREATE INDEX limit_slots_reserved ON limit_slots (process_id) WHERE reserved_until IS NOT NULL;
 
 ALTER TABLE scheduled_tasks
     ADD COLUMN limits text[] COLLATE "C",
@@ -161,33 +164,37 @@ BEGIN
 END
 $function$;
 
--- Has processes that wait for an entry looked at again: the highest priority first, then by time. Gives how many there were.
-CREATE FUNCTION release_waiting(entry text, at_most integer) RETURNS integer
+-- Has processes that wait for an entry looked at again: the highest priority first, then by time. Gives which.
+CREATE FUNCTION release_waiting(entry text, at_most integer) RETURNS text[]
 LANGUAGE plpgsql
 SET search_path FROM CURRENT
 AS $function$
 DECLARE
-    released integer;
+    released text[];
 BEGIN
-    UPDATE scheduled_tasks s
-    SET state = CASE WHEN s.execution_time > now() THEN 'SCHEDULED' ELSE 'READY' END, held_by = NULL,
-        waiting_since = greatest(s.execution_time, statement_timestamp())
-    FROM (
+    WITH waiting AS MATERIALIZED (
         SELECT h.task_instance FROM scheduled_tasks h
         WHERE h.state = 'HELD' AND h.held_by = 'limit:' || release_waiting.entry
         ORDER BY h.priority DESC, h.execution_time
         LIMIT at_most
         FOR UPDATE SKIP LOCKED
-    ) AS waiting
-    WHERE s.task_instance = ANY (ARRAY[waiting.task_instance]);
-    GET DIAGNOSTICS released = ROW_COUNT;
-    RETURN released;
+    ), let_go AS (
+        UPDATE scheduled_tasks s
+        SET state = CASE WHEN s.execution_time > now() THEN 'SCHEDULED' ELSE 'READY' END, held_by = NULL,
+            waiting_since = greatest(s.execution_time, statement_timestamp())
+        FROM waiting WHERE s.task_instance = ANY (ARRAY[waiting.task_instance])
+        RETURNING s.task_instance
+    )
+    SELECT array_agg(task_instance) INTO released FROM let_go;
+    RETURN coalesce(released, '{}');
 END
 $function$;
 
 -- Says of processes, given in the order of precedence, which may run their next command now, and takes the slots of those; the
 -- others are given with what blocks them. All or nothing: who waits for one limit keeps no slot of another that it has not
--- begun with. The caller has locked their rows in the queue, and claims in the same transaction.
+-- begun with, except that whoever has been due for 10 seconds and finds one of his limits with room and another without keeps a
+-- slot of the first for a quarter of a second: others that need only the one or the other would go before him for ever. A limit
+-- keeps one slot so in 2.5 seconds, so that no more than a tenth of it is idle, and nobody waits for a second. The caller has locked their rows in the queue, and claims in the same transaction.
 CREATE FUNCTION admit_processes(process_ids text[]) RETURNS TABLE (process_id text, blocked_by text)
 LANGUAGE plpgsql
 SET search_path FROM CURRENT
@@ -204,6 +211,7 @@ DECLARE
     rooms    integer[];
     paused   boolean[];
     is_short boolean;
+    lately   boolean[]; -- a slot was kept a moment ago
     verdicts text[] := array_fill(NULL::text, ARRAY[cardinality(process_ids)]);
     first    integer := 1;
     last     integer;
@@ -219,10 +227,11 @@ BEGIN
     PERFORM FROM limits l WHERE l.name = ANY (ARRAY(SELECT DISTINCT split_part(w, '=', 1) FROM unnest(wanted) AS w))
     ORDER BY l.name FOR NO KEY UPDATE;
     -- From here on nobody else takes a slot of them.
-    SELECT array_agg(e.entry), array_agg(e.room), array_agg(e.is_paused), bool_or(e.is_paused OR e.room < e.needed)
-    INTO entries, rooms, paused, is_short
+    SELECT array_agg(e.entry), array_agg(e.room), array_agg(e.is_paused), array_agg(e.is_lately), bool_or(e.is_paused OR e.room < e.needed)
+    INTO entries, rooms, paused, lately, is_short
     FROM (
         SELECT w.entry, w.needed, coalesce(l.is_paused, false) AS is_paused,
+            coalesce(l.kept_at > clock_timestamp() - interval '2.5 seconds', false) AS is_lately,
             CASE WHEN l.max IS NULL THEN 2147483647 ELSE l.max - (SELECT count(*)::integer FROM (
                 SELECT FROM limit_slots x WHERE x.limit_name = l.name AND x.slot_key = substr(w.entry, length(l.name) + 2) LIMIT l.max
             ) AS x) END AS room
@@ -246,6 +255,26 @@ BEGIN
                     EXIT;
                 END IF;
             END LOOP;
+            IF verdicts[whose[first]] IS NOT NULL AND last > first THEN
+                PERFORM FROM scheduled_tasks s
+                WHERE s.task_instance = process_ids[whose[first]] AND s.execution_time < clock_timestamp() - interval '10 seconds'
+                    AND NOT EXISTS (SELECT FROM limits l WHERE (l.is_paused OR l.max = 0)
+                        AND l.name = ANY (ARRAY(SELECT split_part(w, '=', 1) FROM unnest(wanted[first:last]) AS w)));
+                FOR i IN first .. CASE WHEN FOUND THEN last ELSE 0 END LOOP
+                    IF NOT taken[i] AND rooms[places[i]] BETWEEN 1 AND 1000000 AND NOT lately[places[i]] AND NOT EXISTS (
+                        SELECT FROM limit_slots x
+                        WHERE x.limit_name = split_part(wanted[i], '=', 1) AND x.reserved_until IS NOT NULL
+                            AND x.slot_key = substr(wanted[i], length(split_part(wanted[i], '=', 1)) + 2))
+                    THEN
+                        INSERT INTO limit_slots (limit_name, slot_key, process_id, of_task, reserved_until)
+                        VALUES (split_part(wanted[i], '=', 1), substr(wanted[i], length(split_part(wanted[i], '=', 1)) + 2),
+                            process_ids[whose[first]], tasks[i],
+                            clock_timestamp() + interval '250 milliseconds');
+                        UPDATE limits l SET kept_at = clock_timestamp() WHERE l.name = split_part(wanted[i], '=', 1);
+                        rooms[places[i]] := rooms[places[i]] - 1;
+                    END IF;
+                END LOOP;
+            END IF;
             IF verdicts[whose[first]] IS NULL THEN
                 FOR i IN first .. last LOOP
                     rooms[places[i]] := rooms[places[i]] - (NOT taken[i])::integer;
@@ -265,7 +294,51 @@ BEGIN
     FROM unnest(whose, wanted, taken, tasks) AS w (n, entry, is_taken, of_task)
     WHERE NOT w.is_taken AND verdicts[w.n] IS NULL
     ORDER BY 1, 2, 3;
+    IF true = ANY (taken) THEN
+        UPDATE limit_slots x SET reserved_until = NULL, taken_at = clock_timestamp()
+        WHERE x.reserved_until IS NOT NULL AND x.process_id = ANY (
+            ARRAY(SELECT v.id FROM unnest(process_ids, verdicts) AS v (id, blocked_by) WHERE v.blocked_by IS NULL));
+    END IF;
     RETURN QUERY SELECT * FROM unnest(process_ids, verdicts);
+END
+$function$;
+
+-- Whether a process that holds its claim may begin its next task with the slots of the one that has ended: nothing else is
+-- needed, none of these limits is paused or has more taken than its max, and nobody waits for one who has precedence. Slots
+-- that the next task does not need are freed.
+CREATE FUNCTION keeps_slots(process_id text, next_index integer) RETURNS boolean
+LANGUAGE plpgsql
+SET search_path FROM CURRENT
+AS $function$
+#variable_conflict use_column
+DECLARE
+    it record;
+BEGIN
+    SELECT s.priority, s.execution_time, s.task_limits || this.limits AS here, s.task_limits || next.limits AS there INTO it
+    FROM scheduled_tasks s
+    JOIN open_tasks this ON this.era = s.era AND this.process_id = ANY (ARRAY[s.task_instance])
+        AND this.task_index = keeps_slots.next_index - 1
+    JOIN open_tasks next ON next.era = s.era AND next.process_id = ANY (ARRAY[s.task_instance])
+        AND next.task_index = keeps_slots.next_index
+    WHERE s.task_instance = keeps_slots.process_id;
+    IF NOT FOUND OR NOT it.there <@ it.here OR EXISTS (
+        SELECT FROM unnest(it.there) AS e (entry) JOIN limits l ON l.name = split_part(e.entry, '=', 1)
+        WHERE l.is_paused
+            OR l.max < (SELECT count(*) FROM (
+                SELECT FROM limit_slots x
+                WHERE x.limit_name = l.name AND x.slot_key = substr(e.entry, length(l.name) + 2) LIMIT l.max + 1
+            ) AS x)
+            OR EXISTS (
+                SELECT FROM scheduled_tasks h
+                WHERE h.state = 'HELD' AND h.held_by = 'limit:' || e.entry
+                    AND (h.priority > it.priority OR h.priority = it.priority AND h.execution_time < it.execution_time))
+    ) THEN
+        RETURN false;
+    END IF;
+    IF NOT it.here <@ it.there THEN
+        PERFORM free_slots_of(keeps_slots.process_id, it.there);
+    END IF;
+    RETURN true;
 END
 $function$;
 
@@ -318,23 +391,45 @@ LANGUAGE plpgsql
 SET search_path FROM CURRENT
 AS $function$
 DECLARE
-    held     text := 'limit:' || coalesce(of || '=', '');
+    lowest   constant text := 'limit:' || coalesce(of || '=', '');
     beyond   constant text := CASE WHEN of IS NULL THEN 'limit;' ELSE 'limit:' || of || '>' END;
+    line     record;
     released integer := 0;
-    room     integer;
 BEGIN
     IF of IS NOT NULL THEN
-        released := release_waiting(of, least(limit_room(of), at_most));
+        released := cardinality(release_waiting(of, least(limit_room(of), at_most)));
+    ELSE
+        -- Slots that were kept for long enough. Whoever admits their process has its row in the queue.
+        WITH over AS MATERIALIZED (
+            SELECT s.task_instance FROM limit_slots x JOIN scheduled_tasks s ON s.task_instance = ANY (ARRAY[x.process_id])
+            WHERE x.reserved_until < clock_timestamp()
+            FOR UPDATE OF s SKIP LOCKED
+        )
+        DELETE FROM limit_slots x USING over
+        WHERE x.process_id = ANY (ARRAY[over.task_instance]) AND x.reserved_until < clock_timestamp();
     END IF;
-    WHILE released < at_most LOOP
-        SELECT s.held_by INTO held FROM scheduled_tasks s
-        WHERE s.state = 'HELD' AND s.held_by > held AND s.held_by < beyond
-        ORDER BY s.held_by LIMIT 1;
-        EXIT WHEN NOT FOUND;
-        room := limit_room(substr(held, 7));
-        IF room > 0 THEN
-            released := released + release_waiting(substr(held, 7), least(room, at_most - released));
-        END IF;
+    -- One descent of the index for each line, however many wait in it. A limit that is no more has room for all.
+    FOR line IN
+        WITH RECURSIVE lines (held_by) AS (
+            (SELECT s.held_by FROM scheduled_tasks s
+            WHERE s.state = 'HELD' AND s.held_by > lowest AND s.held_by < beyond ORDER BY s.held_by LIMIT 1)
+            UNION ALL
+            SELECT next.held_by FROM lines CROSS JOIN LATERAL (
+                SELECT s.held_by FROM scheduled_tasks s
+                WHERE s.state = 'HELD' AND s.held_by > lines.held_by AND s.held_by < beyond ORDER BY s.held_by LIMIT 1
+            ) AS next
+        )
+        SELECT e.entry, coalesce(CASE WHEN l.name IS NOT NULL AND l.max IS NOT NULL THEN l.max - (
+            SELECT count(*)::integer FROM (
+                SELECT FROM limit_slots x WHERE x.limit_name = l.name AND x.slot_key = substr(e.entry, length(l.name) + 2) LIMIT l.max
+            ) AS taken) END, 2147483647) AS room
+        FROM (SELECT substr(lines.held_by, 7) AS entry FROM lines) AS e
+        LEFT JOIN limits l ON l.name = ANY (ARRAY[split_part(e.entry, '=', 1)])
+        WHERE l.is_paused IS NOT TRUE
+    LOOP
+        CONTINUE WHEN line.room <= 0;
+        EXIT WHEN released >= at_most;
+        released := released + cardinality(release_waiting(line.entry, least(line.room, at_most - released)));
     END LOOP;
     RETURN released;
 END
@@ -373,6 +468,43 @@ BEGIN
 END
 $function$;
 
+-- Frees the slots that a process has for its task, but for those that are kept, or all; for each another one that waits is let go,
+-- of which the transaction keeps a note: the node may claim them in it (src/store/record.rs). Gives how many were. Who is `back` in
+-- the queue, and ready, comes first for what it needs again, unless somebody in the line has precedence.
+CREATE FUNCTION free_slots_of(
+    process_id text, kept text[] DEFAULT '{}', with_process boolean DEFAULT false, back scheduled_tasks DEFAULT NULL
+) RETURNS integer
+LANGUAGE plpgsql
+SET search_path FROM CURRENT
+AS $function$
+#variable_conflict use_column
+DECLARE
+    freed    text;
+    released text[] := '{}';
+BEGIN
+    FOR freed IN
+        DELETE FROM limit_slots x
+        WHERE x.process_id = free_slots_of.process_id AND (x.of_task OR free_slots_of.with_process)
+            AND x.limit_name || CASE x.slot_key WHEN '' THEN '' ELSE '=' || x.slot_key END <> ALL (kept)
+        RETURNING x.limit_name || CASE x.slot_key WHEN '' THEN '' ELSE '=' || x.slot_key END
+    LOOP
+        CONTINUE WHEN back.state = 'READY' AND freed = ANY (back.task_limits) AND NOT EXISTS (
+            SELECT FROM (
+                SELECT h.priority, h.execution_time FROM scheduled_tasks h
+                WHERE h.state = 'HELD' AND h.held_by = 'limit:' || freed
+                ORDER BY h.priority DESC, h.execution_time LIMIT 1
+            ) AS next
+            WHERE next.priority > back.priority OR next.priority = back.priority AND next.execution_time < back.execution_time);
+        released := released || release_waiting(freed, 1);
+    END LOOP;
+    IF released <> '{}' THEN
+        PERFORM set_config('process_orchestrator.let_go', concat_ws(E'\x01',
+            nullif(current_setting('process_orchestrator.let_go', true), ''), array_to_string(released, E'\x01')), true);
+    END IF;
+    RETURN cardinality(released);
+END
+$function$;
+
 -- Frees the slots of a process that leaves the queue, those of its task when it is given back, and all when that was before its
 -- first command began; for each another one that waits is let go.
 CREATE FUNCTION free_slots() RETURNS trigger
@@ -380,17 +512,10 @@ LANGUAGE plpgsql
 SET search_path FROM CURRENT
 AS $function$
 DECLARE
-    freed    record;
-    released integer := 0;
+    released integer := free_slots_of(OLD.task_instance, '{}', TG_OP = 'DELETE'
+        OR EXISTS (SELECT FROM processes p WHERE p.process_id = OLD.task_instance AND p.status = 'NOT_STARTED'),
+        CASE WHEN TG_OP = 'UPDATE' THEN NEW END);
 BEGIN
-    FOR freed IN
-        DELETE FROM limit_slots x
-        WHERE x.process_id = OLD.task_instance AND (TG_OP = 'DELETE' OR x.of_task
-            OR EXISTS (SELECT FROM processes p WHERE p.process_id = OLD.task_instance AND p.status = 'NOT_STARTED'))
-        RETURNING x.limit_name || CASE x.slot_key WHEN '' THEN '' ELSE '=' || x.slot_key END AS entry
-    LOOP
-        released := released + release_waiting(freed.entry, 1);
-    END LOOP;
     -- The node that gives up a claim looks for itself.
     IF released > 0 AND NOT OLD.picked THEN
         PERFORM wake_nodes(OLD.priority);

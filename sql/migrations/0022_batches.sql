@@ -139,7 +139,7 @@ BEGIN
     IF char_length(note_batch_start.batch) NOT BETWEEN 1 AND 200 OR note_batch_start.batch ~ '[[:cntrl:]]'
         OR note_batch_start.batch <> btrim(note_batch_start.batch)
     THEN
-        RAISE EXCEPTION 'invalid batch name %', quote_literal(left(note_batch_start.batch, 300)) USING ERRCODE = 'PO031',
+        RAISE EXCEPTION 'invalid batch name %', quote_literal(left(note_batch_start.batch, 300)) USING ERRCODE = 'PO041',
             HINT = 'the name of a batch has 1 to 200 characters, none of them a control character, and no white space at its ends';
     END IF;
     INSERT INTO batches (name, process_type) VALUES (note_batch_start.batch, note_batch_start.process_type)
@@ -147,7 +147,7 @@ BEGIN
     SELECT b.process_type INTO its_type FROM batches b WHERE b.name = note_batch_start.batch;
     IF its_type <> note_batch_start.process_type THEN
         RAISE EXCEPTION 'batch "%" is of process type "%", not "%"', note_batch_start.batch, its_type, note_batch_start.process_type
-            USING ERRCODE = 'PO032', HINT = 'all processes of a batch are of one type; choose another name for this batch';
+            USING ERRCODE = 'PO042', HINT = 'all processes of a batch are of one type; choose another name for this batch';
     END IF;
     PERFORM set_config('process_orchestrator.batch_new', (how_many
         + coalesce(nullif(current_setting('process_orchestrator.batch_new', true), ''), '0')::bigint)::text, true);
@@ -236,7 +236,7 @@ DECLARE
     was_there boolean := EXISTS (SELECT FROM batches b WHERE b.name = set_batch.name);
 BEGIN
     IF halt_problem(nullif(set_batch.halt, '')) IS NOT NULL THEN
-        RAISE EXCEPTION '%', halt_problem(set_batch.halt) USING ERRCODE = 'PO033',
+        RAISE EXCEPTION '%', halt_problem(set_batch.halt) USING ERRCODE = 'PO043',
             HINT = 'write now or soon, a comma, fail, success or done, and =N or =N%, such as soon,fail=5% or now,fail=1';
     END IF;
     IF set_batch.max < 0 THEN
@@ -331,7 +331,7 @@ BEGIN
     SELECT * INTO batch FROM batches b WHERE b.name = locked_batch.name FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'no batch has the name %', coalesce(quote_literal(left(locked_batch.name, 300)), 'null')
-            USING ERRCODE = 'PO030', HINT = 'see them in the table batches';
+            USING ERRCODE = 'PO040', HINT = 'see them in the table batches';
     END IF;
     RETURN batch;
 END

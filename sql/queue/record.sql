@@ -11,8 +11,9 @@
 -- too: it is seen here or it comes too late, and looking for it reads nothing more. A process that would go on ends
 -- as CANCELLED, with all tasks from the one that has not completed; one that ends by itself ends as it does.
 --
--- Of a process whose tasks take a limit each by itself no claim is kept: the next task is admitted anew. Its row says so, as
--- its type may have gained the limit while the command ran.
+-- Of a process whose commands take slots of limits the claim is kept if those of the next one are among them, and nobody has
+-- precedence; otherwise it is given back, and the next task admitted anew. Its row says so, as its type may have gained the
+-- limit while the command ran.
 --
 -- Outputs of more than 1,024 bytes are not among the parameters. They follow in the same transaction, by COPY, for the
 -- processes that come back here with the era that they belong to (`outputs`). As parameters they went through an array and
@@ -35,7 +36,8 @@
 --   process are further entries of that range.
 WITH mine AS MATERIALIZED (
     SELECT r.*, s.era, s.cancel_reason,
-        CASE WHEN s.is_by_task AND r.asked = 'KEEP' THEN 'RELEASE' ELSE r.asked END AS claim,
+        CASE WHEN s.is_by_task AND r.asked = 'KEEP' AND NOT keeps_slots(r.process_id, r.task_index + 1) THEN 'RELEASE'
+            ELSE r.asked END AS claim,
         s.is_requested AND (r.asked <> 'END' OR r.outcome = 'CANCELLED') AS is_cancelled
     FROM (
         SELECT unnest($2::text[]) AS process_id, unnest($3::bigint[]) AS version, unnest($4::int[]) AS task_index,
@@ -117,12 +119,12 @@ WITH mine AS MATERIALIZED (
     WHERE (mine.claim = 'END' OR mine.is_cancelled)
         AND s.task_instance = ANY (ARRAY[mine.process_id])
 )
-SELECT process_id, era, NULL::integer AS task_index, NULL::text AS name, NULL::text AS command, NULL::boolean AS shell,
+SELECT process_id, era, claim = 'RELEASE' AND asked = 'KEEP' AND NOT is_cancelled AS is_given_back, NULL::integer AS task_index, NULL::text AS name, NULL::text AS command, NULL::boolean AS shell,
     NULL::text AS working_directory, NULL::jsonb AS environment, NULL::double precision AS timeout_minutes,
     NULL::integer AS max_retries, NULL::jsonb AS retry, NULL::bigint AS max_output_bytes, NULL::integer AS attempt,
     NULL::integer AS retry_count
 FROM mine
 UNION ALL
-SELECT process_id, NULL, task_index, name, command, shell, working_directory, environment, timeout_minutes, max_retries,
+SELECT process_id, NULL, false, task_index, name, command, shell, working_directory, environment, timeout_minutes, max_retries,
     retry, max_output_bytes, attempt, retry_count
 FROM task WHERE status = 'IN_PROGRESS'

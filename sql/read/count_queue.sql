@@ -2,6 +2,7 @@
 SELECT task_name AS process_type, count(*) AS how_many, count(*) FILTER (WHERE picked) AS picked,
     count(*) FILTER (WHERE NOT picked AND state <> 'HELD' AND execution_time <= now()) AS due,
     count(*) FILTER (WHERE NOT picked AND consecutive_failures > 0) AS waiting_retry,
+    count(*) FILTER (WHERE state = 'HELD' AND starts_with(held_by, 'limit:')) AS waiting_for_limits,
     extract(epoch FROM now() - min(greatest(execution_time, waiting_since)) FILTER (
         WHERE NOT picked AND state <> 'HELD' AND execution_time <= now() AND isfinite(execution_time)))::float8
         AS oldest_due_age

@@ -102,6 +102,13 @@ pub enum Mode {
         /// The numbers of nodes that are compared.
         counts: Vec<u32>,
     },
+    /// The rate under limits.
+    Limits {
+        /// What a limit lets run that is reached.
+        max: u32,
+        /// Processes that are held beside.
+        held: u32,
+    },
     /// What a node takes up.
     Memory,
     /// How soon a process of higher priority begins.
@@ -161,7 +168,11 @@ impl Args {
             Mode::Memory => MANY_EXECUTORS,
             Mode::Output { .. } => OUTPUT_EXECUTORS,
             _ if self.noop || matches!(self.mode, Mode::Churn { .. }) => NOOP_EXECUTORS,
-            Mode::Rate { .. } | Mode::History { .. } | Mode::Forget { .. } | Mode::Nodes { .. } => {
+            Mode::Rate { .. }
+            | Mode::History { .. }
+            | Mode::Forget { .. }
+            | Mode::Nodes { .. }
+            | Mode::Limits { .. } => {
                 let processors = std::thread::available_parallelism().map_or(2, usize::from);
                 (processors * RATE_EXECUTORS_PER_PROCESSOR).min(EXECUTORS_MAX)
             }

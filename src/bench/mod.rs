@@ -69,6 +69,7 @@ pub fn run(
         Mode::Churn { seconds } => modes::churn::run(stage, *seconds).map(BenchReport::Churn),
         Mode::Sleepers { count } => modes::sleepers::run(stage, *count).map(BenchReport::Sleepers),
         Mode::Nodes { counts } => modes::nodes::run(stage, counts).map(BenchReport::Nodes),
+        Mode::Limits { max, held } => modes::limits::run(stage, *max, *held).map(BenchReport::Limits),
         Mode::Memory => modes::memory::run(stage).map(BenchReport::Memory),
         Mode::Priority { starts } => modes::priority::run(stage, *starts).map(BenchReport::Priority),
     }

@@ -4,7 +4,8 @@ use serde::Serialize;
 
 use super::lines::Lines;
 use super::modes::{
-    churn, durable, forget, history, idle, latency, memory, nodes, output, priority, serve, sleepers, starts,
+    churn, durable, forget, history, idle, latency, limits, memory, nodes, output, priority, serve, sleepers,
+    starts,
 };
 
 /// The figures of one mode.
@@ -33,6 +34,8 @@ pub enum BenchReport {
     Sleepers(sleepers::Report),
     /// `--nodes`
     Nodes(nodes::Report),
+    /// `--limits`
+    Limits(limits::Report),
     /// `--memory`
     Memory(memory::Report),
     /// `--priority`
@@ -55,6 +58,7 @@ impl BenchReport {
             Self::Churn(it) => it.show(&mut lines),
             Self::Sleepers(it) => it.show(&mut lines),
             Self::Nodes(it) => it.show(&mut lines),
+            Self::Limits(it) => it.show(&mut lines),
             Self::Memory(it) => it.show(&mut lines),
             Self::Priority(it) => it.show(&mut lines),
         };

@@ -104,8 +104,8 @@ pub struct Options {
     /// With --history: each of those has one of this many priorities.
     #[arg(long, requires = "history", help_heading = MODES, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=20_000_000))]
     pub priorities: u32,
-    /// With --history: and this many that are due while their type is paused.
-    #[arg(long, requires = "history", help_heading = MODES, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(0..=20_000_000))]
+    /// With --history: and this many that are due while their type is paused. With --limits: that are held.
+    #[arg(long, help_heading = MODES, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(0..=20_000_000))]
     pub held: u32,
     /// With --history: and this many that are due, of --tasks tasks.
     #[arg(long, requires = "history", help_heading = MODES, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(0..=20_000_000))]
@@ -133,6 +133,10 @@ pub struct Options {
     /// The rate of so many nodes on one database, each a process of its own; several numbers are compared.
     #[arg(long, group = "mode", help_heading = MODES, value_name = "N,...", num_args = 0..=1, default_missing_value = "1,2,4", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=32))]
     pub nodes: Vec<u32>,
+    /// The rate under limits: one that is never reached over none, and one that lets so many run over as many executors
+    /// without it, for processes and for commands; and without a limit beside --held processes that are held.
+    #[arg(long, group = "mode", help_heading = MODES, value_name = "MAX", num_args = 0..=1, default_missing_value = "8", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub limits: Option<u32>,
     /// A node as `serve` runs it: memory under load, time to be ready, connections, size of the program.
     #[arg(long, group = "mode", help_heading = MODES)]
     pub memory: bool,
@@ -208,6 +212,9 @@ impl Options {
         }
         if let Some(count) = self.sleepers {
             return Mode::Sleepers { count };
+        }
+        if let Some(max) = self.limits {
+            return Mode::Limits { max, held: self.held };
         }
         if let Some(starts) = self.priority {
             return Mode::Priority { starts };

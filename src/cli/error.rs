@@ -200,7 +200,8 @@ const fn exit_code_of(reason: RefusalReason) -> u8 {
         | RefusalReason::UnknownProcess
         | RefusalReason::UnknownTask
         | RefusalReason::UnknownBatch
-        | RefusalReason::UnknownLimit => 3,
+        | RefusalReason::UnknownLimit
+        | RefusalReason::UnknownSchedule => 3,
         RefusalReason::NotRetryable | RefusalReason::WouldSkip => 1,
         RefusalReason::InvalidInput
         | RefusalReason::InvalidBatch
@@ -208,7 +209,8 @@ const fn exit_code_of(reason: RefusalReason) -> u8 {
         | RefusalReason::MissingVariable
         | RefusalReason::ProcessIdTaken
         | RefusalReason::InvalidProcessId
-        | RefusalReason::InvalidStartTime => 2,
+        | RefusalReason::InvalidStartTime
+        | RefusalReason::InvalidSchedule => 2,
     }
 }
 

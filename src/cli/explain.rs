@@ -10,6 +10,7 @@ use super::error::CliError;
 use super::options::bulk::argument;
 use super::options::bulk::not_found;
 use super::options::global::GlobalOptions;
+use super::schedules;
 use super::screen::style::Look;
 use super::screen::terminal::{Face, Size, print_json, print_lines};
 use super::screen::text::{self, Clock};
@@ -26,7 +27,7 @@ const INDENT: usize = 2;
 /// Which process to explain.
 #[derive(Debug, Args)]
 pub struct Options {
-    /// The process's id
+    /// The process's id, or the name of a schedule that does not fire
     #[arg(value_name = "ID")]
     pub process_id: String,
     /// Print one JSON document: {"process_id", "status", "task", "reasons": [{"reason", ...}], "sentences"}
@@ -40,8 +41,12 @@ pub struct Options {
 /// When there is no such process, or the database fails.
 pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
     let (_session, mut store) = Session::open(global, Need::Tables)?;
-    let explanation =
-        store.explain(&options.process_id)?.ok_or_else(|| not_found(&options.process_id, global))?;
+    let Some(explanation) = store.explain(&options.process_id)? else {
+        return match store.schedule(&options.process_id)? {
+            Some(schedule) => schedules::explain(&schedule, options.json),
+            None => Err(not_found(&options.process_id, global)),
+        };
+    };
     let teller = Teller { explanation: &explanation, clock: &Clock::system(), program: &global.program() };
     let sentences: Vec<String> = explanation.reasons.iter().map(|it| teller.sentence(it)).collect();
     if options.json {
@@ -59,6 +64,7 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
         .task_line()
         .into_iter()
         .chain(teller.skipped_line())
+        .chain(teller.schedule_line())
         .chain(teller.keyless_line())
         .chain(sentences)
     {
@@ -101,6 +107,23 @@ impl Teller<'_> {
             self.explanation.skipped_tasks.iter().map(|it| format!("\"{}\"", text::escape(it))).collect();
         let (tasks, were) = if names.len() == 1 { ("task", "was") } else { ("tasks", "were") };
         (!names.is_empty()).then(|| format!("{tasks} {} {were} SKIPPED by a retry", names.join(", ")))
+    }
+
+    /// The schedule that has started it.
+    fn schedule_line(&self) -> Option<String> {
+        let schedule = self.explanation.schedule.as_ref()?;
+        let late = match (schedule.reason.as_deref(), schedule.lateness_ms) {
+            (None, Some(late)) => format!(", {late} ms after that was due"),
+            (Some("made up"), _) => ", which was missed and was made up for later".to_owned(),
+            (Some("by hand"), _) => ", by hand".to_owned(),
+            (Some(reason), _) => format!(", {reason}"),
+            (None, None) => String::new(),
+        };
+        Some(format!(
+            "schedule \"{}\" has started it for {}{late}",
+            text::escape(&schedule.name),
+            self.clock.full(schedule.scheduled_at)
+        ))
     }
 
     /// Limits that do not count for it.

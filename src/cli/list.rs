@@ -380,6 +380,7 @@ mod tests {
             updated_at: at,
             execution_time: None,
             picked_by: None,
+            waits_for_limit: None,
         }
     }
 

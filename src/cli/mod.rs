@@ -29,6 +29,7 @@ mod progress;
 mod prune;
 mod retry;
 mod run;
+mod schedules;
 mod screen;
 mod serve;
 mod show;
@@ -156,6 +157,15 @@ What the input options name is changed, the rest of a process's input stays as i
   process-orchestrator batch retry nightly --failed"
     )]
     Batch(batch::Batch),
+    /// Schedules: processes that are started at their times
+    #[command(
+        subcommand,
+        before_help = "Examples:
+  process-orchestrator schedule add nightly-report.json
+  process-orchestrator schedule list
+  process-orchestrator schedule next nightly -n 10"
+    )]
+    Schedule(schedules::Schedules),
     /// Limits on how many run at once: list, show, set
     #[command(
         subcommand,
@@ -290,6 +300,7 @@ impl Command {
             Self::Resume(options) => pause::resume(global, options),
             Self::Types(types) => types::run(global, types, command),
             Self::Batch(batch) => batch::run(global, batch, command),
+            Self::Schedule(schedules) => schedules::run(global, schedules, command),
             Self::Limits(limits) => limits::run(global, limits, command),
             Self::Nodes(options) => nodes::run(global, options),
             Self::Prune(options) => prune::run(global, options),

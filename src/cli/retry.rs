@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::error::CliError;
 use super::options::bulk::{argument, check_type, counted, fail_with, input_options, processes, statuses};
-use super::options::bulk::{locked, not_found, warn_of_paused};
+use super::options::bulk::{locked, not_found, warn_of_limits, warn_of_paused};
 use super::options::consent::{Consent, counted_in, of_type};
 use super::options::global::GlobalOptions;
 use super::options::input::InputOptions;
@@ -86,7 +86,9 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
     };
     if !options.dry_run {
         let retried = done.iter().filter(|it| it.outcome == RetryOutcome::Retried);
-        warn_of_paused(&mut store, &retried.map(|it| it.process_id.clone()).collect::<Vec<_>>(), global)?;
+        let retried: Vec<String> = retried.map(|it| it.process_id.clone()).collect();
+        warn_of_paused(&mut store, &retried, global)?;
+        warn_of_limits(&mut store, &retried, global)?;
     }
     report(&done, options, global)
 }

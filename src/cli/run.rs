@@ -11,6 +11,7 @@ use super::options::bulk::{NODES_MAX, argument, has_running_node, refused, resum
 use super::options::documents::{self, is_file_like};
 use super::options::global::GlobalOptions;
 use super::options::input::InputOptions;
+use super::progress::limits::Limits;
 use super::progress::pauses::Pauses;
 use super::progress::{self, Alarms, Wake};
 use super::screen::terminal::{Face, message};
@@ -93,7 +94,8 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
     }
     let remedy = format!("{}, or run it all the same: --even-if-paused", resume_hint(name, global));
     let pauses = (!options.even_if_paused).then(|| Pauses::new(remedy));
-    let woken = execute(&session, id, node_id, &signals, pauses, options.json);
+    let limits = Limits::new(global.program());
+    let woken = execute(&session, id, node_id, &signals, (pauses, limits), options.json);
     let record = Record::read(&mut store, id, global)?;
     match woken? {
         Some(signal) if !record.text.process.status.is_final() => {
@@ -115,7 +117,7 @@ fn execute(
     id: &str,
     node_id: String,
     signals: &Signals,
-    pauses: Option<Pauses>,
+    (pauses, limits): (Option<Pauses>, Limits),
     json: bool,
 ) -> Result<Option<i32>, CliError> {
     let config = NodeConfig {
@@ -134,7 +136,7 @@ fn execute(
     let alarms = Alarms::with_node(signals, node.failed().clone());
     // The report on standard output takes the place of the live view if both are the same terminal.
     let is_replaced = !json && Face::stdout().is_terminal;
-    match progress::until_end(session, id, &alarms, is_replaced, pauses) {
+    match progress::until_end(session, id, &alarms, is_replaced, pauses, limits) {
         Ok(Wake::NodeFailed(problem)) => stopping::stop_failed(node, &problem),
         Ok(Wake::Ended(_)) => stopping::stop(node, signals, drain_timeout).map(|()| None),
         Ok(Wake::Signal(signal)) => stopping::stop(node, signals, drain_timeout).map(|()| Some(signal)),

@@ -22,7 +22,7 @@ use crate::database::ConnectionSource;
 use crate::engine::retention::policy::Policy;
 use crate::engine::{
     BatchKeeper, Bookkeeper, CommandRunners, EraKeeper, Health, INTERVAL_MAX, INTERVAL_MIN, Node, NodeConfig,
-    Retention, StartError, check_settings, guard,
+    Retention, Scheduler, StartError, check_settings, guard,
 };
 use crate::http::{Endpoint, HttpError, TokenFile};
 use crate::model::duration::{parse_duration, show_duration};
@@ -218,7 +218,7 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
     // After the node: what it needs comes first where threads are short.
     let beside = start_endpoint(&session, options, node.health(), token)
         .and_then(|endpoint| Ok((endpoint, start_keepers(&session, &node, &report_failure)?)));
-    let (endpoint, (eras, bookkeeper, batches)) = match beside {
+    let (endpoint, (eras, bookkeeper, batches, scheduler)) = match beside {
         Ok(beside) => beside,
         Err(error) => {
             node.stopper().interrupt();
@@ -239,6 +239,7 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
         }
         Err(problem) => stopping::stop_failed(node, &problem),
     };
+    scheduler.stop();
     bookkeeper.stop();
     batches.stop();
     if let Some(retention) = retention {
@@ -288,21 +289,22 @@ fn start_retention(
         .map_err(|cause| CliError::Failed(format!("failed to start the thread that deletes: {cause}")))
 }
 
-/// Who keeps the eras, who counts what has ended, and who keeps batches.
+/// Who keeps the eras, who counts what has ended, who keeps batches, and who fires schedules.
 fn start_keepers(
     session: &Session,
     node: &Node,
     failed: &Sender<String>,
-) -> Result<(EraKeeper, Bookkeeper, BatchKeeper), CliError> {
+) -> Result<(EraKeeper, Bookkeeper, BatchKeeper, Scheduler), CliError> {
     let named =
         |what| move |cause| CliError::Failed(format!("failed to start the thread that {what}: {cause}"));
     let (source, schema) = (session.source(), session.schema().to_owned());
     let eras = EraKeeper::start(source, schema.clone(), failed).map_err(named("keeps the eras"))?;
     let bookkeeper = Bookkeeper::start(session.source(), schema.clone(), failed)
         .map_err(named("counts what has ended"))?;
-    let batches = BatchKeeper::start(session.source(), schema, node.batches().clone(), failed)
+    let batches = BatchKeeper::start(session.source(), schema.clone(), node.batches().clone(), failed)
         .map_err(named("keeps batches"))?;
-    Ok((eras, bookkeeper, batches))
+    let scheduler = Scheduler::start(session.source(), schema, failed).map_err(named("fires schedules"))?;
+    Ok((eras, bookkeeper, batches, scheduler))
 }
 
 /// The first signal, or the message of a thread that failed.

@@ -407,6 +407,7 @@ mod tests {
                     updated_at: at(14),
                     execution_time: None,
                     picked_by: None,
+                    waits_for_limit: None,
                 },
                 input: Some(json!({"input_file": "/a\nb", "config": {"size": "10"}}).to_string()),
                 context: Some(json!({"rows": 500}).to_string()),

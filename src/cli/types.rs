@@ -1,5 +1,6 @@
 //! `types`: process types, in files and in the database.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -22,6 +23,7 @@ use super::surroundings::stopping;
 use crate::model::document::secrets::stored_secrets;
 use crate::model::faults::Fault;
 use crate::model::json_schema::process_type_schema;
+use crate::model::limits::definition::{Concurrency, Holds};
 use crate::model::process_type::{ProcessType, TaskDefinition};
 use crate::model::records::ProcessTypeData;
 use crate::platform::host_name;
@@ -260,6 +262,9 @@ fn type_lines(
     if let Some(most) = data.max_concurrent {
         lines.push(format!("At once       {most} processes"));
     }
+    for limit in limits_of(process_type) {
+        lines.push(format!("Limit         {}", text::escape(&limit.to_string())));
+    }
     let by = data.registered_by.as_ref().map(|by| format!(" by {}", text::escape(by))).unwrap_or_default();
     lines.push(format!("Changed       {}{by}, version {}", clock.full(data.updated_at), data.version));
     lines.push(String::new());
@@ -308,12 +313,20 @@ fn register(global: &GlobalOptions, options: &FileOptions) -> Result<(), CliErro
     if options.json {
         let documents: Vec<Value> = done
             .iter()
-            .map(|(name, change)| json!({ "name": name, "change": change_word(change) }))
+            .zip(&types)
+            .map(|((name, change), it)| {
+                json!({ "name": name, "change": change_word(change), "limits": limits_document(it) })
+            })
             .collect();
         return print_json(&json!({ "registered": documents }));
     }
-    let lines: Vec<String> =
-        done.iter().map(|(name, change)| format!("{} {}", text::escape(name), change_word(change))).collect();
+    let lines: Vec<String> = done
+        .iter()
+        .zip(&types)
+        .map(|((name, change), it)| {
+            format!("{} {}{}", text::escape(name), change_word(change), limits_told(it))
+        })
+        .collect();
     print_lines(&lines)
 }
 
@@ -403,6 +416,60 @@ pub fn register_documents(
     register_all(store, &documents::all_or_faults(others)?, registrar).map(drop)
 }
 
+/// The limits of a type, behind what is said of it.
+fn limits_told(process_type: &ProcessType) -> String {
+    let limits: Vec<String> = limits_of(process_type).iter().map(ToString::to_string).collect();
+    if limits.is_empty() {
+        String::new()
+    } else {
+        text::escape(&format!("; limits: {}", limits.join(", "))).into_owned()
+    }
+}
+
+fn limits_document(process_type: &ProcessType) -> Vec<Value> {
+    let one = |it: &MadeLimit<'_>| json!({ "name": it.name, "max": it.limit.max, "holds": it.limit.holds.as_str(), "task": it.task });
+    limits_of(process_type).iter().map(one).collect()
+}
+
+/// A limit that a document makes.
+struct MadeLimit<'t> {
+    name: String,
+    limit: &'t Concurrency,
+    /// The task that alone needs it.
+    task: Option<&'t str>,
+}
+
+fn limits_of(process_type: &ProcessType) -> Vec<MadeLimit<'_>> {
+    let made =
+        |limit, task| MadeLimit { name: Concurrency::limit_name(limit, &process_type.name), limit, task };
+    let own = process_type.concurrency.iter().map(|it| made(it, None));
+    let of_tasks = process_type
+        .tasks
+        .iter()
+        .flat_map(|task| task.concurrency.iter().map(|it| made(it, Some(task.name.as_str()))));
+    own.chain(of_tasks).collect()
+}
+
+impl fmt::Display for MadeLimit<'_> {
+    /// Such as `gpu (max 2, while task "fit" runs)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let max = match self.limit.max {
+            Some(max) => format!("max {max}"),
+            None => "no max here: no bound until another process type or `limits set` gives one".to_owned(),
+        };
+        let key = match (&self.limit.group, &self.limit.key) {
+            (Some(_), Some(key)) => format!(", for each {key}"),
+            _ => String::new(),
+        };
+        let holds = match (self.task, self.limit.holds) {
+            (Some(task), _) => format!(", while task {task:?} runs"),
+            (None, Holds::Task) => ", while a command runs".to_owned(),
+            (None, Holds::Process) => String::new(),
+        };
+        write!(f, "{} ({max}{key}{holds})", self.name)
+    }
+}
+
 const fn change_word(change: &Registered) -> &'static str {
     match change {
         Registered::New => "new",
@@ -421,7 +488,8 @@ fn validate(options: &FileOptions) -> Result<(), CliError> {
         };
         let notes: Vec<String> = documents.iter().flat_map(notes).collect();
         let ok = |it: &ProcessType| {
-            format!("{} OK, {}", text::escape(&it.name), stopping::counted(it.tasks.len(), "task"))
+            let tasks = stopping::counted(it.tasks.len(), "task");
+            format!("{} OK, {tasks}{}", text::escape(&it.name), limits_told(it))
         };
         print_lines(&documents::all_or_faults(documents)?.iter().map(ok).collect::<Vec<_>>())?;
         notes.iter().for_each(message);
@@ -436,7 +504,10 @@ fn validate(options: &FileOptions) -> Result<(), CliError> {
         .map(|document| match &document.result {
             Ok(valid) => {
                 let notes = places(&stored_secrets(valid));
-                json!({ "file": document.source, "name": valid.name, "faults": [], "notes": notes })
+                json!({
+                    "file": document.source, "name": valid.name, "faults": [], "notes": notes,
+                    "limits": limits_document(valid),
+                })
             }
             Err(faults) => {
                 json!({ "file": document.source, "name": null, "faults": places(&faults.faults), "notes": [] })

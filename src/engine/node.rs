@@ -11,7 +11,7 @@ use log::{debug, info, warn};
 use super::claim::claims_max;
 use super::claim::poller::{Poller, PollerParts};
 use super::claim::preemption::PreemptionRequests;
-use super::config::{EXECUTORS_MAX, INTERVAL_MAX, INTERVAL_MIN, NodeConfig};
+use super::config::{EXECUTORS_MAX, INTERVAL_MAX, INTERVAL_MIN, NodeConfig, Scope};
 use super::control::listener::Listener;
 use super::control::requests::{Paused, Requests};
 use super::guard::{self, Guard};
@@ -226,6 +226,8 @@ impl Node {
             shutdown: Arc::clone(&shutdown),
             health: Arc::clone(&health),
             pace: Pace::default(),
+            may_claim: config.scope == Scope::All && config.heeds_pauses,
+            is_let_go_left: true,
             quarantines: Vec::new(),
             apart: Apart::default(),
             caution: Caution::default(),

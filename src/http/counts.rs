@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::model::lifecycle::ProcessStatus;
+use crate::model::limits::usage::LimitUsage;
 use crate::model::records::{NodeData, StatusCounts};
 use crate::store::batches::BatchTally;
 use crate::store::counts::{Counted, QueueOfType, Tally};
+use crate::store::limits::usage::LimitFilter;
+use crate::store::schedules::ScheduleSummary;
 use crate::store::{Store, StoreError};
 
 /// Nodes that are shown and counted.
@@ -23,6 +26,9 @@ pub(super) struct Counts {
     pub nodes: Vec<NodeData>,
     /// How many batches are in each state, and how many processes of those that have not ended are in each status.
     pub batches: BatchTally,
+    /// Of groups and process types.
+    pub limits: Vec<LimitUsage>,
+    pub schedules: ScheduleSummary,
     /// What is wrong with rows that can't be counted or shown.
     pub unreadable: Vec<String>,
 }
@@ -35,9 +41,23 @@ impl Counts {
         let as_of = store.now()?;
         let nodes = store.running_nodes(RUNNING_NODES_MAX)?;
         let batches = store.batch_tally()?;
+        let limits = store.limits(LimitFilter::default())?;
+        let schedules = store.schedule_summary()?;
         let no_status = |(status, count): (&String, &i64)| format!("processes in status {status:?}: {count}");
-        let unreadable = processes.unreadable.iter().map(no_status).chain(nodes.unreadable).collect();
-        Ok(Self { as_of, processes, queue, nodes: nodes.rows, batches, unreadable })
+        let unreadable = processes
+            .unreadable
+            .iter()
+            .map(no_status)
+            .chain(nodes.unreadable)
+            .chain(limits.unreadable)
+            .collect();
+        // Batches and schedules come and go: they have counts of their own.
+        let limits = limits
+            .rows
+            .into_iter()
+            .filter(|it| it.process_type.is_some() || !it.name.contains(':'))
+            .collect();
+        Ok(Self { as_of, processes, queue, nodes: nodes.rows, batches, limits, schedules, unreadable })
     }
 
     /// The same by status alone, as `/status` tells it.
@@ -55,6 +75,7 @@ impl Counts {
             due: sum(|it| it.due),
             oldest_due_age_seconds: oldest,
             picked: sum(|it| it.picked),
+            waiting_for_limits: sum(|it| it.waiting_for_limits),
             nodes: self.nodes.clone(),
             unreadable: self.unreadable.clone(),
         }

@@ -30,6 +30,10 @@ use crate::store::read::Listed;
 /// Nodes on `/nodes`, the latest first: those that have ended are kept for a while, and every start is a new one.
 const NODES_MAX: u32 = 200;
 
+/// Schedules on one page, and times of one that are told.
+const SCHEDULES_PAGE_MAX: u32 = 200;
+const FIRINGS_MAX: u32 = 50;
+
 /// Holders and waiting processes of one limit.
 const LIMIT_ROWS_MAX: u32 = 200;
 
@@ -178,6 +182,23 @@ impl Service {
                 let (lines, next) = read.ok_or_else(|| no_such_batch(&name))?;
                 Answer::ok(&json!({ "joblog": lines, "next": next.map(|it| it.to_string()) }))
             }
+            Route::Schedules { after } => {
+                let schedules = self
+                    .readers
+                    .ask(move |store| store.schedules_without_input(after.as_deref(), SCHEDULES_PAGE_MAX))?;
+                let is_full =
+                    schedules.rows.len() + schedules.unreadable.len() >= SCHEDULES_PAGE_MAX as usize;
+                let next = schedules.rows.last().filter(|_| is_full).map(|it| it.name.clone());
+                Answer::ok(&json!({ "schedules": schedules.rows, "next": next }))
+            }
+            Route::Schedule { name } => {
+                let asked = name.clone();
+                let (schedule, firings) = self.readers.ask(move |store| {
+                    Ok((store.schedule(&asked)?, store.schedule_firings(&asked, FIRINGS_MAX)?))
+                })?;
+                let schedule = schedule.ok_or_else(|| no_such_schedule(&name))?;
+                Answer::ok(&json!({ "schedule": schedule, "firings": firings }))
+            }
             Route::Nodes => {
                 let nodes = self.readers.ask(|store| store.nodes(NODES_MAX))?;
                 list(&nodes, "nodes")
@@ -264,6 +285,11 @@ fn no_such_batch(name: &str) -> Problem {
         "batch_not_found",
         format!("no batch has the name {}; /batches lists them", quoted(name)),
     )
+}
+
+fn no_such_schedule(name: &str) -> Problem {
+    let message = format!("unknown schedule {}; /schedules lists them", quoted(name));
+    Problem::new(404, "schedule_not_found", message)
 }
 
 fn no_such_limit(name: &str) -> Problem {

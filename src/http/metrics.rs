@@ -6,11 +6,14 @@
 
 use std::fmt::Write as _;
 
+use jiff::Timestamp;
+
 use super::answer::Answer;
 use super::counts::Counts;
 use super::node_health::NodeHealth;
 use crate::engine::health::metrics::{Distribution, Metrics};
 use crate::model::lifecycle::ProcessStatus;
+use crate::model::limits::usage::LimitUsage;
 use crate::platform::own_usage;
 
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -139,6 +142,13 @@ fn database(text: &mut Exposition, counts: &Counts) {
         "How long the longest-waiting due process has been due; 0 when none is due.",
     );
     text.sample("", &[], status.oldest_due_age_seconds.unwrap_or(0.0).max(0.0));
+    text.family(
+        "limits_waiting_processes",
+        "gauge",
+        "Of those that wait, the processes that a limit holds back.",
+    );
+    text.sample("", &[], status.waiting_for_limits as f64);
+    limits(text, &counts.limits, counts.as_of);
     text.family("nodes", "gauge", "Nodes that the database knows to run, by their state.");
     for state in ["RUNNING", "STOPPING"] {
         let count = counts.nodes.iter().filter(|it| it.state == state).count();
@@ -167,8 +177,91 @@ fn database(text: &mut Exposition, counts: &Counts) {
     text.sample("", &[], counts.batches.longest_held_s as f64);
     text.family("failed_processes", "gauge", "Processes that have failed, whatever their type.");
     text.sample("", &[], status.processes.get(&ProcessStatus::Failed).copied().unwrap_or(0) as f64);
+    schedules(text, counts);
     text.family("counted_timestamp_seconds", "gauge", "When the counts of the database were made.");
     text.sample("", &[], counts.as_of.as_millisecond() as f64 / 1e3);
+}
+
+/// Limits that have series of their own; more of them have none.
+const LIMITS_MAX: usize = 100;
+
+/// All values of a limit's key together: a thousand customers are one series.
+fn limits(text: &mut Exposition, all: &[LimitUsage], as_of: Timestamp) {
+    // Those that hold something back come first where not all have room.
+    let mut shown: Vec<&LimitUsage> = all.iter().collect();
+    shown.sort_by_key(|it| std::cmp::Reverse(it.waiting > 0));
+    shown.truncate(LIMITS_MAX);
+    let age =
+        |it: &LimitUsage| it.waiting_since.map_or(0.0, |at| as_of.duration_since(at).as_secs_f64().max(0.0));
+    text.family(
+        "limit_max",
+        "gauge",
+        "How many may run at once, for each value of the key if it has one; none: no bound.",
+    );
+    for it in &shown {
+        if let Some(max) = it.max {
+            text.sample("", &[("limit", &it.name)], f64::from(max));
+        }
+    }
+    type Value = fn(&LimitUsage) -> u32;
+    let counts: [(&str, &str, Value); 2] = [
+        ("limit_taken", "Slots of a limit that are taken, all values of its key together.", |it| it.taken),
+        ("limit_waiting", "Processes that wait for a limit, all values of its key together.", |it| {
+            it.waiting
+        }),
+    ];
+    for (name, help, value) in counts {
+        text.family(name, "gauge", help);
+        for it in &shown {
+            text.sample("", &[("limit", &it.name)], f64::from(value(it)));
+        }
+    }
+    text.family(
+        "limit_oldest_wait_seconds",
+        "gauge",
+        "Since when the first process in line for a limit waits; 0 when none does.",
+    );
+    for it in &shown {
+        text.sample("", &[("limit", &it.name)], age(it));
+    }
+}
+
+fn schedules(text: &mut Exposition, counts: &Counts) {
+    let seen = &counts.schedules;
+    text.family(
+        "schedules",
+        "gauge",
+        "Schedules: all of them, those that are paused, those that can't start their process.",
+    );
+    for (state, count) in [("all", seen.schedules), ("paused", seen.paused), ("problem", seen.with_problem)] {
+        text.sample("", &[("state", state)], count as f64);
+    }
+    text.family("schedule_firings_total", "counter", "Processes that the present schedules have started.");
+    text.sample("", &[], seen.fired as f64);
+    text.family(
+        "schedule_skipped_total",
+        "counter",
+        "Times that the present schedules have skipped, by the reason.",
+    );
+    for (why, count) in [("missed", seen.missed), ("overlap", seen.overlap), ("taken", seen.taken)] {
+        text.sample("", &[("why", why)], count as f64);
+    }
+    text.family(
+        "schedule_lateness_seconds",
+        "gauge",
+        "How long after it was due the latest process of a schedule was started: the most of the last five minutes.",
+    );
+    text.sample("", &[], seen.lateness_seconds);
+    text.family(
+        "schedule_overdue_seconds",
+        "gauge",
+        "How long the oldest time of a schedule that is not paused has not been fired; 0 when none is due.",
+    );
+    text.sample("", &[], seen.overdue_seconds);
+    if let Some(next) = seen.next_at {
+        text.family("schedule_next_timestamp_seconds", "gauge", "When a schedule is due next.");
+        text.sample("", &[], next.as_millisecond() as f64 / 1e3);
+    }
 }
 
 fn own(text: &mut Exposition) {

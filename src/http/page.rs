@@ -14,6 +14,7 @@ macro_rules! script {
     () => {
         concat!(
             include_str!("page/base.js"),
+            include_str!("page/schedules.js"),
             include_str!("page/overview.js"),
             include_str!("page/process.js"),
             include_str!("page/main.js"),

@@ -37,7 +37,10 @@ pub(super) fn problem_of(error: &StoreError) -> Problem {
 /// What the schema's functions refuse, in HTTP's words.
 fn refused(refusal: &Refusal) -> Problem {
     let status = match refusal.reason {
-        RefusalReason::UnknownProcess | RefusalReason::UnknownBatch | RefusalReason::UnknownLimit => 404,
+        RefusalReason::UnknownProcess
+        | RefusalReason::UnknownBatch
+        | RefusalReason::UnknownLimit
+        | RefusalReason::UnknownSchedule => 404,
         RefusalReason::BatchOfOtherType => 409,
         RefusalReason::InvalidBatch => 422,
         RefusalReason::ProcessIdTaken | RefusalReason::NotRetryable | RefusalReason::WouldSkip => 409,
@@ -46,7 +49,8 @@ fn refused(refusal: &Refusal) -> Problem {
         | RefusalReason::MissingVariable
         | RefusalReason::InvalidProcessId
         | RefusalReason::InvalidStartTime
-        | RefusalReason::UnknownTask => 422,
+        | RefusalReason::UnknownTask
+        | RefusalReason::InvalidSchedule => 422,
     };
     let code = refusal.reason.code();
     Problem::new(status, code, format!("{}; {}", refusal.message, refusal.remedy))

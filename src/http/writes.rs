@@ -7,18 +7,22 @@ use serde_json::json;
 use super::answer::{Answer, Problem};
 use super::readers::Readers;
 use super::request::query::encode_segment;
-use super::request::route::Write;
-use crate::model::control_document::{CancelDocument, LimitDocument, RetryDocument};
+use super::request::route::{ScheduleVerb, Write};
+use crate::model::control_document::{CancelDocument, LimitDocument, PauseDocument, RetryDocument};
 use crate::model::faults::Faults;
+use crate::model::schedule::definition::Schedule;
 use crate::model::start_document::StartDocument;
 use crate::store::cancel::{CancelOutcome, CancelReason};
 use crate::store::retry::RetryOptions;
+use crate::store::schedules::Added;
 use crate::store::start::{StartOptions, StartRequest};
 
 pub(super) fn answer(readers: &Readers, write: Write, body: &[u8]) -> Result<Answer, Problem> {
     match write {
         Write::Start => start(readers, text(body)?),
         Write::Cancel { id } => cancel(readers, id, text(body)?),
+        Write::AddSchedule => add_schedule(readers, text(body)?),
+        Write::Schedule { name, verb } => of_schedule(readers, name, verb, text(body)?),
         Write::SetLimit { name } => set_limit(readers, name, text(body)?),
         Write::Retry { id } => retry(readers, id, text(body)?),
         Write::StartBatch => batches::start(readers, text(body)?),
@@ -78,6 +82,41 @@ fn set_limit(readers: &Readers, name: String, text: &str) -> Result<Answer, Prob
         store.limit(&name, 0)
     })?;
     Answer::ok(&limit.map(|it| it.usage))
+}
+
+/// 201 for a new schedule, 200 for one that was there.
+fn add_schedule(readers: &Readers, text: &str) -> Result<Answer, Problem> {
+    let schedule = Schedule::from_json(text, "body").map_err(|faults| faulty(text, faults))?;
+    let path = format!("/schedules/{}", encode_segment(&schedule.name));
+    let name = schedule.name.clone();
+    let change = readers.ask_once(move |store| store.add_schedule(&schedule, Some("HTTP")))?;
+    let mut answer = Answer::ok(&json!({ "name": name, "change": change.as_str(), "path": path }))?;
+    answer.status = if change == Added::New { 201 } else { 200 };
+    answer.headers.push(("Location", path));
+    Ok(answer)
+}
+
+fn of_schedule(readers: &Readers, name: String, verb: ScheduleVerb, text: &str) -> Result<Answer, Problem> {
+    let wanted =
+        PauseDocument::from_json(text, verb == ScheduleVerb::Pause).map_err(|faults| faulty(text, faults))?;
+    let asked = name.clone();
+    let answer = readers.ask_once(move |store| {
+        Ok(match verb {
+            ScheduleVerb::Pause => {
+                let is_changed = store.pause_schedule(&asked, wanted.reason.as_deref(), Some("HTTP"))?;
+                json!({ "name": name, "paused": true, "changed": is_changed })
+            }
+            ScheduleVerb::Resume => {
+                json!({ "name": name, "paused": false, "changed": store.resume_schedule(&asked)? })
+            }
+            ScheduleVerb::RunNow => json!({ "name": name, "process_id": store.run_schedule_now(&asked)? }),
+            ScheduleVerb::Remove => {
+                store.remove_schedule(&asked)?;
+                json!({ "name": name, "removed": true })
+            }
+        })
+    })?;
+    Answer::ok(&answer)
 }
 
 /// Faults of a document that are told; a person reads no more, and each may quote what was sent.

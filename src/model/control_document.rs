@@ -21,6 +21,35 @@ const RETRY: Shape = Shape {
     required: &[],
 };
 
+const PAUSE: Shape = Shape {
+    what: "a pause",
+    example: "an object such as {\"reason\": \"the source system is down\"}",
+    keys: &["reason"],
+    required: &[],
+};
+const BARE: Shape =
+    Shape { what: "what this call takes", example: "nothing, or an empty object", keys: &[], required: &[] };
+
+/// Why something is to be held back.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PauseDocument {
+    /// Is told to whoever asks.
+    pub reason: Option<String>,
+}
+
+impl PauseDocument {
+    /// Reads one JSON document; one of a call that takes no reason has nothing in it.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, in its order.
+    pub fn from_json(text: &str, takes_reason: bool) -> Result<Self, Faults> {
+        let mut pause = Self::default();
+        let shape = if takes_reason { &PAUSE } else { &BARE };
+        read(text, shape, |reader, _, at, node| pause.reason = line(reader, at, node))?;
+        Ok(pause)
+    }
+}
+
 const LIMIT: Shape = Shape {
     what: "a change of a limit",
     example: "an object such as {\"max\": 4}, or {\"max\": null} for what the documents say",

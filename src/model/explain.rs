@@ -11,6 +11,19 @@ use super::lifecycle::{ProcessStatus, TaskStatus};
 use super::limits::usage::{LimitFacts, LimitHolder, parse_entry};
 use super::liveness::is_silent;
 
+/// What a schedule has to do with a process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ScheduleFacts {
+    /// Its name.
+    pub name: String,
+    /// For which of its times.
+    pub scheduled_at: Timestamp,
+    /// How long after it was due the process was started.
+    pub lateness_ms: Option<i64>,
+    /// Why then: `made up`, `by hand`, `backfill`; `None`: it was its time.
+    pub reason: Option<String>,
+}
+
 /// What the tables say of a process and its surroundings at one moment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Facts {
@@ -36,6 +49,8 @@ pub struct Facts {
     pub paused: Option<(Option<Timestamp>, Option<String>)>,
     /// Its batch, if that is paused or halted.
     pub batch: Option<BatchFacts>,
+    /// The schedule that has started it.
+    pub schedule: Option<ScheduleFacts>,
     /// What limits have to do with it; `None` once it has ended.
     pub limits: Option<LimitFacts>,
     /// The sessions whose locks on its rows are in the way.
@@ -259,6 +274,8 @@ pub struct Explanation {
     pub task: Option<TaskFacts>,
     /// The names of the tasks that a retry has passed over.
     pub skipped_tasks: Vec<String>,
+    /// The schedule that has started it.
+    pub schedule: Option<ScheduleFacts>,
     /// Limits of its type that do not count for it, as their key is missing or empty in its input.
     pub keyless_limits: Vec<String>,
     /// All the reasons there are, the one to look at first first; never empty.
@@ -299,6 +316,7 @@ pub fn explain(facts: Facts) -> Explanation {
         total_tasks: facts.total_tasks,
         task: facts.task,
         skipped_tasks: facts.skipped_tasks,
+        schedule: facts.schedule,
         keyless_limits: facts.limits.map(|it| it.keyless).unwrap_or_default(),
         reasons,
         now: facts.now,
@@ -426,6 +444,7 @@ fn pause_reason(facts: &Facts) -> Option<Reason> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::limits::usage::{LimitDetails, LimitUsage, LimitWait};
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(1_000_000_000 + second).expect("a time")
@@ -461,6 +480,7 @@ mod tests {
             }),
             skipped_tasks: Vec::new(),
             paused: None,
+            schedule: None,
             limits: None,
             batch: None,
             lockers: Vec::new(),
@@ -498,6 +518,41 @@ mod tests {
         let mut retried = queued(|it| it.is_due = false);
         retried.task.iter_mut().for_each(|task| task.status = TaskStatus::WaitingRetry);
         assert_eq!(codes(retried), ["WAITING_RETRY"]);
+    }
+
+    #[test]
+    fn a_process_that_waits_for_a_limit_is_told_which_and_where_it_stands() {
+        let usage = LimitUsage {
+            name: "gpu".to_owned(),
+            process_type: None,
+            max: Some(2),
+            declared_max: Some(1),
+            is_set: true,
+            is_paused: false,
+            changed_by: Some("ann".to_owned()),
+            changed_at: at(0),
+            taken: 2,
+            waiting: 5,
+            keys_waiting: 1,
+            waiting_since: None,
+        };
+        let details = LimitDetails { usage, key: None, declared_by: vec![], holders: vec![], line: vec![] };
+        let wait = LimitWait { entry: "gpu=acme=x".to_owned(), max: Some(2), taken: 2, is_paused: false };
+        let limits = LimitFacts {
+            blocked: Some((wait, details)),
+            since: Some(at(1)),
+            ahead: 3,
+            keyless: vec!["k".to_owned()],
+        };
+        let explanation = explain(Facts { limits: Some(limits.clone()), ..facts() });
+        assert_eq!(explanation.keyless_limits, ["k"]);
+        let Reason::Limit { limit, key, ahead, is_set, .. } = &explanation.reasons[0] else {
+            panic!("{explanation:?}")
+        };
+        assert_eq!((limit.as_str(), key.as_deref(), *ahead, *is_set), ("gpu", Some("acme=x"), 3, true));
+        assert_eq!(explanation.reasons.len(), 1, "that executors are full is not why");
+        let paused = Facts { paused: Some((None, None)), limits: Some(limits), ..facts() };
+        assert_eq!(codes(paused), ["PAUSED", "LIMIT"]);
     }
 
     #[test]

@@ -16,7 +16,15 @@ pub const INPUT_BYTES_MAX: usize = 1024 * 1024;
 const SHAPE: Shape = Shape {
     what: "an input",
     example: "an object such as {\"input_file\": \"/data/orders.json\", \"config\": {\"batch_size\": \"100\"}}",
-    keys: &["input_file", "output_dir", "user_id", "config", "metadata"],
+    keys: &[
+        "input_file",
+        "output_dir",
+        "user_id",
+        "config",
+        "metadata",
+        "scheduled_at",
+        "previous_scheduled_at",
+    ],
     required: &[],
 };
 
@@ -52,6 +60,12 @@ pub struct ProcessInputData {
     /// `${metadata.key}` in commands.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,
+    /// `${scheduled_at}` in commands: the time of a schedule that has started the process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scheduled_at: Option<String>,
+    /// `${previous_scheduled_at}` in commands: the time before that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub previous_scheduled_at: Option<String>,
 }
 
 impl ProcessInputData {
@@ -102,7 +116,27 @@ impl ProcessInputData {
                 document.insert(key.to_owned(), json!(pairs));
             }
         }
+        let times =
+            [("scheduled_at", &self.scheduled_at), ("previous_scheduled_at", &self.previous_scheduled_at)];
+        for (key, text) in times {
+            document.extend(text.as_ref().map(|text| (key.to_owned(), json!(text))));
+        }
         Value::Object(document)
+    }
+
+    /// Those of the variables that a process type requires which this input of a schedule does not give; its times are given
+    /// when it fires.
+    pub(crate) fn missing<'n>(&self, required: &'n [String]) -> Vec<&'n str> {
+        let is_given = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+        let has = |name: &str| match (name, name.split_once('.')) {
+            ("input_file", _) => is_given(&self.input_file),
+            ("output_dir", _) => is_given(&self.output_dir),
+            ("user_id", _) => is_given(&self.user_id),
+            (_, Some(("config", key))) => self.config.contains_key(key),
+            (_, Some(("metadata", key))) => self.metadata.contains_key(key),
+            _ => true,
+        };
+        required.iter().map(String::as_str).filter(|name| !has(name)).collect()
     }
 
     /// Checks an input that code has built, by the rules of documents.
@@ -157,7 +191,7 @@ fn read(node: &Node, source: &str) -> Result<ProcessInputData, Faults> {
 }
 
 /// Reads an input that stands at `at` in a larger document.
-pub(super) fn read_at(reader: &mut Reader, at: &str, node: &Node) -> ProcessInputData {
+pub(crate) fn read_at(reader: &mut Reader, at: &str, node: &Node) -> ProcessInputData {
     let mut input = ProcessInputData::new();
     reader.object(at, node, &SHAPE, |reader, key, at, node| match key {
         _ if *node == Node::Null => {}
@@ -166,6 +200,8 @@ pub(super) fn read_at(reader: &mut Reader, at: &str, node: &Node) -> ProcessInpu
         "user_id" => input.user_id = text(reader, at, node),
         "config" => input.config = pairs(reader, at, node),
         "metadata" => input.metadata = pairs(reader, at, node),
+        "scheduled_at" => input.scheduled_at = text(reader, at, node),
+        "previous_scheduled_at" => input.previous_scheduled_at = text(reader, at, node),
         _ => {}
     });
     let bytes = written_bytes(&input);
@@ -296,7 +332,7 @@ mod tests {
                 "in.json: user_id: \"a\\0b\" holds a NUL character; remove the \\u0000: neither commands nor \
                  PostgreSQL can hold it",
                 "in.json: colour: unknown key; the keys of an input are input_file, output_dir, user_id, config, \
-                 metadata",
+                 metadata, scheduled_at, previous_scheduled_at",
                 "in.json: config.a: the key \"a\" is given twice; keep one of them",
                 "in.json: config.a: an array is not a text; write a text, a number, true or false; JSON in it must \
                  be quoted",

@@ -13,6 +13,7 @@ use super::process_type::{
     DEFAULT_MAX_OUTPUT_BYTES, DEFAULT_MAX_RETRIES, DEFAULT_TIMEOUT_MINUTES, Leftovers, OnCrash,
 };
 use super::retry::RetryPolicy;
+use super::schedule::definition::{CatchUp, DEFAULT_CATCH_UP_MAX, Overlap};
 
 /// Any text without NUL.
 const TEXT_PATTERN: &str = r"^[^\u0000]*$";
@@ -68,8 +69,15 @@ pub fn process_type_schema() -> Value {
                 "maxItems": TASKS_MAX,
                 "items": { "$ref": "#/$defs/task" },
             },
+            "schedules": {
+                "description": "When processes of the type are started; registered, changed and removed with it.",
+                "type": "array",
+                "items": { "$ref": "#/$defs/schedule" },
+            },
         },
-        "$defs": { "task": task(), "retry": retry(), "limit": limit(), "task_limit": task_limit() },
+        "$defs": {
+            "task": task(), "retry": retry(), "limit": limit(), "task_limit": task_limit(), "schedule": schedule(),
+        },
     })
 }
 
@@ -135,6 +143,78 @@ fn task() -> Value {
         },
         "if": { "properties": { "shell": { "not": { "const": false } } }, "required": ["shell"] },
         "then": { "properties": { "command": { "type": "string" } } },
+    })
+}
+
+/// What a parser can't tell by patterns alone, such as whether an expression ever comes, is not in it.
+fn schedule() -> Value {
+    let text = |description: &str, example: &str| json!({ "description": description, "type": "string", "pattern": TEXT_PATTERN, "examples": [example] });
+    let pairs = json!({ "type": ["object", "null"] });
+    json!({
+        "description": "Times at which processes are started.",
+        "type": "object",
+        "required": ["name"],
+        "additionalProperties": false,
+        "properties": {
+            "name": {
+                "description": "Unique among all schedules; it begins the id of each process.",
+                "type": "string",
+                "minLength": 1,
+                "maxLength": NAME_CHARS_MAX,
+                "pattern": r"^[^\s\u0000-\u001f\u007f-\u009f@=%]([^\u0000-\u001f\u007f-\u009f@=%]*[^\s\u0000-\u001f\u007f-\u009f@=%])?$",
+                "examples": ["nightly"],
+            },
+            "process_type": text("The type in whose document this stands.", "data-processing-pipeline"),
+            "cron": text("minute hour day month weekday, with seconds before them if need be, or @daily and the like.", "30 2 * * *"),
+            "every": {
+                "description": "A length of real time, counted from `from` or 1970.",
+                "type": "string",
+                "pattern": DURATION_PATTERN,
+                "examples": ["15m"],
+            },
+            "time_zone": text("Whose clock shows the times of `cron`.", "Europe/Berlin"),
+            "input": {
+                "description": "What each process works on.",
+                "type": "object",
+                "additionalProperties": false,
+                "properties": {
+                    "input_file": { "type": ["string", "null"] },
+                    "output_dir": { "type": ["string", "null"] },
+                    "user_id": { "type": ["string", "null"] },
+                    "scheduled_at": { "type": ["string", "null"] },
+                    "previous_scheduled_at": { "type": ["string", "null"] },
+                    "config": pairs,
+                    "metadata": pairs,
+                },
+            },
+            "priority": { "description": "Higher runs first.", "type": "integer", "default": 0 },
+            "overlap": {
+                "description": "What becomes of a time while the process before has not ended.",
+                "enum": Overlap::WORDS,
+                "default": Overlap::default().as_str(),
+            },
+            "catch_up": {
+                "description": "What becomes of times when nobody was there.",
+                "enum": CatchUp::WORDS,
+                "default": CatchUp::default().as_str(),
+            },
+            "catch_up_max": {
+                "description": "How many of them `all` makes up for.",
+                "type": "integer",
+                "minimum": 1,
+                "maximum": 1_000,
+                "default": DEFAULT_CATCH_UP_MAX,
+            },
+            "jitter": {
+                "description": "Each start is later by up to so much.",
+                "type": "string",
+                "pattern": DURATION_PATTERN,
+                "default": "0s",
+            },
+            "from": text("No time before this.", "2026-12-01T08:00:00Z"),
+            "until": text("No time after this.", "2027-12-01T08:00:00Z"),
+        },
+        "oneOf": [{ "required": ["cron"] }, { "required": ["every"] }],
     })
 }
 
@@ -228,8 +308,8 @@ fn name(description: &str, example: &str) -> Value {
 fn command() -> Value {
     json!({
         "description": "The program and its arguments: a text split by the shell's word rules (with \"shell\": true a \
-                        script), or an array. Variables: ${input_file} ${output_dir} ${user_id} ${process_id} \
-                        ${process_type} ${task_name} ${config.KEY} ${metadata.KEY} ${processContext.KEY} ${env.NAME}, each also \
+                        script), or an array. Variables: ${input_file} ${output_dir} ${user_id} ${scheduled_at} ${previous_scheduled_at} \
+                        ${process_id} ${process_type} ${task_name} ${config.KEY} ${metadata.KEY} ${processContext.KEY} ${env.NAME}, each also \
                         as ${name:-default}; $${ is the text ${.",
         "anyOf": [
             { "type": "string", "pattern": COMMAND_PATTERN },

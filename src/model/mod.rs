@@ -22,6 +22,7 @@ pub mod process_type;
 pub mod records;
 pub mod registry;
 pub mod retry;
+pub mod schedule;
 pub mod shell;
 pub mod start_document;
 pub mod suggest;

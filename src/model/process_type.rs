@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::limits::definition::{Concurrency, Holds};
 use super::retry::RetryPolicy;
+use super::schedule::definition::Schedule;
 
 /// Bytes of a command's output that are kept when a task says nothing (1 MiB).
 pub const DEFAULT_MAX_OUTPUT_BYTES: u64 = 1024 * 1024;
@@ -32,6 +33,8 @@ pub struct ProcessType {
     pub concurrency: Vec<Concurrency>,
     /// The tasks in the order in which they run.
     pub tasks: Vec<TaskDefinition>,
+    /// When processes of it are started; registered, changed and removed with it.
+    pub schedules: Vec<Schedule>,
 }
 
 /// One command of a process type, with its settings.
@@ -126,6 +129,7 @@ impl ProcessType {
             description: description.into(),
             concurrency: Vec::new(),
             tasks: Vec::new(),
+            schedules: Vec::new(),
         }
     }
 

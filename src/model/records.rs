@@ -46,6 +46,8 @@ pub struct ProcessData {
     pub execution_time: Option<Timestamp>,
     /// The node that has claimed it.
     pub picked_by: Option<String>,
+    /// The limit that holds it back, with the key's value behind a `=`; see `limits show`.
+    pub waits_for_limit: Option<String>,
 }
 
 /// One command of a process.
@@ -207,6 +209,8 @@ pub struct StatusCounts {
     pub oldest_due_age_seconds: Option<f64>,
     /// Processes that a node has claimed.
     pub picked: i64,
+    /// Of those that wait, the ones that a limit holds back.
+    pub waiting_for_limits: i64,
     /// The nodes that run now.
     pub nodes: Vec<NodeData>,
     /// What is wrong with rows that could not be counted: sentences that name them. Left out when all could.

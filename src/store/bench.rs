@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use postgres::SimpleQueryMessage;
 use serde::Serialize;
+use serde_json::Value;
 
 use super::membership::NodeIdentity;
 use super::row::{get, unreadable};
@@ -79,6 +80,10 @@ const START_ONE: Sql = Sql::new(
     "start a process",
     "SELECT start_process($1, start_at => now() + $2::float8 * interval '1 second') AS process_id",
 );
+/// The type as it is registered, with limits.
+const LIMIT_TYPE: Sql =
+    Sql::new("give a process type limits", "UPDATE process_types SET concurrency = $2 WHERE name = $1");
+const HOLD_FRONT: Sql = Sql::new("hold what limits block", "SELECT hold_blocked($1) AS held");
 const POSTPONE: Sql = Sql::new(
     "postpone a process",
     "UPDATE scheduled_tasks SET execution_time = clock_timestamp() WHERE task_instance = $1",
@@ -339,6 +344,23 @@ impl Store {
     /// When the database fails.
     pub fn postpone(&mut self, process_id: &str) -> Result<(), StoreError> {
         self.execute(&POSTPONE, &[&process_id]).map(drop)
+    }
+
+    /// Gives a type limits, in the form of its row: `[{"name", "max", "holds"}]`.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn limit_type(&mut self, process_type: &str, concurrency: &Value) -> Result<(), StoreError> {
+        self.execute(&LIMIT_TYPE, &[&process_type, concurrency]).map(drop)
+    }
+
+    /// Holds what limits block, at most `limit` of what is at the front of the queue; gives how many.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn hold_front(&mut self, limit: u32) -> Result<i64, StoreError> {
+        let limit = i32::try_from(limit).unwrap_or(i32::MAX);
+        get(&self.query_one(&HOLD_FRONT, &[&limit], "the queue")?, "held", "the queue")
     }
 
     /// Sessions of this database whose name holds `part`, by name.

@@ -151,10 +151,14 @@ pub enum RefusalReason {
     /// `PO012`
     WouldSkip,
     /// `PO030`
+    UnknownSchedule,
+    /// `PO031`
+    InvalidSchedule,
+    /// `PO040`
     UnknownBatch,
-    /// `PO031`, `PO033`
+    /// `PO041`, `PO043`
     InvalidBatch,
-    /// `PO032`
+    /// `PO042`
     BatchOfOtherType,
 }
 
@@ -176,6 +180,8 @@ impl RefusalReason {
             Self::InvalidBatch => "invalid_batch",
             Self::BatchOfOtherType => "batch_of_other_type",
             Self::UnknownLimit => "limit_not_found",
+            Self::UnknownSchedule => "schedule_not_found",
+            Self::InvalidSchedule => "invalid_schedule",
         }
     }
 
@@ -191,10 +197,12 @@ impl RefusalReason {
             "PO008" => Some(Self::NotRetryable),
             "PO009" => Some(Self::UnknownTask),
             "PO012" => Some(Self::WouldSkip),
-            "PO030" => Some(Self::UnknownBatch),
-            "PO031" | "PO033" => Some(Self::InvalidBatch),
-            "PO032" => Some(Self::BatchOfOtherType),
+            "PO040" => Some(Self::UnknownBatch),
+            "PO041" | "PO043" => Some(Self::InvalidBatch),
+            "PO042" => Some(Self::BatchOfOtherType),
             "PO020" => Some(Self::UnknownLimit),
+            "PO030" => Some(Self::UnknownSchedule),
+            "PO031" => Some(Self::InvalidSchedule),
             _ => None,
         }
     }

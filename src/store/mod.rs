@@ -23,6 +23,7 @@
 //! | `limits` | what is taken of limits and what waits, and changing them by hand |
 //! | `live` | what running commands print, shown and read |
 //! | `read` | what the faces show: processes, lists of them, counts, nodes, why a process waits, who is in the way, the server's state |
+//! | `schedules` | see what is due, fire it, and what people ask of schedules |
 //! | `bench` | what a bench asks besides |
 //!
 //! Beneath them: `connection` brings statements to the server, `row` reads what comes back.
@@ -51,6 +52,7 @@ pub mod retry;
 pub mod roles;
 mod room;
 mod row;
+pub mod schedules;
 pub mod start;
 pub mod types;
 

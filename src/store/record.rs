@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use postgres::types::Json;
 use serde_json::{Map, Value};
 
-use super::claims::{ClaimedTask, read_task};
+use super::claims::{ClaimedBatch, ClaimedTask, read_task};
 use super::locks::{Beside, Rows};
 use super::row::{get, unreadable};
 use super::{Sql, Store, StoreError};
@@ -24,6 +24,11 @@ const COPY: Sql = Sql::new(
 const INSERT: Sql = Sql::new(
     "record a long output",
     "INSERT INTO outputs (era, process_id, task_index, attempt, output) VALUES ($1, $2, $3, $4, $5)",
+);
+/// What `free_slots_of` has noted in this transaction.
+const LET_GO: Sql = Sql::new(
+    "see what limits have let go",
+    "SELECT unnest(string_to_array(nullif(current_setting('process_orchestrator.let_go', true), ''), E'\\x01')) AS process_id",
 );
 const RECORDED: Sql =
     Sql::new("see which results were recorded", include_str!("../../sql/queue/recorded.sql"));
@@ -110,9 +115,19 @@ impl TaskResult {
     }
 }
 
-/// The results that are durable now, by process: each with the task that is in progress since then under the kept
-/// claim, if there is one, or why its row can't be read.
-pub type Recorded = HashMap<String, Result<Option<ClaimedTask>, StoreError>>;
+/// The results that are durable now, by process: each with what goes on since then, or why its row can't be read.
+pub type Recorded = HashMap<String, Result<Next, StoreError>>;
+
+/// What comes after a result that was recorded.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Next {
+    /// This task is in progress, under the kept claim.
+    Task(ClaimedTask),
+    /// Nothing is in progress.
+    Nothing,
+    /// A claim that was to be kept was given back: the next task needs slots of limits that it has to be admitted for.
+    GivenBack,
+}
 
 impl Store {
     /// Records a batch: all results whose claims are still `node`'s, and none of the others. A result that is not
@@ -126,6 +141,29 @@ impl Store {
             true => self.in_transaction(RECORD.action, |store| store.record_all(node, results.iter())),
             false => self.record_all(node, results.iter()),
         }
+    }
+
+    /// The same, and claims in the same transaction what limits have let go in it, but for what `limit` leaves: one commit
+    /// in place of two between the end of a process and the begin of the next one. Beside them stands how many were let go.
+    ///
+    /// # Errors
+    /// As [`Store::record`]; what is claimed may be what has failed.
+    pub fn record_and_claim(
+        &mut self,
+        node: &str,
+        results: &[TaskResult],
+        limit: usize,
+    ) -> Result<(Recorded, ClaimedBatch, usize), StoreError> {
+        self.in_transaction(RECORD.action, |store| {
+            let recorded = store.record_all(node, results.iter())?;
+            let let_go: Vec<String> = store.query_column(&LET_GO, &[], "process_id", "a limit")?;
+            let ids: Vec<&str> = let_go.iter().take(limit).map(String::as_str).collect();
+            let claimed = match ids.is_empty() {
+                true => ClaimedBatch::default(),
+                false => store.claim_these(node, &ids, true)?,
+            };
+            Ok((recorded, claimed, let_go.len()))
+        })
     }
 
     /// Where there are long outputs, a transaction is open.
@@ -292,8 +330,13 @@ fn read_recorded(rows: &[postgres::Row]) -> Result<Recorded, StoreError> {
     for row in rows {
         let process_id: &str = get(row, "process_id", "a recorded result")?;
         match read_task(row, "the next task") {
-            Ok(None) => drop(recorded.entry(process_id.to_owned()).or_insert(Ok(None))),
-            task => drop(recorded.insert(process_id.to_owned(), task)),
+            Ok(None) => {
+                let is_given_back = get(row, "is_given_back", "a recorded result")?;
+                let next = if is_given_back { Next::GivenBack } else { Next::Nothing };
+                recorded.entry(process_id.to_owned()).or_insert(Ok(next));
+            }
+            Ok(Some(task)) => drop(recorded.insert(process_id.to_owned(), Ok(Next::Task(task)))),
+            Err(error) => drop(recorded.insert(process_id.to_owned(), Err(error))),
         }
     }
     Ok(recorded)

@@ -274,6 +274,9 @@ impl Store {
             let description = &process_type.description;
             let row = store
                 .query_opt(&REGISTER, &[name, description, &definition, &rows, &required, &by, &limits])?;
+            if row.is_some() {
+                store.set_type_schedules(name, &process_type.schedules, by)?;
+            }
             Ok(match row {
                 None => Registered::Unchanged,
                 Some(row) if get(&row, "is_new", "a process type")? => Registered::New,

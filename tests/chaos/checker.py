@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from typing import Dict, Iterable, List, Tuple
 
 import limits
+import schedules
 from database import Database
 from excuses import CLOCK_S, Excuses
 from journal import Execution, Journal, read_all
@@ -72,6 +73,8 @@ class Checker:
         for process_id in sorted(set(self.processes) - set(rows)):
             self._wrong(process_id, "its start was committed, and it is not there")
         for process_id in sorted((set(rows) | set(trail) | set(journals)) - set(self.processes)):
+            if schedules.is_one(process_id):
+                continue
             self._wrong(process_id, "nobody has started it")
         for row in self.database.ask("SELECT task_instance, picked_by FROM process_orchestrator.scheduled_tasks"):
             self._wrong(row["task_instance"], "is left in the queue, picked by {!r}".format(row["picked_by"]))

@@ -127,10 +127,14 @@ $function$;
 CREATE TABLE chaos.exceeded (
     limit_name text, slot_key text, process_id text, taken bigint, most integer, at timestamptz DEFAULT clock_timestamp()
 );
+-- Each slot that was taken.
+CREATE TABLE chaos.taken (n bigserial PRIMARY KEY, entry text NOT NULL);
+CREATE INDEX taken_of ON chaos.taken (entry, n);
 CREATE FUNCTION chaos.slot_taken() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = chaos, pg_temp
 AS $function$
 BEGIN
+    INSERT INTO taken (entry) VALUES (NEW.limit_name || CASE NEW.slot_key WHEN '' THEN '' ELSE '=' || NEW.slot_key END);
     INSERT INTO exceeded (limit_name, slot_key, process_id, taken, most)
     SELECT NEW.limit_name, NEW.slot_key, NEW.process_id, t.taken, l.max
     FROM process_orchestrator.limits l CROSS JOIN (

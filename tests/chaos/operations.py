@@ -96,14 +96,17 @@ class Operators:
 
     def _change_limits(self) -> None:
         while not self.is_over.wait(CHANGE_EVERY_S):
-            name, most, asked = self.chance.choice(limits.CHANGED), self.chance.randint(0, limits.CHANGED_MAX), uptime()
-            done = None
-            try:
-                self.database.execute("SELECT process_orchestrator.set_limit('{}', {})".format(name, most))
-                done = uptime()
-            finally:
-                self.changes.append(limits.Change(name, most, asked, done))
-        limits.reset_all(self.database)
+            self._set_max(self.chance.choice(list(limits.CHANGED)), self.chance.randint(0, limits.CHANGED_MAX))
+        for name, most in limits.CHANGED.items():
+            self._set_max(name, most)
+
+    def _set_max(self, name: str, most: int) -> None:
+        asked, done = uptime(), None
+        try:
+            self.database.execute("SELECT process_orchestrator.set_limit('{}', {})".format(name, most))
+            done = uptime()
+        finally:
+            self.changes.append(limits.Change(name, most, asked, done))
 
     def _cancel(self) -> None:
         while not self.is_over.wait(CANCEL_EVERY_S):

@@ -11,6 +11,7 @@ from typing import List, Optional, Tuple
 import events
 import faults
 import limits
+import schedules
 import workload
 from checker import Checker
 from database import Database, DatabaseError
@@ -78,6 +79,8 @@ class Run:
         exact_offset = events.exact_offset()
         self.prepare(self.settings.binary)
         events.install(self.database)
+        if self.settings.has_limits:
+            schedules.begin(self.database)
         for node in self.nodes:
             node.start()
         self.is_tending.set()
@@ -89,13 +92,18 @@ class Run:
         self.starter.end()
         self.injector.end()
         self.operators.end()
+        late: List[str] = []
+        if self.settings.has_limits:
+            late = schedules.end(self.database)
         self.starter.start_now(workload.calm(self.settings))
-        problems = self._finish()
+        problems = late + self._finish()
         excuses = Excuses(self.nodes, self.injector.isolations, self.injector.sessions_lost, self.stalls)
         processes = [process for wave in self.waves for process in wave.processes]
         checker = Checker(self.settings, self.database, processes, excuses, offset, self.operators.cancelled,
                           self.operators.retried, self.operators.changes)
         checker.run()
+        if self.settings.has_limits:
+            problems += schedules.problems(self.database)
         problems += checker.violations + self._problems() + self.waiting.problems + limits.exceeded(self.database)
         journals, _ = read_all(self.settings)
         events.export(self.settings, self.database, self.nodes, journals, excuses, exact_offset, began_at)

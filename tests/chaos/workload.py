@@ -9,6 +9,7 @@ import time
 from typing import Dict, List, NamedTuple, Optional
 
 import limits
+import schedules
 from database import Database, DatabaseError
 from settings import ChaosError, Settings
 
@@ -109,6 +110,9 @@ def write_types(settings: Settings) -> None:
     for kind in KINDS:
         with open(os.path.join(settings.types, kind.name + ".json"), "w") as file:
             json.dump(document(kind, settings), file, indent=1)
+    if settings.has_limits:
+        with open(os.path.join(settings.types, "ticks.json"), "w") as file:
+            json.dump(document(Kind(schedules.KIND, 0, ["ok"], 0, 5, 0.0), settings), file, indent=1)
 
 
 def plan(settings: Settings) -> List[Wave]:

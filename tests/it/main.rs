@@ -20,6 +20,7 @@ mod plans;
 mod program;
 mod protocol;
 mod readme;
+mod schedules;
 mod scripts;
 mod servers;
 mod terminal;

@@ -6,6 +6,7 @@ pub mod forget;
 pub mod history;
 pub mod idle;
 pub mod latency;
+pub mod limits;
 pub mod memory;
 pub mod nodes;
 pub mod output;

@@ -60,6 +60,7 @@ enum Source {
     Ids(&'static [ProcessStatus]),
     Tasks,
     Nodes,
+    Schedules,
     Limits,
     Batches,
     Files,
@@ -164,6 +165,7 @@ fn source(line: &Line<'_>, arg: &Arg) -> Source {
         ("show", "name", "NAME") => Source::Types,
         ("help", "subcommand", _) => Source::Commands,
         (_, "node", _) => Source::Nodes,
+        (_, "schedule", _) => Source::Schedules,
         (_, _, "LIMIT") => Source::Limits,
         (_, _, "FILE|TYPE") => Source::FilesAndTypes,
         (_, _, "JSON|@FILE|@-") => Source::AtFiles,
@@ -213,6 +215,7 @@ fn ask_database(line: &Line<'_>, source: &Source) -> Option<Vec<Candidate>> {
         Source::Limits => store.limit_names(typed, limit).ok()?,
         Source::Batches => store.batch_names_like(typed, limit).ok()?,
         Source::Nodes => store.node_names(typed, limit).ok()?,
+        Source::Schedules => store.schedule_names(typed, limit).ok()?,
         Source::Ids(statuses) => store.newest_ids(typed, statuses, limit).ok()?,
         Source::Tasks => {
             let id = line.positionals.first().map(String::as_str);

@@ -782,6 +782,7 @@ mod tests {
                 due,
                 oldest_due_age_seconds: Some(age),
                 picked,
+                waiting_for_limits: 0,
                 nodes: Vec::new(),
                 unreadable: Vec::new(),
             };
@@ -843,6 +844,7 @@ mod tests {
             due,
             oldest_due_age_seconds: None,
             picked: 0,
+            waiting_for_limits: 0,
             nodes: Vec::new(),
             unreadable: Vec::new(),
         };

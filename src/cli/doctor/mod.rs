@@ -3,6 +3,8 @@
 mod check;
 mod checks;
 mod eras;
+mod limits;
+mod schedules;
 
 use std::time::{Duration, Instant};
 
@@ -23,6 +25,7 @@ use crate::model::explain::blocker::Blocker;
 use crate::model::lifecycle::TaskStatus;
 use crate::model::records::{NodeData, StatusCounts};
 use crate::store::batches::BatchFilter;
+use crate::store::limits::usage::LimitFilter;
 use crate::store::{Store, StoreError};
 
 /// What to print.
@@ -112,6 +115,14 @@ fn examine(
             Ok(page) => checks::of_batches(&page.batches),
             Err(error) => checks::unseen("batches", &error),
         });
+        checks.push(match look_at_limits(store) {
+            Ok(check) => check,
+            Err(error) => checks::unseen("limits", &error),
+        });
+        checks.push(match store.schedules(None, schedules::SCHEDULES_MAX) {
+            Ok(found) => schedules::of_schedules(&found, &global.program()),
+            Err(error) => checks::unseen("schedules", &error),
+        });
         match store.process_types() {
             Ok(types) => checks.extend([
                 checks::of_paused(&types),
@@ -167,6 +178,19 @@ fn queue(
 
 /// The newest batches, which are looked at.
 const BATCHES_MAX: u32 = 200;
+/// Whoever waits although there is room is looked at twice: a node may be about to let it go.
+fn look_at_limits(store: &mut Store) -> Result<Check, StoreError> {
+    let all = store.limits(LimitFilter::default())?;
+    let mut troubles = store.limit_troubles()?;
+    if !troubles.passed_over.is_empty() || !troubles.leaked.is_empty() {
+        std::thread::park_timeout(PASSED_OVER_MIN);
+        let again = store.limit_troubles()?;
+        troubles.passed_over.retain(|it| again.passed_over.contains(it));
+        troubles.leaked.retain(|it| again.leaked.contains(it));
+    }
+    Ok(limits::of_limits(&all, &troubles))
+}
+
 /// A transaction that has locked a row for less is most likely a node's.
 const LOCK_OLD: Duration = Duration::from_secs(1);
 /// Locked processes that are looked for.

@@ -6,7 +6,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use super::global::GlobalOptions;
 use crate::cli::error::CliError;
-use crate::cli::progress::pauses;
+use crate::cli::progress::{limits, pauses};
 use crate::cli::screen::terminal::{message, tell};
 use crate::model::lifecycle::ProcessStatus;
 use crate::model::suggest::closest;
@@ -83,6 +83,22 @@ pub fn warn_of_paused(store: &mut Store, ids: &[String], global: &GlobalOptions)
         if let Some(pause) = store.pause_of(&name)? {
             message(format!("{}; {}", pauses::sentence(&name, &pause), resume_hint(&name, global)));
         }
+    }
+    Ok(())
+}
+
+/// Processes that are looked at for limits which hold them back.
+const LIMITS_LOOKED_AT_MAX: usize = 10;
+
+/// Says which of these processes waits for a limit from now on; of many some are looked at.
+///
+/// # Errors
+/// When the database fails.
+pub fn warn_of_limits(store: &mut Store, ids: &[String], global: &GlobalOptions) -> Result<(), CliError> {
+    let first: Vec<&str> = ids.iter().take(LIMITS_LOOKED_AT_MAX).map(String::as_str).collect();
+    let waiting: Vec<_> = store.limit_waits(&first, true)?.into_iter().collect();
+    if !waiting.is_empty() {
+        message(limits::sentence(&waiting[..1], ids.len(), &global.program()));
     }
     Ok(())
 }

@@ -84,7 +84,7 @@ impl InputOptions {
 }
 
 /// The text of a file, or of standard input for `-`, with its name for messages.
-fn read_whole(path: &str) -> Result<(String, String), CliError> {
+pub(in crate::cli) fn read_whole(path: &str) -> Result<(String, String), CliError> {
     let (source, reader) = open(path)?;
     let mut bytes = Vec::new();
     let most = INPUT_BYTES_MAX as u64 + 1;

@@ -343,6 +343,8 @@ fn has(input: &ProcessInputData, name: &str) -> bool {
         ("input_file", _) => is_given(&input.input_file),
         ("output_dir", _) => is_given(&input.output_dir),
         ("user_id", _) => is_given(&input.user_id),
+        ("scheduled_at", _) => is_given(&input.scheduled_at),
+        ("previous_scheduled_at", _) => is_given(&input.previous_scheduled_at),
         (_, Some(("config", key))) => input.config.contains_key(key),
         (_, Some(("metadata", key))) => input.metadata.contains_key(key),
         // A kind of variable that this function does not know is left to the database to judge.

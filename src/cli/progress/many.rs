@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
 
+use super::limits::Limits;
 use super::pauses::Pauses;
 use super::wait::{self, Alarms, Seen, Wake};
 use crate::cli::error::CliError;
@@ -17,7 +18,8 @@ const IDS_MAX: usize = 2_000;
 
 /// Waits until all of `process_ids` have ended and returns how each did; why, only if `with_reasons` says so: of many they
 /// are much. On a terminal it shows their number and,
-/// above it, the ones that failed; elsewhere a line for each that ends. `pauses` tells when their type is paused.
+/// above it, the ones that failed; elsewhere a line for each that ends. `holds` tell when their type is paused, and for which
+/// limits they wait.
 ///
 /// # Errors
 /// When the database fails for good.
@@ -25,7 +27,7 @@ pub fn until_all_end(
     session: &Session,
     process_ids: &[String],
     alarms: &Alarms,
-    mut pauses: Option<(Pauses, &str)>,
+    mut holds: Option<(Pauses, Limits, &str)>,
     with_reasons: bool,
 ) -> Result<Wake<Vec<EndedProcess>>, CliError> {
     let face = Face::stderr();
@@ -37,8 +39,9 @@ pub fn until_all_end(
         let before = tally.ended.len();
         let mut outcome = Ok(());
         if let Some(store) = store {
-            if let Some((pauses, process_type)) = &mut pauses {
+            if let Some((pauses, limits, process_type)) = &mut holds {
                 pauses.look(store, process_type)?;
+                limits.look(store, &waiting)?;
             }
             for ids in waiting.chunks(IDS_MAX) {
                 let mut news = match store.ended(ids) {

@@ -1,6 +1,7 @@
 //! Watching processes until they end: redrawn in place on a terminal, a line for every change elsewhere.
 
 pub mod batch;
+pub mod limits;
 mod lines;
 mod live;
 mod many;
@@ -8,6 +9,7 @@ pub mod pauses;
 mod snapshot;
 mod wait;
 
+use self::limits::Limits;
 use self::lines::Lines;
 use self::live::Live;
 use self::pauses::Pauses;
@@ -41,7 +43,8 @@ impl View {
 }
 
 /// Shows a process on standard error until it ends, a signal comes, or the node fails. With `is_replaced` the live
-/// view vanishes at the end of the process, because a report takes its place. `pauses` tells when its type is paused.
+/// view vanishes at the end of the process, because a report takes its place. `pauses` tells when its type is paused, `limits` for
+/// which limit it waits.
 ///
 /// # Errors
 /// When the process is not there (any more), or the database fails for good.
@@ -51,6 +54,7 @@ pub fn until_end(
     alarms: &Alarms,
     is_replaced: bool,
     mut pauses: Option<Pauses>,
+    mut limits: Limits,
 ) -> Result<Wake<ProcessStatus>, CliError> {
     let mut view = View::new();
     let mut latest: Option<Snapshot> = None;
@@ -71,6 +75,9 @@ pub fn until_end(
         let status = snapshot.process.status;
         if let Some(pauses) = pauses.as_mut().filter(|_| !status.is_final()) {
             pauses.look(store, &snapshot.process.process_type)?;
+        }
+        if !status.is_final() {
+            limits.look(store, std::slice::from_ref(&snapshot.process.process_id))?;
         }
         view.show(&snapshot);
         let is_same = latest.as_ref().is_some_and(|it| it.state() == snapshot.state());

@@ -45,6 +45,7 @@ pub(super) fn process(tasks: &[&str]) -> Snapshot {
             updated_at: at(100),
             execution_time: None,
             picked_by: None,
+            waits_for_limit: None,
         },
         tasks: tasks.iter().map(task).collect(),
         read: Instant::now(),

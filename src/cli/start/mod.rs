@@ -12,13 +12,14 @@ use self::batch::BatchArgs;
 use self::many::Starts;
 use crate::cli::error::{CliError, Verdict};
 use crate::cli::options::bulk::{
-    argument, has_running_node, refused, resume_hint, unknown_type, warn_of_paused,
+    argument, has_running_node, refused, resume_hint, unknown_type, warn_of_limits, warn_of_paused,
 };
 use crate::cli::options::documents::is_file_like;
 use crate::cli::options::global::GlobalOptions;
 use crate::cli::options::input::InputOptions;
 use crate::cli::options::when;
 use crate::cli::options::when::When;
+use crate::cli::progress::limits::Limits;
 use crate::cli::progress::pauses::Pauses;
 use crate::cli::progress::{self, Alarms, Wake};
 use crate::cli::screen::json::JsonWriter;
@@ -124,6 +125,7 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
     warn_without_node(&mut store, options.wait, global)?;
     if !options.wait {
         warn_of_paused(&mut store, &ids[..ids.len().min(1)], global)?;
+        warn_of_limits(&mut store, &ids, global)?;
     }
     let Some(signals) = signals else {
         return if options.json { print_ids(&ids) } else { Ok(()) };
@@ -170,8 +172,9 @@ fn wait_for(
     let alarms = Alarms::signals(signals);
     let name = options.process_type.as_str();
     let pauses = Pauses::new(resume_hint(name, global));
+    let limits = Limits::new(global.program());
     let woken = match ids {
-        [id] => match progress::until_end(session, id, &alarms, false, Some(pauses))? {
+        [id] => match progress::until_end(session, id, &alarms, false, Some(pauses), limits)? {
             Wake::Ended(status) => {
                 let error_message =
                     session.open_store("result")?.process_row(id)?.and_then(|it| it.error_message);
@@ -180,7 +183,7 @@ fn wait_for(
             Wake::Signal(signal) => Wake::Signal(signal),
             Wake::NodeFailed(problem) => Wake::NodeFailed(problem),
         },
-        _ => progress::until_all_end(session, ids, &alarms, Some((pauses, name)), options.json)?,
+        _ => progress::until_all_end(session, ids, &alarms, Some((pauses, limits, name)), options.json)?,
     };
     match woken {
         Wake::Ended(ended) => report(ids, &ended, options.json),

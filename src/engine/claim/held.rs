@@ -16,17 +16,29 @@ pub(crate) struct HeldClaims {
     /// Starts of a higher priority than this wake the node even while it has no room, as the database knows. A node begins
     /// with the priority that processes have by default.
     notify_above: AtomicI32,
-    /// Counts the begins and ends of requests for claims; odd: not all that has come of one is known here.
-    requests: AtomicU64,
+    /// Counts the begins and ends of each claimer's requests; odd: not all that has come of one is known here.
+    requests: [AtomicU64; 2],
 }
+
+/// Who asks for claims; each has one request under way at the most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Claimer {
+    /// For what is ready.
+    Poller,
+    /// For what a limit lets go when it records a process's end.
+    Recorder,
+}
+
+/// How many begins and ends of requests there were, of each claimer.
+pub(crate) type Requests = [u64; 2];
 
 /// Passes each time that the node learns that it was declared dead: what was claimed in one is not begun in the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Epoch(u64);
 
-/// Whether what was asked for when the count was `then` has been answered by `now`.
-pub(crate) const fn is_request_over(then: u64, now: u64) -> bool {
-    then.is_multiple_of(2) || now > then
+/// Whether what was asked for when the counts were `then` has been answered by `now`.
+pub(crate) fn is_request_over(then: Requests, now: Requests) -> bool {
+    then.into_iter().zip(now).all(|(then, now)| then.is_multiple_of(2) || now > then)
 }
 
 #[derive(Default)]
@@ -69,13 +81,13 @@ impl HeldClaims {
     }
 
     /// A request for claims begins, or all that came of it is known here.
-    pub(crate) fn note_request(&self, is_claim: bool) {
-        self.requests.fetch_add(u64::from(is_claim), Ordering::SeqCst);
+    pub(crate) fn note_request(&self, claimer: Claimer, is_claim: bool) {
+        self.requests[claimer as usize].fetch_add(u64::from(is_claim), Ordering::SeqCst);
     }
 
     /// Tells one request for claims from the next, see [`is_request_over`].
-    pub(crate) fn requests(&self) -> u64 {
-        self.requests.load(Ordering::SeqCst)
+    pub(crate) fn requests(&self) -> Requests {
+        self.requests.each_ref().map(|it| it.load(Ordering::SeqCst))
     }
 
     /// `epoch` is what it was when the claim was asked for.
@@ -132,6 +144,12 @@ impl HeldClaims {
             claims.by_process.insert(Arc::clone(process_id), held);
             claims.finishing += 1;
         }
+    }
+
+    /// Whether nobody here has heard of that claim since.
+    pub(crate) fn is_unheard(&self, process_id: &str, version: i64) -> bool {
+        let claims = self.lock();
+        claims.by_process.get(process_id).is_some_and(|it| it.version == version && it.process_type.is_none())
     }
 
     /// Whether a command may still run, or begin, under the claim of this version.
@@ -234,6 +252,7 @@ mod tests {
             due_ago: Duration::ZERO,
             queue_delay: Duration::ZERO,
             limits: None,
+            is_by_task: false,
         }
     }
 

@@ -36,7 +36,7 @@ const RELEASE_EVERY: Duration = Duration::from_millis(500);
 /// The share of the time that these looks may take while processes are met all the time.
 const RELEASE_RARER_THAN: u32 = 10;
 /// When a claim meets so many, those that wait behind them are held without being claimed one after the other.
-const BLOCKED_MANY: usize = 32;
+const BLOCKED_MANY: usize = 8;
 
 /// One thing to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -173,7 +173,7 @@ impl Plan {
             is_holding: false,
             is_claim_next: false,
             is_holding_blocked: false,
-            release_at: now,
+            release_at: now + poll_interval,
             release_took: Duration::ZERO,
             promote_at: now,
             due_at: None,
@@ -361,9 +361,8 @@ impl Plan {
     /// A look for limits that have room, begun then, has let go of so many; `None`: nothing is held for a limit.
     pub(super) fn released(&mut self, began: Instant, now: Instant, how_many: Option<usize>) {
         self.release_took = now.saturating_duration_since(began);
-        let is_any_held = how_many.is_some();
-        self.release_at =
-            now + if is_any_held { RELEASE_EVERY.min(self.poll_interval) } else { self.poll_interval };
+        let often = RELEASE_EVERY.max(self.release_took * RELEASE_RARER_THAN).min(self.poll_interval);
+        self.release_at = now + if how_many.is_some() { often } else { self.poll_interval };
         if how_many.is_some_and(|it| it > 0) {
             self.woken();
         }
@@ -781,6 +780,42 @@ mod tests {
         plan.next_step(&View { held: 48, lowest_priority: Some(0), ..view(59) });
         plan.looked_elsewhere(start + MS * 60, false);
         assert_eq!(plan.next_step(&view(60)), Step::Wait(LINGER_CHECK), "there was no room in between");
+    }
+
+    #[test]
+    fn what_limits_hold_is_out_of_the_way_of_others_and_let_go_soon_where_there_is_room() {
+        let start = Instant::now();
+        let at = |ms: u32| idle(start + MS * ms);
+        let mut plan = drained(start);
+        plan.blocked(start, BLOCKED_MANY - 1);
+        assert_eq!(plan.next_step(&at(0)), claim(8, 8), "what waits behind them");
+        plan.claimed(start, 0, false, false);
+        plan.blocked(start, BLOCKED_MANY);
+        assert_eq!(plan.next_step(&at(0)), Step::HoldBlocked, "one after the other would take long");
+        plan.held_blocked(start, true);
+        assert_eq!(plan.next_step(&at(0)), claim(8, 8), "others get their turn in between");
+        plan.claimed(start, 8, true, false);
+        assert_eq!(plan.next_step(&at(0)), Step::HoldBlocked);
+        plan.held_blocked(start, false);
+        plan.claimed(start, 0, false, false);
+        assert_eq!(plan.next_step(&at(30)), Step::ReleaseWhereRoom);
+        plan.released(start + MS * 30, start + MS * 32, Some(1));
+        assert_eq!(plan.next_step(&at(32)), claim(8, 8), "what was let go");
+        plan.claimed(start + MS * 32, 0, false, false);
+        // A look that takes its time comes more seldom, but often enough.
+        plan.blocked(start + MS * 32, 1);
+        plan.claimed(start + MS * 32, 0, false, false);
+        assert!(!matches!(plan.next_step(&at(61)), Step::ReleaseWhereRoom));
+        assert_eq!(plan.next_step(&at(62)), Step::ReleaseWhereRoom);
+        plan.released(start + MS * 62, start + MS * 92, Some(0));
+        plan.blocked(start + MS * 92, 1);
+        plan.claimed(start + MS * 92, 0, false, false);
+        assert!(!matches!(plan.next_step(&at(391)), Step::ReleaseWhereRoom));
+        assert_eq!(plan.next_step(&at(392)), Step::ReleaseWhereRoom);
+        plan.released(start + MS * 392, start + MS * 392, None);
+        plan.promoted(start + MS * 392, 0, false, None);
+        plan.claimed(start + MS * 392, 0, false, false);
+        assert!(!matches!(plan.next_step(&at(1391)), Step::ReleaseWhereRoom), "nothing is held");
     }
 
     #[test]

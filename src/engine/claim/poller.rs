@@ -9,7 +9,7 @@ use crossbeam_channel::Sender;
 use log::{debug, error, info, warn};
 
 use super::ahead::EndRate;
-use super::held::Epoch;
+use super::held::{Claimer, Epoch};
 use super::next_step::{Plan, Step, View};
 use super::preemption::PreemptionRequests;
 use super::scan_cursor::{Scan, ScanCursor};
@@ -111,9 +111,9 @@ impl Poller {
             let step = self.plan.next_step(&view);
             let claims = &self.parts.holdings.claims;
             let is_claim = matches!(step, Step::Claim { .. } | Step::LookAbove { .. });
-            claims.note_request(is_claim);
+            claims.note_request(Claimer::Poller, is_claim);
             let carried_out = self.carry_out(step);
-            self.parts.holdings.claims.note_request(is_claim);
+            self.parts.holdings.claims.note_request(Claimer::Poller, is_claim);
             let pause = carried_out.unwrap_or_else(|_| {
                 // The session has logged it.
                 self.plan.failed(!self.session.is_open());

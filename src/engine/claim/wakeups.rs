@@ -46,13 +46,9 @@ impl Wakeups {
         self.is_limit_awaited.store(is_awaited, Ordering::SeqCst);
     }
 
-    /// A slot of a limit is free: whoever waited for it longest is ready now, and has been due for long.
-    pub(crate) fn note_limit_freed(&self) {
-        if self.is_limit_awaited.load(Ordering::SeqCst) {
-            self.request_full_scan();
-        } else {
-            self.signal.notify();
-        }
+    /// Whether any process waited for a limit at the poller's last look.
+    pub(crate) fn is_limit_awaited(&self) -> bool {
+        self.is_limit_awaited.load(Ordering::SeqCst)
     }
 
     /// Whether that was noted since this was asked last.

@@ -129,3 +129,34 @@ impl Requests {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::run::runner::sample::work;
+
+    #[test]
+    fn a_process_stops_where_its_type_or_one_of_its_limits_is_paused() {
+        let plain = (*work(0).claim).clone();
+        let limits = Some(["gpu".to_owned(), "type:p:config.customer=a=b".to_owned()].into());
+        let bound = Claim { limits, ..plain.clone() };
+        let stopped = |types: &[&str], limits: &[&str]| {
+            let paused = Paused::new(true);
+            let names = |of: &[&str]| of.iter().map(|&name| name.to_owned()).collect();
+            paused.set(names(types), names(limits));
+            [paused.stops(&plain), paused.stops(&bound)]
+        };
+        assert_eq!(stopped(&[], &[]), [false, false]);
+        assert_eq!(stopped(&["p"], &[]), [true, true]);
+        assert_eq!(stopped(&[], &["type:p:config.customer"]), [false, true]);
+        assert_eq!(stopped(&["q"], &["batch:gpu", "type:p"]), [false, false]);
+        let heedless = Paused::new(false);
+        heedless.set(vec!["p".to_owned()], vec!["gpu".to_owned()]);
+        assert_eq!(
+            [heedless.stops(&plain), heedless.stops(&bound)],
+            [false, true],
+            "a limit is no pause of a type"
+        );
+        assert!(heedless.set(Vec::new(), Vec::new()), "something goes on");
+    }
+}

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use log::{error, info, warn};
 
 use super::record_lost::lost_result;
-use crate::engine::claim::held::is_request_over;
+use crate::engine::claim::held::{Requests, is_request_over};
 use crate::engine::config::NodeConfig;
 use crate::engine::health::node_health::Health;
 use crate::engine::health::thread_watchdog::CoreThread;
@@ -34,7 +34,7 @@ pub(crate) struct Takeover {
     locked: BTreeSet<String>,
     stories: LockStories,
     /// Claims that were ours in the database at the last sweep and unknown here, each with the requests for claims by then.
-    orphaned: Vec<((String, i64), u64)>,
+    orphaned: Vec<((String, i64), Requests)>,
 }
 
 impl Takeover {

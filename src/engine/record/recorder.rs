@@ -14,6 +14,7 @@ use super::batch::Batch;
 use super::decide::{Handover, decide, unrecordable};
 use super::freed::Freed;
 use super::pace::Pace;
+use crate::engine::claim::held::{Claimer, Epoch};
 use crate::engine::claim::preemption::PreemptionRequests;
 use crate::engine::control::requests::Requests;
 use crate::engine::health::node_health::Health;
@@ -30,9 +31,9 @@ use crate::engine::shutdown::{Phase, Shutdown};
 use crate::failpoint::{self, Point};
 use crate::model::lifecycle::{ClaimMove, Outcome, ProcessStatus, Wait};
 use crate::store::StoreError;
-use crate::store::claims::{Claim, ClaimedTask, Quarantined};
+use crate::store::claims::{Claim, Claimed, Quarantined};
 use crate::store::locks::Beside;
-use crate::store::record::{Recorded, TaskResult};
+use crate::store::record::{Next, Recorded, TaskResult};
 
 /// Most results in one transaction: past a few hundred the cost of the commit is spread thin enough.
 const BATCH_RESULTS_MAX: usize = 512;
@@ -59,6 +60,10 @@ pub(crate) struct Recorder {
     pub(crate) shutdown: Arc<Shutdown>,
     pub(crate) health: Arc<Health>,
     pub(crate) pace: Pace,
+    /// The node claims whatever is ready, and heeds pauses.
+    pub(crate) may_claim: bool,
+    /// Limits may have let processes go that the last transaction has not claimed.
+    pub(crate) is_let_go_left: bool,
     pub(crate) quarantines: Vec<Quarantine>,
     /// What waits for somebody's lock.
     pub(crate) apart: Apart,
@@ -129,7 +134,13 @@ impl Recorder {
                     gathered.ran.push(work, result);
                 }
                 Done::NotBegun(work) => gathered.not_begun.push(*work),
-                Done::Unheard(process_id, version) => gathered.unheard.push((process_id, version, i32::MAX)),
+                // The recorder may have claimed it itself, when the poller looked.
+                Done::Unheard(process_id, version)
+                    if self.holdings.claims.is_unheard(&process_id, version) =>
+                {
+                    gathered.unheard.push((process_id, version, i32::MAX));
+                }
+                Done::Unheard(..) => {}
             }
             let is_full = gathered.ran.results.len() >= BATCH_RESULTS_MAX
                 || gathered.output_bytes >= BATCH_OUTPUT_BYTES_MAX;
@@ -161,20 +172,31 @@ impl Recorder {
     fn record(&mut self, mut batch: Batch, way: Way) {
         let mut is_in_doubt = false;
         let mut has_reconciled = false;
+        let mut is_claim_refused = false;
         while !batch.results.is_empty() {
-            let node = &self.holdings.node_id;
+            let node = Arc::clone(&self.holdings.node_id);
             let is_beside = way == Way::BesideLocks || self.caution.is_on(Instant::now());
             let answer = if is_in_doubt {
                 // The connection was lost at the commit: what is in the audit trail needs no second record.
-                let recorded = self.session.query(|store| store.recorded(node, &batch.results));
+                let recorded = self.session.query(|store| store.recorded(&node, &batch.results));
                 recorded.map(|done| Beside::Done { done, locked: HashSet::new() })
             } else {
                 failpoint::hit(Point::BeforeRecord);
                 let began = Instant::now();
-                let answer = self.session.write(|store| match is_beside {
-                    true => store.record_beside_locks(node, &batch.results)?.unless_table(),
-                    false => Beside::waited(store.record(node, &batch.results)),
-                });
+                let room = if is_beside || is_claim_refused { 0 } else { self.room_for_let_go(&batch) };
+                let answer = match room {
+                    0 => self.session.write(|store| match is_beside {
+                        true => store.record_beside_locks(&node, &batch.results)?.unless_table(),
+                        false => Beside::waited(store.record(&node, &batch.results)),
+                    }),
+                    _ => self.record_and_claim(&batch, room),
+                };
+                // Whatever it was, it may have come of the claim: the results are recorded without one.
+                let is_whole = matches!(&answer, Err(error) if error.leaves_connection_whole());
+                if room > 0 && (is_whole || matches!(answer, Ok(Beside::Locked(_)))) {
+                    is_claim_refused = true;
+                    continue;
+                }
                 if let Ok(Beside::Done { done, .. }) = &answer {
                     self.note_pace(done.len(), began);
                     let metrics = &self.health.metrics;
@@ -219,6 +241,66 @@ impl Recorder {
                         return;
                     }
                 }
+            }
+        }
+    }
+
+    /// How many processes may be claimed that limits let go when the batch is recorded: none unless slots are freed by it, and
+    /// executors are idle besides, so that nobody else waits for them.
+    fn room_for_let_go(&self, batch: &Batch) -> usize {
+        let frees = |(work, result): (&Work, &TaskResult)| {
+            work.claim.limits.is_some() && result.transition.claim != ClaimMove::Keep
+        };
+        if !self.may_claim
+            || !batch.works.iter().zip(&batch.results).any(frees)
+            || self.shutdown.is_draining()
+            || !self.preemption.is_empty()
+        {
+            return 0;
+        }
+        self.health.executors().saturating_sub(self.holdings.claims.occupying())
+    }
+
+    /// Records, and hands what was claimed to the executors.
+    fn record_and_claim(&mut self, batch: &Batch, room: usize) -> Result<Beside<Recorded>, StoreError> {
+        let claims = &self.holdings.claims;
+        let (node, epoch) = (&self.holdings.node_id, claims.epoch());
+        claims.note_request(Claimer::Recorder, true);
+        let answer = self
+            .session
+            .write(|store| Beside::waited(store.record_and_claim(node, &batch.results, room)))
+            .map(|beside| match beside {
+                Beside::Done { done: (recorded, claimed, let_go), locked } => {
+                    self.is_let_go_left = claimed.claimed.len() < let_go;
+                    claimed.claimed.into_iter().for_each(|one| self.hand_on(one, epoch));
+                    Beside::Done { done: recorded, locked }
+                }
+                Beside::Locked(error) => Beside::Locked(error),
+                Beside::TableLocked(error) => Beside::TableLocked(error),
+            });
+        self.holdings.claims.note_request(Claimer::Recorder, true);
+        answer
+    }
+
+    fn hand_on(&mut self, claimed: Claimed, epoch: Epoch) {
+        match claimed {
+            Claimed::Ready(claim, task) => {
+                self.holdings.claims.insert(&claim, epoch);
+                let due = Instant::now().checked_sub(claim.queue_delay);
+                // The queue's other end is there as long as this one.
+                let _ = self.jobs.claimed.send(Work { claim: Arc::new(claim), task, due });
+            }
+            Claimed::Unreadable { process_id, version, error } => {
+                let (process_id, reason) = (process_id.into(), format!("failed to {error}"));
+                let under_way = None;
+                self.quarantines.push(Quarantine {
+                    process_id,
+                    version,
+                    under_way,
+                    reason,
+                    is_refused: false,
+                });
+                self.apart.expect_look(Instant::now());
             }
         }
     }
@@ -352,16 +434,24 @@ impl Recorder {
     /// Hands on what was recorded; returns what still has to be recorded.
     fn settle(&mut self, batch: Batch, mut recorded: Recorded, missing: Missing) -> Batch {
         let (mut rest, mut is_slot_freed) = (Batch::default(), false);
-        let (mut is_scheduled, mut yielded, mut is_limit_freed) = (false, None, false);
+        let (mut is_scheduled, mut yielded, mut limit_freed) = (false, None, None);
+        // Some of what was let go is for the poller to claim, or some that was given back.
+        let is_left = std::mem::replace(&mut self.is_let_go_left, true);
+        let mut is_by_task = false;
         for (work, result) in batch.into_pairs() {
             self.holdings.wakeups.note_limits(work.claim.limits.as_deref());
-            is_limit_freed |= work.claim.limits.is_some() && result.transition.claim != ClaimMove::Keep;
+            let next = recorded.remove(&*result.process_id);
+            let is_given_back = matches!(next, Some(Ok(Next::GivenBack)));
+            if is_given_back || work.claim.limits.is_some() && result.transition.claim != ClaimMove::Keep {
+                limit_freed = limit_freed.max(Some(work.claim.priority));
+                is_by_task |= is_given_back;
+            }
             match result.transition.claim {
                 ClaimMove::Release(Wait::Backoff { .. }) if !result.wait.is_zero() => is_scheduled = true,
                 ClaimMove::Release(_) => yielded = yielded.max(Some(work.claim.priority)),
                 ClaimMove::Keep | ClaimMove::End => {}
             }
-            match (recorded.remove(&*result.process_id), missing) {
+            match (next, missing) {
                 (Some(next), _) => is_slot_freed |= self.go_on(work, result, next),
                 (None, Missing::NotRecorded) => rest.push(work, result),
                 (None, Missing::Stale) => {
@@ -375,12 +465,22 @@ impl Recorder {
         }
         if let Some(priority) = yielded {
             self.note_released(priority);
-        } else if is_limit_freed {
-            self.holdings.wakeups.note_limit_freed();
+        } else if let Some(priority) =
+            limit_freed.filter(|_| is_by_task || is_left && self.holdings.wakeups.is_limit_awaited())
+        {
+            self.note_limit_freed(priority);
         } else if is_slot_freed {
             self.holdings.wakeups.notify_slot_freed();
         }
         rest
+    }
+
+    /// Somebody who waited for a limit, or the next task of whoever held it, may be claimed: here, if there is room.
+    fn note_limit_freed(&mut self, priority: i32) {
+        if self.holdings.claims.occupying() >= self.health.executors() {
+            return self.note_released(priority);
+        }
+        self.holdings.wakeups.request_full_scan();
     }
 
     /// What was given back is due at once, wherever there is room; it has kept its place, behind which others may have been
@@ -401,16 +501,11 @@ impl Recorder {
     }
 
     /// Starts the next task under the claim, or frees its slot: `true` then.
-    fn go_on(
-        &mut self,
-        work: Work,
-        result: TaskResult,
-        next: Result<Option<ClaimedTask>, StoreError>,
-    ) -> bool {
+    fn go_on(&mut self, work: Work, result: TaskResult, next: Result<Next, StoreError>) -> bool {
         self.health.metrics.note_execution(result.execution.outcome);
         log_end(&work, &result);
         match next {
-            Ok(Some(task)) if result.transition.claim == ClaimMove::Keep => {
+            Ok(Next::Task(task)) if result.transition.claim == ClaimMove::Keep => {
                 let claim = match result.context {
                     None => work.claim,
                     Some(new) => with_context(&work, new),
@@ -419,7 +514,7 @@ impl Recorder {
                 let _ = self.jobs.next.send(Work { claim, task, due: None });
                 return false;
             }
-            Ok(None) if result.transition.claim == ClaimMove::Keep => {
+            Ok(Next::Nothing) if result.transition.claim == ClaimMove::Keep => {
                 self.quarantine(&result, None, "failed to read the next task: its row is missing".to_owned());
             }
             Ok(_) => self.holdings.claims.remove(&result.process_id, result.version),
@@ -641,6 +736,8 @@ mod tests {
             permits: Arc::new(RunPermits::new(1)),
             preemption: Arc::default(),
             pace: Pace::default(),
+            may_claim: true,
+            is_let_go_left: true,
             quarantines: Vec::new(),
             apart: Apart::default(),
             caution: Caution::default(),

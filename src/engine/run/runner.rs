@@ -104,6 +104,7 @@ pub(crate) mod sample {
                 due_ago: Duration::ZERO,
                 queue_delay: Duration::ZERO,
                 limits: None,
+                is_by_task: false,
             }),
             task: ClaimedTask {
                 index,

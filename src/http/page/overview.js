@@ -96,7 +96,8 @@ function showTiles(state) {
   setText("n-busy", "on " + number.format(executors) + (executors === 1 ? " executor" : " executors"));
   setText("n-due", number.format(state.due));
   setText("n-oldest", state.oldest_due_age_seconds === null ? "" : "the oldest for " + wholeSeconds(Math.max(0, state.oldest_due_age_seconds)));
-  setText("n-later", number.format(later));
+  setText("n-later", number.format(Math.max(0, later - state.waiting_for_limits)));
+  setText("n-limited", state.waiting_for_limits ? "besides, " + number.format(state.waiting_for_limits) + " wait for limits" : "retries, start times");
   setText("n-completed", number.format(counts.COMPLETED));
   setText("n-failed", number.format(counts.FAILED));
   $("n-failed").classList.toggle("error", counts.FAILED > 0);
@@ -147,6 +148,39 @@ function showBatches(batches) {
       cell("nowrap", it.eta_s === null ? "" : wholeSeconds(it.eta_s)),
     ];
   });
+}
+
+// ---- limits
+
+let limits = [];
+const LIMIT_ROWS = 20;
+
+// Those for which something waits come first, and keep their places by their names.
+function showLimits(all) {
+  limits = all;
+  const shown = [...all].sort((a, b) => (b.waiting > 0) - (a.waiting > 0) || (a.name < b.name ? -1 : 1)).slice(0, LIMIT_ROWS);
+  $("limits-card").hidden = !all.length;
+  fill("limits", shown, (it) => it.name, (it) => [it, wholeSeconds(since(it.waiting_since))], (it) => [
+    cell("id", visible(it.name)),
+    it.max === null ? "no bound" : number.format(it.max),
+    number.format(it.taken),
+    number.format(it.waiting),
+    cell("nowrap", wholeSeconds(since(it.waiting_since))),
+    cell("wide", visible(limitNote(it))),
+  ]);
+  setText("limits-more", all.length > shown.length ? "and " + number.format(all.length - shown.length) + " more: process-orchestrator limits list" : "");
+}
+
+function limitNote(it) {
+  return [it.is_paused ? "paused" : "", it.is_set ? "set" + (it.changed_by ? " by " + it.changed_by : "") : "", it.keys_waiting > 1 ? number.format(it.keys_waiting) + " keys wait" : ""].filter(Boolean).join(", ");
+}
+
+// The limit that a process waits for, with its max where it is known.
+function limitOf(process) {
+  const entry = process.waits_for_limit;
+  if (!entry) return "";
+  const known = limits.find((it) => it.name === entry.split("=")[0]);
+  return "limit " + visible(entry) + (known && known.max !== null ? " (max " + number.format(known.max) + ")" : "");
 }
 
 // ---- process types
@@ -212,6 +246,7 @@ function stateNote(it) {
   if (it.completed_at) return it.error_message ? visible(it.error_message) : "";
   if (it.picked_by) return "on " + nodeName(it.picked_by);
   if (pausedTypes().includes(it.process_type)) return "its type is paused";
+  if (it.waits_for_limit) return "waits for " + limitOf(it);
   const later = it.execution_time && Date.parse(it.execution_time) > now();
   if (!later) return "waits for a free executor";
   return (it.started_at ? "again " : "due ") + clock(it.execution_time);
@@ -260,12 +295,14 @@ async function showOverview(filters) {
     return state;
   });
   const batches = ask("/batches?limit=50").then((it) => showBatches(it.batches));
+  const limited = askAll("/limits", "limits").then(showLimits);
   const running = ask("/processes?status=IN_PROGRESS&limit=" + runningAsked);
+  const schedules = ask("/schedules").then(showSchedules);
   const failed = ask("/processes?status=FAILED&limit=50&finished_since=" + aDayAgo()).then((it) => showFailed(it.processes));
   const listed = ask("/processes?" + query).catch(refusedList).then((it) => {
     if (place().list && place().list.toString() === filters.toString()) showList(it, filters);
   });
-  const all = await Promise.all([counted, running, knows, failed, listed, batches]);
+  const all = await Promise.all([counted, running, knows, failed, listed, batches, limited, schedules]);
   showRunning(all[1].processes, all[0].picked);
 }
 

@@ -24,6 +24,7 @@ async function showProcess(id) {
   if (place().process !== id) return false;
   // Why it waits may be that its type is paused.
   if (!process.picked_by && !ENDED.includes(process.status)) types = await askAll("/process-types", "process_types");
+  if (process.waits_for_limit) limits = await askAll("/limits", "limits");
   await nameNodes([process.picked_by, ...[...executions.values()].map((it) => it[it.length - 1].node)]);
   const at = process.picked_by ? tasks.find((it) => it.status === "IN_PROGRESS") : null;
   const running = at ? runOf(at, process, live, executions) : null;
@@ -102,6 +103,7 @@ function firstChoice(tasks, executions, running) {
 function waitsFor(process) {
   if (process.picked_by || ENDED.includes(process.status)) return "";
   if (pausedTypes().includes(process.process_type)) return "its process type is paused";
+  if (process.waits_for_limit) return limitOf(process);
   if (!process.execution_time) return "";
   const seconds = -(now() - Date.parse(process.execution_time)) / 1000;
   return seconds > 0 ? "due in " + wholeSeconds(seconds) + ", at " + clock(process.execution_time) : "due for " + wholeSeconds(-seconds) + ", waits for a free executor";

@@ -76,9 +76,9 @@ fn set_parameter(route: &mut Route, path: &str, name: &str, value: &str) -> Resu
         Route::Processes(_) => FILTERS,
         Route::Tasks { .. } => OF_TASKS,
         Route::Executions { .. } => OF_EXECUTIONS,
-        Route::ProcessTypes { .. } | Route::Limits { .. } => &["after"],
         Route::Batches(_) => &["state", "after", "limit"],
         Route::Joblog { .. } => &["after", "limit"],
+        Route::ProcessTypes { .. } | Route::Limits { .. } | Route::Schedules { .. } => &["after"],
         _ => &[],
     };
     let is_metadata =
@@ -132,7 +132,7 @@ fn set_parameter(route: &mut Route, path: &str, name: &str, value: &str) -> Resu
                 Ok(())
             }
         },
-        Route::ProcessTypes { after } | Route::Limits { after } => {
+        Route::ProcessTypes { after } | Route::Limits { after } | Route::Schedules { after } => {
             *after = Some(value.to_owned());
             Ok(())
         }

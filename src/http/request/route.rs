@@ -42,6 +42,12 @@ pub(in crate::http) enum Route {
         after: JoblogPlace,
         limit: u32,
     },
+    Schedules {
+        after: Option<String>,
+    },
+    Schedule {
+        name: String,
+    },
     Metrics,
     OpenApi,
     Livez,
@@ -67,6 +73,15 @@ pub(in crate::http) struct TrailPart {
     pub limit: Option<u32>,
 }
 
+/// What may be done with a schedule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::http) enum ScheduleVerb {
+    Pause,
+    Resume,
+    RunNow,
+    Remove,
+}
+
 /// A call that changes something.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::http) enum Write {
@@ -86,6 +101,10 @@ pub(in crate::http) enum Write {
     CancelBatch { name: String },
     /// Has what of it failed go again.
     RetryBatch { name: String },
+    /// Adds a schedule.
+    AddSchedule,
+    /// Does something with one.
+    Schedule { name: String, verb: ScheduleVerb },
     /// Changes the max of a limit.
     SetLimit { name: String },
 }

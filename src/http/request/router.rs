@@ -3,7 +3,7 @@
 use tiny_http::Method;
 
 use super::query::{self, decode};
-use super::route::{Route, TrailPart, Write};
+use super::route::{Route, ScheduleVerb, TrailPart, Write};
 use crate::http::answer::{Problem, quoted};
 use crate::store::batches::{BatchFilter, JoblogPlace};
 
@@ -44,6 +44,11 @@ pub(in crate::http) const PATHS: &[(&str, &str)] = &[
         "/batches/{name}/joblog?limit=&after=",
         "its processes that have ended, in the order of their ends, in GNU parallel's columns; give \"next\" as after",
     ),
+    (
+        "/schedules?after=",
+        "schedules: their times, what they have started and skipped; give \"next\" as after for the next page",
+    ),
+    ("/schedules/{id}", "one schedule, with what became of its last times; {id} is its name"),
     ("/nodes", "the latest nodes, those that have ended included"),
     ("/metrics", "the same and more for Prometheus"),
     ("/openapi.json", "all of this and the calls that need a token, as OpenAPI 3.1"),
@@ -122,6 +127,9 @@ fn place(path: &str) -> Result<Place, Problem> {
             })
         }
         [Some("batches"), Some(name), rest, None] if !name.is_empty() => of_batch(decode_batch(name)?, rest),
+        [Some("schedules"), Some(name), rest, None] if !name.is_empty() => {
+            of_schedule(decode_schedule(name)?, rest)
+        }
         [Some("processes"), Some(id), rest, None] if !id.is_empty() => of_process(decode_id(id)?, rest),
         _ => None,
     };
@@ -146,6 +154,10 @@ fn top(name: &str) -> Option<Place> {
         "openapi.json" => Route::OpenApi,
         "livez" => Route::Livez,
         "readyz" => Route::Readyz,
+        "schedules" => {
+            let read = Some(Route::Schedules { after: None });
+            return Some(Place { read, write: Some(Write::AddSchedule) });
+        }
         "processes" => {
             let read = Some(Route::Processes(Box::default()));
             return Some(Place { read, write: Some(Write::Start) });
@@ -180,6 +192,24 @@ fn of_process(id: String, rest: Option<&str>) -> Option<Place> {
         Some("retry") => Place::to_write(Write::Retry { id }),
         Some(_) => None,
     }
+}
+
+/// Below `/schedules/{id}`.
+fn of_schedule(name: String, rest: Option<&str>) -> Option<Place> {
+    let verb = match rest {
+        None => return Place::to_read(Route::Schedule { name }),
+        Some("pause") => ScheduleVerb::Pause,
+        Some("resume") => ScheduleVerb::Resume,
+        Some("run-now") => ScheduleVerb::RunNow,
+        Some("remove") => ScheduleVerb::Remove,
+        Some(_) => return None,
+    };
+    Place::to_write(Write::Schedule { name, verb })
+}
+
+fn decode_schedule(segment: &str) -> Result<String, Problem> {
+    decode(segment, false)
+        .map_err(|problem| Problem::new(400, "bad_path", format!("schedule {}: {problem}", quoted(segment))))
 }
 
 fn decode_id(segment: &str) -> Result<String, Problem> {

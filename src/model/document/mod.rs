@@ -23,9 +23,12 @@ use self::rules::TASKS_MAX;
 use self::tree::{Node, shown_text};
 use super::faults::Faults;
 use super::process_type::{ProcessType, TaskDefinition};
+use super::schedule::definition::{self, Schedule};
+use super::template::required_input;
 
 /// The keys of a process type's document.
-pub const PROCESS_TYPE_KEYS: &[&str] = &["$schema", "name", "description", "concurrency", "tasks"];
+pub const PROCESS_TYPE_KEYS: &[&str] =
+    &["$schema", "name", "description", "concurrency", "tasks", "schedules"];
 
 const TASKS_REMEDY: &str =
     "write at least one task, such as [{\"name\": \"load\", \"command\": \"load-data\"}]";
@@ -91,6 +94,9 @@ impl ProcessType {
             document.insert("concurrency".to_owned(), limits);
         }
         document.insert("tasks".to_owned(), self.tasks.iter().map(TaskDefinition::to_value).collect());
+        if !self.schedules.is_empty() {
+            document.insert("schedules".to_owned(), self.schedules.iter().map(Schedule::to_value).collect());
+        }
         Value::Object(document)
     }
 
@@ -105,10 +111,10 @@ impl ProcessType {
     }
 }
 
-fn read(node: &Node, source: &str, mut reader: Reader) -> Result<ProcessType, Faults> {
+fn read(document: &Node, source: &str, mut reader: Reader) -> Result<ProcessType, Faults> {
     let mut process_type = ProcessType::new("", "");
     let mut placed = Vec::new();
-    reader.object("", node, &SHAPE, |reader, key, at, node| match key {
+    reader.object("", document, &SHAPE, |reader, key, at, node| match key {
         "name" => process_type.name = name(reader, at, node),
         "description" => {
             let text = reader.text(at, node, "write what the process type is for, in a sentence");
@@ -118,13 +124,44 @@ fn read(node: &Node, source: &str, mut reader: Reader) -> Result<ProcessType, Fa
             process_type.concurrency = concurrency::concurrency(reader, at, node, false, &mut placed);
         }
         "tasks" => process_type.tasks = tasks(reader, at, node, &mut placed),
+        "schedules" => {
+            let of_type = match document.get("name") {
+                Some(Node::Text(name)) => name.as_str(),
+                _ => "",
+            };
+            process_type.schedules = schedules(reader, at, node, of_type);
+        }
         _ => {
             // `$schema` is for editors.
             reader.text(at, node, "write the address of the JSON Schema, or leave the key out");
         }
     });
     concurrency::agree(&mut reader, &process_type.name, &placed);
+    for (index, schedule) in process_type.schedules.iter().enumerate() {
+        for variable in schedule.input.missing(&required_input(&process_type)) {
+            reader.no_sense(
+                format!("schedules[{index}].input"),
+                format!("lacks {variable}, which a task needs as ${{{variable}}}"),
+                "add it to the input, or give the variable a default: ${name:-default}",
+            );
+        }
+    }
     reader.finish(source, process_type)
+}
+
+fn schedules(reader: &mut Reader, at: &str, node: &Node, of_type: &str) -> Vec<Schedule> {
+    let remedy = "write [{\"name\": \"nightly\", \"cron\": \"30 2 * * *\"}]";
+    let mut schedules: Vec<Schedule> = Vec::new();
+    for (index, item) in reader.array(at, node, remedy).unwrap_or_default().iter().enumerate() {
+        let at = format!("{at}[{index}]");
+        let schedule = definition::read_at(reader, &at, item, Some(of_type));
+        if schedules.iter().any(|it| it.name == schedule.name && !it.name.is_empty()) {
+            let problem = format!("{} is the name of an earlier one", shown_text(&schedule.name));
+            reader.fault(format!("{at}.name"), problem, "give each schedule its own name");
+        }
+        schedules.push(schedule);
+    }
+    schedules
 }
 
 fn tasks(reader: &mut Reader, at: &str, node: &Node, placed: &mut Vec<Placed>) -> Vec<TaskDefinition> {

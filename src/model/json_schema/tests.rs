@@ -387,7 +387,7 @@ prop_compose! {
         // Of tasks with one name the last stays.
         let tasks: BTreeMap<String, TaskDefinition> =
             tasks.into_iter().map(|task| (task.name.clone(), task)).collect();
-        ProcessType { name, description, concurrency: limit.into_iter().collect(), tasks: tasks.into_values().collect() }
+        ProcessType { name, description, concurrency: limit.into_iter().collect(), tasks: tasks.into_values().collect(), schedules: Vec::new() }
     }
 }
 

@@ -73,13 +73,17 @@ const ENTRIES: [&str; 3] = ["a", "b", "c=1"];
 struct World {
     limits: BTreeMap<String, (Option<u32>, bool)>,
     processes: Vec<Process>,
+    /// Slots that are kept for those that have waited for long, and who has waited so long.
+    reserved: Vec<(usize, String)>,
+    has_waited_long: Vec<usize>,
 }
 
 impl World {
     fn rooms(&self) -> BTreeMap<String, Room> {
         let taken = |name: &String| self.processes.iter().filter(|it| it.holds.contains(name)).count() as u32;
         let room = |(name, &(max, is_paused)): (&String, &_)| {
-            (name.clone(), Room { max, is_paused, taken: taken(name) })
+            let is_reserved = self.reserved.iter().any(|it| it.1 == *name);
+            (name.clone(), Room { max, is_paused, taken: taken(name), is_reserved })
         };
         self.limits.iter().map(room).collect()
     }
@@ -171,21 +175,41 @@ impl World {
             }
             let needs: Vec<Vec<String>> = ready.iter().map(|&n| self.processes[n].needs()).collect();
             let holds: Vec<Vec<String>> = ready.iter().map(|&n| self.processes[n].holds.clone()).collect();
-            let requests: Vec<Request<'_>> =
-                needs.iter().zip(&holds).map(|(needs, holds)| Request { needs, holds }).collect();
+            let requests: Vec<Request<'_>> = ready
+                .iter()
+                .zip(needs.iter().zip(&holds))
+                .map(|(n, (needs, holds))| Request {
+                    needs,
+                    holds,
+                    has_waited_long: self.has_waited_long.contains(n),
+                })
+                .collect();
             for (&n, verdict) in ready.iter().zip(admit(&self.rooms(), &requests)) {
                 let it = &mut self.processes[n];
                 match verdict {
                     Verdict::Admitted(takes) => {
                         it.holds.extend(takes.into_iter().map(str::to_owned));
                         it.state = State::Claimed;
+                        self.reserved.retain(|it| it.0 != n);
                         admitted.push(n);
                     }
                     Verdict::Blocked(by) => it.state = State::Held(by.to_owned()),
+                    Verdict::Reserving(by, kept) => {
+                        it.state = State::Held(by.to_owned());
+                        it.holds.extend(kept.iter().map(|&it| it.to_owned()));
+                        self.reserved.extend(kept.iter().map(|&it| (n, it.to_owned())));
+                    }
                 }
             }
         }
         panic!("the queue comes to no rest: {:?}", self.processes);
+    }
+
+    /// What was kept for long enough is anybody's again.
+    fn reservations_end(&mut self) {
+        for (n, entry) in std::mem::take(&mut self.reserved) {
+            self.processes[n].holds.retain(|it| *it != entry);
+        }
     }
 
     /// Who holds a slot of a paused limit waits for no slot of it.
@@ -304,5 +328,40 @@ proptest! {
             world.happens(Event::Succeed(0));
         }
         prop_assert!(world.processes.iter().all(|it| it.state == State::Ended));
+    }
+
+    /// One that needs two groups, each of which others saturate that need it alone.
+    #[test]
+    fn nothing_starves_for_another_limits_sake(ends in proptest::collection::vec(proptest::bool::ANY, 200)) {
+        for has_waited_long in [false, true] {
+            let limits = ENTRIES.iter().map(|&name| (name.to_owned(), (Some(1), false))).collect();
+            let mut world = World { limits, ..World::default() };
+            if has_waited_long {
+                world.has_waited_long.push(2);
+            }
+            let start = |world: &mut World, names: &[&str]| {
+                let limits = names.iter().map(|&it| it.to_owned()).collect();
+                world.happens(Event::Start { priority: 0, limits, task_limits: Vec::new(), tasks: vec![Vec::new()] });
+                world.claim_all();
+            };
+            start(&mut world, &["a"]);
+            start(&mut world, &["b"]);
+            start(&mut world, &["a", "b"]);
+            start(&mut world, &["a"]);
+            start(&mut world, &["b"]);
+            for (step, is_a) in ends.iter().enumerate() {
+                let name = if *is_a { "a" } else { "b" };
+                let runs = world.in_order(&State::Claimed).into_iter().find(|&n| world.processes[n].limits == [name]);
+                if let Some(n) = runs {
+                    world.leave(n, State::Ended);
+                    start(&mut world, &[name]);
+                }
+                if step % 8 == 7 {
+                    world.reservations_end();
+                    world.claim_all();
+                }
+            }
+            prop_assert_eq!(world.processes[2].state == State::Claimed, has_waited_long);
+        }
     }
 }

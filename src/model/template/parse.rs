@@ -37,6 +37,10 @@ pub enum Variable<'t> {
     OutputDir,
     /// `${user_id}`
     UserId,
+    /// `${scheduled_at}`
+    ScheduledAt,
+    /// `${previous_scheduled_at}`
+    PreviousScheduledAt,
     /// `${process_id}`
     ProcessId,
     /// `${process_type}`
@@ -71,10 +75,12 @@ pub enum TemplateError {
 }
 
 /// The variables without a key.
-const PLAIN: [(&str, Variable<'static>); 6] = [
+const PLAIN: [(&str, Variable<'static>); 8] = [
     ("input_file", Variable::InputFile),
     ("output_dir", Variable::OutputDir),
     ("user_id", Variable::UserId),
+    ("scheduled_at", Variable::ScheduledAt),
+    ("previous_scheduled_at", Variable::PreviousScheduledAt),
     ("process_id", Variable::ProcessId),
     ("process_type", Variable::ProcessType),
     ("task_name", Variable::TaskName),
@@ -245,6 +251,8 @@ impl fmt::Display for Variable<'_> {
             Self::InputFile => f.write_str("input_file"),
             Self::OutputDir => f.write_str("output_dir"),
             Self::UserId => f.write_str("user_id"),
+            Self::ScheduledAt => f.write_str("scheduled_at"),
+            Self::PreviousScheduledAt => f.write_str("previous_scheduled_at"),
             Self::ProcessId => f.write_str("process_id"),
             Self::ProcessType => f.write_str("process_type"),
             Self::TaskName => f.write_str("task_name"),
@@ -422,7 +430,8 @@ mod tests {
             ),
             (
                 "${colour}",
-                "unknown variable ${colour}; the variables are input_file, output_dir, user_id, process_id, \
+                "unknown variable ${colour}; the variables are input_file, output_dir, user_id, scheduled_at, \
+                 previous_scheduled_at, process_id, \
                  process_type, task_name, config.KEY, metadata.KEY, processContext.KEY, env.KEY; write $${ for the \
                  text ${ itself",
             ),

@@ -111,6 +111,10 @@ impl<'a> Scope<'a> {
             Variable::InputFile => input.input_file.as_deref().filter(|it| !it.is_empty()),
             Variable::OutputDir => input.output_dir.as_deref().filter(|it| !it.is_empty()),
             Variable::UserId => input.user_id.as_deref().filter(|it| !it.is_empty()),
+            Variable::ScheduledAt => input.scheduled_at.as_deref().filter(|it| !it.is_empty()),
+            Variable::PreviousScheduledAt => {
+                input.previous_scheduled_at.as_deref().filter(|it| !it.is_empty())
+            }
             Variable::ProcessId => Some(self.process_id),
             Variable::ProcessType => Some(self.process_type),
             Variable::TaskName => Some(self.task_name),
@@ -313,6 +317,7 @@ fn texts(task: &TaskDefinition) -> Vec<Cow<'_, str>> {
 fn is_input(variable: Variable<'_>) -> bool {
     match variable {
         Variable::InputFile | Variable::OutputDir | Variable::UserId => true,
+        Variable::ScheduledAt | Variable::PreviousScheduledAt => true,
         Variable::Config(_) | Variable::Metadata(_) => true,
         Variable::ProcessId | Variable::ProcessType | Variable::TaskName => false,
         Variable::ProcessContext(_) | Variable::Env(_) => false,

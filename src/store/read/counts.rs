@@ -51,6 +51,8 @@ pub struct QueueOfType {
     pub waiting_retry: i64,
     /// Processes that a node has claimed.
     pub picked: i64,
+    /// Of those that wait, the ones that a limit holds back.
+    pub waiting_for_limits: i64,
     /// Seconds the longest-waiting due process has waited.
     pub oldest_due_age_seconds: Option<f64>,
 }
@@ -145,6 +147,7 @@ fn read_queue(row: &Row) -> Result<QueueOfType, StoreError> {
         due: get(row, "due", WHAT)?,
         waiting_retry: get(row, "waiting_retry", WHAT)?,
         picked,
+        waiting_for_limits: get(row, "waiting_for_limits", WHAT)?,
         oldest_due_age_seconds: get(row, "oldest_due_age", WHAT)?,
     })
 }

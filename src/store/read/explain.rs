@@ -21,6 +21,7 @@ impl Store {
         let row = self.query_opt(&EXPLAIN, &[&process_id, &AHEAD_MAX])?;
         let Some(row) = row else { return Ok(None) };
         let mut facts = read_facts(&row)?;
+        facts.schedule = self.schedule_of(process_id)?;
         if facts.queued.is_some() {
             facts.batch = self.held_batch(process_id)?;
             facts.limits = self.limit_facts(process_id, AHEAD_MAX)?;
@@ -51,6 +52,7 @@ fn read_facts(row: &Row) -> Result<Facts, StoreError> {
             false => None,
         },
         batch: None,
+        schedule: None,
         limits: None,
         lockers: Vec::new(),
         node_lockers: Vec::new(),

@@ -92,6 +92,7 @@ impl Store {
             due: get(&row, "due", "the queue")?,
             oldest_due_age_seconds: get(&row, "oldest_due_age", "the queue")?,
             picked: get(&row, "picked", "the queue")?,
+            waiting_for_limits: get(&row, "waiting_for_limits", "the queue")?,
             nodes: nodes.rows,
             unreadable,
         })
@@ -118,6 +119,7 @@ pub(in crate::store) fn read_process(row: &Row) -> Result<ProcessData, StoreErro
         updated_at: time(row, "updated_at", &what)?,
         execution_time: get(row, "execution_time", &what)?,
         picked_by: get(row, "picked_by", &what)?,
+        waits_for_limit: get(row, "waits_for_limit", &what)?,
         process_id,
     })
 }

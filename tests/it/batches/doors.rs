@@ -32,9 +32,9 @@ fn sql_has_the_same_verbs() {
     assert_eq!(retried, 20);
     until(&bench, "s", "it has ended again", |it| it.state == BatchState::Failed && it.counts.failed == 20);
     for (call, code) in [
-        ("SELECT pause_batch('nobody')", "PO030"),
-        ("SELECT start_batch(' x', 'words', '{}')", "PO031"),
-        ("SELECT start_batch('x', 'words', '{}', halt => 'often')", "PO033"),
+        ("SELECT pause_batch('nobody')", "PO040"),
+        ("SELECT start_batch(' x', 'words', '{}')", "PO041"),
+        ("SELECT start_batch('x', 'words', '{}', halt => 'often')", "PO043"),
     ] {
         let error = sql.execute(call, &[]).unwrap_err();
         assert_eq!(error.code().map(|it| it.code().to_owned()).as_deref(), Some(code), "{call}");

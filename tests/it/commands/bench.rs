@@ -260,6 +260,19 @@ fn several_nodes_share_the_work() {
 }
 
 #[test]
+fn limits_are_timed_not_reached_reached_and_beside() {
+    let bench = Bench::new("bench_limits");
+    let small = ["--processes", "20", "--tasks", "2", "--rounds", "1", "--noop"];
+    let report = document(&bench, &[&["--limits", "2", "--held", "50"], &small[..]].concat());
+    assert_eq!(number(&report, "/max"), 2.0);
+    let cases: Vec<&str> = (0..7).filter_map(|at| report["figures"][at]["case"].as_str()).collect();
+    assert_eq!(cases.first().zip(cases.last()), Some((&"unlimited", &"reached_by_tasks")), "{report}");
+    for at in [1, 2, 3, 5, 6] {
+        assert_positive(&report, &[&format!("/figures/{at}/ratio")]);
+    }
+}
+
+#[test]
 fn what_a_killed_bench_has_left_goes_and_what_was_kept_stays() {
     let bench = Bench::new("bench_leftovers");
     let ours = |pid: u32| {

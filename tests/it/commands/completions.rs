@@ -128,7 +128,7 @@ fn fish_completes_commands_options_values_ids_tasks_and_files() {
 }
 
 /// Asks as the scripts do.
-fn asked(bench: &Bench, line: &str) -> Vec<String> {
+pub fn asked(bench: &Bench, line: &str) -> Vec<String> {
     let told = bench.run(&["complete", "zsh", line]).expect(0);
     assert_eq!(told.err, "", "{line}");
     told.out.lines().skip(1).map(|it| it.split('\t').next().unwrap().to_owned()).collect()

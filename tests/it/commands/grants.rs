@@ -167,6 +167,8 @@ fn a_role_starts_processes_of_its_types_and_does_nothing_else() {
         "SELECT missing_variables('mine', 0, '{}')".to_owned(),
         "SELECT pause_process_type('echo')".to_owned(),
         "SELECT resume_process_type('echo')".to_owned(),
+        "SELECT set_limit('gpu', 0)".to_owned(),
+        "SELECT * FROM limit_usage".to_owned(),
         "INSERT INTO process_types (name, definition, tasks) VALUES ('x', '{}', '[{}]')".to_owned(),
         "UPDATE tasks SET command = 'id'".to_owned(),
         "DELETE FROM processes".to_owned(),
@@ -501,4 +503,37 @@ fn functions_that_a_restore_has_opened_to_anybody_are_found_and_closed() {
 
     drop(client);
     stage.end();
+}
+
+#[test]
+fn a_reader_sees_limits_and_who_runs_nodes_sets_them() {
+    let mut stage = Stage::new("limited", &["reader", "worker", "web"]);
+    let limited = ProcessType::new("echo", "")
+        .limit(process_orchestrator::Concurrency::max(2).group("gpu"))
+        .add_task("only", "true", ".", 1.0, 0);
+    std::fs::write(stage.bench.folder.join("type.json"), limited.to_value().to_string()).unwrap();
+    stage.owner(&["types", "register", "type.json"]).expect(0);
+    let (reader, worker) = (stage.role("reader"), stage.role("worker"));
+    stage.owner(&["migrate", "--grant-read-to", &reader, "--grant-to", &worker]).expect(0);
+    stage.grant(&format!("{}:echo", stage.role("web")));
+    for words in [&["limits", "list"][..], &["limits", "show", "gpu"]] {
+        assert!(stage.program(&reader, words).expect(0).out.contains("gpu"));
+    }
+    let set = ["limits", "set", "gpu", "--max", "1"];
+    let refused = stage.program(&reader, &set).expect(1);
+    assert!(refused.err.contains("permission denied"), "{refused:#?}");
+    assert_eq!(stage.program(&worker, &set).expect(0).out, "gpu max 1\n");
+    // Who only starts meets the limit, and learns nothing of it.
+    let mut web = stage.client("web");
+    assert_eq!(texts(&mut web, "SELECT start_process('echo', '{}', 'one')"), ["one"]);
+    assert_eq!(refused_state(&mut web, "SELECT set_limit('gpu', 5)"), "42501");
+    assert_eq!(refused_state(&mut web, "SELECT * FROM limits"), "42501");
+    let needs = "SELECT limits[1] FROM scheduled_tasks WHERE task_instance = 'one'";
+    assert_eq!(texts(&mut stage.superuser, needs), ["gpu"]);
+    drop(web);
+    stage.end();
+}
+
+fn refused_state(client: &mut Client, statement: &str) -> String {
+    refused(client, statement).0
 }

@@ -11,6 +11,7 @@ pub mod follow;
 mod forgetting;
 mod grants;
 pub mod large;
+pub mod limits;
 pub mod lists;
 pub mod logs;
 pub mod many;

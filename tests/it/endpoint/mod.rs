@@ -6,5 +6,6 @@ mod doors;
 mod flood;
 pub mod http;
 pub mod http_writes;
+mod limits;
 pub mod openapi;
 pub mod page;

@@ -36,7 +36,7 @@ impl Holder {
     }
 
     fn post_with(&mut self, path: &str, headers: &str) {
-        let reply = self.writable.post_with(&path.replace("{id}", "a%2F1"), headers, "{}");
+        let reply = self.writable.post_with(&target_of(path), headers, "{}");
         self.hold("post", path, &reply);
     }
 
@@ -77,6 +77,11 @@ impl Holder {
     }
 }
 
+/// The path of what [`FILL`] has made.
+fn target_of(path: &str) -> String {
+    path.replace("{id}", "a%2F1").replace("/batches/{name}", "/batches/b").replace("{name}", "gpu")
+}
+
 /// Executions and ends, so that no column is empty everywhere.
 const FILL: &str = "
     INSERT INTO task_executions (process_id, task_index, attempt, node_id, command, outcome, exit_code, signal, started_at,
@@ -84,6 +89,11 @@ const FILL: &str = "
     VALUES ('a/1', 0, 1, 'n-1', 'true', 'FAILED', 1, NULL, now(), now(), 1.5, 1, 1000, 'x', 1, 'why'),
         ('a/1', 0, 2, 'n-1', NULL, 'LOST', NULL, 9, now(), now(), 1.5, NULL, NULL, NULL, 0, NULL);
     INSERT INTO nodes (node_id, name, host, pid, version, executors, lease_seconds) VALUES ('n-1', 'here', 'h', 1, '0', 4, 300);
+    INSERT INTO limits (name, max, declared_max, changed_by) VALUES ('gpu', 1, 1, 'a'), ('disk', NULL, NULL, NULL);
+    INSERT INTO limit_slots (limit_name, slot_key, process_id, of_task) VALUES ('gpu', '', 'a/1', false), ('gpu', 'k', 'x', true);
+    INSERT INTO process_types (name, definition, tasks, required_input, concurrency)
+    SELECT 'b', definition, tasks, required_input, '[{\"name\": \"gpu\", \"max\": 1, \"holds\": \"process\"}]' FROM process_types;
+    UPDATE scheduled_tasks SET state = 'HELD', held_by = 'limit:gpu' WHERE task_instance = 'a/3';
     UPDATE processes SET started_at = now(), process_context = '{\"rows\": 7}' WHERE process_id = 'a/1';
     UPDATE tasks SET started_at = now(), exit_code = 1, output = 'x', environment = '{\"A\": \"b\"}' WHERE process_id = 'a/1'";
 
@@ -94,6 +104,13 @@ const BATCH: &str = "
     WHERE process_id = (SELECT min(process_id) FROM processes WHERE batch = 'b');
     UPDATE tasks SET status = 'FAILED' WHERE process_id = (SELECT min(process_id) FROM processes WHERE batch = 'b');
     DELETE FROM scheduled_tasks WHERE task_instance = (SELECT min(process_id) FROM processes WHERE batch = 'b')";
+
+/// A schedule that has a process, one that was skipped, and a pause.
+const SCHEDULE: &str = "
+    SELECT add_schedule('{\"name\": \"a/1\", \"process_type\": \"a\", \"every\": \"1h\", \"from\": \"2026-01-01T00:00:00Z\"}');
+    SELECT pause_schedule('a/1', 'down');
+    INSERT INTO schedule_firings (schedule, scheduled_at, outcome, reason, how_many, process_id, lateness_ms)
+    VALUES ('a/1', now(), 'FIRED', NULL, 1, 'a/1@x', 5), ('a/1', now(), 'SKIPPED', 'missed', 7, NULL, NULL)";
 
 /// A command that runs and shows what it prints.
 const LIVE: &str = "
@@ -107,20 +124,18 @@ fn the_document_says_what_is_answered() {
     holder.writable.database.start_processes(3);
     holder.writable.database.sql(FILL);
     holder.writable.database.sql(BATCH);
+    holder.writable.database.sql(SCHEDULE);
     let paths: Vec<String> = holder.document["paths"].as_object().unwrap().keys().cloned().collect();
     for path in &paths {
-        let target = path.replace("{id}", "a%2F1").replace("/batches/{name}", "/batches/b");
+        let target = target_of(path);
         if holder.document["paths"][path]["get"].is_object() {
             let first = holder.get(path, &target, "");
             assert_eq!(first.status, 200, "{path}: {first:?}");
             holder.get(path, &format!("{target}?nonsense=1"), "");
             holder.get(path, &target, "Origin: http://evil.example\r\n");
-            if path.contains("/batches/{name}") {
-                holder.get(path, &path.replace("{name}", "nobody"), "");
-            }
-            if path.contains("{id}") {
-                holder.get(path, &path.replace("{id}", "nobody"), "");
-                for output in ["false", "true"] {
+            if path.contains('{') {
+                holder.get(path, &path.replace("{id}", "nobody").replace("{name}", "nobody"), "");
+                for output in ["false", "true"].into_iter().filter(|_| path.contains("{id}")) {
                     holder.get(path, &format!("{target}?output={output}"), "");
                 }
             }
@@ -182,14 +197,33 @@ fn write(holder: &mut Holder) {
     ] {
         holder.post("/batches", "/batches", body);
     }
-    let verbs = ["pause", "resume", "retry", "cancel"].map(|verb| format!("/batches/{{name}}/{verb}"));
-    for path in &verbs {
+    let batch_verbs = ["pause", "resume", "retry", "cancel"].map(|verb| format!("/batches/{{name}}/{verb}"));
+    for path in &batch_verbs {
         for (name, body) in [("b", "{"), ("b", r#"{"x": 1}"#), ("nobody", ""), ("b", "")] {
             holder.post(path, &path.replace("{name}", name), body);
         }
     }
-    let more = verbs.iter().map(String::as_str).chain(["/batches"]);
-    for path in ["/processes", "/processes/{id}/cancel", "/processes/{id}/retry"].into_iter().chain(more) {
+    for (name, body) in
+        [("gpu", r#"{"max": 4}"#), ("gpu", "{"), ("gpu", r#"{"max": -1}"#), ("nobody", r#"{"max": 1}"#)]
+    {
+        holder.post("/limits/{name}", &format!("/limits/{name}"), body);
+    }
+    let schedule = r#"{"name": "s", "process_type": "a", "cron": "@daily"}"#;
+    for body in [schedule, schedule, "{", r#"{"name": "s"}"#] {
+        holder.post("/schedules", "/schedules", body);
+    }
+    for verb in ["pause", "resume", "run-now", "remove"] {
+        let path = format!("/schedules/{{id}}/{verb}");
+        for (name, body) in [("s", "{"), ("s", r#"{"x": 1}"#), ("nobody", ""), ("s", "")] {
+            holder.post(&path, &path.replace("{id}", name), body);
+        }
+    }
+    let verbs = ["pause", "resume", "run-now", "remove"].map(|verb| format!("/schedules/{{id}}/{verb}"));
+    let paths =
+        ["/processes", "/processes/{id}/cancel", "/processes/{id}/retry", "/limits/{name}", "/schedules"];
+    for path in
+        paths.into_iter().chain(verbs.iter().chain(&batch_verbs).map(String::as_str)).chain(["/batches"])
+    {
         holder.post_with(path, "Content-Type: application/json\r\n");
         let token = "Authorization: Bearer 0123456789abcdef-token\r\n";
         holder.post_with(path, &format!("{token}Content-Type: text/plain\r\n"));
@@ -204,7 +238,7 @@ fn the_parameters_are_those_of_the_document() {
     holder.writable.database.start_processes(1);
     holder.writable.database.sql(BATCH);
     for (path, operations) in holder.document["paths"].as_object().unwrap() {
-        let target = path.replace("{id}", "a%2F1").replace("/batches/{name}", "/batches/b");
+        let target = target_of(path);
         for parameter in operations["get"]["parameters"].as_array().into_iter().flatten() {
             let parameter = match parameter["$ref"].as_str() {
                 Some(name) => holder.document.pointer(name.trim_start_matches('#')).unwrap(),

@@ -239,6 +239,26 @@ fn a_browser_shows_counts_lists_and_hostile_texts_as_texts() {
 }
 
 #[test]
+fn a_browser_shows_limits_and_which_one_a_process_waits_for() {
+    let Some(browser) = browser() else { return };
+    let database = Database::new();
+    database.store().register(&crate::commands::limits::train()).unwrap();
+    crate::commands::limits::fill(&mut database.client());
+    let endpoint = endpoint_on(&database);
+    let document = shown(&browser, &database, endpoint.address(), "");
+    let limits = inside(&document, "id=\"limits\"", "</tbody>");
+    for part in [">vram<", ">type:train:config.customer<", ">no bound<"] {
+        assert!(limits.contains(part), "{part} in {limits}");
+    }
+    assert_eq!(content(&document, "n-limited"), "besides, 3 wait for limits");
+    let list = inside(&document, "id=\"list\"", "</tbody>");
+    assert!(list.contains("waits for limit vram (max 2)"), "{list}");
+    let process = shown(&browser, &database, endpoint.address(), "#/p/a2");
+    let facts = inside(&process, "id=\"p-facts\"", "</dl>");
+    assert!(facts.contains("limit type:train:config.customer=acme (max 1)"), "{facts}");
+}
+
+#[test]
 fn a_browser_shows_a_process_with_its_tasks_and_what_it_prints() {
     let Some(browser) = browser() else { return };
     let database = Database::new();

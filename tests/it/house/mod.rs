@@ -106,7 +106,8 @@ fn the_root_of_a_folder_defines_nothing_that_its_files_import() {
 fn folders_are_small() {
     let mut all = Vec::new();
     ["src", "sql", "tests"].iter().for_each(|top| folders(top, &mut all));
-    all.retain(|(_, files)| files.len() > FILES_IN_FOLDER_MAX);
+    // Migrations are one sequence, and none of them may be moved or joined with another.
+    all.retain(|(folder, files)| files.len() > FILES_IN_FOLDER_MAX && !folder.ends_with("sql/migrations"));
     let found: String = all.iter().map(|(folder, files)| format!("\n  {folder}: {}", files.len())).collect();
     assert!(found.is_empty(), "folders of more than {FILES_IN_FOLDER_MAX} files:{found}");
 }

@@ -28,19 +28,27 @@ fn the_database_admits_as_the_model_does() {
         let mut rooms = BTreeMap::new();
         for name in ["a", "b", "type:t:config.customer"] {
             let max = (fastrand::u8(..8) > 0).then(|| fastrand::i32(0..4));
-            let is_paused = fastrand::u8(..12) == 0;
+            let (is_paused, is_reserved) = (fastrand::u8(..12) == 0, fastrand::u8(..5) == 0);
             let sql = "INSERT INTO limits (name, max, is_paused) VALUES ($1, $2, $3)";
             transaction.execute(sql, &[&name, &max, &is_paused]).unwrap();
             for entry in ENTRIES.iter().filter(|it| it.split('=').next() == Some(name)) {
                 let max = max.map(|max| u32::try_from(max).unwrap());
-                rooms.insert((*entry).to_owned(), Room { max, is_paused, taken: 0 });
+                rooms.insert(
+                    (*entry).to_owned(),
+                    Room { max, is_paused, taken: u32::from(is_reserved), is_reserved },
+                );
+                if is_reserved {
+                    let (name, key) = entry.split_once('=').unwrap_or((entry, ""));
+                    let sql = "INSERT INTO limit_slots VALUES ($1, $2, 'somebody', false, now(), now() + interval '1 h')";
+                    transaction.execute(sql, &[&name, &key]).unwrap();
+                }
             }
         }
         let how_many = fastrand::usize(1..9);
         let start = "SELECT start_processes('t', array_fill('{}'::jsonb, ARRAY[$1::int]))";
         let started = transaction.query(start, &[&i32::try_from(how_many).unwrap()]).unwrap();
         let ids: Vec<String> = started.iter().map(|row| row.get(0)).collect();
-        let (mut needs, mut holds) = (Vec::new(), Vec::new());
+        let (mut needs, mut holds, mut waited) = (Vec::new(), Vec::new(), Vec::new());
         for id in &ids {
             let of_process = some(&ENTRIES, 3);
             let of_task = fastrand::bool().then(|| some(&ENTRIES, 2));
@@ -55,8 +63,11 @@ fn the_database_admits_as_the_model_does() {
             all.sort();
             all.dedup();
             let held: Vec<String> = of_process.iter().filter(|_| fastrand::u8(..4) == 0).cloned().collect();
-            let sql = "UPDATE scheduled_tasks SET limits = $2, task_limits = $3 WHERE task_instance = $1";
-            transaction.execute(sql, &[id, &of_process, &of_task]).unwrap();
+            let has_waited_long = fastrand::bool();
+            let sql = "UPDATE scheduled_tasks SET limits = $2, task_limits = $3, \
+                       execution_time = execution_time - CASE WHEN $4 THEN interval '1 h' ELSE '0' END WHERE task_instance = $1";
+            transaction.execute(sql, &[id, &of_process, &of_task, &has_waited_long]).unwrap();
+            waited.push(has_waited_long);
             transaction
                 .execute("UPDATE open_tasks SET limits = $2 WHERE process_id = $1", &[id, &own])
                 .unwrap();
@@ -69,8 +80,8 @@ fn the_database_admits_as_the_model_does() {
             needs.push(all);
             holds.push(held);
         }
-        let requests: Vec<Request<'_>> =
-            needs.iter().zip(&holds).map(|(needs, holds)| Request { needs, holds }).collect();
+        let request = |n: usize| Request { needs: &needs[n], holds: &holds[n], has_waited_long: waited[n] };
+        let requests: Vec<Request<'_>> = (0..ids.len()).map(request).collect();
         let wanted = admit(&rooms, &requests);
         let rows = transaction.query("SELECT * FROM admit_processes($1)", &[&ids]).unwrap();
         let what = format!("seed {seed}, case {case}: {rooms:?} {requests:#?}");
@@ -89,6 +100,10 @@ fn the_database_admits_as_the_model_does() {
                     has.extend(takes.iter().map(|it| (*it).to_owned()));
                 }
                 Verdict::Blocked(by) => assert_eq!(blocked_by.as_deref(), Some(*by), "{what}"),
+                Verdict::Reserving(by, kept) => {
+                    assert_eq!(blocked_by.as_deref(), Some(*by), "{what}");
+                    has.extend(kept.iter().map(|it| (*it).to_owned()));
+                }
             }
             has.sort();
             slots.sort();

@@ -154,3 +154,54 @@ fn within_a_limit_priority_goes_first_and_then_time() {
     let status = database.store().process("urgent").unwrap().unwrap().status;
     assert_eq!(status, ProcessStatus::Completed);
 }
+
+#[test]
+fn one_that_needs_two_groups_comes_at_last_though_others_saturate_each() {
+    let database = TestDatabase::new("limits_starve");
+    for (name, groups) in [("a", &["a"][..]), ("b", &["b"]), ("both", &["a", "b"])] {
+        register(&database, name, 1, 0);
+        let entries: Vec<_> =
+            groups.iter().map(|it| json!({"name": it, "max": 1, "holds": "process"})).collect();
+        limit(&database, name, &json!(entries));
+    }
+    let gauge = Gauge::new(30);
+    for name in ["a", "b"] {
+        start(&database, name, keys(400, 400));
+    }
+    let node = gauge.node(&database, 6);
+    wait_until("both are taken", || (database.count("limit_slots") == 2).then_some(()));
+    // It has been due for an hour, and would be passed over until the others are through.
+    let long = "SELECT start_process('both', '{}', 'patient', now() - interval '1 hour', 0)";
+    database.sql().execute(long, &[]).unwrap();
+    database.wait_for("patient");
+    let left = database.count("scheduled_tasks");
+    assert!(left > 300, "it came after nearly all others: {left} are left");
+    node.stop();
+    assert_eq!(database.count("limit_slots WHERE reserved_until IS NOT NULL"), 0);
+}
+
+#[test]
+fn what_is_kept_for_one_that_waits_is_let_go_in_time() {
+    let database = TestDatabase::new("limits_kept");
+    for (name, groups) in [("a", &["a"][..]), ("both", &["a", "b"])] {
+        register(&database, name, 1, 0);
+        let entries: Vec<_> =
+            groups.iter().map(|it| json!({"name": it, "max": 1, "holds": "process"})).collect();
+        limit(&database, name, &json!(entries));
+    }
+    let mut sql = database.sql();
+    // Somebody has b, for long.
+    sql.execute("INSERT INTO limit_slots VALUES ('b', '', 'somebody', false)", &[]).unwrap();
+    sql.execute("SELECT start_process('both', '{}', 'patient', now() - interval '15 seconds', 0)", &[])
+        .unwrap();
+    let gauge = Gauge::new(1);
+    let node = gauge.node(&database, 4);
+    let kept = "limits WHERE name = 'a' AND kept_at IS NOT NULL";
+    wait_until("it keeps one of a", || (database.count(kept) == 1).then_some(()));
+    let ids = start(&database, "a", keys(1, 1));
+    database.wait_for(&ids[0]);
+    sql.execute("DELETE FROM limit_slots WHERE process_id = 'somebody'", &[]).unwrap();
+    database.wait_for("patient");
+    node.stop();
+    assert_eq!(database.count("limit_slots"), 0);
+}

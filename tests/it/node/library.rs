@@ -5,12 +5,13 @@ use std::time::Duration;
 use postgres::NoTls;
 use process_orchestrator::database::ConnectionSettings;
 use process_orchestrator::engine::NodeConfig;
+use process_orchestrator::store::schedules::Added;
 use process_orchestrator::{
     OrchestratorError, ProcessInputData, ProcessOrchestrator, ProcessStatus, ProcessType,
-    ProcessTypeRegistry, TaskStatus,
+    ProcessTypeRegistry, Schedule, TaskStatus, Timing,
 };
 
-use crate::common::{PATIENCE, TestDatabase};
+use crate::common::{PATIENCE, TestDatabase, wait_until};
 
 fn pipeline() -> ProcessType {
     ProcessType::new("data-processing-pipeline", "Complete data processing pipeline")
@@ -83,6 +84,33 @@ fn a_users_own_pool_serves_as_well() {
     orchestrator.start().unwrap();
     let id = orchestrator.start_process("data-processing-pipeline", input()).unwrap();
     assert_eq!(orchestrator.wait_for_process(&id, PATIENCE).unwrap().status, ProcessStatus::Completed);
+    orchestrator.stop().unwrap();
+}
+
+#[test]
+fn a_started_orchestrator_fires_schedules() {
+    let database = TestDatabase::bare("library_schedules");
+    let orchestrator = orchestrator(&database);
+    orchestrator.start().unwrap();
+    let timing = Timing::Every(Duration::from_secs(3_600));
+    let mut schedule = Schedule::new("hourly", "data-processing-pipeline", timing);
+    assert!(
+        orchestrator.add_schedule(&schedule).unwrap_err().to_string().contains("lacks ${config.batch_size}")
+    );
+    schedule.input = input();
+    assert_eq!(orchestrator.add_schedule(&schedule).unwrap(), Added::New);
+    assert!(orchestrator.pause_schedule("hourly", Some("why")).unwrap());
+    assert_eq!(orchestrator.schedules().unwrap()[0].pause_reason.as_deref(), Some("why"));
+    assert!(orchestrator.resume_schedule("hourly").unwrap());
+    wait_until("its time is computed", || orchestrator.schedules().unwrap()[0].next_at);
+    database.sql().execute("UPDATE schedules SET next_at = date_trunc('hour', now())", &[]).unwrap();
+    let id = wait_until("it has fired", || orchestrator.schedules().unwrap()[0].last_process_id.clone());
+    let by_hand = orchestrator.run_schedule_now("hourly").unwrap();
+    for id in [id, by_hand] {
+        assert_eq!(orchestrator.wait_for_process(&id, PATIENCE).unwrap().status, ProcessStatus::Completed);
+    }
+    orchestrator.remove_schedule("hourly").unwrap();
+    assert!(orchestrator.schedules().unwrap().is_empty());
     orchestrator.stop().unwrap();
 }
 

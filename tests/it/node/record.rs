@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use process_orchestrator::model::lifecycle::{Ending, Outcome, TaskPosition, after_execution};
-use process_orchestrator::store::Store;
 use process_orchestrator::store::claims::{Claim, ClaimRequest, Claimed, ClaimedTask, QueuePart};
-use process_orchestrator::store::record::{ExecutionResult, TaskResult};
+use process_orchestrator::store::record::{ExecutionResult, Next, TaskResult};
 use process_orchestrator::store::start::{StartOptions, StartRequest};
+use process_orchestrator::store::{Store, StoreError};
 use process_orchestrator::{ProcessStatus, ProcessType};
 
 use crate::common::{TestDatabase, one_task, settings};
@@ -54,6 +54,14 @@ fn two_tasks(test: &str) -> TestDatabase {
     database
 }
 
+/// The task that goes on.
+fn task(next: &Result<Next, StoreError>) -> &ClaimedTask {
+    match next {
+        Ok(Next::Task(task)) => task,
+        other => panic!("no task goes on: {other:?}"),
+    }
+}
+
 #[test]
 fn a_result_whose_claim_was_taken_changes_nothing() {
     let database = two_tasks("fence");
@@ -85,7 +93,7 @@ fn neighbours_of_a_stale_result_are_recorded() {
     ];
     let recorded = database.store().record("node-a", &results).unwrap();
     assert_eq!(recorded.len(), 1);
-    let next = recorded[&*good.process_id].as_ref().unwrap().as_ref().unwrap();
+    let next = task(&recorded[&*good.process_id]);
     assert_eq!(next.name, "b");
 }
 
@@ -134,7 +142,7 @@ fn what_was_committed_before_the_answer_was_lost_is_found_and_goes_on() {
     database.store().record("node-a", &results[..1]).unwrap();
     let known = database.store().recorded("node-a", &results).unwrap();
     assert_eq!(known.len(), 1);
-    let next = known[&*first.process_id].as_ref().unwrap().as_ref().unwrap();
+    let next = task(&known[&*first.process_id]);
     assert_eq!((next.index, next.attempt), (1, 1));
 }
 

@@ -9,7 +9,7 @@ use std::fs;
 use std::process::Command;
 
 use process_orchestrator::engine::NodeConfig;
-use process_orchestrator::{ProcessInputData, ProcessType};
+use process_orchestrator::{ProcessInputData, ProcessType, Schedule};
 use serde_json::{Value, json};
 
 use self::example::run_pipeline;
@@ -203,6 +203,8 @@ fn its_documents_are_valid() {
             ProcessType::from_json(&text, &source).map(drop)
         } else if document.get("command").is_some() {
             ProcessType::from_value(&json!({ "name": "one", "tasks": [document] }), &source).map(drop)
+        } else if document.get("process_type").is_some() {
+            Schedule::from_json(&text, &source).map(drop)
         } else {
             ProcessInputData::from_json(&text, &source).map(drop)
         };

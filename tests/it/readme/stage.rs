@@ -136,7 +136,8 @@ impl Stage {
     /// Each process type lies in the file that is named for it.
     pub(super) fn save(&self, block: &Block) {
         let document: Value = serde_json::from_str(&block.text).unwrap();
-        if let (Some(name), true) = (document["name"].as_str(), document["tasks"].is_array()) {
+        let is_one = document["tasks"].is_array() || document["process_type"].is_string();
+        if let (Some(name), true) = (document["name"].as_str(), is_one) {
             fs::write(self.folder.join(format!("{name}.json")), &block.text).unwrap();
         }
     }

@@ -78,7 +78,7 @@ fn functions_of_older_releases_are_found_and_mended_and_temporary_tables_come_la
             .batch_execute(&format!(
                 "CREATE TEMP TABLE process_types (name text, description text, definition jsonb, tasks jsonb, \
                  required_input text[], paused boolean, max_concurrent integer, created_at timestamptz, updated_at timestamptz, \
-                 paused_at timestamptz, pause_reason text); GRANT ALL ON pg_temp.process_types TO PUBLIC; \
+                 paused_at timestamptz, pause_reason text, concurrency jsonb); GRANT ALL ON pg_temp.process_types TO PUBLIC; \
                  INSERT INTO process_types (name, tasks, required_input, paused) VALUES ('one-task', '[{{\"task_index\": 0, \
                  \"name\": \"only\", \"command\": \"id\", \"shell\": true, \"timeout_minutes\": 1, \"max_retries\": 0, \
                  \"on_crash\": \"rerun\", \"max_output_bytes\": 1}}]', '{{}}', false); SELECT {schema}.wrapper('{id}')"
@@ -173,7 +173,7 @@ fn functions_of_a_renamed_schema_are_found_and_mended_before_they_act_on_the_oth
     assert_eq!(verdict, "fail", "{found}");
     assert!(
         found.contains("the schema was renamed")
-            && found.contains(&format!("names in {old}, pg_temp: add_era, cancel_process,")),
+            && found.contains(&format!("names in {old}, pg_temp: add_era, admit_processes,")),
         "{found}"
     );
     assert!(remedy.contains("--schema") && remedy.ends_with(" migrate"), "{remedy}");
