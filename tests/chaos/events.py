@@ -165,8 +165,13 @@ def of_node(change: Change, has_ended: Callable[[str, float], bool]) -> Event:
 
 
 def of_process(rows: List[Change]) -> List[Event]:
-    """What one transaction did to one process: one statement's work, or a cancel and the end it brings."""
+    """What one transaction did to one process: one statement's work, or a cancel and the end it brings; a claim in the
+    transaction that has let it go from the line of a limit, or has given it back, is a step of its own."""
     first = rows[0]
+    claims = [at for at, it in enumerate(rows) if it.relation == "queue" and at > 0 and it.old and it.new
+              and it.old["node"] is None and it.new["node"] is not None]
+    if claims and any(it.relation == "queue" for it in rows[:claims[0]]):
+        return [*of_process(rows[:claims[0]]), *of_process(rows[claims[0]:])]
     queue = [it for it in rows if it.relation == "queue"]
     execution = next((it.new for it in rows if it.relation == "execution"), None)
     event: Event = {"event": "unknown", "process": first.process}
