@@ -5,12 +5,11 @@ from collections import Counter, defaultdict
 from typing import Dict, Iterable, List, NamedTuple, Optional, Tuple
 
 import limits
-import schedules
 from database import Database
 from excuses import CLOCK_S, Excuses
 from journal import Execution, Journal, read_all
 from settings import Settings
-from workload import MAX_OUTPUT_BYTES, Process
+from workload import MAX_OUTPUT_BYTES, Process, is_of_schedule
 
 Row = Dict[str, str]
 # A task under which so many nodes have died is failed.
@@ -143,7 +142,7 @@ class Checker:
         for process_id in sorted(set(self.processes) - set(rows)):
             self._wrong(process_id, "its start was committed, and it is not there")
         for process_id in sorted((set(rows) | set(trail) | set(journals)) - set(self.processes)):
-            if schedules.is_one(process_id):
+            if is_of_schedule(process_id):
                 continue
             self._wrong(process_id, "nobody has started it")
         for row in self.database.ask("SELECT task_instance, picked_by FROM process_orchestrator.scheduled_tasks"):

@@ -11,7 +11,6 @@ from typing import List, Optional, Tuple
 import events
 import faults
 import limits
-import schedules
 import workload
 from checker import Checker
 from database import Database, DatabaseError
@@ -80,7 +79,7 @@ class Run:
         self.prepare(self.settings.binary)
         events.install(self.database)
         if self.settings.has_limits:
-            schedules.begin(self.database)
+            workload.begin_schedules(self.database)
         for node in self.nodes:
             node.start()
         self.is_tending.set()
@@ -94,7 +93,7 @@ class Run:
         self.operators.end()
         late: List[str] = []
         if self.settings.has_limits:
-            late = schedules.end(self.database)
+            late = workload.end_schedules(self.database)
         self.starter.start_now(workload.calm(self.settings))
         problems = late + self._finish()
         excuses = Excuses(self.nodes, self.injector.isolations, self.injector.sessions_lost, self.stalls)
@@ -103,7 +102,7 @@ class Run:
                           self.operators.retried, self.operators.changes)
         checker.run()
         if self.settings.has_limits:
-            problems += schedules.problems(self.database)
+            problems += workload.schedule_problems(self.database)
         problems += checker.violations + self._problems() + self.waiting.problems + limits.exceeded(self.database)
         journals, _ = read_all(self.settings)
         events.export(self.settings, self.database, self.nodes, journals, excuses, exact_offset, began_at)

@@ -9,9 +9,8 @@ import time
 from typing import Dict, List, NamedTuple, Optional
 
 import limits
-import schedules
 from database import Database, DatabaseError
-from settings import ChaosError, Settings
+from settings import ChaosError, Settings, uptime
 
 # How long a wave may fail to be started, whatever happens to the database.
 START_S_MAX = 180
@@ -112,7 +111,7 @@ def write_types(settings: Settings) -> None:
             json.dump(document(kind, settings), file, indent=1)
     if settings.has_limits:
         with open(os.path.join(settings.types, "ticks.json"), "w") as file:
-            json.dump(document(Kind(schedules.KIND, 0, ["ok"], 0, 5, 0.0), settings), file, indent=1)
+            json.dump(document(Kind(TICKS, 0, ["ok"], 0, 5, 0.0), settings), file, indent=1)
 
 
 def plan(settings: Settings) -> List[Wave]:
@@ -228,3 +227,57 @@ class Starter:
         if ended.returncode == 2:
             raise ChaosError("{}: {}".format(" ".join(command), ended.stderr))
         return ended.stderr if ended.returncode else None
+
+
+# Schedules that are due each second while nodes are killed, frozen and cut off: each of their times has one process.
+# The type of what they start.
+TICKS = "ticks"
+# A node that was frozen with the row of a schedule holds it until the server has noticed.
+FIRED_S_MAX = 60
+# With `all` no time is lost, however long nobody was there: a run is shorter than a thousand seconds between two looks.
+SCHEDULES = {"tick-beside": ("allow", 1), "tick-in-line": ("skip", 2), "tick-third": ("allow", 3)}
+
+
+def is_of_schedule(process_id: str) -> bool:
+    """Whether a schedule has started it."""
+    return process_id.partition("@")[0] in SCHEDULES
+
+
+def begin_schedules(database: Database) -> None:
+    for name, (overlap, seconds) in SCHEDULES.items():
+        database.ask("SELECT process_orchestrator.add_schedule(jsonb_build_object('name', '{}', 'process_type', '{}', 'every', "
+                     "'{}s', 'overlap', '{}', 'catch_up', 'all', 'catch_up_max', 1000, 'input', "
+                     "'{{\"config\": {{\"times\": 0, \"pause\": 0, \"bytes\": 0}}}}'::jsonb))".format(name, TICKS, seconds, overlap))
+
+
+def end_schedules(database: Database) -> List[str]:
+    """All faults are healed: pauses each when what was due has fired."""
+    since = uptime()
+    while uptime() - since < FIRED_S_MAX:
+        database.execute("UPDATE process_orchestrator.schedules SET paused_at = now() WHERE paused_at IS NULL AND next_at > now()")
+        left = database.ask("SELECT name, next_at, due_at, problem FROM process_orchestrator.schedules WHERE paused_at IS NULL")
+        if not left:
+            return []
+        time.sleep(0.1)
+    return ["schedules have not fired {} s after the last fault: {}".format(FIRED_S_MAX, left)]
+
+
+def schedule_problems(database: Database) -> List[str]:
+    """Of each schedule all times from the first on have fired, each once, and all processes have completed."""
+    wrong = []
+    for name, (overlap, seconds) in SCHEDULES.items():
+        row = database.ask(
+            "SELECT count(*) AS n, count(*) FILTER (WHERE status = 'COMPLETED') AS completed, "
+            "count(DISTINCT input_data ->> 'scheduled_at') AS times, "
+            "coalesce(extract(epoch FROM max((input_data ->> 'scheduled_at')::timestamptz) - "
+            "min((input_data ->> 'scheduled_at')::timestamptz))::bigint / {} + 1, 0) AS all_times "
+            "FROM process_orchestrator.processes WHERE starts_with(process_id, '{}@')".format(seconds, name))[0]
+        state = database.ask("SELECT skipped_overlap, skipped_missed + skipped_taken AS skipped, coalesce(problem, '') AS problem "
+                             "FROM process_orchestrator.schedules WHERE name = '{}'".format(name))[0]
+        # While the one before runs `skip` may leave out some; nothing else may.
+        may_lack = int(state["skipped_overlap"]) if overlap == "skip" else 0
+        started = int(row["n"])
+        if not started == int(row["completed"]) == int(row["times"]) > 0 \
+                or not started <= int(row["all_times"]) <= started + may_lack or int(state["skipped"]) or state["problem"]:
+            wrong.append("schedule {}: {} {}".format(name, dict(row), dict(state)))
+    return wrong

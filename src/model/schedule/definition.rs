@@ -240,7 +240,7 @@ impl Schedule {
     /// Its times; `None` for one that would not pass [`Schedule::validate`].
     pub fn rule(&self) -> Option<Rule> {
         let pace = match &self.timing {
-            Timing::Cron(text) => Pace::Cron(CronExpression::parse(text).ok()?),
+            Timing::Cron(text) => Pace::Cron(Box::new(CronExpression::parse(text).ok()?)),
             Timing::Every(length) => Pace::Every(length.as_secs().max(1)),
         };
         let zone = TimeZone::get(&self.time_zone).ok()?;

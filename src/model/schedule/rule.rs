@@ -21,7 +21,7 @@ const TOGETHER_MAX: u32 = 100_000;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Pace {
     /// As a clock on the wall shows them.
-    Cron(CronExpression),
+    Cron(Box<CronExpression>),
     /// Each so many seconds of real time, counted from `from` or, without it, from 1970-01-01T00:00:00Z.
     Every(u64),
 }

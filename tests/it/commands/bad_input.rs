@@ -139,7 +139,7 @@ fn faulty_documents() -> Vec<(String, Vec<String>)> {
                 ),
                 command_place(
                     5,
-                    "unknown variable ${nope}; the variables are input_file, output_dir, user_id, process_id, \
+                    "unknown variable ${nope}; the variables are input_file, output_dir, user_id, scheduled_at, previous_scheduled_at, process_id, \
                      process_type, task_name, config.KEY, metadata.KEY, processContext.KEY, env.KEY; write $${ for the text ${ \
                      itself",
                 ),

@@ -4,7 +4,12 @@ use super::*;
 
 fn rule(cron: &str, zone: &str) -> Rule {
     let zone = TimeZone::get(zone).expect(zone);
-    Rule { pace: Pace::Cron(CronExpression::parse(cron).expect(cron)), zone, from: None, until: None }
+    Rule {
+        pace: Pace::Cron(Box::new(CronExpression::parse(cron).expect(cron))),
+        zone,
+        from: None,
+        until: None,
+    }
 }
 
 fn every(seconds: u64, from: Option<&str>) -> Rule {
