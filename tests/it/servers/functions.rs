@@ -173,7 +173,7 @@ fn functions_of_a_renamed_schema_are_found_and_mended_before_they_act_on_the_oth
     assert_eq!(verdict, "fail", "{found}");
     assert!(
         found.contains("the schema was renamed")
-            && found.contains(&format!("names in {old}, pg_temp: add_era, admit_processes,")),
+            && found.contains(&format!("names in {old}, pg_temp: add_era, ")),
         "{found}"
     );
     assert!(remedy.contains("--schema") && remedy.ends_with(" migrate"), "{remedy}");
