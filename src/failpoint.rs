@@ -47,6 +47,8 @@ pub enum Point {
     Archived,
     /// A request to the status endpoint is about to be answered.
     HttpAnswer,
+    /// The end of a batch is noted and what follows it started; nothing of it is committed.
+    BatchEnd,
     /// Schedules have fired; nothing of it is committed.
     Firing,
     /// What has fired is committed.
@@ -194,7 +196,7 @@ mod active {
     }
 
     impl Point {
-        const ALL: [Self; 18] = [
+        const ALL: [Self; 19] = [
             Self::AfterClaim,
             Self::BeforeBegin,
             Self::BeforeSpawn,
@@ -211,6 +213,7 @@ mod active {
             Self::WatchingLease,
             Self::Archived,
             Self::HttpAnswer,
+            Self::BatchEnd,
             Self::Firing,
             Self::Fired,
         ];
@@ -237,6 +240,7 @@ mod active {
                 Self::WatchingLease => "watching-lease",
                 Self::Archived => "archived",
                 Self::HttpAnswer => "http-answer",
+                Self::BatchEnd => "batch-end",
                 Self::Firing => "firing",
                 Self::Fired => "fired",
             }

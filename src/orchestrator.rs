@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use log::warn;
 
 use crate::database::ConnectionSource;
-use crate::engine::{CommandRunners, Node, NodeConfig, Scheduler, StartError, StopReport};
+use crate::engine::{BatchKeeper, CommandRunners, Node, NodeConfig, Scheduler, StartError, StopReport};
+use crate::model::batch::data::{BatchData, BatchState};
 use crate::model::explain::Explanation;
 use crate::model::faults::Faults;
 use crate::model::input::ProcessInputData;
@@ -18,6 +19,7 @@ use crate::model::process_type::ProcessType;
 use crate::model::records::{ProcessData, TaskData, TaskExecution};
 use crate::model::registry::ProcessTypeRegistry;
 use crate::model::schedule::definition::Schedule;
+use crate::store::batches::{BatchFilter, BatchOptions, BatchPage, BatchRetry};
 use crate::store::cancel::{CancelOutcome, CancelReason};
 use crate::store::limits::usage::LimitFilter;
 use crate::store::read::{Cursor, Include, ProcessFilter};
@@ -104,6 +106,8 @@ pub struct ProcessOrchestrator {
     config: NodeConfig,
     replaces_types: bool,
     node: Mutex<Option<(Node, Scheduler)>>,
+    /// Adds up batches beside the node.
+    batches: Mutex<Option<BatchKeeper>>,
     /// The connection of the last call, with its prepared statements, for the next one.
     spare: Mutex<Option<Store>>,
 }
@@ -118,6 +122,7 @@ impl ProcessOrchestrator {
             config: NodeConfig::default(),
             replaces_types: false,
             node: Mutex::new(None),
+            batches: Mutex::new(None),
             spare: Mutex::new(None),
         }
     }
@@ -155,8 +160,13 @@ impl ProcessOrchestrator {
         })?;
         let runners = Arc::new(CommandRunners::new());
         let started = Node::start(Arc::clone(&self.source), self.config.clone(), runners)?;
-        // A panic of that thread is logged; what is due stays due.
+        // A panic of these threads is logged; what is due stays due.
         let (failed, _) = crossbeam_channel::bounded(1);
+        let woken = started.batches().clone();
+        match BatchKeeper::start(Arc::clone(&self.source), self.config.schema.clone(), woken, &failed) {
+            Ok(keeper) => *lock(&self.batches) = Some(keeper),
+            Err(error) => warn!("batches are left to other nodes: failed to start a thread: {error}"),
+        }
         match Scheduler::start(Arc::clone(&self.source), self.config.schema.clone(), &failed) {
             Ok(scheduler) => *node = Some((started, scheduler)),
             Err(error) => {
@@ -184,7 +194,11 @@ impl ProcessOrchestrator {
     pub fn stop(&self) -> Option<StopReport> {
         let (node, scheduler) = lock(&self.node).take()?;
         scheduler.stop();
-        Some(node.stop())
+        let report = node.stop();
+        if let Some(keeper) = lock(&self.batches).take() {
+            keeper.stop();
+        }
+        Some(report)
     }
 
     /// Starts a process and returns its id, such as `data-processing-pipeline-42`.
@@ -354,6 +368,66 @@ impl ProcessOrchestrator {
     pub fn set_limit(&self, name: &str, max: Option<u32>) -> Result<Option<u32>, OrchestratorError> {
         let by = format!("the library, node {}", self.config.name);
         self.with_store(|store| store.set_limit(name, max, Some(&by)))
+    }
+
+    /// Starts processes as a batch, all of them or none: watched, halted, paused and judged as one. Requests without an id get one
+    /// by what they hold, so that the same call again starts only what is missing. Returns the ids in the order of the requests,
+    /// and how many are new. Nodes that `serve` runs, and those of this library, keep the batch.
+    ///
+    /// # Errors
+    /// As [`ProcessOrchestrator::start_processes`], and when the batch is of another type or an option makes no sense.
+    pub fn start_batch(
+        &self,
+        name: &str,
+        process_type: &str,
+        requests: &[StartRequest],
+        options: &BatchOptions,
+    ) -> Result<(Vec<String>, u64), OrchestratorError> {
+        for (i, request) in requests.iter().enumerate() {
+            request.input.validate(&format!("input {}", i + 1)).map_err(OrchestratorError::Input)?;
+        }
+        self.with_store(|store| {
+            store.start_batch(name, process_type, requests, StartOptions::default(), options)
+        })
+    }
+
+    /// One batch with its failures by reason, or `None` if there is none of this name.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn batch(&self, name: &str) -> Result<Option<BatchData>, OrchestratorError> {
+        self.with_store(|store| store.batch(name))
+    }
+
+    /// A page of the batches, the newest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn batches(&self, filter: &BatchFilter) -> Result<BatchPage, OrchestratorError> {
+        self.with_store(|store| store.batches(filter))
+    }
+
+    /// Holds a batch back: nothing of it is claimed, and what runs stops before its next task. Returns its state.
+    ///
+    /// # Errors
+    /// When there is no such batch, or the database fails; so for the others.
+    pub fn pause_batch(&self, name: &str, reason: Option<&str>) -> Result<BatchState, OrchestratorError> {
+        self.with_store(|store| store.pause_batch(name, reason))
+    }
+
+    /// Lets a batch go on that is paused or halted; its halt counts anew. Returns its state.
+    pub fn resume_batch(&self, name: &str) -> Result<BatchState, OrchestratorError> {
+        self.with_store(|store| store.resume_batch(name))
+    }
+
+    /// Cancels what of a batch has not ended. Returns how many were cancelled or told to end.
+    pub fn cancel_batch(&self, name: &str, reason: Option<&str>) -> Result<u64, OrchestratorError> {
+        self.with_store(|store| store.cancel_batch(name, reason, None))
+    }
+
+    /// Has the failed processes of a batch go again, each from the task that failed.
+    pub fn retry_batch(&self, name: &str) -> Result<BatchRetry, OrchestratorError> {
+        self.with_store(|store| store.retry_batch(name))
     }
 
     /// Why a process runs, waits, or has ended; `None` if there is none of this id.

@@ -199,10 +199,13 @@ const fn exit_code_of(reason: RefusalReason) -> u8 {
         RefusalReason::UnknownProcessType
         | RefusalReason::UnknownProcess
         | RefusalReason::UnknownTask
+        | RefusalReason::UnknownBatch
         | RefusalReason::UnknownLimit
         | RefusalReason::UnknownSchedule => 3,
         RefusalReason::NotRetryable | RefusalReason::WouldSkip => 1,
         RefusalReason::InvalidInput
+        | RefusalReason::InvalidBatch
+        | RefusalReason::BatchOfOtherType
         | RefusalReason::MissingVariable
         | RefusalReason::ProcessIdTaken
         | RefusalReason::InvalidProcessId

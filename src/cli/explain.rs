@@ -15,6 +15,7 @@ use super::screen::style::Look;
 use super::screen::terminal::{Face, Size, print_json, print_lines};
 use super::screen::text::{self, Clock};
 use super::surroundings::session::{Need, Session};
+use crate::model::batch::data::BatchState;
 use crate::model::explain::blocker::{Blocker, named};
 use crate::model::explain::{Explanation, Reason};
 use crate::model::limits::usage::{LimitHolder, LimitWait, shown_max};
@@ -195,6 +196,18 @@ impl Teller<'_> {
                     after_colon(message.as_deref()),
                     self.program,
                     shell_words::quote(name)
+                )
+            }
+            Reason::Batch(it) => {
+                let since = it.since.map(|it| format!(" since {}", self.since(it))).unwrap_or_default();
+                let what = if it.state == BatchState::Halted { "nothing more of it starts" } else { "nothing of it goes on" };
+                format!(
+                    "its batch {:?} is {}{since}{}; {what} until somebody says: {} batch resume {}",
+                    it.batch,
+                    it.state,
+                    after_colon(it.message.as_deref()),
+                    self.program,
+                    shell_words::quote(&it.batch)
                 )
             }
             Reason::Limit { limit, key, max, is_set, changed_by, is_paused, taken, holders, since, ahead } => {

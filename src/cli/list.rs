@@ -41,6 +41,9 @@ pub struct Options {
     /// Only those of this process type
     #[arg(long = "type", value_name = "TYPE")]
     pub process_type: Option<String>,
+    /// Only those of this batch
+    #[arg(long, value_name = "BATCH")]
+    pub batch: Option<String>,
     /// Only those that run or ran on this node, by its id or its name
     #[arg(long, value_name = "NODE")]
     pub node: Option<String>,
@@ -103,6 +106,7 @@ impl Options {
         Ok(ProcessFilter {
             statuses: self.status.clone(),
             process_type: self.process_type.clone(),
+            batch: self.batch.clone(),
             node: self.node.clone(),
             started_since,
             started_before,

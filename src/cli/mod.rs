@@ -9,6 +9,7 @@
 //!
 //! `error` says what can go wrong, and the exit codes.
 
+mod batch;
 mod bench;
 mod cancel;
 mod completions;
@@ -147,6 +148,15 @@ What the input options name is changed, the rest of a process's input stays as i
   process-orchestrator types list"
     )]
     Types(types::Types),
+    /// Batches, many processes that were started as one: list, show, wait, pause, resume, cancel, retry, joblog, results
+    #[command(
+        subcommand,
+        before_help = "Examples:
+  process-orchestrator batch list
+  process-orchestrator batch show nightly
+  process-orchestrator batch retry nightly --failed"
+    )]
+    Batch(batch::Batch),
     /// Schedules: processes that are started at their times
     #[command(
         subcommand,
@@ -289,6 +299,7 @@ impl Command {
             Self::Pause(options) => pause::pause(global, options),
             Self::Resume(options) => pause::resume(global, options),
             Self::Types(types) => types::run(global, types, command),
+            Self::Batch(batch) => batch::run(global, batch, command),
             Self::Schedule(schedules) => schedules::run(global, schedules, command),
             Self::Limits(limits) => limits::run(global, limits, command),
             Self::Nodes(options) => nodes::run(global, options),

@@ -21,8 +21,8 @@ use super::types;
 use crate::database::ConnectionSource;
 use crate::engine::retention::policy::Policy;
 use crate::engine::{
-    Bookkeeper, CommandRunners, EraKeeper, Health, INTERVAL_MAX, INTERVAL_MIN, Node, NodeConfig, Retention,
-    Scheduler, StartError, check_settings, guard,
+    BatchKeeper, Bookkeeper, CommandRunners, EraKeeper, Health, INTERVAL_MAX, INTERVAL_MIN, Node, NodeConfig,
+    Retention, Scheduler, StartError, check_settings, guard,
 };
 use crate::http::{Endpoint, HttpError, TokenFile};
 use crate::model::duration::{parse_duration, show_duration};
@@ -217,8 +217,8 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
     )?;
     // After the node: what it needs comes first where threads are short.
     let beside = start_endpoint(&session, options, node.health(), token)
-        .and_then(|endpoint| Ok((endpoint, start_keepers(&session, &report_failure)?)));
-    let (endpoint, (eras, bookkeeper, scheduler)) = match beside {
+        .and_then(|endpoint| Ok((endpoint, start_keepers(&session, &node, &report_failure)?)));
+    let (endpoint, (eras, bookkeeper, batches, scheduler)) = match beside {
         Ok(beside) => beside,
         Err(error) => {
             node.stopper().interrupt();
@@ -241,6 +241,7 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
     };
     scheduler.stop();
     bookkeeper.stop();
+    batches.stop();
     if let Some(retention) = retention {
         retention.stop();
     }
@@ -288,19 +289,22 @@ fn start_retention(
         .map_err(|cause| CliError::Failed(format!("failed to start the thread that deletes: {cause}")))
 }
 
-/// Who keeps the eras, who counts what has ended, and who fires schedules.
+/// Who keeps the eras, who counts what has ended, who keeps batches, and who fires schedules.
 fn start_keepers(
     session: &Session,
+    node: &Node,
     failed: &Sender<String>,
-) -> Result<(EraKeeper, Bookkeeper, Scheduler), CliError> {
+) -> Result<(EraKeeper, Bookkeeper, BatchKeeper, Scheduler), CliError> {
     let named =
         |what| move |cause| CliError::Failed(format!("failed to start the thread that {what}: {cause}"));
     let (source, schema) = (session.source(), session.schema().to_owned());
     let eras = EraKeeper::start(source, schema.clone(), failed).map_err(named("keeps the eras"))?;
     let bookkeeper = Bookkeeper::start(session.source(), schema.clone(), failed)
         .map_err(named("counts what has ended"))?;
+    let batches = BatchKeeper::start(session.source(), schema.clone(), node.batches().clone(), failed)
+        .map_err(named("keeps batches"))?;
     let scheduler = Scheduler::start(session.source(), schema, failed).map_err(named("fires schedules"))?;
-    Ok((eras, bookkeeper, scheduler))
+    Ok((eras, bookkeeper, batches, scheduler))
 }
 
 /// The first signal, or the message of a thread that failed.

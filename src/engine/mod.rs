@@ -12,6 +12,7 @@
 //! A claim takes one slot from its commit to its end, so no channel can overflow; its commands wait in the queue until
 //! an executor has a run permit. Threads end in one order, see [`Node::stop`].
 
+mod batches;
 mod bookkeeper;
 pub(crate) mod claim;
 mod config;
@@ -33,6 +34,7 @@ mod shutdown;
 mod signal;
 mod threads;
 
+pub use batches::BatchKeeper;
 pub use bookkeeper::Bookkeeper;
 pub use config::{EXECUTORS_MAX, NodeConfig, Scope};
 pub(crate) use config::{INTERVAL_MAX, INTERVAL_MIN};

@@ -99,6 +99,7 @@ pub struct Node {
     guard: Option<Arc<Guard>>,
     threads: Threads,
     failed: Receiver<String>,
+    batches: Receiver<()>,
 }
 
 /// In the order in which they end.
@@ -182,6 +183,7 @@ impl Node {
         let (drain_timeout, executors, config) = (config.drain_timeout, config.executors, Arc::new(config));
         let (permits, preemption) =
             (Arc::new(RunPermits::new(executors)), Arc::<PreemptionRequests>::default());
+        let woken = holdings.wakeups.of_batches();
         let shutdown = Arc::new(Shutdown::new(Arc::clone(&holdings)));
         let health = Arc::new(Health::new(&holdings.node_id, &config, Arc::clone(&shutdown)));
         let sessions = Arc::new(Sessions {
@@ -300,7 +302,7 @@ impl Node {
             quit_membership,
         };
         info!("node started node_id={node_id} name={:?} executors={executors}", health.node_name());
-        Ok(Self { node_id, drain_timeout, shutdown, health, guard, threads, failed })
+        Ok(Self { node_id, drain_timeout, shutdown, health, guard, threads, failed, batches: woken })
     }
 
     /// The node's own state, for its status endpoint.
@@ -311,6 +313,11 @@ impl Node {
     /// Gets one message if a thread has panicked: the node is to be stopped and the program to fail.
     pub fn failed(&self) -> &Receiver<String> {
         &self.failed
+    }
+
+    /// Gets a message when something of a batch was claimed or has ended, for [`BatchKeeper`](super::BatchKeeper).
+    pub fn batches(&self) -> &Receiver<()> {
+        &self.batches
     }
 
     /// A handle that stops the node from another thread.

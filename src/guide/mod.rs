@@ -20,5 +20,5 @@ macro_rules! pages {
 }
 
 pages! {
-    process_types starting schedules flow limits operations service http nodes protocol engine database security faults performance
+    process_types starting schedules flow limits batches operations service http nodes protocol engine database security faults performance
 }

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use crate::model::lifecycle::ProcessStatus;
 use crate::model::limits::usage::LimitUsage;
 use crate::model::records::{NodeData, StatusCounts};
+use crate::store::batches::BatchTally;
 use crate::store::counts::{Counted, QueueOfType, Tally};
 use crate::store::limits::usage::LimitFilter;
 use crate::store::schedules::ScheduleSummary;
@@ -23,6 +24,8 @@ pub(super) struct Counts {
     pub processes: Tally,
     pub queue: BTreeMap<String, QueueOfType>,
     pub nodes: Vec<NodeData>,
+    /// How many batches are in each state, and how many processes of those that have not ended are in each status.
+    pub batches: BatchTally,
     /// Of groups and process types.
     pub limits: Vec<LimitUsage>,
     pub schedules: ScheduleSummary,
@@ -37,6 +40,7 @@ impl Counts {
         // By the database's clock, as all that is counted and shown is: ours may be wrong.
         let as_of = store.now()?;
         let nodes = store.running_nodes(RUNNING_NODES_MAX)?;
+        let batches = store.batch_tally()?;
         let limits = store.limits(LimitFilter::default())?;
         let schedules = store.schedule_summary()?;
         let no_status = |(status, count): (&String, &i64)| format!("processes in status {status:?}: {count}");
@@ -53,7 +57,7 @@ impl Counts {
             .into_iter()
             .filter(|it| it.process_type.is_some() || !it.name.contains(':'))
             .collect();
-        Ok(Self { as_of, processes, queue, nodes: nodes.rows, limits, schedules, unreadable })
+        Ok(Self { as_of, processes, queue, nodes: nodes.rows, batches, limits, schedules, unreadable })
     }
 
     /// The same by status alone, as `/status` tells it.

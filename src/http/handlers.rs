@@ -164,6 +164,24 @@ impl Service {
                 let limit = self.readers.ask(move |store| store.limit(&asked, LIMIT_ROWS_MAX))?;
                 Answer::ok(&limit.ok_or_else(|| no_such_limit(&name))?)
             }
+            Route::Batches(filter) => {
+                let page = self.readers.ask(move |store| store.batches(&filter))?;
+                Answer::ok(&json!({ "batches": page.batches, "next": page.next }))
+            }
+            Route::Batch { name } => {
+                let asked = name.clone();
+                let batch = self.readers.ask(move |store| store.batch(&asked))?;
+                Answer::ok(&batch.ok_or_else(|| no_such_batch(&name))?)
+            }
+            Route::Joblog { name, after, limit } => {
+                let asked = name.clone();
+                let read = self.readers.ask(move |store| {
+                    let is_known = store.batch(&asked)?.is_some();
+                    Ok(is_known.then_some(store.batch_joblog(&asked, &after, limit)?))
+                })?;
+                let (lines, next) = read.ok_or_else(|| no_such_batch(&name))?;
+                Answer::ok(&json!({ "joblog": lines, "next": next.map(|it| it.to_string()) }))
+            }
             Route::Schedules { after } => {
                 let schedules = self
                     .readers
@@ -259,6 +277,14 @@ impl Service {
         let live = live.ok_or_else(|| no_such_process(&id))?;
         Answer::ok(&json!({ "live": live.as_ref().map(LiveExecution::to_value) }))
     }
+}
+
+fn no_such_batch(name: &str) -> Problem {
+    Problem::new(
+        404,
+        "batch_not_found",
+        format!("no batch has the name {}; /batches lists them", quoted(name)),
+    )
 }
 
 fn no_such_schedule(name: &str) -> Problem {

@@ -154,6 +154,27 @@ fn database(text: &mut Exposition, counts: &Counts) {
         let count = counts.nodes.iter().filter(|it| it.state == state).count();
         text.sample("", &[("state", state)], count as f64);
     }
+    text.family("batches", "gauge", "Batches by their state.");
+    for (state, count) in &counts.batches.states {
+        text.sample("", &[("state", state.as_str())], *count as f64);
+    }
+    text.family("open_batch_processes", "gauge", "Processes of batches that have not ended, by status.");
+    let open = counts.batches.open;
+    for (status, count) in [
+        ("NOT_STARTED", open.not_started),
+        ("IN_PROGRESS", open.in_progress),
+        ("COMPLETED", open.completed),
+        ("FAILED", open.failed),
+        ("CANCELLED", open.cancelled),
+    ] {
+        text.sample("", &[("status", status)], count as f64);
+    }
+    text.family(
+        "batch_longest_held_seconds",
+        "gauge",
+        "How long the batch that is held longest has been paused or halted; 0 when none is.",
+    );
+    text.sample("", &[], counts.batches.longest_held_s as f64);
     text.family("failed_processes", "gauge", "Processes that have failed, whatever their type.");
     text.sample("", &[], status.processes.get(&ProcessStatus::Failed).copied().unwrap_or(0) as f64);
     schedules(text, counts);

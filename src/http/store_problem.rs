@@ -37,7 +37,12 @@ pub(super) fn problem_of(error: &StoreError) -> Problem {
 /// What the schema's functions refuse, in HTTP's words.
 fn refused(refusal: &Refusal) -> Problem {
     let status = match refusal.reason {
-        RefusalReason::UnknownProcess | RefusalReason::UnknownLimit | RefusalReason::UnknownSchedule => 404,
+        RefusalReason::UnknownProcess
+        | RefusalReason::UnknownBatch
+        | RefusalReason::UnknownLimit
+        | RefusalReason::UnknownSchedule => 404,
+        RefusalReason::BatchOfOtherType => 409,
+        RefusalReason::InvalidBatch => 422,
         RefusalReason::ProcessIdTaken | RefusalReason::NotRetryable | RefusalReason::WouldSkip => 409,
         RefusalReason::UnknownProcessType
         | RefusalReason::InvalidInput

@@ -1,5 +1,7 @@
 //! The calls that change something. Whoever gets here has shown the token.
 
+mod batches;
+
 use serde_json::json;
 
 use super::answer::{Answer, Problem};
@@ -23,6 +25,11 @@ pub(super) fn answer(readers: &Readers, write: Write, body: &[u8]) -> Result<Ans
         Write::Schedule { name, verb } => of_schedule(readers, name, verb, text(body)?),
         Write::SetLimit { name } => set_limit(readers, name, text(body)?),
         Write::Retry { id } => retry(readers, id, text(body)?),
+        Write::StartBatch => batches::start(readers, text(body)?),
+        Write::PauseBatch { name } => batches::pause(readers, name, text(body)?),
+        Write::ResumeBatch { name } => batches::resume(readers, name, text(body)?),
+        Write::CancelBatch { name } => batches::cancel(readers, name, text(body)?),
+        Write::RetryBatch { name } => batches::retry(readers, name, text(body)?),
     }
 }
 
@@ -116,7 +123,7 @@ fn of_schedule(readers: &Readers, name: String, verb: ScheduleVerb, text: &str) 
 const FAULTS_MAX: usize = 100;
 
 /// 400 for what is no JSON, 422 for a document that says something wrong; all of it at once, within reason.
-fn faulty(text: &str, mut faults: Faults) -> Problem {
+pub(super) fn faulty(text: &str, mut faults: Faults) -> Problem {
     let all = faults.faults.len();
     faults.faults.truncate(FAULTS_MAX);
     let is_json = serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use self::blocker::Blocker;
+use super::batch::data::BatchState;
 use super::lifecycle::{ProcessStatus, TaskStatus};
 use super::limits::usage::{LimitFacts, LimitHolder, parse_entry};
 use super::liveness::is_silent;
@@ -46,6 +47,8 @@ pub struct Facts {
     pub skipped_tasks: Vec<String>,
     /// Since when its type is paused, where that is known, and why.
     pub paused: Option<(Option<Timestamp>, Option<String>)>,
+    /// Its batch, if that is paused or halted.
+    pub batch: Option<BatchFacts>,
     /// The schedule that has started it.
     pub schedule: Option<ScheduleFacts>,
     /// What limits have to do with it; `None` once it has ended.
@@ -62,6 +65,19 @@ pub struct Facts {
     pub busy: i64,
     /// The database's time.
     pub now: Timestamp,
+}
+
+/// A batch that is held back.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct BatchFacts {
+    /// Its name.
+    pub batch: String,
+    /// PAUSED or HALTED.
+    pub state: BatchState,
+    /// Why.
+    pub message: Option<String>,
+    /// When.
+    pub since: Option<Timestamp>,
 }
 
 /// A process's place in the queue.
@@ -129,6 +145,8 @@ pub enum Reason {
         /// Why, unless it completed.
         error_message: Option<String>,
     },
+    /// Its batch is paused or halted.
+    Batch(BatchFacts),
     /// Somebody has locked rows of it: no node goes on with it until that is over.
     Locked {
         /// The sessions that have.
@@ -343,6 +361,7 @@ fn claimed(facts: &Facts, queued: &Queued, node: &str, known: Option<&Holder>) -
     });
     // Its command goes on; the next one will not.
     reasons.extend(pause_reason(facts));
+    reasons.extend(facts.batch.clone().filter(|it| it.state == BatchState::Paused).map(Reason::Batch));
     reasons
 }
 
@@ -367,7 +386,20 @@ fn limit_reason(facts: &Facts) -> Option<Reason> {
 fn waiting(facts: &Facts, queued: &Queued) -> Vec<Reason> {
     let mut reasons = cancel_reason(queued);
     reasons.extend(pause_reason(facts));
-    reasons.extend(limit_reason(facts));
+    let batch = facts
+        .batch
+        .clone()
+        .filter(|it| it.state == BatchState::Paused || facts.status == ProcessStatus::NotStarted);
+    // That limit is how a batch is held: its state says more.
+    let is_told = |it: &Reason| {
+        batch.is_some() && matches!(it, Reason::Limit { limit, .. } if limit.starts_with("batch:"))
+    };
+    reasons.extend(limit_reason(facts).filter(|it| !is_told(it)));
+    let is_held = batch.is_some();
+    reasons.extend(batch.map(Reason::Batch));
+    if is_held && queued.is_due {
+        return reasons;
+    }
     if !queued.is_due {
         let retried = facts.task.as_ref().filter(|task| task.status == TaskStatus::WaitingRetry);
         reasons.push(match retried {
@@ -450,6 +482,7 @@ mod tests {
             paused: None,
             schedule: None,
             limits: None,
+            batch: None,
             lockers: Vec::new(),
             node_lockers: Vec::new(),
             nodes: 2,

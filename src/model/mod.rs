@@ -2,6 +2,7 @@
 //!
 //! Nothing here does I/O, and nothing here knows the rest of the crate.
 
+pub mod batch;
 pub mod control_document;
 pub mod document;
 pub mod duration;

@@ -154,6 +154,12 @@ pub enum RefusalReason {
     UnknownSchedule,
     /// `PO031`
     InvalidSchedule,
+    /// `PO040`
+    UnknownBatch,
+    /// `PO041`, `PO043`
+    InvalidBatch,
+    /// `PO042`
+    BatchOfOtherType,
 }
 
 impl RefusalReason {
@@ -170,6 +176,9 @@ impl RefusalReason {
             Self::NotRetryable => "not_retryable",
             Self::UnknownTask => "unknown_task",
             Self::WouldSkip => "would_skip",
+            Self::UnknownBatch => "batch_not_found",
+            Self::InvalidBatch => "invalid_batch",
+            Self::BatchOfOtherType => "batch_of_other_type",
             Self::UnknownLimit => "limit_not_found",
             Self::UnknownSchedule => "schedule_not_found",
             Self::InvalidSchedule => "invalid_schedule",
@@ -188,6 +197,9 @@ impl RefusalReason {
             "PO008" => Some(Self::NotRetryable),
             "PO009" => Some(Self::UnknownTask),
             "PO012" => Some(Self::WouldSkip),
+            "PO040" => Some(Self::UnknownBatch),
+            "PO041" | "PO043" => Some(Self::InvalidBatch),
+            "PO042" => Some(Self::BatchOfOtherType),
             "PO020" => Some(Self::UnknownLimit),
             "PO030" => Some(Self::UnknownSchedule),
             "PO031" => Some(Self::InvalidSchedule),

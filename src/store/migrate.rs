@@ -50,7 +50,7 @@ macro_rules! migrations {
     };
 }
 
-const MIGRATIONS: &[Migration] = migrations![1 "0001_tables", 2 "0002_start_process", 3 "0003_control", 4 "0004_filters", 5 "0005_live_output", 6 "0006_hot_tables", 7 "0007_queue_states", 8 "0008_values", 9 "0009_waiting", 10 "0010_id_prefix", 11 "0011_doors", 12 "0012_retry_and_types", 13 "0013_node_sessions", 14 "0014_era_columns", 15 "0015_era_checks", 16 "0016_eras", 17 "0017_forgotten_outputs", 18 "0018_looks", 19 "0019_sharing", 20 "0020_limits", 21 "0021_schedules"];
+const MIGRATIONS: &[Migration] = migrations![1 "0001_tables", 2 "0002_start_process", 3 "0003_control", 4 "0004_filters", 5 "0005_live_output", 6 "0006_hot_tables", 7 "0007_queue_states", 8 "0008_values", 9 "0009_waiting", 10 "0010_id_prefix", 11 "0011_doors", 12 "0012_retry_and_types", 13 "0013_node_sessions", 14 "0014_era_columns", 15 "0015_era_checks", 16 "0016_eras", 17 "0017_forgotten_outputs", 18 "0018_looks", 19 "0019_sharing", 20 "0020_limits", 21 "0021_schedules", 22 "0022_batches"];
 
 /// Makes or completes the table in which migrations are recorded.
 const TABLE: &str = include_str!("../../sql/schema/migrations_table.sql");

@@ -9,6 +9,7 @@
 //! | `roles` | let other roles use the schema, or only start processes |
 //! | `types` | register process types and read them |
 //! | `start` | start processes |
+//! | `batches` | start many as one, add up what becomes of them, control them |
 //! | `claims` | claim due processes, give claims back, see what waits |
 //! | `promote` | make scheduled processes ready, hold and release those of paused types |
 //! | `room` | say that a node has room, ask whether another has |
@@ -28,6 +29,7 @@
 //! Beneath them: `connection` brings statements to the server, `row` reads what comes back.
 
 pub mod abandoned;
+pub mod batches;
 pub mod bench;
 pub mod cancel;
 pub mod claims;

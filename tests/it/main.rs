@@ -1,6 +1,7 @@
 //! The suite: real PostgreSQL, real threads, real commands. Every test has a schema of its own.
 #![allow(clippy::unwrap_used, missing_docs)] // a failed unwrap is a failed test
 
+mod batches;
 mod chaos;
 mod commands;
 mod common;

@@ -62,6 +62,7 @@ enum Source {
     Nodes,
     Schedules,
     Limits,
+    Batches,
     Files,
     Directories,
     /// A file behind an `@`.
@@ -157,6 +158,7 @@ fn source(line: &Line<'_>, arg: &Arg) -> Source {
         ("retry", "process_ids", _) => Source::Ids(&[Failed, Cancelled]),
         ("run", "process_id", _) => Source::Ids(&[NotStarted, InProgress]),
         ("start", "process_id", _) => Source::Nothing,
+        (_, "batch" | "name", "BATCH") | ("start", "batch", _) => Source::Batches,
         (_, "process_id", _) => Source::Ids(&[]),
         (_, "task" | "from_task", _) => Source::Tasks,
         (_, "process_type", _) | ("pause" | "resume", "name", _) => Source::Types,
@@ -211,6 +213,7 @@ fn ask_database(line: &Line<'_>, source: &Source) -> Option<Vec<Candidate>> {
     let pairs = match source {
         Source::Types => store.type_names(typed, limit).ok()?,
         Source::Limits => store.limit_names(typed, limit).ok()?,
+        Source::Batches => store.batch_names_like(typed, limit).ok()?,
         Source::Nodes => store.node_names(typed, limit).ok()?,
         Source::Schedules => store.schedule_names(typed, limit).ok()?,
         Source::Ids(statuses) => store.newest_ids(typed, statuses, limit).ok()?,

@@ -8,6 +8,7 @@ use super::check::Check;
 use crate::cli::screen::text;
 use crate::database::{ConnectFailure, unsuitable};
 use crate::engine::guard;
+use crate::model::batch::data::{BatchData, BatchState};
 use crate::model::duration::show_duration;
 use crate::model::explain::blocker::{Blocker, named};
 use crate::model::process_type::ProcessType;
@@ -535,6 +536,40 @@ pub fn of_paused(types: &[ProcessTypeData]) -> Check {
             paused.join(", "),
             format!("nothing of them is claimed; let them go on: process-orchestrator resume {first}"),
         ),
+    }
+}
+
+/// Batches that are held back, and what could not follow one, which are easily forgotten.
+pub fn of_batches(batches: &[BatchData]) -> Check {
+    let of = |holds: fn(&BatchData) -> bool| batches.iter().filter(move |it| holds(it));
+    if let Some(first) = of(|it| it.then_problem.is_some()).next() {
+        let problem = first.then_problem.as_deref().unwrap_or_default();
+        return Check::warn(
+            "batches",
+            format!("what follows batch {:?} can't be started: {problem}", first.name),
+            format!(
+                "change it: process-orchestrator batch set {} --then TYPE:INPUT",
+                shell_words::quote(&first.name)
+            ),
+        );
+    }
+    let held: Vec<&BatchData> =
+        of(|it| matches!(it.state, BatchState::Halted | BatchState::Paused)).collect();
+    match held.first() {
+        None => Check::ok("batches", format!("{} run", of(|it| it.state == BatchState::Running).count())),
+        Some(first) => {
+            let told: Vec<String> =
+                held.iter().take(5).map(|it| format!("{:?} is {}", it.name, it.state)).collect();
+            let name = shell_words::quote(&first.name);
+            Check::warn(
+                "batches",
+                told.join(", "),
+                format!(
+                    "nothing more of them starts; let them go on: process-orchestrator batch resume {name}; or end them: \
+                     process-orchestrator batch cancel {name}"
+                ),
+            )
+        }
     }
 }
 

@@ -24,6 +24,7 @@ use crate::database::ConnectionSource;
 use crate::model::explain::blocker::Blocker;
 use crate::model::lifecycle::TaskStatus;
 use crate::model::records::{NodeData, StatusCounts};
+use crate::store::batches::BatchFilter;
 use crate::store::limits::usage::LimitFilter;
 use crate::store::{Store, StoreError};
 
@@ -110,6 +111,10 @@ fn examine(
             Ok(history) => checks::of_history(history, &global.program()),
             Err(error) => checks::unseen("history", &error),
         });
+        checks.push(match store.batches(&BatchFilter { limit: BATCHES_MAX, ..BatchFilter::default() }) {
+            Ok(page) => checks::of_batches(&page.batches),
+            Err(error) => checks::unseen("batches", &error),
+        });
         checks.push(match look_at_limits(store) {
             Ok(check) => check,
             Err(error) => checks::unseen("limits", &error),
@@ -171,6 +176,8 @@ fn queue(
     Ok(vec![checks::of_row_locks(&locked), checks::of_movement(status, &living, &moves)])
 }
 
+/// The newest batches, which are looked at.
+const BATCHES_MAX: u32 = 200;
 /// Whoever waits although there is room is looked at twice: a node may be about to let it go.
 fn look_at_limits(store: &mut Store) -> Result<Check, StoreError> {
     let all = store.limits(LimitFilter::default())?;

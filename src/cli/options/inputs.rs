@@ -1,8 +1,8 @@
 //! The inputs of many processes, one a line: all are checked before the first is sent, then they are read again in parts.
 //! However many there are, one part is in memory at a time.
 
-use std::collections::HashMap;
 use std::collections::hash_map::{DefaultHasher, Entry};
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::hash::{Hash, Hasher};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::input::{InputOptions, open, unreadable, whole_fault};
 use crate::cli::error::CliError;
+use crate::model::batch::ids::BatchIds;
 use crate::model::document::tree::Node;
 use crate::model::faults::{Fault, Faults};
 use crate::model::input::{INPUT_BYTES_MAX, ProcessInputData};
@@ -39,6 +40,10 @@ pub struct Inputs<'o> {
     /// Where they begin in it.
     begin: u64,
     processes: usize,
+    /// The batch they belong to: lines without an id get one by what they hold.
+    batch: Option<String>,
+    /// Lines with faults that are left out.
+    left_out: HashSet<usize>,
 }
 
 /// Some of the inputs, in their order, each with the number of its line.
@@ -46,6 +51,19 @@ pub struct Inputs<'o> {
 pub struct Part {
     pub requests: Vec<StartRequest>,
     lines: Vec<usize>,
+}
+
+impl Part {
+    /// Takes the second half away.
+    pub fn split(&mut self) -> Self {
+        let at = self.lines.len() / 2;
+        Self { requests: self.requests.split_off(at), lines: self.lines.split_off(at) }
+    }
+
+    /// The number of its first line.
+    pub fn first_line(&self) -> usize {
+        self.lines.first().copied().unwrap_or_default()
+    }
 }
 
 impl<'o> Inputs<'o> {
@@ -56,13 +74,27 @@ impl<'o> Inputs<'o> {
     /// # Errors
     /// The faults of the lines, each with file and line; or the file can't be read.
     pub fn check(options: &'o InputOptions, path: &str, required: Vec<String>) -> Result<Self, CliError> {
+        Self::check_some(options, path, required, false).map(|it| it.0)
+    }
+
+    /// The same, but that with `is_partial` lines with faults are left out, and told beside the others.
+    ///
+    /// # Errors
+    /// The same; no line is without a fault; or the file can't be read.
+    pub fn check_some(
+        options: &'o InputOptions,
+        path: &str,
+        required: Vec<String>,
+        is_partial: bool,
+    ) -> Result<(Self, Vec<Faults>), CliError> {
         let (source, mut file) = open(path)?;
         let failed = |cause| unreadable(&source, &cause);
         let is_file = file.metadata().map_err(failed)?.is_file();
         let begin = if is_file { file.stream_position().map_err(failed)? } else { 0 };
         let mut kept =
             (!is_file).then(unnamed_file).transpose().map_err(|cause| not_kept(&source, &cause))?;
-        let mut inputs = Self { options, required, source, file, begin, processes: 0 };
+        let (batch, left_out) = (None, HashSet::new());
+        let mut inputs = Self { options, required, source, file, begin, processes: 0, batch, left_out };
         let mut check = Check::default();
         let mut lines = Lines::new(&inputs.file);
         while let Some(line) = lines.next().map_err(|cause| unreadable(&inputs.source, &cause))? {
@@ -71,12 +103,38 @@ impl<'o> Inputs<'o> {
                 written.map_err(|cause| not_kept(&inputs.source, &cause))?;
             }
             if !line.is_blank() {
-                check.note(&inputs.source, line.number, inputs.read(&line));
+                let is_faulty = check.note(&inputs.source, line.number, inputs.read(&line));
+                if is_faulty && is_partial {
+                    inputs.left_out.insert(line.number);
+                }
             }
         }
-        inputs.processes = check.finish(&inputs.source)?;
+        let processes = check.processes;
+        let (all, faulty) = match check.finish(&inputs.source) {
+            Err(CliError::Faults(faults)) if is_partial && inputs.left_out.len() < processes => {
+                (processes, faults)
+            }
+            all => (all?, Vec::new()),
+        };
+        inputs.processes = all - inputs.left_out.len();
         inputs.file = kept.unwrap_or(inputs.file);
-        Ok(inputs)
+        Ok((inputs, faulty))
+    }
+
+    /// Has lines without an id get one by what they hold, as processes of this batch.
+    pub fn of_batch(mut self, name: &str) -> Self {
+        self.batch = Some(name.to_owned());
+        self
+    }
+
+    /// How many lines were left out for their faults.
+    pub fn left_out(&self) -> usize {
+        self.left_out.len()
+    }
+
+    /// Where a line is, for messages.
+    pub fn place_of(&self, line: usize) -> String {
+        format!("{}:{line}", self.source)
     }
 
     /// How many processes they are for.
@@ -90,7 +148,8 @@ impl<'o> Inputs<'o> {
     /// When the file can't be read again.
     pub fn parts(&mut self) -> Result<Parts<'_>, CliError> {
         self.file.seek(SeekFrom::Start(self.begin)).map_err(|cause| unreadable(&self.source, &cause))?;
-        Ok(Parts { lines: Lines::new(&self.file), inputs: self })
+        let ids = self.batch.as_deref().map(BatchIds::new);
+        Ok(Parts { lines: Lines::new(&self.file), inputs: self, ids })
     }
 
     /// Which line a refusal of a part is about: it quotes the id, or tells the input's number.
@@ -159,6 +218,7 @@ impl<'o> Inputs<'o> {
 pub struct Parts<'i> {
     inputs: &'i Inputs<'i>,
     lines: Lines<&'i File>,
+    ids: Option<BatchIds>,
 }
 
 impl Parts<'_> {
@@ -171,10 +231,14 @@ impl Parts<'_> {
         while part.lines.len() < PART_LINES_MAX && bytes < PART_BYTES_MAX {
             let line = self.lines.next().map_err(|cause| unreadable(&self.inputs.source, &cause))?;
             let Some(line) = line else { break };
-            if line.is_blank() {
+            if line.is_blank() || self.inputs.left_out.contains(&line.number) {
                 continue;
             }
-            part.requests.push(self.inputs.read(&line).map_err(CliError::faults)?);
+            let mut request = self.inputs.read(&line).map_err(CliError::faults)?;
+            if let Some(ids) = self.ids.as_mut().filter(|_| request.process_id.is_none()) {
+                request.process_id = Some(ids.next(&request.input));
+            }
+            part.requests.push(request);
             part.lines.push(line.number);
             bytes += line.bytes.len();
         }
@@ -198,12 +262,14 @@ struct Check {
 }
 
 impl Check {
-    fn note(&mut self, source: &str, line: usize, read: Result<StartRequest, Faults>) {
+    /// Whether the line has a fault.
+    fn note(&mut self, source: &str, line: usize, read: Result<StartRequest, Faults>) -> bool {
         self.processes += 1;
         let faults = match read {
             Ok(request) => self.repeated(source, line, &request),
             Err(faults) => Some(faults),
         };
+        let is_faulty = faults.is_some();
         match faults {
             None => {}
             Some(_) if self.faulty.len() == FAULTY_LINES_MAX => self.more += 1,
@@ -212,6 +278,7 @@ impl Check {
                 self.faulty.push(faults);
             }
         }
+        is_faulty
     }
 
     /// The same id with the same input is the same process; with another one it is a mistake.

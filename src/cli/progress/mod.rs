@@ -1,5 +1,6 @@
 //! Watching processes until they end: redrawn in place on a terminal, a line for every change elsewhere.
 
+pub mod batch;
 pub mod limits;
 mod lines;
 mod live;

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::batch::BatchPlan;
 use crate::cli::error::CliError;
 use crate::cli::options::bulk::{argument, processes, refused};
 use crate::cli::options::global::GlobalOptions;
@@ -10,7 +11,7 @@ use crate::cli::screen::terminal::{Canvas, Face, message};
 use crate::cli::surroundings::session::Session;
 use crate::cli::surroundings::signals::{self, Signals};
 use crate::model::records::ProcessTypeData;
-use crate::store::start::StartOptions;
+use crate::store::start::{StartOptions, StartRequest};
 use crate::store::{Backend, Store, StoreError};
 
 /// How long a database that went away while it was committing is asked whether it has: a restart takes seconds.
@@ -29,12 +30,24 @@ pub struct Starts<'a> {
     /// As it was when the inputs were checked.
     pub process_type: &'a ProcessTypeData,
     pub options: StartOptions,
+    /// The batch that they are to be of.
+    pub batch: Option<&'a BatchPlan>,
     /// Whoever waits has them caught, and wants the sending ended too.
     pub signals: Option<&'a Signals>,
 }
 
+/// What was started.
+#[derive(Debug, Default)]
+pub struct Started {
+    /// All ids, in the order of the inputs.
+    pub ids: Vec<String>,
+    /// How many of a batch are new.
+    pub new: u64,
+    are_named: bool,
+}
+
 /// Why nothing was started.
-enum Failure {
+pub(super) enum Failure {
     /// By the database, and at which line.
     Store(StoreError, Option<String>),
     /// By anything else.
@@ -54,11 +67,11 @@ impl From<CliError> for Failure {
 }
 
 impl Starts<'_> {
-    /// Starts a process for each of the inputs and returns their ids in the same order: all or none.
+    /// Starts a process for each of the inputs: all or none.
     ///
     /// # Errors
     /// When nothing was started; or nobody can say whether, which is then what the message says.
-    pub fn start(&self, store: &mut Store, inputs: &mut Inputs<'_>) -> Result<Vec<String>, CliError> {
+    pub fn start(&self, store: &mut Store, inputs: &mut Inputs<'_>) -> Result<Started, CliError> {
         let backend = store.backend();
         let none = |error: CliError| error.with(|it| format!("{it}; nothing was started"));
         let mut outcome = store.start_in_parts(|store| self.send(store, inputs));
@@ -69,9 +82,9 @@ impl Starts<'_> {
             outcome = store.start_in_parts(|store| self.send(store, inputs));
         }
         match outcome {
-            Ok(((ids, _), None)) => Ok(ids),
-            Ok(((ids, are_named), Some(error))) if error.is_connection_lost() => {
-                self.settle(store, ids, are_named, backend.as_ref(), error)
+            Ok((started, None)) => Ok(started),
+            Ok((started, Some(error))) if error.is_connection_lost() => {
+                self.settle(store, started, backend.as_ref(), error)
             }
             Ok((_, Some(error))) => Err(none(error.into())),
             Err(Failure::Store(error, _)) if error.is_lock_conflict() => {
@@ -88,8 +101,8 @@ impl Starts<'_> {
         }
     }
 
-    /// Sends all of them. Returns their ids, and whether all were given by the inputs.
-    fn send(&self, store: &mut Store, inputs: &mut Inputs<'_>) -> Result<(Vec<String>, bool), Failure> {
+    /// Sends all of them.
+    fn send(&self, store: &mut Store, inputs: &mut Inputs<'_>) -> Result<Started, Failure> {
         let total = inputs.len();
         let name = &self.process_type.name;
         let mut canvas: Option<Canvas> = None;
@@ -101,7 +114,7 @@ impl Starts<'_> {
                 return Err(CliError::Interrupted(signal).into());
             }
             let is_last = ids.len() + part.requests.len() >= total;
-            let started = store.start_part(name, &part.requests, self.options, is_last).map_err(|error| {
+            let started = self.send_part(store, &part.requests, is_last).map_err(|error| {
                 let place = match &error {
                     StoreError::Refused(refusal) => parts.place(&part, &refusal.message),
                     _ => None,
@@ -128,18 +141,37 @@ impl Starts<'_> {
             let problem = format!("process type {name:?} was registered anew meanwhile; start them again");
             return Err(CliError::Failed(problem).into());
         }
-        Ok((ids, are_named))
+        let mut new = 0;
+        if let Some(batch) = self.batch {
+            // At the end: until then nobody waits for the batch's row.
+            store.set_batch(&batch.name, name, &batch.options)?;
+            new = store.batch_news()?;
+        }
+        Ok(Started { ids, new, are_named })
+    }
+
+    pub(super) fn send_part(
+        &self,
+        store: &mut Store,
+        requests: &[StartRequest],
+        wakes: bool,
+    ) -> Result<Vec<String>, StoreError> {
+        let name = &self.process_type.name;
+        match self.batch {
+            Some(batch) => store.start_batch_part(&batch.name, name, requests, self.options, wakes),
+            None => store.start_part(name, requests, self.options, wakes),
+        }
     }
 
     /// Finds out, by a new connection, what became of a commit whose answer was lost.
     fn settle(
         &self,
         store: &mut Store,
-        ids: Vec<String>,
-        are_named: bool,
+        started: Started,
         backend: Option<&Backend>,
         error: StoreError,
-    ) -> Result<Vec<String>, CliError> {
+    ) -> Result<Started, CliError> {
+        let Started { ids, new, are_named } = started;
         let began = Instant::now();
         let mut look = || {
             *store = self.session.open_store("result")?;
@@ -157,7 +189,7 @@ impl Starts<'_> {
         match answer {
             Ok(true) => {
                 message(format!("{lost}; {} were started all the same", processes(ids.len())));
-                Ok(ids)
+                Ok(Started { ids, new, are_named })
             }
             // The server's side has ended: what is not there now never will be.
             Ok(false) if backend.is_some() => {

@@ -1,5 +1,6 @@
 //! `start`: processes that a node somewhere runs.
 
+pub mod batch;
 mod many;
 
 use std::collections::HashMap;
@@ -7,6 +8,7 @@ use std::collections::HashMap;
 use clap::Args;
 use serde_json::json;
 
+use self::batch::BatchArgs;
 use self::many::Starts;
 use crate::cli::error::{CliError, Verdict};
 use crate::cli::options::bulk::{
@@ -15,7 +17,6 @@ use crate::cli::options::bulk::{
 use crate::cli::options::documents::is_file_like;
 use crate::cli::options::global::GlobalOptions;
 use crate::cli::options::input::InputOptions;
-use crate::cli::options::inputs::Inputs;
 use crate::cli::options::when;
 use crate::cli::options::when::When;
 use crate::cli::progress::limits::Limits;
@@ -55,6 +56,8 @@ pub struct Options {
     /// Higher runs first
     #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
     pub priority: i32,
+    #[command(flatten)]
+    pub batch: BatchArgs,
     /// Wait until all of them have ended; exit code 1 unless all are COMPLETED
     #[arg(long)]
     pub wait: bool,
@@ -86,7 +89,7 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
             let process_type = process_type.ok_or_else(|| unknown_type(&mut store, name, global))?;
             // Whoever writes the inputs may take his time: meanwhile a session would be in the way of others.
             drop(store);
-            let inputs = Inputs::check(&options.input, path, process_type.required_input.clone())?;
+            let inputs = options.batch.check(&options.input, path, process_type.required_input.clone())?;
             store = session.open_store("command")?;
             Some((process_type, inputs))
         }
@@ -95,11 +98,22 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
     let signals = options.wait.then(Signals::listen).transpose()?;
     let start_at = options.at.map(|when| store.now().map(|now| when.at(now))).transpose()?;
     let start_options = StartOptions { start_at, priority: options.priority };
+    let batch = options.batch.plan(&mut store, name, global)?;
     let ids = match many {
         Some((process_type, mut inputs)) => {
             let (session, process_type, signals) = (&session, &process_type, signals.as_ref());
-            Starts { session, global, process_type, options: start_options, signals }
-                .start(&mut store, &mut inputs)?
+            let starts = Starts {
+                session,
+                global,
+                process_type,
+                options: start_options,
+                batch: batch.as_ref(),
+                signals,
+            };
+            if let Some(batch) = &batch {
+                return batch.start(&starts, store, &mut inputs, options);
+            }
+            starts.start(&mut store, &mut inputs)?.ids
         }
         None => store
             .start_processes(name, single.as_slice(), start_options)

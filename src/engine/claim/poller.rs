@@ -543,6 +543,7 @@ impl Poller {
             }
         };
         self.parts.holdings.claims.insert(&claim, self.epoch);
+        self.parts.holdings.wakeups.note_limits(claim.limits.as_deref());
         let due = Instant::now().checked_sub(claim.queue_delay);
         let jobs = &self.parts.jobs;
         let channel = if claim.priority > floor { &jobs.urgent } else { &jobs.claimed };

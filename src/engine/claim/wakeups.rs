@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use crossbeam_channel::Receiver;
+
 use crate::engine::signal::Signal;
 
 #[derive(Default)]
@@ -16,6 +18,8 @@ pub(crate) struct Wakeups {
     /// Processes wait for limits, as the poller has seen last.
     is_limit_awaited: AtomicBool,
     signal: Signal,
+    /// Something of a batch was claimed or has ended: its keeper looks soon.
+    batches: Signal,
 }
 
 impl Wakeups {
@@ -50,6 +54,18 @@ impl Wakeups {
     /// Whether that was noted since this was asked last.
     pub(crate) fn take_scheduled(&self) -> bool {
         self.is_scheduled.swap(false, Ordering::SeqCst)
+    }
+
+    /// Something of a batch was claimed or has ended, by the limits of the claim.
+    pub(crate) fn note_limits(&self, limits: Option<&[String]>) {
+        if limits.is_some_and(|it| it.iter().any(|entry| entry.starts_with("batch:"))) {
+            self.batches.notify();
+        }
+    }
+
+    /// Gets a message once that was noted.
+    pub(crate) fn of_batches(&self) -> Receiver<()> {
+        self.batches.receiver().clone()
     }
 
     /// A claim has ended: the poller may fill its slot, and need not do so at once.

@@ -439,6 +439,7 @@ impl Recorder {
         let is_left = std::mem::replace(&mut self.is_let_go_left, true);
         let mut is_by_task = false;
         for (work, result) in batch.into_pairs() {
+            self.holdings.wakeups.note_limits(work.claim.limits.as_deref());
             let next = recorded.remove(&*result.process_id);
             let is_given_back = matches!(next, Some(Ok(Next::GivenBack)));
             if is_given_back || work.claim.limits.is_some() && result.transition.claim != ClaimMove::Keep {

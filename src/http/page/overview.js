@@ -129,6 +129,27 @@ function showNodes(state, all) {
   ]);
 }
 
+// ---- batches, the newest that have not ended and the latest that have
+
+const BATCH_ROWS = 8;
+
+function showBatches(batches) {
+  const open = batches.filter((it) => !it.ended_at);
+  const shown = [...open, ...batches.filter((it) => it.ended_at)].slice(0, BATCH_ROWS);
+  $("batches-card").hidden = !shown.length;
+  fill("batches", shown, (it) => it.name, (it) => [it], (it) => {
+    const bar = element("progress", { max: String(Math.max(it.total, 1)), value: String(it.ended), "aria-label": it.ended + " of " + it.total + " have ended" });
+    return [
+      visible(it.name),
+      cell("", status(it.state)),
+      cell("nowrap", bar, " " + number.format(it.ended) + " of " + number.format(it.total)),
+      number.format(it.failed),
+      it.rate_per_s === null ? "" : number.format(it.rate_per_s),
+      cell("nowrap", it.eta_s === null ? "" : wholeSeconds(it.eta_s)),
+    ];
+  });
+}
+
 // ---- limits
 
 let limits = [];
@@ -273,6 +294,7 @@ async function showOverview(filters) {
     showGraph();
     return state;
   });
+  const batches = ask("/batches?limit=50").then((it) => showBatches(it.batches));
   const limited = askAll("/limits", "limits").then(showLimits);
   const running = ask("/processes?status=IN_PROGRESS&limit=" + runningAsked);
   const schedules = ask("/schedules").then(showSchedules);
@@ -280,7 +302,7 @@ async function showOverview(filters) {
   const listed = ask("/processes?" + query).catch(refusedList).then((it) => {
     if (place().list && place().list.toString() === filters.toString()) showList(it, filters);
   });
-  const all = await Promise.all([counted, running, knows, failed, listed, limited, schedules]);
+  const all = await Promise.all([counted, running, knows, failed, listed, batches, limited, schedules]);
   showRunning(all[1].processes, all[0].picked);
 }
 

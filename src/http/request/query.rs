@@ -5,7 +5,9 @@ use serde_json::Value;
 
 use super::route::{Route, TrailPart};
 use crate::http::answer::{Problem, quoted};
+use crate::model::batch::data::BatchState;
 use crate::model::lifecycle::ProcessStatus;
+use crate::store::batches::JoblogPlace;
 use crate::store::read::{Cursor, Include, PAGE_MAX, ProcessFilter};
 
 /// Parameters of the list of processes, and `metadata.KEY` for any key.
@@ -17,6 +19,7 @@ const FILTERS: &[&str] = &[
     "started_before",
     "finished_since",
     "finished_before",
+    "batch",
     "id_prefix",
     "search",
     "limit",
@@ -73,6 +76,8 @@ fn set_parameter(route: &mut Route, path: &str, name: &str, value: &str) -> Resu
         Route::Processes(_) => FILTERS,
         Route::Tasks { .. } => OF_TASKS,
         Route::Executions { .. } => OF_EXECUTIONS,
+        Route::Batches(_) => &["state", "after", "limit"],
+        Route::Joblog { .. } => &["after", "limit"],
         Route::ProcessTypes { .. } | Route::Limits { .. } | Route::Schedules { .. } => &["after"],
         _ => &[],
     };
@@ -96,6 +101,37 @@ fn set_parameter(route: &mut Route, path: &str, name: &str, value: &str) -> Resu
     match route {
         Route::Processes(filter) => set_filter(filter, name, value),
         Route::Tasks { part, .. } | Route::Executions { part, .. } => set_part(part, name, value),
+        Route::Batches(filter) => match name {
+            "state" => {
+                let states = value.split(',').map(|it| BatchState::parse(&it.to_ascii_uppercase()));
+                filter.states = states.collect::<Option<_>>().ok_or_else(|| {
+                    let known = BatchState::ALL.map(BatchState::as_str).join(", ");
+                    bad_parameter(format!("parameter \"state\" is {}; give one of {known}", quoted(value)))
+                })?;
+                Ok(())
+            }
+            "after" => {
+                filter.after = Some(value.to_owned());
+                Ok(())
+            }
+            _ => {
+                filter.limit = limit(name, value)?;
+                Ok(())
+            }
+        },
+        Route::Joblog { after, limit: most, .. } => match name {
+            "after" => match JoblogPlace::parse(value) {
+                Some(place) => {
+                    *after = place;
+                    Ok(())
+                }
+                None => Err(bad_cursor(name, value)),
+            },
+            _ => {
+                *most = limit(name, value)?;
+                Ok(())
+            }
+        },
         Route::ProcessTypes { after } | Route::Limits { after } | Route::Schedules { after } => {
             *after = Some(value.to_owned());
             Ok(())
@@ -171,6 +207,7 @@ fn set_filter(filter: &mut ProcessFilter, name: &str, value: &str) -> Result<(),
         "started_before" => filter.started_before = Some(time(name, value)?),
         "finished_since" => filter.finished_since = Some(time(name, value)?),
         "finished_before" => filter.finished_before = Some(time(name, value)?),
+        "batch" => filter.batch = Some(value.to_owned()),
         "id_prefix" => filter.id_prefix = Some(value.to_owned()),
         "search" => filter.search = Some(value.to_owned()),
         "limit" => filter.limit = limit(name, value)?,

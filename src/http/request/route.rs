@@ -1,5 +1,6 @@
 //! What a request asks for.
 
+use crate::store::batches::{BatchFilter, JoblogPlace};
 use crate::store::read::ProcessFilter;
 
 /// What is asked for.
@@ -31,6 +32,15 @@ pub(in crate::http) enum Route {
     },
     Limit {
         name: String,
+    },
+    Batches(BatchFilter),
+    Batch {
+        name: String,
+    },
+    Joblog {
+        name: String,
+        after: JoblogPlace,
+        limit: u32,
     },
     Schedules {
         after: Option<String>,
@@ -81,6 +91,16 @@ pub(in crate::http) enum Write {
     Cancel { id: String },
     /// Has a finished one go again.
     Retry { id: String },
+    /// Starts the processes of a batch.
+    StartBatch,
+    /// Holds a batch back.
+    PauseBatch { name: String },
+    /// Lets one go on.
+    ResumeBatch { name: String },
+    /// Ends one.
+    CancelBatch { name: String },
+    /// Has what of it failed go again.
+    RetryBatch { name: String },
     /// Adds a schedule.
     AddSchedule,
     /// Does something with one.

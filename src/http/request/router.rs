@@ -5,6 +5,7 @@ use tiny_http::Method;
 use super::query::{self, decode};
 use super::route::{Route, ScheduleVerb, TrailPart, Write};
 use crate::http::answer::{Problem, quoted};
+use crate::store::batches::{BatchFilter, JoblogPlace};
 
 /// The paths, as `/` lists them.
 pub(in crate::http) const PATHS: &[(&str, &str)] = &[
@@ -32,6 +33,18 @@ pub(in crate::http) const PATHS: &[(&str, &str)] = &[
         "one limit: who has its slots, and who waits; percent-encode the name, = and a key behind it too",
     ),
     (
+        "/batches?state=&limit=&after=",
+        "the batches, newest first, with how far each is; give \"next\" as after for the next page",
+    ),
+    (
+        "/batches/{name}",
+        "one batch: how far it is, how fast, and its failures by reason; percent-encode the name",
+    ),
+    (
+        "/batches/{name}/joblog?limit=&after=",
+        "its processes that have ended, in the order of their ends, in GNU parallel's columns; give \"next\" as after",
+    ),
+    (
         "/schedules?after=",
         "schedules: their times, what they have started and skipped; give \"next\" as after for the next page",
     ),
@@ -42,6 +55,10 @@ pub(in crate::http) const PATHS: &[(&str, &str)] = &[
     ("/livez", "200 while this endpoint answers; asks no database"),
     ("/readyz", "200 while this node takes work, else 503 with the reason"),
 ];
+
+/// Batches on a page where no limit is said; lines of a joblog.
+const BATCHES_PAGE: u32 = 100;
+const JOBLOG_PAGE: u32 = 1000;
 
 /// A path that exists: what may be done with it.
 struct Place {
@@ -109,6 +126,7 @@ fn place(path: &str) -> Result<Place, Problem> {
                 write: Some(Write::SetLimit { name }),
             })
         }
+        [Some("batches"), Some(name), rest, None] if !name.is_empty() => of_batch(decode_batch(name)?, rest),
         [Some("schedules"), Some(name), rest, None] if !name.is_empty() => {
             of_schedule(decode_schedule(name)?, rest)
         }
@@ -128,6 +146,10 @@ fn top(name: &str) -> Option<Place> {
         "process-types" => Route::ProcessTypes { after: None },
         "nodes" => Route::Nodes,
         "limits" => Route::Limits { after: None },
+        "batches" => {
+            let read = Some(Route::Batches(BatchFilter { limit: BATCHES_PAGE, ..BatchFilter::default() }));
+            return Some(Place { read, write: Some(Write::StartBatch) });
+        }
         "metrics" => Route::Metrics,
         "openapi.json" => Route::OpenApi,
         "livez" => Route::Livez,
@@ -142,6 +164,21 @@ fn top(name: &str) -> Option<Place> {
         }
         _ => return None,
     })
+}
+
+/// Below `/batches/{name}`.
+fn of_batch(name: String, rest: Option<&str>) -> Option<Place> {
+    match rest {
+        None => Place::to_read(Route::Batch { name }),
+        Some("joblog") => {
+            Place::to_read(Route::Joblog { name, after: JoblogPlace::default(), limit: JOBLOG_PAGE })
+        }
+        Some("pause") => Place::to_write(Write::PauseBatch { name }),
+        Some("resume") => Place::to_write(Write::ResumeBatch { name }),
+        Some("cancel") => Place::to_write(Write::CancelBatch { name }),
+        Some("retry") => Place::to_write(Write::RetryBatch { name }),
+        Some(_) => None,
+    }
 }
 
 /// Below `/processes/{id}`.
@@ -181,6 +218,11 @@ fn decode_id(segment: &str) -> Result<String, Problem> {
     })
 }
 
+fn decode_batch(segment: &str) -> Result<String, Problem> {
+    decode(segment, false)
+        .map_err(|problem| Problem::new(400, "bad_path", format!("batch {}: {problem}", quoted(segment))))
+}
+
 fn decode_limit(segment: &str) -> Result<String, Problem> {
     decode(segment, false)
         .map_err(|problem| Problem::new(400, "bad_path", format!("limit {}: {problem}", quoted(segment))))
@@ -189,6 +231,7 @@ fn decode_limit(segment: &str) -> Result<String, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::batch::data::BatchState;
     use crate::model::lifecycle::ProcessStatus;
     use crate::store::read::{Cursor, Include, ProcessFilter};
 
@@ -224,6 +267,19 @@ mod tests {
             ("/limits", Route::Limits { after: None }),
             ("/limits?after=gpu", Route::Limits { after: Some("gpu".into()) }),
             ("/limits/a%3Db", Route::Limit { name: "a=b".into() }),
+            ("/batches/a%20b", Route::Batch { name: "a b".into() }),
+            (
+                "/batches?state=running,halted&limit=5&after=b",
+                Route::Batches(BatchFilter {
+                    states: vec![BatchState::Running, BatchState::Halted],
+                    after: Some("b".into()),
+                    limit: 5,
+                }),
+            ),
+            (
+                "/batches/b/joblog",
+                Route::Joblog { name: "b".into(), after: JoblogPlace::default(), limit: JOBLOG_PAGE },
+            ),
             ("/metrics", Route::Metrics),
             ("/openapi.json", Route::OpenApi),
             ("/livez", Route::Livez),
@@ -320,6 +376,7 @@ mod tests {
     #[test]
     fn lists_take_filters() {
         let expected = ProcessFilter {
+            batch: None,
             statuses: vec![ProcessStatus::Failed, ProcessStatus::InProgress],
             process_type: Some("a b/c&d".into()),
             node: Some("n 1".into()),

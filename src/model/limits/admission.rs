@@ -67,7 +67,7 @@ pub fn admit<'a>(rooms: &BTreeMap<String, Room>, requests: &[Request<'a>]) -> Ve
             let is_stopped =
                 |entry: &String| rooms.get(entry).is_some_and(|room| room.is_paused || room.max == Some(0));
             if !request.has_waited_long || request.needs.len() < 2 || request.needs.iter().any(is_stopped) {
-                return Verdict::Blocked(&**blocking);
+                return Verdict::Blocked(blocking);
             }
             let is_kept = |entry: &&String| {
                 let is_bounded = rooms.get(*entry).is_some_and(|it| it.max.is_some() && !it.is_reserved);
@@ -75,11 +75,11 @@ pub fn admit<'a>(rooms: &BTreeMap<String, Room>, requests: &[Request<'a>]) -> Ve
             };
             let kept: Vec<&str> = request.needs.iter().filter(is_kept).map(String::as_str).collect();
             if kept.is_empty() {
-                return Verdict::Blocked(&**blocking);
+                return Verdict::Blocked(blocking);
             }
             kept.iter().for_each(|entry| *taken_now.entry(entry).or_default() += 1);
             reserved_now.extend(&kept);
-            return Verdict::Reserving(&**blocking, kept);
+            return Verdict::Reserving(blocking, kept);
         }
         let takes: Vec<&str> =
             request.needs.iter().filter(|entry| !is_held(entry)).map(String::as_str).collect();

@@ -277,8 +277,17 @@ fn check(world: &World, before: &BTreeMap<String, Room>, admitted: &[usize], wai
             State::Ready | State::Scheduled => {}
         }
     }
-    // Of those who need the same and hold nothing, nobody is passed over.
-    for &n in admitted.iter().filter(|&&n| !world.processes[n].has_begun) {
+    // Of those who need the same and hold nothing, nobody is passed over; unless one that was let go for room that it then can't
+    // use, as it lacks another limit, has gone before: its place is the next one's, or somebody's who is ready by then.
+    let is_crossed = |needs: &[String]| {
+        let waits = |it: &&Process| matches!(it.state, State::Held(_));
+        world.processes.iter().filter(waits).any(|it| {
+            let its = it.needs();
+            its != needs && its.iter().any(|entry| needs.contains(entry))
+        })
+    };
+    let is_judged = |n: &usize| !world.processes[*n].has_begun && !is_crossed(&world.processes[*n].needs());
+    for &n in admitted.iter().filter(|&n| is_judged(n)) {
         for &other in waited.iter().filter(|&&other| !world.processes[other].has_begun) {
             let (one, other_one) = (&world.processes[n], &world.processes[other]);
             let precedes = (-other_one.priority, other) < (-one.priority, n);

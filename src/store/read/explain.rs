@@ -23,6 +23,7 @@ impl Store {
         let mut facts = read_facts(&row)?;
         facts.schedule = self.schedule_of(process_id)?;
         if facts.queued.is_some() {
+            facts.batch = self.held_batch(process_id)?;
             facts.limits = self.limit_facts(process_id, AHEAD_MAX)?;
             facts.lockers = self.who_holds_up(process_id)?;
         }
@@ -50,6 +51,7 @@ fn read_facts(row: &Row) -> Result<Facts, StoreError> {
             true => Some((get(row, "paused_at", &what)?, get(row, "pause_reason", &what)?)),
             false => None,
         },
+        batch: None,
         schedule: None,
         limits: None,
         lockers: Vec::new(),

@@ -17,6 +17,8 @@ pub struct ProcessFilter {
     pub statuses: Vec<ProcessStatus>,
     /// Only those of this type.
     pub process_type: Option<String>,
+    /// Only those of this batch.
+    pub batch: Option<String>,
     /// Only those that run or ran on this node: an id, or a name for all nodes that have borne it. One that is
     /// not known (any more, see [`Store::knows_node`]) has none.
     pub node: Option<String>,
@@ -48,6 +50,7 @@ impl Default for ProcessFilter {
         Self {
             statuses: Vec::new(),
             process_type: None,
+            batch: None,
             node: None,
             started_since: None,
             started_before: None,

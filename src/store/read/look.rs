@@ -27,6 +27,7 @@ macro_rules! list {
 
 const BY_CREATION: Sql = list!("list processes", "by_creation");
 const BY_TYPE: Sql = list!("list processes by their types", "by_type");
+const OF_BATCH: Sql = list!("list the processes of a batch", "of_batch");
 const OF_THESE: Sql = list!("list processes among a few", "of_these");
 const TYPES: Sql = list!("read the types of processes", "types");
 const END_BY_CREATION: Sql = list!("see how far a look goes", "end_by_creation");
@@ -198,10 +199,29 @@ impl Store {
             let limit = filter.limit.clamp(1, PAGE_MAX);
             let (found, next) = match store.conditions(filter, limit)? {
                 None => (Vec::new(), None),
-                Some(conditions) => store.look(filter, conditions, limit)?,
+                Some(conditions) => match &filter.batch {
+                    Some(batch) => store.look_into_batch(filter, batch, &conditions, limit as usize)?,
+                    None => store.look(filter, conditions, limit)?,
+                },
             };
             Ok(PageRows { found, next, include: filter.include })
         })
+    }
+
+    fn look_into_batch(
+        &mut self,
+        filter: &ProcessFilter,
+        batch: &str,
+        conditions: &Conditions,
+        limit: usize,
+    ) -> Result<Seen, StoreError> {
+        let begin = &conditions.begin;
+        let place: [&(dyn ToSql + Sync); 3] = [&batch, &begin.created_at, &begin.process_id];
+        let mut found = self.found(&OF_BATCH, filter, conditions, conditions.finished_since, &place)?;
+        let has_more = found.len() > limit;
+        found.truncate(limit);
+        let next = found.last().filter(|_| has_more).map(|it| it.place.clone());
+        Ok((found, next))
     }
 
     /// Does `work`, whose statements walk indexes whatever the statistics say.

@@ -79,7 +79,7 @@ impl Holder {
 
 /// The path of what [`FILL`] has made.
 fn target_of(path: &str) -> String {
-    path.replace("{id}", "a%2F1").replace("{name}", "gpu")
+    path.replace("{id}", "a%2F1").replace("/batches/{name}", "/batches/b").replace("{name}", "gpu")
 }
 
 /// Executions and ends, so that no column is empty everywhere.
@@ -96,6 +96,14 @@ const FILL: &str = "
     UPDATE scheduled_tasks SET state = 'HELD', held_by = 'limit:gpu' WHERE task_instance = 'a/3';
     UPDATE processes SET started_at = now(), process_context = '{\"rows\": 7}' WHERE process_id = 'a/1';
     UPDATE tasks SET started_at = now(), exit_code = 1, output = 'x', environment = '{\"A\": \"b\"}' WHERE process_id = 'a/1'";
+
+/// A batch, of which one has failed.
+const BATCH: &str = "
+    SELECT start_batch('b', 'a', ARRAY['{}', '{\"user_id\": \"u\"}']::jsonb[]);
+    UPDATE processes SET status = 'FAILED', error_message = 'why', started_at = now(), completed_at = now()
+    WHERE process_id = (SELECT min(process_id) FROM processes WHERE batch = 'b');
+    UPDATE tasks SET status = 'FAILED' WHERE process_id = (SELECT min(process_id) FROM processes WHERE batch = 'b');
+    DELETE FROM scheduled_tasks WHERE task_instance = (SELECT min(process_id) FROM processes WHERE batch = 'b')";
 
 /// A schedule that has a process, one that was skipped, and a pause.
 const SCHEDULE: &str = "
@@ -115,6 +123,7 @@ fn the_document_says_what_is_answered() {
     let mut holder = Holder::new();
     holder.writable.database.start_processes(3);
     holder.writable.database.sql(FILL);
+    holder.writable.database.sql(BATCH);
     holder.writable.database.sql(SCHEDULE);
     let paths: Vec<String> = holder.document["paths"].as_object().unwrap().keys().cloned().collect();
     for path in &paths {
@@ -177,6 +186,23 @@ fn write(holder: &mut Holder) {
             holder.post(path, &path.replace("{id}", id), body);
         }
     }
+    let batch = r#"{"name": "n", "process_type": "a", "inputs": [{}]}"#;
+    for body in [
+        batch,
+        batch,
+        "{",
+        "{}",
+        r#"{"name": "n", "process_type": "nobody", "inputs": [{}]}"#,
+        r#"{"name": "m", "process_type": "a", "inputs": [{"process_id": "p"}]}"#,
+    ] {
+        holder.post("/batches", "/batches", body);
+    }
+    let batch_verbs = ["pause", "resume", "retry", "cancel"].map(|verb| format!("/batches/{{name}}/{verb}"));
+    for path in &batch_verbs {
+        for (name, body) in [("b", "{"), ("b", r#"{"x": 1}"#), ("nobody", ""), ("b", "")] {
+            holder.post(path, &path.replace("{name}", name), body);
+        }
+    }
     for (name, body) in
         [("gpu", r#"{"max": 4}"#), ("gpu", "{"), ("gpu", r#"{"max": -1}"#), ("nobody", r#"{"max": 1}"#)]
     {
@@ -195,7 +221,9 @@ fn write(holder: &mut Holder) {
     let verbs = ["pause", "resume", "run-now", "remove"].map(|verb| format!("/schedules/{{id}}/{verb}"));
     let paths =
         ["/processes", "/processes/{id}/cancel", "/processes/{id}/retry", "/limits/{name}", "/schedules"];
-    for path in paths.into_iter().chain(verbs.iter().map(String::as_str)) {
+    for path in
+        paths.into_iter().chain(verbs.iter().chain(&batch_verbs).map(String::as_str)).chain(["/batches"])
+    {
         holder.post_with(path, "Content-Type: application/json\r\n");
         let token = "Authorization: Bearer 0123456789abcdef-token\r\n";
         holder.post_with(path, &format!("{token}Content-Type: text/plain\r\n"));
@@ -207,6 +235,8 @@ fn write(holder: &mut Holder) {
 #[test]
 fn the_parameters_are_those_of_the_document() {
     let holder = Holder::new();
+    holder.writable.database.start_processes(1);
+    holder.writable.database.sql(BATCH);
     for (path, operations) in holder.document["paths"].as_object().unwrap() {
         let target = target_of(path);
         for parameter in operations["get"]["parameters"].as_array().into_iter().flatten() {
