@@ -138,6 +138,10 @@ BEGIN
         SELECT 'unknown key "' || key || '"' INTO problem FROM jsonb_object_keys(document) AS key
         WHERE key <> ALL (known) ORDER BY key LIMIT 1;
     END IF;
+    IF problem IS NULL THEN
+        SELECT '"' || key || '" is ' || value || ', not a text' INTO problem FROM jsonb_each(document)
+        WHERE key NOT IN ('input', 'priority', 'catch_up_max') AND jsonb_typeof(value) NOT IN ('string', 'null') ORDER BY key LIMIT 1;
+    END IF;
     IF problem IS NULL AND (document ->> 'name' IS NULL OR document ->> 'name' ~ '[@=%]' OR length(document ->> 'name') NOT BETWEEN 1 AND 200
         OR btrim(document ->> 'name') <> document ->> 'name' OR document ->> 'name' ~ '[[:cntrl:]]')
     THEN
@@ -169,7 +173,9 @@ BEGIN
             problem := SQLERRM;
         END;
     END IF;
-    IF problem IS NULL AND wanted.overlap NOT IN ('skip', 'queue', 'allow', 'replace') THEN
+    IF problem IS NULL AND NOT (isfinite(coalesce(wanted.starts_from, now())) AND isfinite(coalesce(wanted.starts_until, now()))) THEN
+        problem := '"from" and "until" have to be times; leave out what has no bound';
+    ELSIF problem IS NULL AND wanted.overlap NOT IN ('skip', 'queue', 'allow', 'replace') THEN
         problem := 'overlap is "' || wanted.overlap || '", not skip, queue, allow or replace';
     ELSIF problem IS NULL AND wanted.catch_up NOT IN ('last', 'all', 'none') THEN
         problem := 'catch_up is "' || wanted.catch_up || '", not last, all or none';
@@ -497,7 +503,8 @@ BEGIN
 
     -- Of each the last hundred or so.
     DELETE FROM schedule_firings f USING schedules s
-    WHERE s.name = ANY (ours) AND (s.fired + s.skipped_overlap) % 50 = 49 AND f.schedule = s.name AND f.firing_number < (
+    -- Each is looked at every fifty rounds of its own, not all of them in the same.
+    WHERE s.name = ANY (ours) AND (s.revision + hashtext(s.name)) % 50 = 0 AND f.schedule = s.name AND f.firing_number < (
         SELECT k.firing_number FROM schedule_firings k WHERE k.schedule = s.name ORDER BY k.firing_number DESC OFFSET 100 LIMIT 1);
 
     IF works @> '[{"skip": false}]' THEN
@@ -517,15 +524,19 @@ DECLARE
     at      timestamptz := date_trunc('milliseconds', clock_timestamp());
     started text;
 BEGIN
-    -- Another one of the same millisecond has committed, or this would not have the row.
-    IF EXISTS (SELECT FROM processes p WHERE p.process_id = its.name || '@' || schedule_time(at)) THEN
+    -- Another one of the same millisecond has committed or is of this transaction, or this would not have the row.
+    WHILE EXISTS (SELECT FROM processes p WHERE p.process_id = its.name || '@' || schedule_time(at)) LOOP
         at := at + interval '1 millisecond';
-    END IF;
+    END LOOP;
     started := (SELECT id FROM start_in(its.process_type, ARRAY[its.input || jsonb_build_object('scheduled_at', schedule_time(at),
         'previous_scheduled_at', schedule_time(coalesce(its.last_at, at)))], ARRAY[its.name || '@' || schedule_time(at)], NULL,
         its.priority, true, false, NULL, schedule_limits(its.name, its.overlap, its.catch_up)) AS id);
     UPDATE schedules s SET recent = recent_of(s.recent, ARRAY[started]), revision = s.revision + 1 WHERE s.name = its.name;
     INSERT INTO schedule_firings (schedule, scheduled_at, outcome, reason, process_id) VALUES (its.name, at, 'FIRED', 'by hand', started);
+    IF its.revision % 50 = 0 THEN
+        DELETE FROM schedule_firings f WHERE f.schedule = its.name AND f.firing_number < (
+            SELECT k.firing_number FROM schedule_firings k WHERE k.schedule = its.name ORDER BY k.firing_number DESC OFFSET 100 LIMIT 1);
+    END IF;
     RETURN started;
 END
 $function$;

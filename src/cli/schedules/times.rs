@@ -101,7 +101,7 @@ fn document(schedule: &Schedule, rule: &Rule, at: Timestamp) -> Value {
         "at": at,
         "local": zoned.strftime("%FT%T").to_string(),
         "offset": zoned.strftime("%:z").to_string(),
-        "due_at": due_at(schedule, at),
+        "due_at": due_at(schedule, rule, at),
         "clock_change": rule.change_at(at).map(|it| it.to_string()),
     })
 }

@@ -18,6 +18,8 @@ const NICKNAMES: [(&str, &str); 7] = [
     ("@hourly", "0 * * * *"),
 ];
 
+const FIELDS: [&str; 6] = ["second", "minute", "hour", "day", "month", "weekday"];
+
 /// The days of four hundred years are those of every other four hundred: what does not match in them never does.
 const NEVER_BEFORE: DateTime = date(2000, 1, 1).at(0, 0, 0, 0);
 
@@ -44,8 +46,18 @@ impl CronExpression {
         if !(5..=6).contains(&words.len()) {
             return Err(format!("has {} fields, not 5 or 6", words.len()));
         }
-        let parser = CronParser::builder().seconds(Seconds::Optional).year(Year::Disallowed).build();
-        let cron = parser.parse(&words.join(" ")).map_err(|error| said(&error))?;
+        // As cron has it: a day field that begins with `*` is no choice of its own, so that both have to match.
+        let are_both_chosen =
+            [words.len() - 3, words.len() - 1].iter().all(|&day| !words[day].starts_with('*'));
+        let parser = CronParser::builder()
+            .seconds(Seconds::Optional)
+            .year(Year::Disallowed)
+            .dom_and_dow(!are_both_chosen)
+            .build();
+        let cron = parser.parse(&words.join(" ")).map_err(|error| match wrong_field(&parser, &words) {
+            Some((field, word)) => format!("is no cron expression: {field} {word:?}: {}", said(&error)),
+            None => format!("is no cron expression: {}", said(&error)),
+        })?;
         if cron.find_next_occurrence(&NEVER_BEFORE, true).is_err() {
             return Err("never comes: no year has such a day".to_owned());
         }
@@ -79,7 +91,17 @@ fn said(error: &CronError) -> String {
         | CronError::ComponentError(text) => text.clone(),
         other => other.to_string(),
     };
-    format!("is no cron expression: {}", text.trim_end_matches('.'))
+    text.trim_end_matches('.').to_owned()
+}
+
+/// The first field that can't be read, with its name; the crate does not say it.
+fn wrong_field<'a>(parser: &CronParser, words: &[&'a str]) -> Option<(&'static str, &'a str)> {
+    let names = &FIELDS[FIELDS.len() - words.len()..];
+    names.iter().zip(words).enumerate().find_map(|(at, (name, word))| {
+        let mut alone = vec!["*"; words.len()];
+        alone[at] = word;
+        parser.parse(&alone.join(" ")).is_err().then_some((*name, *word))
+    })
 }
 
 #[cfg(test)]
@@ -107,6 +129,15 @@ mod tests {
         assert_eq!(next("0 0 29 2 *", "2096-03-01T00:00", 1), ["2104-02-29T00:00:00"]);
         assert_eq!(next("0 0 L * *", "2026-02-01T00:00", 2), ["2026-02-28T00:00:00", "2026-03-31T00:00:00"]);
         assert_eq!(next("0 0 13 * 5", "2026-11-01T00:00", 2), ["2026-11-06T00:00:00", "2026-11-13T00:00:00"]);
+        // A day that begins with `*` narrows the other one, as cron has it.
+        assert_eq!(
+            next("0 0 */2 * mon", "2026-01-01T00:00", 2),
+            ["2026-01-05T00:00:00", "2026-01-19T00:00:00"]
+        );
+        assert_eq!(
+            next("0 0 15 * */2", "2026-01-01T00:00", 2),
+            ["2026-01-15T00:00:00", "2026-02-15T00:00:00"]
+        );
         assert_eq!(next("@daily", "2026-02-28T00:00", 1), ["2026-03-01T00:00:00"]);
         assert_eq!(next(" @Midnight ", "2026-02-28T00:00", 1), ["2026-03-01T00:00:00"]);
         assert_eq!(next("0 12 * * 7", "2026-11-28T00:00", 1), ["2026-11-29T12:00:00"]);
@@ -135,8 +166,9 @@ mod tests {
             ("", "has 0 fields"),
             ("* * * *", "has 4 fields"),
             ("0 0 0 1 1 * 2026", "has 7 fields"),
-            ("61 * * * *", "is no cron expression: "),
-            ("5-1 * * * *", "is no cron expression: "),
+            ("61 * * * *", "is no cron expression: minute \"61\": "),
+            ("0 5-1 * * *", "is no cron expression: hour \"5-1\": "),
+            ("0 0 0 * * foo", "is no cron expression: weekday \"foo\": "),
             ("*/0 * * * *", "is no cron expression: "),
             ("0 0 30 2 *", "never comes"),
             ("0 0 31 4,6,9,11 *", "never comes"),

@@ -11,8 +11,9 @@ use super::rule::Rule;
 
 /// A time that is later than this was missed.
 pub const LATE_AFTER: SignedDuration = SignedDuration::from_secs(60);
-/// Missed times that are counted one by one: eleven days of every second. What comes to more is not counted further.
-const COUNTED_MAX: u64 = 1_000_000;
+/// Missed times that are counted one by one: a day of every second. What comes to more is not counted further, since the
+/// transaction that fires waits for it.
+const COUNTED_MAX: u64 = 100_000;
 
 /// A time that starts a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,12 +40,15 @@ pub struct Plan {
 }
 
 /// When a time of a schedule is due: later by a jitter that depends on the name and the time alone, so that every node finds
-/// the same.
-pub fn due_at(schedule: &Schedule, at: Timestamp) -> Timestamp {
+/// the same. It is before the next time: a jitter that is larger than their distance would have them come all at once, and
+/// `catch_up` take them for missed.
+pub fn due_at(schedule: &Schedule, rule: &Rule, at: Timestamp) -> Timestamp {
     let most = u64::try_from(schedule.jitter.as_millis()).unwrap_or(0);
     if most == 0 {
         return at;
     }
+    let distance = rule.after(at).and_then(|next| u64::try_from(next.duration_since(at).as_millis()).ok());
+    let most = distance.map_or(most, |distance| most.min(distance.saturating_sub(1)));
     let hash = Sha256::digest(format!("{}@{at}", schedule.name));
     let number = hash.iter().take(8).fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
     at.saturating_add(Duration::from_millis(number % (most + 1))).unwrap_or(Timestamp::MAX)
@@ -63,8 +67,8 @@ pub fn plan(
     last: Option<Timestamp>,
     now: Timestamp,
 ) -> Plan {
-    let is_due = |at: &Timestamp| due_at(schedule, *at) <= now;
-    let is_late = |at: Timestamp| now.duration_since(due_at(schedule, at)) > LATE_AFTER;
+    let is_due = |at: &Timestamp| due_at(schedule, rule, *at) <= now;
+    let is_late = |at: Timestamp| now.duration_since(due_at(schedule, rule, at)) > LATE_AFTER;
     let kept_max = match schedule.catch_up {
         CatchUp::Last => 1,
         CatchUp::All => usize::try_from(schedule.catch_up_max).unwrap_or(usize::MAX),
@@ -146,6 +150,19 @@ mod tests {
     }
 
     #[test]
+    fn a_jitter_that_is_larger_than_the_distance_loses_no_time() {
+        let (mut schedule, rule) = hourly(CatchUp::Last, 9);
+        schedule.jitter = Duration::from_secs(86_400);
+        let mut next = at(0, 0);
+        for hour in 0..48 {
+            assert_eq!(due_at(&schedule, &rule, next), due_at(&schedule, &rule, at(hour, 0)));
+            let plan = plan(&schedule, &rule, next, None, due_at(&schedule, &rule, next));
+            assert_eq!((hours(&plan), plan.missed), (vec![hour], 0));
+            next = plan.next.expect("it has no end");
+        }
+    }
+
+    #[test]
     fn the_time_before_is_that_of_the_process_before_or_of_the_rule() {
         let (schedule, rule) = hourly(CatchUp::All, 9);
         let previous = |last, now| {
@@ -194,13 +211,13 @@ mod tests {
             for look in looks {
                 now += SignedDuration::from_secs(look);
                 let plan = plan(&schedule, &rule, next, last, now);
-                prop_assert!(plan.firings.iter().all(|it| due_at(&schedule, it.at) <= now));
+                prop_assert!(plan.firings.iter().all(|it| due_at(&schedule, &rule, it.at) <= now));
                 prop_assert!(plan.firings.iter().all(|it| it.previous < it.at));
                 fired.extend(plan.firings.iter().map(|it| it.at));
                 last = fired.last().copied();
                 missed += plan.missed;
                 next = plan.next.expect("it has no end");
-                prop_assert!(due_at(&schedule, next) > now);
+                prop_assert!(due_at(&schedule, &rule, next) > now);
             }
             prop_assert!(fired.windows(2).all(|pair| pair[0] < pair[1]));
             let all = rule.times(at(0, 0)).take_while(|it| *it < next).count() as u64;

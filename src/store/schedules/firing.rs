@@ -1,6 +1,6 @@
 //! Firing what is due: one transaction looks, plans, starts and moves on.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use postgres::Row;
@@ -18,6 +18,11 @@ const FIRE: Sql = Sql::new("fire schedules", include_str!("../../../sql/schedule
 const WAIT: Sql = Sql::new("see when a schedule is due", include_str!("../../../sql/schedules/wait.sql"));
 /// How long a round waits for somebody's lock: what is locked stays due.
 const LOCK_WAIT: Duration = Duration::from_secs(3);
+/// How long a round plans: the server ends a transaction that stands still for five seconds (due.sql). After an outage each
+/// schedule may have missed many thousand times.
+const PLANNING_MAX: Duration = Duration::from_secs(1);
+/// How much the plans of a round may start: each process has the input of its own.
+const PLANS_BYTES: usize = 16 * 1024 * 1024;
 
 /// A schedule that is due, or whose next time is to be computed.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,7 +62,15 @@ impl Store {
                 return Ok(Vec::new());
             }
             let due = rows.iter().map(read_due).collect::<Result<Vec<_>, _>>()?;
-            let plans: Vec<Value> = due.iter().map(planned).collect();
+            // The first at least; what is not planned in time is due still, and the next round's.
+            let (begun, mut bytes) = (Instant::now(), 0);
+            let in_time = |due: &DueSchedule| {
+                let is_in_time = bytes < PLANS_BYTES && begun.elapsed() < PLANNING_MAX;
+                let plan = is_in_time.then(|| planned(due));
+                bytes += plan.as_ref().map_or(0, |plan| firings_of(plan) * due.document.len());
+                plan
+            };
+            let plans: Vec<Value> = due.iter().map_while(in_time).collect();
             let rows = store.query(&FIRE, &[&Value::Array(plans)])?;
             failpoint::hit(Point::Firing);
             rows.iter().map(read_fired).collect()
@@ -76,6 +89,11 @@ impl Store {
         let row = self.query_one(&WAIT, &[], "the schedules")?;
         Ok(get::<Option<f64>>(&row, "seconds", "the schedules")?.map(seconds))
     }
+}
+
+/// How many processes a plan starts.
+fn firings_of(plan: &Value) -> usize {
+    plan["firings"].as_array().map_or(0, Vec::len)
 }
 
 /// What a process of a schedule works on.
@@ -115,7 +133,7 @@ fn planned(due: &DueSchedule) -> Value {
         .map(|firing| {
             json!({
                 "at": firing.at,
-                "due": due_at(&schedule, firing.at),
+                "due": due_at(&schedule, &rule, firing.at),
                 "id": process_id(&schedule.name, firing.at),
                 "input": input_of(&schedule, firing.at, firing.previous).to_value(),
                 "made_up": firing.is_made_up,
@@ -126,7 +144,7 @@ fn planned(due: &DueSchedule) -> Value {
     put("missed", json!(plan.missed));
     put("missed_until", json!(plan.missed_until));
     put("next_at", json!(plan.next));
-    put("due_at", json!(plan.next.map(|next| due_at(&schedule, next))));
+    put("due_at", json!(plan.next.map(|next| due_at(&schedule, &rule, next))));
     Value::Object(document)
 }
 

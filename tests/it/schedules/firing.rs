@@ -1,6 +1,6 @@
 //! What fires, once, and what becomes of the rest.
 
-use process_orchestrator::{CatchUp, Overlap};
+use process_orchestrator::{CatchUp, Overlap, Schedule, Timing};
 
 use super::Stage;
 
@@ -104,4 +104,47 @@ fn one_that_cannot_start_keeps_its_time_and_stops_no_other() {
         .unwrap();
     stage.settle();
     assert_eq!((stage.started("b"), stage.column("b", "problem")), (vec![0], None));
+}
+
+#[test]
+fn each_of_many_runs_by_hand_in_one_transaction_has_an_id_of_its_own() {
+    let mut stage = Stage::new("sched_run_now");
+    stage.hourly("s", |_| {});
+    let sql = "SELECT count(DISTINCT id) FROM (SELECT run_schedule_now('s') AS id FROM generate_series(1, 160)) AS started";
+    let ids: i64 = stage.database.sql().query_one(sql, &[]).unwrap().get(0);
+    assert_eq!((ids, stage.database.count("processes")), (160, 160));
+    // What is remembered of them is bounded.
+    assert!(stage.database.count("schedule_firings") < 160);
+}
+
+#[test]
+fn a_long_outage_of_a_schedule_of_each_second_ends_in_one_round() {
+    let mut stage = Stage::new("sched_seconds");
+    let schedule = Schedule::new("s", "one-task", Timing::Cron("* * * * * *".to_owned()));
+    stage.store.add_schedule(&schedule, None).unwrap();
+    stage.store.fire_due_schedules(1).unwrap();
+    let sql = "UPDATE schedules SET next_at = date_trunc('second', now()) - interval '40 days'";
+    stage.database.sql().execute(sql, &[]).unwrap();
+    assert_eq!(
+        stage.store.fire_due_schedules(1).unwrap().len(),
+        1,
+        "the server has not ended the transaction"
+    );
+    assert_eq!(stage.column("s", "now() - last_at < interval '1 minute'").as_deref(), Some("true"));
+}
+
+#[test]
+fn sql_refuses_what_no_node_could_read() {
+    let stage = Stage::new("sched_sql");
+    for (part, expected) in [
+        (r#""every": 5"#, "invalid schedule: \"every\" is 5, not a text"),
+        (r#""every": "1h", "from": "infinity""#, "invalid schedule: \"from\" and \"until\" have to be times"),
+        (r#""every": "1h", "name": {}"#, "invalid schedule: \"name\" is {}, not a text"),
+    ] {
+        let document = format!(r#"{{"name": "s", "process_type": "one-task", {part}}}"#);
+        let sql = "SELECT add_schedule($1::text::jsonb)";
+        let error = stage.database.sql().execute(sql, &[&document]).unwrap_err();
+        let message = error.as_db_error().unwrap().message().to_owned();
+        assert!(message.starts_with(expected), "{message}");
+    }
 }
