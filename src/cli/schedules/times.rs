@@ -166,7 +166,14 @@ pub fn backfill(global: &GlobalOptions, options: &BackfillOptions) -> Result<(),
         ));
         return print_lines(&table(&schedule, &rule, &times));
     }
-    let started = store.backfill_schedule(&schedule, &times, &batch, options.max)?;
+    if times.is_empty() && !options.json {
+        message(format!("schedule {:?} has no time from {from} on and before {to}", data.name));
+    }
+    // A batch of nothing would leave its limit behind.
+    let started = match times.is_empty() {
+        true => 0,
+        false => store.backfill_schedule(&schedule, &times, &batch, options.max)?,
+    };
     let there = times.len() as u64 - started;
     if options.json {
         return print_json(&json!({

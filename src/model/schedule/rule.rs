@@ -108,20 +108,18 @@ impl Rule {
             return Timestamp::from_second(anchor + (last - anchor).div_euclid(seconds) * seconds).ok();
         }
         let Pace::Cron(cron) = &self.pace else { return None };
-        // From the civil time before, and then once more if the clock has gone back in between.
+        // From the civil time before, at which the rule mostly has a time; earlier, and once more, if the clock has changed in
+        // between.
         let mut civil = self.zone.to_datetime(at);
         for _ in 0..4 {
             civil = cron.previous(civil)?;
-            let start = self
-                .zone
-                .to_timestamp(civil)
-                .ok()?
-                .min(at)
-                .checked_sub(SignedDuration::from_hours(3))
-                .ok()?;
-            let times = std::iter::successors(unbounded.after(start), |last| unbounded.after(*last));
-            if let Some(last) = times.take_while(|it| *it < at).last() {
-                return Some(last);
+            let shown = self.zone.to_timestamp(civil).ok()?.min(at);
+            for back in [NANOSECOND, SignedDuration::from_hours(3)] {
+                let start = shown.checked_sub(back).ok()?;
+                let times = std::iter::successors(unbounded.after(start), |last| unbounded.after(*last));
+                if let Some(last) = times.take_while(|it| *it < at).last() {
+                    return Some(last);
+                }
             }
         }
         None
