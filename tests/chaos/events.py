@@ -165,8 +165,13 @@ def of_node(change: Change, has_ended: Callable[[str, float], bool]) -> Event:
 
 
 def of_process(rows: List[Change]) -> List[Event]:
-    """What one transaction did to one process: one statement's work, or a cancel and the end it brings."""
+    """What one transaction did to one process: one statement's work, or a cancel and the end it brings. What is done to one that
+    the same transaction has let go, from the line of a limit or from its claim, is a step of its own."""
     first = rows[0]
+    later = [at for at, it in enumerate(rows) if it.relation == "queue" and it.old and it.new and it.old["node"] is None
+             and not is_wish(it) and any(before.relation == "queue" for before in rows[:at])]
+    if later:
+        return [*of_process(rows[:later[0]]), *of_process(rows[later[0]:])]
     queue = [it for it in rows if it.relation == "queue"]
     execution = next((it.new for it in rows if it.relation == "execution"), None)
     event: Event = {"event": "unknown", "process": first.process}

@@ -3,7 +3,8 @@
 SELECT p.process_id, p.process_type, p.status, p.current_task_index, p.total_tasks, p.skipped_tasks, p.priority, p.started_at,
     p.completed_at, CASE WHEN octet_length(p.error_message) > 4096 THEN left(p.error_message, 1000) || '…' ELSE p.error_message END AS error_message,
     p.created_at, p.updated_at,
-    CASE WHEN NOT s.picked AND isfinite(s.execution_time) THEN s.execution_time END AS execution_time, s.picked_by
+    CASE WHEN NOT s.picked AND isfinite(s.execution_time) THEN s.execution_time END AS execution_time, s.picked_by,
+    CASE WHEN s.state = 'HELD' AND starts_with(s.held_by, 'limit:') THEN substr(s.held_by, 7) END AS waits_for_limit
 FROM processes p LEFT JOIN LATERAL (
     SELECT * FROM scheduled_tasks WHERE p.completed_at IS NULL AND task_instance = p.process_id LIMIT 1
 ) AS s ON true

@@ -6,8 +6,8 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::json;
 
-use super::unknown_batch;
 use crate::cli::error::CliError;
+use crate::cli::options::bulk::unknown_batch;
 use crate::cli::options::global::GlobalOptions;
 use crate::cli::screen::message_queue;
 use crate::cli::surroundings::session::{Need, Session};

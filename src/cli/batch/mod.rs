@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::error::CliError;
 use super::help;
-use super::options::bulk::user_name;
+use super::options::bulk::{unknown_batch, user_name};
 use super::options::global::GlobalOptions;
 use super::progress::batch::wait_for_batch;
 use super::screen::terminal::{message, print, print_json};
@@ -17,11 +17,7 @@ use super::start::batch::{Then, batch_options, parse_halt, parse_then};
 use super::surroundings::session::{Need, Session};
 use super::surroundings::signals::Signals;
 use crate::model::batch::data::BatchState;
-use crate::model::suggest::closest;
 use crate::store::{RefusalReason, Store, StoreError};
-
-/// Names that are looked through for the one that was meant.
-const NAMES_MAX: u32 = 500;
 
 /// What to do with batches.
 #[derive(Debug, Subcommand)]
@@ -251,21 +247,4 @@ fn told(error: StoreError, store: &mut Store, name: &str, global: &GlobalOptions
         }
         _ => error.into(),
     }
-}
-
-/// A name that is no batch's.
-pub fn unknown_batch(store: &mut Store, name: &str, global: &GlobalOptions) -> CliError {
-    let known = match store.batch_names(NAMES_MAX) {
-        Ok(names) => names,
-        Err(error) => return error.into(),
-    };
-    let program = global.program();
-    let remedy = match closest(name, known.iter().map(String::as_str)) {
-        Some(meant) => format!("did you mean {meant:?}?"),
-        None if known.is_empty() => {
-            format!("there is none; start one: {program} start TYPE --inputs FILE.jsonl --batch NAME")
-        }
-        None => format!("see them: {program} batch list"),
-    };
-    CliError::not_found(RefusalReason::UnknownBatch, format!("no batch has the name {name:?}; {remedy}"))
 }

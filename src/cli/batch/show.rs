@@ -4,8 +4,8 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde_json::json;
 
-use super::unknown_batch;
 use crate::cli::error::CliError;
+use crate::cli::options::bulk::unknown_batch;
 use crate::cli::options::global::GlobalOptions;
 use crate::cli::progress::batch::picture;
 use crate::cli::screen::json::JsonWriter;

@@ -15,6 +15,9 @@ use crate::store::{RefusalReason, Store, StoreError};
 /// Names that are told of all that are known.
 const KNOWN_MAX: usize = 20;
 
+/// Batches whose names are looked through for the one that was meant.
+const NAMES_MAX: u32 = 500;
+
 /// Nodes that are looked at for hints.
 pub const NODES_MAX: u32 = 100;
 
@@ -101,6 +104,38 @@ pub fn warn_of_limits(store: &mut Store, ids: &[String], global: &GlobalOptions)
         message(limits::sentence(&waiting[..1], ids.len(), &global.program()));
     }
     Ok(())
+}
+
+/// Waiting for processes that nobody runs looks like a hang, and starting them like success.
+///
+/// # Errors
+/// When the database fails.
+pub fn warn_without_node(store: &mut Store, waits: bool, global: &GlobalOptions) -> Result<(), CliError> {
+    if !has_running_node(store)? {
+        let what = if waits { "waiting" } else { "what is started stays due" };
+        message(format!(
+            "no node is running now: {what} until somebody starts one ({} serve)",
+            global.program()
+        ));
+    }
+    Ok(())
+}
+
+/// A name that is no batch's.
+pub fn unknown_batch(store: &mut Store, name: &str, global: &GlobalOptions) -> CliError {
+    let known = match store.batch_names(NAMES_MAX) {
+        Ok(names) => names,
+        Err(error) => return error.into(),
+    };
+    let program = global.program();
+    let remedy = match closest(name, known.iter().map(String::as_str)) {
+        Some(meant) => format!("did you mean {meant:?}?"),
+        None if known.is_empty() => {
+            format!("there is none; start one: {program} start TYPE --inputs FILE.jsonl --batch NAME")
+        }
+        None => format!("see them: {program} batch list"),
+    };
+    CliError::not_found(RefusalReason::UnknownBatch, format!("no batch has the name {name:?}; {remedy}"))
 }
 
 /// Without their definitions.

@@ -3,10 +3,9 @@
 use clap::Args;
 use serde_json::json;
 
-use super::many::Starts;
-use super::{Options, warn_without_node};
+use super::many::{BatchPlan, Starts};
 use crate::cli::error::{CliError, Verdict};
-use crate::cli::options::bulk::{processes, unknown_type};
+use crate::cli::options::bulk::{processes, unknown_type, warn_without_node};
 use crate::cli::options::global::GlobalOptions;
 use crate::cli::options::input::InputOptions;
 use crate::cli::options::inputs::{Inputs, Part};
@@ -77,13 +76,6 @@ pub fn parse_then(text: &str) -> Result<Then, String> {
         "" => Err("write the name of a process type, and if you like a colon and its input".to_owned()),
         name => Ok(Then { process_type: name.to_owned(), input }),
     }
-}
-
-/// A batch that is to be started.
-pub struct BatchPlan {
-    pub name: String,
-    pub options: BatchOptions,
-    is_partial: bool,
 }
 
 /// The options that a batch is made or changed with.
@@ -171,7 +163,7 @@ impl BatchPlan {
         starts: &Starts<'_>,
         mut store: Store,
         inputs: &mut Inputs<'_>,
-        options: &Options,
+        (json, wait): (bool, bool),
     ) -> Result<(), CliError> {
         let (ids, new, refused) = match self.is_partial {
             false => {
@@ -183,22 +175,22 @@ impl BatchPlan {
                 (ids, new, refused + inputs.left_out())
             }
         };
-        if !options.json {
+        if !json {
             print_lines(&ids)?;
         }
         message(self.sentence(ids.len(), new, refused));
-        warn_without_node(&mut store, options.wait, starts.global)?;
-        if options.json && !options.wait {
-            let mut json = JsonWriter::stdout();
-            json.object()?;
-            json.entry("batch", &json!({ "name": self.name, "new": new, "refused": refused }))?;
-            json.entries("processes", ids.iter().map(|id| json!({ "process_id": id })))?;
-            json.end()?;
+        warn_without_node(&mut store, wait, starts.global)?;
+        if json && !wait {
+            let mut out = JsonWriter::stdout();
+            out.object()?;
+            out.entry("batch", &json!({ "name": self.name, "new": new, "refused": refused }))?;
+            out.entries("processes", ids.iter().map(|id| json!({ "process_id": id })))?;
+            out.end()?;
         }
         let outcome = match starts.signals {
             Some(signals) => {
                 drop(store);
-                wait_for_batch(starts.session, &self.name, signals, options.json, starts.global)
+                wait_for_batch(starts.session, &self.name, signals, json, starts.global)
             }
             None => Ok(()),
         };

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use super::batch::BatchPlan;
 use crate::cli::error::CliError;
 use crate::cli::options::bulk::{argument, processes, refused};
 use crate::cli::options::global::GlobalOptions;
@@ -11,6 +10,7 @@ use crate::cli::screen::terminal::{Canvas, Face, message};
 use crate::cli::surroundings::session::Session;
 use crate::cli::surroundings::signals::{self, Signals};
 use crate::model::records::ProcessTypeData;
+use crate::store::batches::BatchOptions;
 use crate::store::start::{StartOptions, StartRequest};
 use crate::store::{Backend, Store, StoreError};
 
@@ -22,6 +22,14 @@ const SETTLE_PAUSE: Duration = Duration::from_millis(200);
 /// Two who start the same processes in another order may wait for each other: the server then ends one of them, who goes
 /// again.
 const TRIES_MAX: u32 = 5;
+
+/// A batch that is to be started.
+pub struct BatchPlan {
+    pub name: String,
+    pub options: BatchOptions,
+    /// Lines that can't be started are left out.
+    pub is_partial: bool,
+}
 
 /// What all of them have in common.
 pub struct Starts<'a> {

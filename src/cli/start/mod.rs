@@ -13,6 +13,7 @@ use self::many::Starts;
 use crate::cli::error::{CliError, Verdict};
 use crate::cli::options::bulk::{
     argument, has_running_node, refused, resume_hint, unknown_type, warn_of_limits, warn_of_paused,
+    warn_without_node,
 };
 use crate::cli::options::documents::is_file_like;
 use crate::cli::options::global::GlobalOptions;
@@ -28,7 +29,6 @@ use crate::cli::screen::text;
 use crate::cli::surroundings::session::{Need, Session};
 use crate::cli::surroundings::signals::{self, Signals};
 use crate::model::lifecycle::ProcessStatus;
-use crate::store::Store;
 use crate::store::progress::EndedProcess;
 use crate::store::start::{StartOptions, StartRequest};
 
@@ -111,7 +111,7 @@ pub fn run(global: &GlobalOptions, options: &Options) -> Result<(), CliError> {
                 signals,
             };
             if let Some(batch) = &batch {
-                return batch.start(&starts, store, &mut inputs, options);
+                return batch.start(&starts, store, &mut inputs, (options.json, options.wait));
             }
             starts.start(&mut store, &mut inputs)?.ids
         }
@@ -148,18 +148,6 @@ fn is_a_file(argument: &str, global: &GlobalOptions) -> CliError {
         "{argument:?} looks like a file, and `start` takes the name of a registered process type; register it \
          first ({program} types register {file}) and start it by its name, or run it here: {program} run {file}"
     ))
-}
-
-/// Waiting for processes that nobody runs looks like a hang, and starting them like success.
-fn warn_without_node(store: &mut Store, waits: bool, global: &GlobalOptions) -> Result<(), CliError> {
-    if !has_running_node(store)? {
-        let what = if waits { "waiting" } else { "what is started stays due" };
-        message(format!(
-            "no node is running now: {what} until somebody starts one ({} serve)",
-            global.program()
-        ));
-    }
-    Ok(())
 }
 
 fn wait_for(

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::faulty;
+use super::faults::faulty;
 use crate::http::answer::{Answer, Problem};
 use crate::http::readers::Readers;
 use crate::http::request::query::encode_segment;
