@@ -668,6 +668,8 @@ DECLARE
     edited    text := '';
     body      text;
 BEGIN
+    -- As the texts below are written, whatever the session has names quoted for.
+    PERFORM set_config('quote_all_identifiers', 'off', true);
     FOREACH edit SLICE 1 IN ARRAY edits LOOP
         IF edit[1] <> edited THEN
             IF body IS NOT NULL THEN

@@ -557,29 +557,25 @@ LANGUAGE plpgsql
 SET search_path FROM CURRENT
 AS $function$
 DECLARE
-    its schedules := known_schedule(backfill_schedule.name);
-    firing record;
-    started bigint := 0;
+    its    schedules := known_schedule(backfill_schedule.name);
+    ids    text[];
+    inputs jsonb[];
 BEGIN
-    INSERT INTO limits AS l (name, max, declared_max) VALUES (limit_name('batch', backfill_schedule.batch), at_most, at_most)
-    ON CONFLICT ON CONSTRAINT limits_pkey DO UPDATE SET max = excluded.max, declared_max = excluded.max;
-    FOR firing IN
-        SELECT v.at, v.id, v.input, e.n, count(*) OVER () AS all_of_them
-        FROM jsonb_array_elements(firings) WITH ORDINALITY AS e (firing, n)
-        CROSS JOIN LATERAL jsonb_to_record(e.firing) AS v (at timestamptz, id text, input jsonb)
-        WHERE NOT EXISTS (SELECT FROM processes p WHERE p.process_id = v.id)
-        ORDER BY e.n
-    LOOP
-        PERFORM start_in(its.process_type, ARRAY[firing.input], ARRAY[firing.id],
-            statement_timestamp() - (firing.all_of_them - firing.n) * interval '1 microsecond', its.priority, false, false, backfill_schedule.batch, NULL);
-        INSERT INTO schedule_firings (schedule, scheduled_at, outcome, reason, process_id)
-        VALUES (its.name, firing.at, 'FIRED', 'backfill', firing.id);
-        started := started + 1;
-    END LOOP;
-    IF started > 0 THEN
-        PERFORM wake_nodes(its.priority);
+    SELECT array_agg(v.id ORDER BY e.n), array_agg(v.input ORDER BY e.n) INTO ids, inputs
+    FROM jsonb_array_elements(firings) WITH ORDINALITY AS e (firing, n)
+    CROSS JOIN LATERAL jsonb_to_record(e.firing) AS v (id text, input jsonb)
+    WHERE NOT EXISTS (SELECT FROM processes p WHERE p.process_id = v.id);
+    IF ids IS NULL THEN
+        RETURN 0;
     END IF;
-    RETURN started;
+    -- Of the next migration.
+    PERFORM start_batch(batch, its.process_type, inputs, ids, max => at_most, priority => its.priority);
+    INSERT INTO schedule_firings (schedule, scheduled_at, outcome, reason, process_id)
+    SELECT its.name, v.at, 'FIRED', 'backfill', v.id
+    FROM jsonb_array_elements(firings) WITH ORDINALITY AS e (firing, n)
+    CROSS JOIN LATERAL jsonb_to_record(e.firing) AS v (at timestamptz, id text)
+    WHERE v.id = ANY (ids) ORDER BY e.n;
+    RETURN cardinality(ids);
 END
 $function$;
 

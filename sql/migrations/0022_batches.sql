@@ -163,6 +163,8 @@ DECLARE
     anchor constant text := E'    INSERT INTO open_tasks (era';
     body   text;
 BEGIN
+    -- As the texts below are written, whatever the session has names quoted for.
+    PERFORM set_config('quote_all_identifiers', 'off', true);
     SELECT pg_get_functiondef(p.oid) INTO body FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
     WHERE n.nspname = current_schema() AND p.proname = 'start_in';
     IF body IS NULL OR position(anchor IN body) = 0 THEN

@@ -120,6 +120,7 @@ pub type Recorded = HashMap<String, Result<Next, StoreError>>;
 
 /// What comes after a result that was recorded.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are tasks, and live for the time of one batch")]
 pub enum Next {
     /// This task is in progress, under the kept claim.
     Task(ClaimedTask),

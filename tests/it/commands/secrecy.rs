@@ -165,7 +165,7 @@ fn over_tls_a_node_works_and_nothing_that_it_prints_runs_or_answers_holds_its_pa
             without_canary(path, &answer);
         }
         without_canary("the command line", &command_line(&node));
-        assert_eq!(sessions(&place), ["http", "keeper", "listener", "poller", "recorder"]);
+        assert_eq!(sessions(&place), ["http", "keeper", "listener", "poller", "recorder", "schedules"]);
         signal(&node, "-TERM");
         let mut printed = String::new();
         rest.read_to_string(&mut printed).unwrap();
@@ -195,7 +195,7 @@ fn sessions(place: &Place) -> Vec<String> {
         assert!(rows.iter().all(|row| row.get::<_, bool>(1)), "{rows:?}");
         let mut roles: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
         roles.dedup();
-        (roles.len() == 5).then_some(roles)
+        (roles.len() == 6).then_some(roles)
     })
 }
 
