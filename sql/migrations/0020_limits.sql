@@ -173,7 +173,7 @@ SET search_path FROM CURRENT
 AS $function$
 DECLARE
     released text[] := '{}';
-    some     text[];
+    ready    text[];
     asked    integer;
     met      integer;
 BEGIN
@@ -196,8 +196,8 @@ BEGIN
             FROM waiting WHERE s.task_instance = ANY (ARRAY[waiting.task_instance])
             RETURNING s.task_instance, waiting.is_paused
         )
-        SELECT array_agg(task_instance) FILTER (WHERE NOT is_paused), count(*) INTO some, met FROM let_go;
-        released := released || some;
+        SELECT array_agg(task_instance) FILTER (WHERE NOT is_paused), count(*) INTO ready, met FROM let_go;
+        released := released || ready;
         EXIT WHEN met < asked OR cardinality(released) >= at_most;
         WITH waiting AS MATERIALIZED (
             SELECT f.task_instance FROM (
