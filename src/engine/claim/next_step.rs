@@ -883,6 +883,12 @@ mod tests {
         assert_eq!(plan.next_step(&full), Step::Wait(POLL));
         assert_eq!(plan.next_step(&idle(now)), claim(8, 8), "there is room again");
         plan.due_in(now, Some(POLL * 9));
+        assert_eq!(
+            plan.next_step(&idle(now + POLL)),
+            Step::ReleaseWhereRoom,
+            "nobody else may be there to do it"
+        );
+        plan.released(now + POLL, now + POLL, None);
         assert_eq!(plan.next_step(&idle(now + POLL)), claim(8, 8), "it may be moved");
     }
 }
