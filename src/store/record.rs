@@ -120,6 +120,7 @@ pub type Recorded = HashMap<String, Result<Next, StoreError>>;
 
 /// What comes after a result that was recorded.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(clippy::large_enum_variant)] // one for each result, and most are tasks
 pub enum Next {
     /// This task is in progress, under the kept claim.
     Task(ClaimedTask),
