@@ -164,29 +164,55 @@ BEGIN
 END
 $function$;
 
--- Has processes that wait for an entry looked at again: the highest priority first, then by time. Gives which.
+-- Has processes that wait for an entry looked at again: the highest priority first, then by time. Gives which. Those of paused
+-- types are held for the pause instead, or the room would be theirs in vain, one after the other: a bounded number at a time.
+-- One that is kept for a node is that node's alone.
 CREATE FUNCTION release_waiting(entry text, at_most integer) RETURNS text[]
 LANGUAGE plpgsql
 SET search_path FROM CURRENT
 AS $function$
 DECLARE
-    released text[];
+    released text[] := '{}';
+    ready    text[];
+    asked    integer;
+    met      integer;
 BEGIN
-    WITH waiting AS MATERIALIZED (
-        SELECT h.task_instance FROM scheduled_tasks h
-        WHERE h.state = 'HELD' AND h.held_by = 'limit:' || release_waiting.entry
-        ORDER BY h.priority DESC, h.execution_time
-        LIMIT at_most
-        FOR UPDATE SKIP LOCKED
-    ), let_go AS (
-        UPDATE scheduled_tasks s
-        SET state = CASE WHEN s.execution_time > now() THEN 'SCHEDULED' ELSE 'READY' END, held_by = NULL,
-            waiting_since = greatest(s.execution_time, statement_timestamp())
-        FROM waiting WHERE s.task_instance = ANY (ARRAY[waiting.task_instance])
-        RETURNING s.task_instance
-    )
-    SELECT array_agg(task_instance) INTO released FROM let_go;
-    RETURN coalesce(released, '{}');
+    FOR looks IN 1 .. 5 LOOP
+        asked := at_most - cardinality(released);
+        WITH waiting AS MATERIALIZED (
+            SELECT h.task_instance,
+                h.reserved_for IS NULL AND h.task_name = ANY (ARRAY(SELECT k.name FROM process_types k WHERE k.paused)) AS is_paused
+            FROM scheduled_tasks h
+            WHERE h.state = 'HELD' AND h.held_by = 'limit:' || release_waiting.entry
+            ORDER BY h.priority DESC, h.execution_time
+            LIMIT asked
+            FOR UPDATE SKIP LOCKED
+        ), let_go AS (
+            UPDATE scheduled_tasks s
+            SET state = CASE WHEN waiting.is_paused OR s.reserved_for IS NOT NULL THEN 'HELD'
+                    WHEN s.execution_time > now() THEN 'SCHEDULED' ELSE 'READY' END,
+                held_by = CASE WHEN waiting.is_paused THEN 'pause:' || s.task_name ELSE 'node:' || s.reserved_for END,
+                waiting_since = greatest(s.execution_time, statement_timestamp())
+            FROM waiting WHERE s.task_instance = ANY (ARRAY[waiting.task_instance])
+            RETURNING s.task_instance, waiting.is_paused
+        )
+        SELECT array_agg(task_instance) FILTER (WHERE NOT is_paused), count(*) INTO ready, met FROM let_go;
+        released := released || ready;
+        EXIT WHEN met < asked OR cardinality(released) >= at_most;
+        WITH waiting AS MATERIALIZED (
+            SELECT f.task_instance FROM (
+                SELECT h.task_instance, h.task_name, h.reserved_for FROM scheduled_tasks h
+                WHERE h.state = 'HELD' AND h.held_by = 'limit:' || release_waiting.entry
+                ORDER BY h.priority DESC, h.execution_time
+                LIMIT 500
+                FOR UPDATE SKIP LOCKED
+            ) AS f
+            WHERE f.reserved_for IS NULL AND f.task_name = ANY (ARRAY(SELECT k.name FROM process_types k WHERE k.paused))
+        )
+        UPDATE scheduled_tasks s SET held_by = 'pause:' || s.task_name
+        FROM waiting WHERE s.task_instance = ANY (ARRAY[waiting.task_instance]);
+    END LOOP;
+    RETURN released;
 END
 $function$;
 
@@ -579,17 +605,19 @@ BEGIN
                 WHEN q.task_limits IS NULL AND EXISTS (SELECT FROM open_tasks t
                     WHERE t.era = p.era AND t.process_id = p.process_id AND t.limits IS NOT NULL) THEN '{}'
                 ELSE q.task_limits END,
-            state = CASE WHEN s.state <> 'HELD' OR NOT starts_with(s.held_by, 'limit:') THEN s.state
+            state = CASE WHEN s.state <> 'HELD' OR NOT starts_with(s.held_by, 'limit:') OR s.reserved_for IS NOT NULL THEN s.state
                 WHEN s.execution_time > now() THEN 'SCHEDULED' ELSE 'READY' END,
-            held_by = CASE WHEN s.state <> 'HELD' OR NOT starts_with(s.held_by, 'limit:') THEN s.held_by END
+            held_by = CASE WHEN s.state <> 'HELD' OR NOT starts_with(s.held_by, 'limit:') THEN s.held_by ELSE 'node:' || s.reserved_for END
         FROM processes p CROSS JOIN LATERAL queue_limits(NEW.concurrency, NEW.tasks, p.input_data, NEW.name, p.more_limits) AS q
         WHERE s.task_name = NEW.name AND p.process_id = s.task_instance;
-        -- Other statements: they see the claims that the one above has waited for.
+        -- Other statements: they see the claims that the one above has waited for. A slot whose limit is held otherwise from now
+        -- on (`holds`) goes, and is taken as the other.
         DELETE FROM limit_slots x USING scheduled_tasks s
         WHERE s.task_name = NEW.name AND x.process_id = s.task_instance
-            AND NOT x.limit_name || CASE x.slot_key WHEN '' THEN '' ELSE '=' || x.slot_key END = ANY (
-                coalesce(s.limits, '{}') || coalesce(s.task_limits, '{}') || CASE WHEN x.of_task THEN ARRAY(
-                    SELECT unnest(t.limits) FROM open_tasks t WHERE t.era = s.era AND t.process_id = s.task_instance) END);
+            AND (SELECT e.entry = ANY (s.limits) IS NOT TRUE AND NOT x.of_task
+                    OR x.of_task AND (e.entry = ANY (s.limits) OR e.entry <> ALL (coalesce(s.task_limits, '{}') || ARRAY(
+                        SELECT unnest(t.limits) FROM open_tasks t WHERE t.era = s.era AND t.process_id = s.task_instance)))
+                FROM (SELECT x.limit_name || CASE x.slot_key WHEN '' THEN '' ELSE '=' || x.slot_key END) AS e (entry));
         INSERT INTO limit_slots (limit_name, slot_key, process_id, of_task)
         SELECT split_part(e.entry, '=', 1), substr(e.entry, length(split_part(e.entry, '=', 1)) + 2), s.task_instance, e.of_task
         FROM scheduled_tasks s JOIN processes p ON p.process_id = s.task_instance

@@ -1,6 +1,6 @@
 -- Claims these processes for a node, if they are due and not picked; otherwise as claim.sql. $1 node id, $2 process ids,
--- $3 whether they stay where they are while their type is paused. One that is kept for the node stays where it is while a
--- limit has no room for it, too: it would be anybody's in the limit's line.
+-- $3 whether they stay where they are while their type is paused. One that is kept for the node is still kept for it while it
+-- waits in a limit's line.
 -- `IS NOT TRUE`, as `NOT picked` would let the index of what waits be read from end to end instead of the primary key.
 WITH met AS MATERIALIZED (
     SELECT s.task_instance, s.priority, s.execution_time, s.limits IS NOT NULL AS is_limited
@@ -19,7 +19,7 @@ WITH met AS MATERIALIZED (
     ) AS limited CROSS JOIN LATERAL admit_processes(limited.process_ids) AS v
 ), blocked AS (
     UPDATE scheduled_tasks s
-    SET state = 'HELD', held_by = CASE WHEN s.reserved_for IS NULL THEN 'limit:' || v.blocked_by ELSE s.held_by END
+    SET state = 'HELD', held_by = 'limit:' || v.blocked_by
     FROM verdict v
     WHERE v.blocked_by IS NOT NULL AND s.task_instance = ANY (ARRAY[v.process_id])
     RETURNING s.task_instance

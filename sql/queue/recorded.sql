@@ -1,7 +1,7 @@
 -- After a connection was lost mid-commit: which of these results were recorded after all, each with the task that is
 -- in progress under the same claim, if its claim was kept.
 -- $1 node id; $2 process ids, $3 versions, $4 task indexes, $5 attempts, one element for each result.
-SELECT e.process_id, false AS is_given_back,
+SELECT e.process_id, s.task_instance IS NULL AS is_given_back,
     next.task_index, next.name, next.command, next.shell, next.working_directory, next.environment,
     next.timeout_minutes, next.max_retries, next.retry, next.max_output_bytes, next.attempt, next.retry_count
 FROM unnest($2::text[], $3::bigint[], $4::int[], $5::int[]) AS r (process_id, version, task_index, attempt)

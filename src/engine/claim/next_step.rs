@@ -37,6 +37,8 @@ const RELEASE_EVERY: Duration = Duration::from_millis(500);
 const RELEASE_RARER_THAN: u32 = 10;
 /// When a claim meets so many, those that wait behind them are held without being claimed one after the other.
 const BLOCKED_MANY: usize = 8;
+/// The one process of `run` is not out of the way when it is held: it is looked at again after 2 ms, this often doubled.
+const BLOCKED_ONE_LOOKS: u32 = 5;
 
 /// One thing to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -217,7 +219,7 @@ impl Plan {
         if self.is_holding_blocked && !self.is_claim_next {
             return Step::HoldBlocked;
         }
-        if view.now >= self.release_at && !self.is_for_one {
+        if view.now >= self.release_at {
             return Step::ReleaseWhereRoom;
         }
         if self.is_announced && view.held >= view.executors {
@@ -280,9 +282,9 @@ impl Plan {
 
     /// Until `time`, unless something comes first.
     fn wait(&self, view: &View, time: Instant) -> Step {
-        let mut until = time;
+        let mut until = time.min(self.release_at);
         if !self.is_for_one {
-            until = until.min(self.promote_at).min(self.release_at);
+            until = until.min(self.promote_at);
         }
         if view.may_have_surplus() {
             until = until.min(self.look_elsewhere_at);
@@ -348,6 +350,12 @@ impl Plan {
 
     /// A claim has met so many that limits have no room for. They are out of the way of others, which are claimed at once.
     pub(super) fn blocked(&mut self, now: Instant, how_many: usize) {
+        if self.is_for_one {
+            // It is met again at each look.
+            self.drained_looks = BLOCKED_ONE_LOOKS;
+            self.claim_at = now + self.look_again_after();
+            return;
+        }
         self.is_holding_blocked |= how_many >= BLOCKED_MANY;
         (self.claim_at, self.drained_looks) = (now, 0);
         self.release_soon(now);
@@ -819,6 +827,20 @@ mod tests {
     }
 
     #[test]
+    fn the_one_process_that_a_limit_has_no_room_for_is_looked_at_in_a_moment_and_not_at_once() {
+        let start = Instant::now();
+        let at = |ms: u32| idle(start + MS * ms);
+        let mut plan = Plan::new(POLL, true, start);
+        for ms in [0, 64, 128] {
+            assert!(matches!(plan.next_step(&at(ms)), Step::Claim { .. }));
+            plan.claimed(start + MS * ms, 0, false, false);
+            plan.blocked(start + MS * ms, 1);
+            plan.due_in(start + MS * ms, Some(Duration::ZERO));
+            assert_eq!(plan.next_step(&at(ms + 1)), Step::Wait(MS * 63));
+        }
+    }
+
+    #[test]
     fn room_that_cannot_be_announced_is_announced_after_the_next_look() {
         let now = Instant::now();
         let mut plan = drained(now);
@@ -861,6 +883,12 @@ mod tests {
         assert_eq!(plan.next_step(&full), Step::Wait(POLL));
         assert_eq!(plan.next_step(&idle(now)), claim(8, 8), "there is room again");
         plan.due_in(now, Some(POLL * 9));
+        assert_eq!(
+            plan.next_step(&idle(now + POLL)),
+            Step::ReleaseWhereRoom,
+            "nobody else may be there to do it"
+        );
+        plan.released(now + POLL, now + POLL, None);
         assert_eq!(plan.next_step(&idle(now + POLL)), claim(8, 8), "it may be moved");
     }
 }

@@ -1,5 +1,7 @@
 //! Limits that change while things run, and processes that are retried, cancelled or given back.
 
+use process_orchestrator::store::claims::ClaimRequest;
+use process_orchestrator::store::start::StartRequest;
 use serde_json::json;
 
 use super::{Gauge, all_end, limit, register, set_max, start};
@@ -179,4 +181,79 @@ fn a_paused_limit_stops_what_runs_before_its_next_task_and_nothing_of_it_begins(
     all_end(&database);
     node.stop();
     assert_eq!(database.count("processes WHERE status = 'COMPLETED'"), 3);
+}
+
+#[test]
+fn what_waits_of_a_paused_type_is_nobodys_hurdle_in_the_line() {
+    let database = TestDatabase::new("limits_paused_line");
+    for kind in ["invoice", "report"] {
+        register(&database, kind, 1, 0);
+        limit(&database, kind, &json!([{"name": "gpu", "max": 1, "holds": "process"}]));
+    }
+    start(&database, "invoice", names(700));
+    start(&database, "report", names(1));
+    set_max(&database, "gpu", Some(0));
+    let mut sql = database.sql();
+    sql.execute("SELECT hold_blocked(1000)", &[]).unwrap();
+    assert_eq!(database.count("scheduled_tasks WHERE held_by = 'limit:gpu'"), 701);
+    sql.execute("UPDATE process_types SET paused = true WHERE name = 'invoice'", &[]).unwrap();
+    set_max(&database, "gpu", Some(1));
+    assert_eq!(database.count("scheduled_tasks WHERE state = 'READY' AND task_name = 'report'"), 1);
+    assert_eq!(database.count("scheduled_tasks WHERE held_by = 'pause:invoice'"), 700);
+}
+
+/// Nodes that only a test claims for.
+fn nodes(database: &TestDatabase, names: &[&str]) {
+    let insert = "INSERT INTO nodes (node_id, name, host, pid, version, executors, lease_seconds) \
+                  SELECT n, n, 'elsewhere', 1, '0', 1, 300 FROM unnest($1::text[]) AS n";
+    database.sql().execute(insert, &[&names]).unwrap();
+}
+
+#[test]
+fn one_that_is_kept_for_a_node_has_its_turn_in_the_line_and_is_nobody_elses() {
+    let database = TestDatabase::new("limits_reserved");
+    register(&database, "invoice", 1, 0);
+    limit(&database, "invoice", &of_type(1));
+    nodes(&database, &["mine", "other"]);
+    let mut store = database.store();
+    let first = start(&database, "invoice", names(1));
+    let claim_of_other = || database.store().claim_due("other", &ClaimRequest::of(5)).unwrap().claimed.len();
+    assert_eq!(claim_of_other(), 1);
+    let (kept, _) = store.start_reserved("invoice", &StartRequest::default(), "mine").unwrap();
+    start(&database, "invoice", names(1));
+    assert_eq!(claim_of_other(), 0);
+    assert!(store.claim_one("mine", &kept).unwrap().is_none(), "there is no room");
+    let in_line = "scheduled_tasks WHERE held_by = 'limit:type:invoice'";
+    assert_eq!(database.count(in_line), 2);
+    database.sql().execute("DELETE FROM scheduled_tasks WHERE task_instance = $1", &[&first[0]]).unwrap();
+    assert_eq!(
+        database.count("scheduled_tasks WHERE held_by = 'node:mine' AND state = 'HELD'"),
+        1,
+        "its turn"
+    );
+    assert_eq!(claim_of_other(), 0);
+    assert!(store.claim_one("mine", &kept).unwrap().is_some());
+    assert_eq!(database.count(in_line), 1);
+}
+
+#[test]
+fn a_slot_is_held_as_the_type_says_now() {
+    let database = TestDatabase::new("limits_levels");
+    register(&database, "invoice", 2, 1);
+    let holds =
+        |holds: &str| limit(&database, "invoice", &json!([{"name": "gpu", "max": 1, "holds": holds}]));
+    holds("task");
+    nodes(&database, &["mine"]);
+    start(&database, "invoice", names(1));
+    assert_eq!(database.store().claim_due("mine", &ClaimRequest::of(5)).unwrap().claimed.len(), 1);
+    let (of_task, of_process) = ("limit_slots WHERE of_task", "limit_slots WHERE NOT of_task");
+    assert_eq!(database.count(of_task), 1);
+    holds("process");
+    assert_eq!((database.count(of_task), database.count(of_process)), (0, 1));
+    let give_back =
+        "UPDATE scheduled_tasks SET state = 'READY', picked = false, picked_by = NULL, version = version + 1";
+    database.sql().execute(give_back, &[]).unwrap();
+    assert_eq!(database.count(of_process), 1, "it waits for its retry");
+    holds("task");
+    assert_eq!(database.count("limit_slots"), 0, "no command runs");
 }

@@ -98,7 +98,10 @@ fn run_waits_for_its_limits() {
     wait_until("its node has its second heartbeat", || (bench.database.count(looked) == 1).then_some(()));
     assert_eq!(bench.database.count("task_executions"), 0);
     // Nobody else has it meanwhile.
-    assert_eq!(bench.database.count("scheduled_tasks WHERE held_by LIKE 'node:%'"), 1);
+    assert_eq!(
+        bench.database.count("scheduled_tasks WHERE reserved_for IS NOT NULL AND held_by = 'limit:gpu'"),
+        1
+    );
     set_max(&bench.database, "gpu", Some(1));
     assert_eq!(bench.database.wait_for("mine").status, ProcessStatus::Completed);
     assert!(run.wait().unwrap().success());
