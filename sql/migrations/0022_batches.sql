@@ -106,6 +106,19 @@ $function$;
 CREATE TRIGGER note_batch_change AFTER UPDATE OF status ON processes
     FOR EACH ROW WHEN (NEW.batch IS NOT NULL AND OLD.status IS DISTINCT FROM NEW.status) EXECUTE FUNCTION note_batch_change();
 
+-- Who deletes what has not ended by hand takes it from the batch, which would wait for it for ever; what has ended stays counted.
+CREATE FUNCTION note_batch_deletion() RETURNS trigger
+LANGUAGE plpgsql
+SET search_path FROM CURRENT
+AS $function$
+BEGIN
+    INSERT INTO batch_changes (batch, was, now) VALUES (OLD.batch, OLD.status, 'DELETED');
+    RETURN NULL;
+END
+$function$;
+CREATE TRIGGER note_batch_deletion AFTER DELETE ON processes
+    FOR EACH ROW WHEN (OLD.batch IS NOT NULL AND OLD.status IN ('NOT_STARTED', 'IN_PROGRESS')) EXECUTE FUNCTION note_batch_deletion();
+
 -- A batch that had ended has processes again that have not: they were retried, or added.
 CREATE FUNCTION reopen_batch(name text) RETURNS boolean
 LANGUAGE plpgsql
