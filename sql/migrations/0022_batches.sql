@@ -205,18 +205,21 @@ SET search_path FROM CURRENT
 AS $function$
 #variable_conflict use_column
 DECLARE
-    batch text := replace(replace(substr(set_batch_max.limit_name, 7), '%3D', '='), '%25', '%');
+    batch  text := replace(replace(substr(set_batch_max.limit_name, 7), '%3D', '='), '%25', '%');
+    why    text := 'the max of its limit was set to 0';
 BEGIN
     IF NOT starts_with(set_batch_max.limit_name, 'batch:') THEN
         RETURN false;
     END IF;
     IF set_batch_max.max = 0 AND EXISTS (SELECT FROM batches b WHERE b.name = batch) THEN
-        PERFORM halt_batch(batch, 'the max of its limit was set to 0');
+        PERFORM halt_batch(batch, why);
         RETURN true;
     END IF;
     UPDATE batches b SET max = set_batch_max.max WHERE b.name = batch;
     IF FOUND THEN
         PERFORM hold_batch(batch);
+        -- What was stopped by a max goes on by one.
+        PERFORM resume_batch(b.name) FROM batches b WHERE b.name = batch AND b.state = 'HALTED' AND b.reason = why;
         RETURN true;
     END IF;
     RETURN false;

@@ -50,7 +50,8 @@ impl Standing {
             return if verdict.is_none() && self.counts.total() > 0 { Step::Reopen } else { Step::Stay };
         }
         // What was cancelled before it had any processes has nothing that could end.
-        let verdict = verdict.or((self.is_cancelled && self.counts.total() == 0).then_some(BatchState::Cancelled));
+        let verdict =
+            verdict.or((self.is_cancelled && self.counts.total() == 0).then_some(BatchState::Cancelled));
         if let Some(verdict) = verdict.filter(|_| !self.is_filling) {
             return Step::End(verdict);
         }
