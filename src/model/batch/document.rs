@@ -153,7 +153,7 @@ fn read_inputs(reader: &mut Reader, at: &str, node: &Node) -> Vec<(Option<String
                     None => id = Some(text),
                     Some(problem) => {
                         reader.fault(
-                            &format!("{at}.process_id"),
+                            format!("{at}.process_id"),
                             format!("the process id {problem}"),
                             PROCESS_ID_REMEDY,
                         );
@@ -161,7 +161,7 @@ fn read_inputs(reader: &mut Reader, at: &str, node: &Node) -> Vec<(Option<String
                 },
                 Some(other) => {
                     let problem = format!("{} is not a text", other.shown());
-                    reader.fault(&format!("{at}.process_id"), problem, "quote it, or leave the key out");
+                    reader.fault(format!("{at}.process_id"), problem, "quote it, or leave the key out");
                 }
             }
         }

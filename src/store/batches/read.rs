@@ -179,7 +179,7 @@ impl Store {
                 Some(FailureGroup { reason, count, example_id, example })
             })
             .collect();
-        failures.sort_by(|one, other| other.count.cmp(&one.count));
+        failures.sort_by_key(|it| std::cmp::Reverse(it.count));
         Ok(failures)
     }
 }
