@@ -106,6 +106,19 @@ $function$;
 CREATE TRIGGER note_batch_change AFTER UPDATE OF status ON processes
     FOR EACH ROW WHEN (NEW.batch IS NOT NULL AND OLD.status IS DISTINCT FROM NEW.status) EXECUTE FUNCTION note_batch_change();
 
+-- Who deletes what has not ended by hand takes it from the batch, which would wait for it for ever; what has ended stays counted.
+CREATE FUNCTION note_batch_deletion() RETURNS trigger
+LANGUAGE plpgsql
+SET search_path FROM CURRENT
+AS $function$
+BEGIN
+    INSERT INTO batch_changes (batch, was, now) VALUES (OLD.batch, OLD.status, 'DELETED');
+    RETURN NULL;
+END
+$function$;
+CREATE TRIGGER note_batch_deletion AFTER DELETE ON processes
+    FOR EACH ROW WHEN (OLD.batch IS NOT NULL AND OLD.status IN ('NOT_STARTED', 'IN_PROGRESS')) EXECUTE FUNCTION note_batch_deletion();
+
 -- A batch that had ended has processes again that have not: they were retried, or added.
 CREATE FUNCTION reopen_batch(name text) RETURNS boolean
 LANGUAGE plpgsql
@@ -194,18 +207,21 @@ SET search_path FROM CURRENT
 AS $function$
 #variable_conflict use_column
 DECLARE
-    batch text := replace(replace(substr(set_batch_max.limit_name, 7), '%3D', '='), '%25', '%');
+    batch  text := replace(replace(substr(set_batch_max.limit_name, 7), '%3D', '='), '%25', '%');
+    why    text := 'the max of its limit was set to 0';
 BEGIN
     IF NOT starts_with(set_batch_max.limit_name, 'batch:') THEN
         RETURN false;
     END IF;
     IF set_batch_max.max = 0 AND EXISTS (SELECT FROM batches b WHERE b.name = batch) THEN
-        PERFORM halt_batch(batch, 'the max of its limit was set to 0');
+        PERFORM halt_batch(batch, why);
         RETURN true;
     END IF;
     UPDATE batches b SET max = set_batch_max.max WHERE b.name = batch;
     IF FOUND THEN
         PERFORM hold_batch(batch);
+        -- What was stopped by a max goes on by one.
+        PERFORM resume_batch(b.name) FROM batches b WHERE b.name = batch AND b.state = 'HALTED' AND b.reason = why;
         RETURN true;
     END IF;
     RETURN false;

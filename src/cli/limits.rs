@@ -12,6 +12,7 @@ use super::screen::table::{Fit, Table};
 use super::screen::terminal::{Size, message, print_json, print_lines, tell_unreadable};
 use super::screen::text::{self, Clock};
 use super::surroundings::session::{Need, Session};
+use crate::model::batch::name::of_limit;
 use crate::model::limits::usage::{COUNTED_MAX, LimitDetails, LimitUsage, parse_entry, shown_max};
 use crate::model::suggest;
 use crate::platform::host_name;
@@ -331,8 +332,13 @@ fn set(global: &GlobalOptions, options: &SetOptions) -> Result<(), CliError> {
     }
     let usage = details.usage;
     print_lines(&[format!("{} max {}", text::escape(name), shown_max(max))])?;
-    if let Some(told) = consequence(&usage) {
-        message(told);
+    match of_limit(name).filter(|_| usage.max == Some(0) && max != Some(0)) {
+        Some(batch) => message(format!(
+            "batch {batch:?} is held all the same; let it go on: {} batch resume {}",
+            global.program(),
+            shell_words::quote(&batch)
+        )),
+        None => consequence(&usage).into_iter().for_each(message),
     }
     Ok(())
 }

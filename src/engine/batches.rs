@@ -115,10 +115,13 @@ impl Keeper {
                 }
                 Err(error) => {
                     self.store = None;
-                    if !std::mem::replace(&mut is_failing, true) {
+                    if std::mem::replace(&mut is_failing, true) {
+                        LOOK_IDLE
+                    } else {
                         warn!("batches are not added up for now: failed to {error}");
+                        // A deadlock or a lost connection is over by the next time, and a halt must not wait.
+                        LOOK_EVERY
                     }
-                    LOOK_IDLE
                 }
             };
         }

@@ -166,7 +166,13 @@ impl Service {
             }
             Route::Batches(filter) => {
                 let page = self.readers.ask(move |store| store.batches(&filter))?;
-                Answer::ok(&json!({ "batches": page.batches, "next": page.next }))
+                let mut batches = json!(page.batches);
+                for batch in batches.as_array_mut().into_iter().flatten().filter_map(|it| it.as_object_mut())
+                {
+                    // None were read: they are not told as none.
+                    batch.remove("failures");
+                }
+                Answer::ok(&json!({ "batches": batches, "next": page.next }))
             }
             Route::Batch { name } => {
                 let asked = name.clone();

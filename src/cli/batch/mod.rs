@@ -201,7 +201,11 @@ fn cancel(global: &GlobalOptions, options: &ReasonOptions) -> Result<(), CliErro
     if options.json {
         return print_json(&json!({ "name": options.name, "cancelled": cancelled }));
     }
-    print(format!("{}: {cancelled} cancelled; nodes end what of it runs\n", text::escape(&options.name)))
+    let ended = store.batch(&options.name)?.filter(|it| cancelled == 0 && it.state.is_final());
+    match (ended, text::escape(&options.name)) {
+        (Some(ended), name) => print(format!("{name} stays {}\n", ended.state)),
+        (None, name) => print(format!("{name}: {cancelled} cancelled; nodes end what of it runs\n")),
+    }
 }
 
 fn retry(global: &GlobalOptions, options: &RetryOptions) -> Result<(), CliError> {

@@ -30,7 +30,8 @@ pub fn of_limits(limits: &[LimitUsage], troubles: &LimitTroubles) -> Check {
     let waiting: u64 = limits.iter().map(|it| u64::from(it.waiting)).sum();
     let named =
         |is: fn(&LimitUsage) -> bool| -> Vec<String> { limits.iter().filter(|it| is(it)).map(by).collect() };
-    let stopped = named(|it| it.max == Some(0));
+    // A batch that is halted is told by itself, with what to do.
+    let stopped = named(|it| it.max == Some(0) && !it.name.starts_with("batch:"));
     let draining = named(|it| !is_keyed(it) && it.max.is_some_and(|max| max > 0 && it.taken > max));
     let mut found = Vec::new();
     let mut remedies = Vec::new();

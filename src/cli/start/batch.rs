@@ -188,6 +188,8 @@ impl BatchPlan {
             out.end()?;
         }
         let outcome = match starts.signals {
+            // There may be no batch to wait for.
+            Some(_) if ids.is_empty() => Ok(()),
             Some(signals) => {
                 drop(store);
                 wait_for_batch(starts.session, &self.name, signals, json, starts.global)
@@ -216,10 +218,8 @@ impl BatchPlan {
         store: &mut Store,
         inputs: &mut Inputs<'_>,
     ) -> Result<(Vec<String>, u64, usize), CliError> {
-        let (name, process_type) = (self.name.as_str(), starts.process_type.name.as_str());
+        let name = self.name.as_str();
         let total = inputs.len() as u64;
-        store.set_batch(name, process_type, &self.options)?;
-        store.announce_batch(name, Some(total))?;
         let (mut ids, mut new, mut refused): (Vec<String>, u64, Vec<(usize, StoreError)>) =
             (Vec::new(), 0, Vec::new());
         let mut outcome = Ok(());
@@ -265,7 +265,12 @@ impl BatchPlan {
         total: u64,
         (ids, new, refused): (&mut Vec<String>, &mut u64, &mut Vec<(usize, StoreError)>),
     ) -> Result<(), CliError> {
+        // With the first that can be started, since a batch without any would never end.
+        let is_first = ids.is_empty();
         let begun = store.start_in_parts(|store| {
+            if is_first {
+                store.set_batch(&self.name, &starts.process_type.name, &self.options)?;
+            }
             let ids = starts.send_part(store, &part.requests, true)?;
             store.announce_batch(&self.name, Some(total))?;
             Ok::<_, StoreError>((ids, store.batch_news()?))

@@ -133,19 +133,35 @@ function showNodes(state, all) {
 
 const BATCH_ROWS = 8;
 
-function showBatches(batches) {
+const REASONS_SHOWN = 3;
+// Why those of a batch have failed, and when it was asked for: a list of batches does not tell it.
+const failuresOf = new Map();
+
+async function askFailures(batch) {
+  const known = failuresOf.get(batch.name);
+  if (known && known.failed === batch.failed) return;
+  const failures = batch.failed ? (await ask("/batches/" + encodeURIComponent(batch.name))).failures : [];
+  failuresOf.set(batch.name, { failed: batch.failed, failures });
+}
+
+async function showBatches(batches) {
   const open = batches.filter((it) => !it.ended_at);
   const shown = [...open, ...batches.filter((it) => it.ended_at)].slice(0, BATCH_ROWS);
+  // One that was forgotten meanwhile is told without its reasons.
+  await Promise.all(shown.map((it) => askFailures(it).catch(() => {})));
+  for (const name of failuresOf.keys()) if (!shown.some((it) => it.name === name)) failuresOf.delete(name);
+  const whyOf = (it) => (failuresOf.get(it.name) || { failures: [] }).failures.slice(0, REASONS_SHOWN);
   $("batches-card").hidden = !shown.length;
-  fill("batches", shown, (it) => it.name, (it) => [it], (it) => {
+  fill("batches", shown, (it) => it.name, (it) => [it, whyOf(it)], (it) => {
     const bar = element("progress", { max: String(Math.max(it.total, 1)), value: String(it.ended), "aria-label": it.ended + " of " + it.total + " have ended" });
     return [
-      visible(it.name),
+      element("a", { href: "#/?batch=" + encodeURIComponent(it.name) }, visible(it.name)),
       cell("", status(it.state)),
       cell("nowrap", bar, " " + number.format(it.ended) + " of " + number.format(it.total)),
       number.format(it.failed),
       it.rate_per_s === null ? "" : number.format(it.rate_per_s),
       cell("nowrap", it.eta_s === null ? "" : wholeSeconds(it.eta_s)),
+      cell("wide", it.reason ? element("div", {}, visible(it.reason)) : "", ...whyOf(it).map((why) => element("div", { class: "error" }, number.format(why.count) + " × " + visible(why.reason)))),
     ];
   });
 }

@@ -53,12 +53,12 @@ pub(super) fn resume(readers: &Readers, name: String, text: &str) -> Result<Answ
     Answer::ok(&json!({ "name": name, "state": state }))
 }
 
-/// Nodes go on with it when the answer is there.
+/// Nodes go on with it when the answer is there: a large batch takes longer than an answer may.
 pub(super) fn cancel(readers: &Readers, name: String, text: &str) -> Result<Answer, Problem> {
     let wanted = CancelDocument::from_json(text).map_err(|faults| faulty(text, faults))?;
     let asked = name.clone();
-    let cancelled =
-        readers.ask_once(move |store| store.cancel_batch(&asked, wanted.reason.as_deref(), Some("HTTP")))?;
+    let cancelled = readers
+        .ask_once(move |store| store.begin_to_cancel_batch(&asked, wanted.reason.as_deref(), Some("HTTP")))?;
     Answer::ok(&json!({ "name": name, "cancelled": cancelled }))
 }
 

@@ -84,7 +84,12 @@ impl BatchDocument {
                 let text = reader.text(at, node, HALT_REMEDY).unwrap_or_default();
                 match Halt::parse(text) {
                     Ok(halt) => batch.halt = Some(halt.map(|it| it.to_string()).unwrap_or_default()),
-                    Err(problem) => reader.fault(at, problem, HALT_REMEDY),
+                    Err(problem) => {
+                        let problem = problem
+                            .strip_suffix(HALT_REMEDY)
+                            .map_or(&*problem, |it| it.trim_end_matches("; "));
+                        reader.fault(at, problem, HALT_REMEDY);
+                    }
                 }
             }
             #[expect(

@@ -49,6 +49,9 @@ impl Standing {
         if self.has_ended {
             return if verdict.is_none() && self.counts.total() > 0 { Step::Reopen } else { Step::Stay };
         }
+        // What was cancelled before it had any processes has nothing that could end.
+        let verdict =
+            verdict.or((self.is_cancelled && self.counts.total() == 0).then_some(BatchState::Cancelled));
         if let Some(verdict) = verdict.filter(|_| !self.is_filling) {
             return Step::End(verdict);
         }
@@ -96,7 +99,9 @@ mod tests {
         assert_eq!(standing(0, 3, 2).step(), Step::End(BatchState::Failed));
         assert_eq!(standing(0, 3, 0).step(), Step::End(BatchState::Completed));
         assert_eq!(Standing { is_filling: true, ..standing(0, 3, 0) }.step(), Step::Stay);
-        assert_eq!(standing(0, 0, 0).step(), Step::Stay, "nothing was started yet");
+        let none = standing(0, 0, 0);
+        assert_eq!(none.step(), Step::Stay, "nothing was started yet");
+        assert_eq!(Standing { is_cancelled: true, ..none }.step(), Step::End(BatchState::Cancelled));
         assert_eq!(
             Standing { state: BatchState::Halted, ..standing(0, 3, 2) }.step(),
             Step::End(BatchState::Failed)

@@ -55,12 +55,25 @@ impl Store {
     ) -> Result<u64, StoreError> {
         let mut cancelled = 0;
         loop {
-            let row = self.query_one(&CANCEL, &[&name, &reason, &by], "a batch")?;
-            match get::<i64>(&row, "cancelled", "a batch")? {
+            match self.begin_to_cancel_batch(name, reason, by)? {
                 0 => return Ok(cancelled),
-                more => cancelled += more.unsigned_abs(),
+                more => cancelled += more,
             }
         }
+    }
+
+    /// The same, but that no more than a thousand are cancelled here: nodes go on with the rest. For whoever can't wait long.
+    ///
+    /// # Errors
+    /// As [`Store::cancel_batch`].
+    pub fn begin_to_cancel_batch(
+        &mut self,
+        name: &str,
+        reason: Option<&str>,
+        by: Option<&str>,
+    ) -> Result<u64, StoreError> {
+        let row = self.query_one(&CANCEL, &[&name, &reason, &by], "a batch")?;
+        get::<i64>(&row, "cancelled", "a batch").map(i64::unsigned_abs)
     }
 
     /// Has the failed processes of a batch go again, each from the task that failed, some in each transaction.

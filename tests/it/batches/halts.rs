@@ -126,6 +126,26 @@ fn a_pause_stops_before_the_next_task_and_a_resume_goes_on() {
 }
 
 #[test]
+fn a_max_of_nothing_halts_and_a_higher_one_lets_it_go_on() {
+    let bench = Bench::with_tables("batch_max_none");
+    of_words(&bench);
+    inputs(&bench, "in.jsonl", ["false"; 9]);
+    start(&bench, "b", &["--halt", "soon,fail=1", "--max", "1"]).expect(0);
+    bench.run(&["limits", "set", "batch:b", "--max", "0"]).expect(0);
+    assert_eq!(batch(&bench, "b").state, BatchState::Halted);
+    let doctor = bench.run(&["doctor"]);
+    assert!(!doctor.out.contains("nothing more begins of batch:b"), "{}", doctor.out);
+    bench.run(&["limits", "set", "batch:b", "--max", "1"]).expect(0);
+    assert_eq!(batch(&bench, "b").state, BatchState::Running);
+    let _node = Served::new(&bench, "2", &[]);
+    until(&bench, "b", "it halts", |it| it.state == BatchState::Halted);
+    // What has halted for its failures goes on by a word of its own.
+    let set = bench.run(&["limits", "set", "batch:b", "--max", "3"]).expect(0);
+    assert!(set.err.contains("is held all the same") && set.err.contains("batch resume b"), "{}", set.err);
+    assert_eq!(batch(&bench, "b").state, BatchState::Halted);
+}
+
+#[test]
 fn a_cancel_ends_what_runs_and_what_waits_and_nothing_follows() {
     let bench = Bench::with_tables("batch_cancel");
     of_words(&bench);

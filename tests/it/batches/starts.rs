@@ -94,6 +94,41 @@ fn all_or_none_unless_a_part_is_wanted() {
     assert_eq!((ended.state, ended.total), (BatchState::Completed, 47));
 }
 
+#[test]
+fn lines_that_are_all_refused_make_no_batch() {
+    let bench = Bench::with_tables("batch_none");
+    of_words(&bench);
+    bench.database.store().start_processes("words", &[taken()], Default::default()).unwrap();
+    let line = "{\"process_id\": \"taken\", \"config\": {\"do\": \"false\"}}";
+    fs::write(bench.folder.join("in.jsonl"), line).unwrap();
+    // Without a node: a wait for a batch of nothing would never end.
+    let none = start(&bench, "b", &["--partial", "--wait"]).expect(1);
+    assert!(none.err.contains("0 started, 1 line refused"), "{}", none.err);
+    assert_eq!(bench.database.count("batches"), 0);
+}
+
+#[test]
+fn what_was_deleted_by_hand_is_not_waited_for() {
+    let bench = Bench::with_tables("batch_deleted");
+    of_words(&bench);
+    inputs(&bench, "in.jsonl", ["true"; 5]);
+    start(&bench, "some", &[]).expect(0);
+    start(&bench, "none", &[]).expect(0);
+    let of = "(SELECT process_id FROM processes WHERE batch = 'none' OR batch = 'some' AND (input_data->'config'->>'n') > '1')";
+    for (table, id) in
+        [("scheduled_tasks", "task_instance"), ("all_tasks", "process_id"), ("processes", "process_id")]
+    {
+        bench.database.sql().execute(&format!("DELETE FROM {table} WHERE {id} IN {of}"), &[]).unwrap();
+    }
+    let _node = Served::new(&bench, "4", &[]);
+    bench.run(&["batch", "wait", "some"]).expect(0);
+    assert_eq!((batch(&bench, "some").counts.completed, batch(&bench, "some").total), (2, 2));
+    // What has nothing left may get something again, and ends when it is cancelled.
+    bench.run(&["batch", "cancel", "none"]).expect(0);
+    super::until(&bench, "none", "it has ended", |it| it.state == BatchState::Cancelled);
+    assert!(bench.run(&["batch", "cancel", "none"]).expect(0).out.contains("stays CANCELLED"));
+}
+
 fn taken() -> process_orchestrator::store::start::StartRequest {
     process_orchestrator::store::start::StartRequest {
         input: process_orchestrator::ProcessInputData::new().add_config("do", "true"),
