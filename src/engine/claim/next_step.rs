@@ -369,8 +369,13 @@ impl Plan {
     /// A look for limits that have room, begun then, has let go of so many; `None`: nothing is held for a limit.
     pub(super) fn released(&mut self, began: Instant, now: Instant, how_many: Option<usize>) {
         self.release_took = now.saturating_duration_since(began);
-        let often = RELEASE_EVERY.max(self.release_took * RELEASE_RARER_THAN).min(self.poll_interval);
-        self.release_at = now + if how_many.is_some() { often } else { self.poll_interval };
+        let seldom = self.release_took * RELEASE_RARER_THAN;
+        // Where the database is far away, claims have their turn in between.
+        self.release_at = now
+            + match how_many {
+                Some(_) => RELEASE_EVERY.max(seldom).min(self.poll_interval).max(self.release_took * 2),
+                None => self.poll_interval.max(seldom),
+            };
         if how_many.is_some_and(|it| it > 0) {
             self.woken();
         }
@@ -824,6 +829,32 @@ mod tests {
         plan.promoted(start + MS * 392, 0, false, None);
         plan.claimed(start + MS * 392, 0, false, false);
         assert!(!matches!(plan.next_step(&at(1391)), Step::ReleaseWhereRoom), "nothing is held");
+    }
+
+    #[test]
+    fn looks_that_take_as_long_as_the_time_between_them_leave_claims_their_turn() {
+        let start = Instant::now();
+        for held in [None, Some(0)] {
+            let (mut plan, mut now, mut claims) = (Plan::new(MS * 200, false, start), start, 0);
+            for _ in 0..30 {
+                let step = plan.next_step(&idle(now));
+                let began = now;
+                now += match step {
+                    Step::Wait(time) => time,
+                    _ => MS * 200,
+                };
+                match step {
+                    Step::Promote => plan.promoted(now, 0, false, None),
+                    Step::ReleaseWhereRoom => plan.released(began, now, held),
+                    Step::Claim { .. } => {
+                        plan.claimed(now, 0, false, false);
+                        claims += 1;
+                    }
+                    _ => plan.announced(now, true),
+                }
+            }
+            assert!(claims >= 5, "{claims}");
+        }
     }
 
     #[test]
