@@ -4,6 +4,10 @@
 --
 -- What waits is found by the index of what is held: the backlog of one limit costs another nothing.
 SELECT l.name, l.process_type, l.max, l.declared_max, l.is_set, l.is_paused, l.changed_by, l.changed_at, taken.taken, held.waiting,
+    ARRAY(
+        SELECT x.process_id FROM limit_slots x WHERE x.limit_name = l.name AND ($6 IS NULL OR x.slot_key = $6)
+        ORDER BY x.slot_key, x.process_id LIMIT 5
+    ) AS taken_by,
     line.keys_waiting, line.waiting_since
 FROM (
     SELECT l.*, 'limit:' || l.name || coalesce('=' || $6::text, '') AS entry, 'limit:' || l.name || '=' AS first_key,

@@ -12,6 +12,8 @@ use crate::platform::{children_of, process_times};
 use crate::store::Store;
 use crate::store::bench::Writes;
 
+/// Readings of a server of which processes end all the time.
+const READINGS_MAX: u32 = 20;
 /// Sessions tell what they have written when they end, which takes them a moment.
 const SETTLE_MAX: Duration = Duration::from_secs(3);
 const SETTLE_LOOK: Duration = Duration::from_millis(20);
@@ -89,13 +91,19 @@ impl Meter {
     }
 
     /// Processor seconds of the whole server: its processes' own, and what its first one has counted of those that
-    /// have ended. That way none is lost.
+    /// have ended. That way none is lost; one that ends meanwhile would be counted twice, and has them read again.
     pub fn server_seconds(&self) -> Option<f64> {
         let postmaster = self.postmaster?;
-        let running = children_of(postmaster).into_iter().filter_map(process_times);
-        let running: f64 = running.map(|it| it.cpu_seconds + it.reaped_cpu_seconds).sum();
-        let first = process_times(postmaster)?;
-        Some(running + first.cpu_seconds + first.reaped_cpu_seconds)
+        let mut first = process_times(postmaster)?;
+        for _ in 0..READINGS_MAX {
+            let running = children_of(postmaster).into_iter().filter_map(process_times);
+            let running: f64 = running.map(|it| it.cpu_seconds + it.reaped_cpu_seconds).sum();
+            let before = std::mem::replace(&mut first, process_times(postmaster)?);
+            if before.reaped_cpu_seconds >= first.reaped_cpu_seconds {
+                return Some(running + first.cpu_seconds + first.reaped_cpu_seconds);
+            }
+        }
+        None
     }
 
     /// The rows written in the schema, once `is_all` of them are told of and no more come.

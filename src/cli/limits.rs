@@ -169,6 +169,7 @@ fn table(limits: &[LimitUsage], now: Timestamp) -> Table {
         ("TAKEN", Fit::Right),
         ("WAITING", Fit::Right),
         ("FOR", Fit::Right),
+        ("TAKEN BY", Fit::Shrinks(12)),
         ("NOTE", Fit::Shrinks(12)),
     ]);
     for it in limits {
@@ -178,6 +179,7 @@ fn table(limits: &[LimitUsage], now: Timestamp) -> Table {
             shown_count(it.taken),
             shown_count(it.waiting),
             it.waiting_since.map(|at| text::duration(text::between(at, now))).unwrap_or_default(),
+            text::escape(&holders_named(it)).into_owned(),
             text::escape(&note(it)).into_owned(),
         ]);
     }
@@ -186,6 +188,16 @@ fn table(limits: &[LimitUsage], now: Timestamp) -> Table {
 
 fn shown_count(count: u32) -> String {
     if count >= COUNTED_MAX { format!("{count}+") } else { count.to_string() }
+}
+
+/// The first of those that have slots; `limits show` tells of all.
+fn holders_named(it: &LimitUsage) -> String {
+    const SHOWN_MAX: usize = 2;
+    let shown = it.taken_by.iter().take(SHOWN_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match (it.taken as usize).saturating_sub(it.taken_by.len().min(SHOWN_MAX)) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
 }
 
 fn note(it: &LimitUsage) -> String {
@@ -390,6 +402,7 @@ mod tests {
 
     fn usage(max: Option<u32>, taken: u32, is_set: bool) -> LimitUsage {
         LimitUsage {
+            taken_by: Vec::new(),
             name: "gpu".to_owned(),
             process_type: None,
             max,

@@ -523,6 +523,7 @@ mod tests {
     #[test]
     fn a_process_that_waits_for_a_limit_is_told_which_and_where_it_stands() {
         let usage = LimitUsage {
+            taken_by: Vec::new(),
             name: "gpu".to_owned(),
             process_type: None,
             max: Some(2),

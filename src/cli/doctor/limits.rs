@@ -87,6 +87,7 @@ mod tests {
 
     fn limit(name: &str, max: Option<u32>, taken: u32) -> LimitUsage {
         LimitUsage {
+            taken_by: Vec::new(),
             name: name.to_owned(),
             process_type: None,
             max,

@@ -24,6 +24,8 @@ pub struct LimitUsage {
     pub changed_at: Timestamp,
     /// Slots that are taken, all keys together; counted up to [`COUNTED_MAX`].
     pub taken: u32,
+    /// By whom: the first of them, [`NAMED_MAX`] at the most.
+    pub taken_by: Vec<String>,
     /// Processes that wait for it; counted so far as well.
     pub waiting: u32,
     /// For how many different values of its key they wait, as far as was looked.
@@ -32,6 +34,8 @@ pub struct LimitUsage {
     pub waiting_since: Option<Timestamp>,
 }
 
+/// Processes that are named of those that have slots of a limit.
+pub const NAMED_MAX: usize = 5;
 /// Slots and waiting processes of one limit that are counted.
 pub const COUNTED_MAX: u32 = 100_000;
 

@@ -203,6 +203,7 @@ fn read_usage(row: &Row) -> Result<LimitUsage, StoreError> {
         waiting: counted(row, "waiting", &what)?,
         keys_waiting: counted(row, "keys_waiting", &what)?,
         waiting_since: get(row, "waiting_since", &what)?,
+        taken_by: get(row, "taken_by", &what)?,
         name,
     })
 }

@@ -77,6 +77,8 @@ fn a_list_says_what_is_taken_and_what_waits_since_when() {
     assert!(limits[2]["waiting_since"].is_string() && limits[0]["waiting_since"].is_null(), "{limits:#?}");
     let table = bench.run(&["limits", "list"]).expect(0).out;
     assert!(table.contains("disk                        no bound      2        0"), "{table}");
+    assert_eq!(limits[2]["taken_by"], json!(["a1", "b1"]));
+    assert!(table.contains("a1, b1"), "{table}");
     let waiting = bench.run(&["limits", "list", "--waiting", "vram", "disk"]).expect(0).out;
     assert!(waiting.contains("vram") && !waiting.contains("disk"), "{waiting}");
     let usage =

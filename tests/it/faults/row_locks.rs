@@ -216,6 +216,8 @@ fn a_lock_on_a_nodes_own_row_is_told_and_stops_nothing_else() {
     let held = world.start("held", 1, &[&wait]).remove(0);
     let mut serve = world.serve(&times, &[]);
     wait_for_count(&world, "tasks WHERE status = 'IN_PROGRESS'", |it| it == 1);
+    // A node that could not yet say which session of its holds its lock claims nothing.
+    wait_for_count(&world, "nodes WHERE lock_pid IS NOT NULL", |it| it == 1);
     let (mut other, pid) = holding(&world, "SELECT FROM nodes FOR UPDATE");
     let ids = world.start("others", OTHERS, &["true", "true"]);
     wait_for_completed(&world, OTHERS);
