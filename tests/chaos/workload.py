@@ -263,11 +263,12 @@ def end_schedules(database: Database) -> List[str]:
 
 
 def schedule_problems(database: Database) -> List[str]:
-    """Of each schedule all times from the first on have fired, each once, and all processes have completed."""
+    """Of each schedule all times from the first on have fired, each once, and all processes have completed, but
+    for those that somebody has cancelled meanwhile."""
     wrong = []
     for name, (overlap, seconds) in SCHEDULES.items():
         row = database.ask(
-            "SELECT count(*) AS n, count(*) FILTER (WHERE status = 'COMPLETED') AS completed, "
+            "SELECT count(*) AS n, count(*) FILTER (WHERE status IN ('COMPLETED', 'CANCELLED')) AS ended, "
             "count(DISTINCT input_data ->> 'scheduled_at') AS times, "
             "coalesce(extract(epoch FROM max((input_data ->> 'scheduled_at')::timestamptz) - "
             "min((input_data ->> 'scheduled_at')::timestamptz))::bigint / {} + 1, 0) AS all_times "
@@ -277,7 +278,7 @@ def schedule_problems(database: Database) -> List[str]:
         # While the one before runs `skip` may leave out some; nothing else may.
         may_lack = int(state["skipped_overlap"]) if overlap == "skip" else 0
         started = int(row["n"])
-        if not started == int(row["completed"]) == int(row["times"]) > 0 \
+        if not started == int(row["ended"]) == int(row["times"]) > 0 \
                 or not started <= int(row["all_times"]) <= started + may_lack or int(state["skipped"]) or state["problem"]:
             wrong.append("schedule {}: {} {}".format(name, dict(row), dict(state)))
     return wrong
