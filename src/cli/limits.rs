@@ -196,6 +196,7 @@ fn holders_named(it: &LimitUsage) -> String {
     let shown = it.taken_by.iter().take(SHOWN_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
     match (it.taken as usize).saturating_sub(it.taken_by.len().min(SHOWN_MAX)) {
         0 => shown,
+        _ if shown.is_empty() => shown,
         more => format!("{shown} and {more} more"),
     }
 }
@@ -420,8 +421,10 @@ mod tests {
 
     #[test]
     fn a_list_says_who_has_set_what_and_how_many_wait() {
-        let lines = table(&[usage(Some(2), 3, true)], Timestamp::UNIX_EPOCH).lines(90, |_, _, cell| cell);
-        let expected = "gpu      2      3  100000+  0 ms  set by ann, drains, 3 keys wait";
+        let taken_by = ["a", "b", "c"].map(str::to_owned).to_vec();
+        let usage = LimitUsage { taken_by, ..usage(Some(2), 3, true) };
+        let lines = table(&[usage], Timestamp::UNIX_EPOCH).lines(90, |_, _, cell| cell);
+        let expected = "gpu      2      3  100000+  0 ms  a, b and 1 more  set by ann, drains, 3 keys wait";
         assert_eq!(lines[1].replace("0.0 s", "0 ms"), expected, "{lines:#?}");
     }
 
