@@ -73,7 +73,7 @@ WITH room AS MATERIALIZED (
         SELECT process_id, true FROM verdict WHERE blocked_by IS NULL
     ) AS met
     WHERE s.task_instance = ANY (ARRAY[met.task_instance])
-    RETURNING s.task_instance, s.task_name, s.version, s.priority, s.execution_time, s.limits, s.task_limits IS NOT NULL AS is_by_task,
+    RETURNING s.task_instance, s.task_name, s.version, s.priority, s.execution_time, s.limits,
         CASE WHEN isfinite(s.execution_time)
             THEN extract(epoch FROM clock_timestamp() - s.execution_time)::float8 END AS due_ago_s,
         CASE WHEN isfinite(s.execution_time)
@@ -95,19 +95,19 @@ WITH room AS MATERIALIZED (
 )
 -- A row for each claim and one more for each whose process and task are there: joined here, by a plan that does not
 -- know how many there are, they would be compared each with each.
-SELECT task_instance, task_name, version, priority, execution_time, due_ago_s, queue_delay_s, limits, is_by_task, NULL::integer AS total_tasks,
+SELECT task_instance, task_name, version, priority, execution_time, due_ago_s, queue_delay_s, limits, NULL::integer AS total_tasks,
     NULL::jsonb AS input_data, NULL::jsonb AS process_context, NULL::integer AS task_index, NULL::text AS name,
     NULL::text AS command, NULL::boolean AS shell, NULL::text AS working_directory, NULL::jsonb AS environment,
     NULL::double precision AS timeout_minutes, NULL::integer AS max_retries, NULL::jsonb AS retry,
     NULL::bigint AS max_output_bytes, NULL::integer AS attempt, NULL::integer AS retry_count
 FROM claimed
 UNION ALL
-SELECT task_instance, task_name, version, priority, execution_time, due_ago_s, queue_delay_s, limits, is_by_task, total_tasks, input_data, process_context,
+SELECT task_instance, task_name, version, priority, execution_time, due_ago_s, queue_delay_s, limits, total_tasks, input_data, process_context,
     task_index, name, command, shell, working_directory, environment, timeout_minutes, max_retries, retry,
     max_output_bytes, attempt, retry_count
 FROM task
 UNION ALL
-SELECT NULL, task_name, version, NULL::integer, NULL::timestamptz, NULL::float8, NULL::float8, NULL::text[], NULL::boolean,
+SELECT NULL, task_name, version, NULL::integer, NULL::timestamptz, NULL::float8, NULL::float8, NULL::text[],
     NULL::integer, NULL::jsonb, NULL::jsonb, NULL::integer, NULL, NULL, NULL::boolean, NULL, NULL::jsonb, NULL::double precision,
     NULL::integer, NULL::jsonb, NULL::bigint, NULL::integer, NULL::integer
 FROM (

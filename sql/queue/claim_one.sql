@@ -33,7 +33,7 @@ WITH met AS MATERIALIZED (
         SELECT process_id, true FROM verdict WHERE blocked_by IS NULL
     ) AS met
     WHERE s.task_instance = ANY (ARRAY[met.task_instance])
-    RETURNING s.task_instance, s.task_name, s.version, s.priority, s.execution_time, s.limits, s.task_limits IS NOT NULL AS is_by_task,
+    RETURNING s.task_instance, s.task_name, s.version, s.priority, s.execution_time, s.limits,
         CASE WHEN isfinite(s.execution_time)
             THEN extract(epoch FROM clock_timestamp() - s.execution_time)::float8 END AS due_ago_s,
         CASE WHEN isfinite(s.execution_time)
@@ -54,7 +54,7 @@ WITH met AS MATERIALIZED (
         t.timeout_minutes, t.max_retries, t.retry, t.max_output_bytes, t.attempt, t.retry_count
 )
 SELECT claimed.task_instance, claimed.task_name, claimed.version, claimed.priority, claimed.execution_time,
-    claimed.due_ago_s, claimed.queue_delay_s, claimed.limits, claimed.is_by_task,
+    claimed.due_ago_s, claimed.queue_delay_s, claimed.limits,
     process.total_tasks, process.input_data, process.process_context,
     task.task_index, task.name, task.command, task.shell, task.working_directory, task.environment,
     task.timeout_minutes, task.max_retries, task.retry, task.max_output_bytes, task.attempt, task.retry_count
@@ -63,5 +63,5 @@ LEFT JOIN process ON process.process_id = claimed.task_instance
 LEFT JOIN task ON task.process_id = claimed.task_instance
 UNION ALL
 SELECT NULL, NULL, count(*), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-    NULL, NULL, NULL, NULL
+    NULL, NULL, NULL
 FROM blocked HAVING count(*) > 0

@@ -77,8 +77,6 @@ pub struct Claim {
     pub queue_delay: Duration,
     /// The limits that it holds slots of; `None`: it has none at all, of its tasks neither.
     pub limits: Option<Arc<[String]>>,
-    /// Each of its tasks has slots of its own: the claim is kept from one to the next only if the slots are.
-    pub is_by_task: bool,
 }
 
 /// A task that is in progress under a claim and whose command is to be run.
@@ -645,7 +643,6 @@ fn read_ready(row: &Row, process_id: &str, version: i64) -> Result<(Claim, Claim
         due_ago: read_age(row, "due_ago_s", &what)?,
         queue_delay: read_age(row, "queue_delay_s", &what)?,
         limits: get::<Option<Vec<String>>>(row, "limits", &what)?.map(Into::into),
-        is_by_task: get(row, "is_by_task", &what)?,
     };
     match read_task(row, &what)? {
         Some(task) => Ok((claim, task)),

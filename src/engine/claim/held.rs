@@ -252,7 +252,6 @@ mod tests {
             due_ago: Duration::ZERO,
             queue_delay: Duration::ZERO,
             limits: None,
-            is_by_task: false,
         }
     }
 

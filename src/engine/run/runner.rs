@@ -104,7 +104,6 @@ pub(crate) mod sample {
                 due_ago: Duration::ZERO,
                 queue_delay: Duration::ZERO,
                 limits: None,
-                is_by_task: false,
             }),
             task: ClaimedTask {
                 index,
