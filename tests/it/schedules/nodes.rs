@@ -189,7 +189,7 @@ fn what_a_node_was_firing_when_it_froze_others_fire() {
 fn many_that_are_due_at_once_start_soon_and_their_lateness_is_kept() {
     let bench = Bench::with_tables("sched_many");
     bench.database.register(&one_task("true"));
-    // PO_SCHEDULES=5000 measures what the guide says, in a release build.
+    // PO_SCHEDULES=5000 measures lateness at that size, in a release build.
     let many: i64 = std::env::var("PO_SCHEDULES").map_or(300, |it| it.parse().unwrap());
     let sql = "SELECT add_schedule(jsonb_build_object('name', 'm' || n, 'process_type', 'one-task', 'every', '1h')) \
                FROM generate_series(1, $1::bigint) AS n";
